@@ -1,0 +1,35 @@
+# Needs Python 3.11 and a package registry; everything else goes into .venv.
+PYTHON ?= python3.11
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test check benchmarks clean
+.DEFAULT_GOAL := run
+
+run: .venv/.installed  ## the three use cases on simulated data, to three champions
+	@.venv/bin/steward run all
+
+test: check  ## all tests; real-data tests run where STEWARD_DATA_DIR is set
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+check: .venv/.installed-dev  ## format, lint, types, the rules of the folders
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+benchmarks: .venv/.installed  ## what the pipeline costs beside a bare script; needs STEWARD_DATA_DIR
+	.venv/bin/python -m benchmarks.overhead
+
+clean:  ## the environment, not the memory in mlruns/
+	rm -rf .venv
+
+.venv/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; install Python 3.11, or say make PYTHON=..."; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (once; a few minutes)" >&2
+	@PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -q -e . 2>&1 | { grep -v '^WARNING: Location' || true; } >&2
+	@.venv/bin/python -c "import steward, prefect, mlflow" && touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -q -e '.[dev]' 2>&1 | { grep -v '^WARNING: Location' || true; } >&2
+	@.venv/bin/python -c "import pytest, hypothesis" && touch $@

@@ -1,0 +1,53 @@
+"""E-commerce recommendation: what will this shopper want next?"""
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.pipeline import Asked, UseCase, run
+from flows.record import Outcome
+from ml.als import ALS
+from ml.gates import Gates
+from ml.item_knn import ItemKNN
+from ml.judge import RankingJudge
+from ml.popularity import Popularity
+from tasks.split import split_histories
+from tasks.train import refit
+
+CASE = UseCase(
+    name="ecommerce-recommendation",
+    question="What will this shopper want next?",
+    split=split_histories,
+    candidates={
+        "popularity": Popularity(),
+        "popularity of 30 days": Popularity(days=30),
+        # Shoppers without a history get what is popular now, whichever model leads.
+        "item-kNN": ItemKNN(days=30),
+        "ALS": ALS(days=30),
+    },
+    judge=RankingJudge(k=10, primary="ndcg"),
+    gates=Gates(minimum=0.01, subgroup_gap=0.1),
+    finalise=refit,
+)
+
+
+@flow(name=CASE.name, persist_result=False)
+def ecommerce_recommendation(
+    data: str = "simulated",
+    contract: str | None = None,
+    seed: int = 0,
+    budget: float = 120.0,
+    fresh: bool = False,
+    as_of: datetime | None = None,
+) -> Outcome:
+    """What will this shopper want next?
+
+    Args:
+        data: A data set that has a contract, or the path of a file.
+        contract: The contract's name or file; by default the one named as the data.
+        seed: Seed of everything random in training. The test rows do not depend on it.
+        budget: Seconds of training, over all candidates.
+        fresh: Compute everything again instead of reusing what is known.
+        as_of: Rows from after this instant (UTC) are refused; now, by default.
+    """
+    return run(CASE, Asked(data, contract, seed, budget, fresh, as_of))

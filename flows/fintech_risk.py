@@ -1,0 +1,49 @@
+"""Fintech risk: will this applicant default?"""
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.pipeline import Asked, UseCase, run
+from flows.record import Outcome
+from ml.gates import Gates
+from ml.gbm import GradientBoosting
+from ml.judge import BinaryJudge
+from ml.linear import Linear
+from ml.prior import Prior
+from tasks.split import split_rows
+
+CASE = UseCase(
+    name="fintech-risk",
+    question="Will this applicant default?",
+    split=split_rows,
+    candidates={
+        "prior": Prior(),
+        "logistic regression": Linear(),
+        "LightGBM": GradientBoosting(),
+    },
+    judge=BinaryJudge(primary="roc_auc"),
+    gates=Gates(minimum=0.6, calibration_error=0.05, subgroup_gap=0.1),
+)
+
+
+@flow(name=CASE.name, persist_result=False)
+def fintech_risk(
+    data: str = "simulated",
+    contract: str | None = None,
+    seed: int = 0,
+    budget: float = 120.0,
+    fresh: bool = False,
+    as_of: datetime | None = None,
+) -> Outcome:
+    """Will this applicant default?
+
+    Args:
+        data: A data set that has a contract, or the path of a file.
+        contract: The contract's name or file; by default the one named as the data.
+        seed: Seed of everything random in training. The test rows do not depend on it.
+        budget: Seconds of training, over all candidates.
+        fresh: Compute everything again instead of reusing what is known.
+        as_of: Rows from after this instant (UTC) are refused; now, by default.
+    """
+    return run(CASE, Asked(data, contract, seed, budget, fresh, as_of))

@@ -1,0 +1,308 @@
+"""What a run leaves behind: facts, from which MLflow, Prefect, the report and the outcome are all made."""
+
+import json
+import logging
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote, urlparse
+
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.runtime import flow_run
+
+from ml.contract import Contract
+from ml.refusal import Refusal
+from tasks import report, tracking
+from tasks.promote import Verdict
+from tasks.registry import Packaged, Version
+from tasks.settings import ROOT, Settings
+from tasks.source import Located
+from tasks.store import Stored
+
+log = logging.getLogger("steward")
+LIBRARIES = (
+    "steward",
+    "prefect",
+    "mlflow",
+    "great-expectations",
+    "lightgbm",
+    "scikit-learn",
+    "pandas",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line about one run: the figures are those of the model that is champion at the end, on test rows."""
+
+    case: str
+    data: str
+    champion: str
+    version: int | None
+    verdict: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    baseline: float
+    rows: int
+    quarantined: int
+    excluded: int
+    seconds: float
+    reused: list[str]
+    report: str
+    gates: list[str] = field(default_factory=list)
+    reason: str = ""
+    candidate: str = ""
+
+
+@dataclass
+class Record:
+    """The facts of one run, gathered stage by stage. As a context it ends the MLflow run truthfully."""
+
+    tracked: tracking.Tracked
+    facts: dict[str, Any]
+    begun: float
+
+    @classmethod
+    def begin(
+        cls,
+        client: tracking.Client,
+        settings: Settings,
+        case: str,
+        question: str,
+        located: Located,
+        asked: Mapping[str, Any],
+    ) -> Self:
+        contract: Contract = located.contract
+        prefect = {"flow_run_id": flow_run.id, "flow_run_name": flow_run.name, "url": _prefect_url()}
+        tags = {"steward.case": case, "steward.data": located.data, "steward.contract": contract.name}
+        tags |= {f"prefect.{name}": str(value) for name, value in prefect.items() if value}
+        commit = _commit()
+        if commit:
+            tags["mlflow.source.git.commit"] = commit
+        name = prefect["flow_run_name"] or f"{located.data}"
+        tracked = tracking.start(client, settings, case, name, tags, [str(p) for p in located.files])
+        facts: dict[str, Any] = {
+            "case": case,
+            "question": question,
+            "data": located.data,
+            "contract": contract.name,
+            "about": dict(contract.about),
+            "descriptions": dict(contract.roles.descriptions),
+            "asked": {
+                k: v if v is None or isinstance(v, bool | int | float) else str(v) for k, v in asked.items()
+            },
+            "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": commit,
+            "versions": {name: version(name) for name in LIBRARIES},
+            "mlflow": {"run_id": tracked.run_id, "experiment_id": tracked.experiment_id},
+            "prefect": prefect,
+            "stages": [],
+            "gates": [],
+            "skipped": [],
+        }
+        record = cls(tracked, facts, time.perf_counter())
+        tracked.record(params=facts["asked"])
+        log.info("%s on %s", case, located.data)
+        return record
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """FINISHED, FAILED or KILLED, with a report of whatever was found out until then."""
+        if error is None:
+            self.tracked.finish("FINISHED")
+            return
+        try:
+            self._stopped(error)
+        finally:
+            self.tracked.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+
+    @property
+    def run_id(self) -> str:
+        return self.tracked.run_id
+
+    @property
+    def client(self) -> tracking.Client:
+        return self.tracked.client
+
+    @property
+    def seed(self) -> int:
+        return int(self.facts["asked"]["seed"])
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return {line["stage"]: line["digest"] for line in self.facts["stages"]}
+
+    def stage(self, name: str, stored: Stored) -> Stored:
+        """A stage is done: its digest, its facts, and whether it was there before."""
+        facts = dict(stored.facts)
+        self.facts["stages"].append(
+            {"stage": name, "digest": stored.digest, "reused": stored.reused, "seconds": facts.get("seconds")}
+        )
+        if name in ("source", "validate", "split"):
+            self.facts[name] = facts
+            digests = {name: stored.digest}
+            self.tracked.datasets(digests, self.facts["contract"], self.facts.get("source", facts)["origin"])
+        if name in ("validate", "split"):
+            self._gate({"validate": "contract", "split": "split"}[name], True)
+        if name == "validate":
+            self.tracked.record({f"rows.{k}": facts[k] for k in ("rows", "clean", "quarantined", "excluded")})
+        log.info("  %s: %s%s", name, _told(name, facts), " (reused)" if stored.reused else "")
+        return stored
+
+    def skipped(self, candidate: str, why: str) -> None:
+        self.facts["skipped"].append({"candidate": candidate, "why": why})
+        log.info("  %s: skipped, %s", candidate, why)
+
+    def leaderboard(self, board: list[dict[str, Any]], primary: str) -> list[dict[str, Any]]:
+        self.facts["leaderboard"], self.facts["primary"] = board, primary
+        for line in board:
+            metrics = {f"valid.{k}": v for k, v in line["metrics"].items()} | {"seconds": line["seconds"]}
+            self.tracked.child(
+                line["candidate"], metrics, {"candidate": line["candidate"], **line["decision"]}
+            )
+        leader = next(line for line in board if line["leads"])
+        log.info("  %s leads on valid rows: %s %.4f", leader["candidate"], primary, leader["value"])
+        return board
+
+    def judged(self, judged: dict[str, Any]) -> dict[str, Any]:
+        self.facts["test"] = judged
+        names = ("value", "low", "high", "achievable", "achieved")
+        own = {f"test.{judged['primary']}.{name}": judged[name] for name in names[1:] if name in judged}
+        self.tracked.record({**{f"test.{k}": v for k, v in judged["metrics"].items()}, **own})
+        return judged
+
+    def packaged(self, packaged: Packaged) -> None:
+        measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.milliseconds}
+        self.facts["package"] = {
+            **measured,
+            "digest": packaged.digest,
+            "requirements": list(packaged.requirements),
+        }
+        self.tracked.record({f"package.{k}": v for k, v in measured.items()})
+        self._gate("packaging", True)
+
+    def checks(self, checks: list[dict[str, Any]]) -> None:
+        self.facts["checks"] = checks
+        self._gate("quality", all(c["passed"] for c in checks))
+
+    def decided(
+        self,
+        verdict: Verdict,
+        challenger: Version,
+        champion: int | None,
+        champion_candidate: str,
+        standing: Mapping[str, Any],
+        line: Mapping[str, Any],
+    ) -> Outcome:
+        """The end of a run that no gate stopped."""
+        self.facts["verdict"] = {**asdict(verdict), "version": challenger.number, "champion": champion}
+        self.facts["standing"] = dict(standing)
+        self.facts["ledger_line"] = line["line"]
+        self._gate("promotion", True, verdict.verdict)
+        self.tracked.record(tags={"steward.verdict": verdict.verdict, "steward.reason": verdict.reason})
+        seconds = time.perf_counter() - self.begun
+        self.facts["seconds"] = seconds
+        path = self._publish()
+        log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
+        counts = self.facts["validate"]
+        return Outcome(
+            case=self.facts["case"],
+            data=self.facts["data"],
+            champion=challenger.name,
+            version=champion,
+            verdict=verdict.verdict,
+            metric=self.facts["primary"],
+            value=standing["value"],
+            low=standing["low"],
+            high=standing["high"],
+            baseline=self.facts["test"]["baseline"]["value"],
+            rows=counts["rows"],
+            quarantined=counts["quarantined"],
+            excluded=counts["excluded"],
+            seconds=round(seconds, 1),
+            reused=[line["stage"] for line in self.facts["stages"] if line["reused"]],
+            report=path,
+            gates=[gate["gate"] for gate in self.facts["gates"] if gate["passed"]],
+            reason=verdict.reason,
+            candidate=champion_candidate,
+        )
+
+    def _gate(self, gate: str, passed: bool, said: str = "") -> None:
+        self.facts["gates"].append({"gate": gate, "passed": passed, "said": said})
+
+    def _stopped(self, error: BaseException) -> None:
+        """A gate's refusal is told in full; of any other error only its kind, as its text may quote data."""
+        told = str(error) if isinstance(error, Refusal) else type(error).__name__
+        gate = error.gate if isinstance(error, Refusal) else "error"
+        self.facts["refused"] = {"gate": gate, "why": told}
+        if isinstance(error, Refusal):
+            self.facts["refused"] |= {"expected": error.expected, "got": error.got, "todo": error.todo}
+            self.facts.setdefault("validate" if gate == "data" else f"refused_{gate}", error.facts)
+            self.facts["gates"].append({"gate": gate, "passed": False, "said": told})
+        self.facts["seconds"] = time.perf_counter() - self.begun
+        self.tracked.record(tags={"steward.verdict": "refused", "steward.reason": told})
+        path = self._publish()
+        log.info("  stopped by the gate %s; report: %s", gate, path)
+
+    def _publish(self) -> str:
+        """Facts and report into MLflow, and to where Prefect's UI shows them; the path of the report."""
+        self.tracked.write("facts.json", json.dumps(self.facts, indent=1, default=str))
+        self.tracked.write("report.html", report.render(self.facts))
+        uri = self.tracked.uri("report.html")
+        if flow_run.id:
+            case = self.facts["case"]
+            create_link_artifact(link=uri, link_text="report", key=f"{case}-report", description=self._said())
+            if "leaderboard" in self.facts:
+                create_table_artifact(
+                    self._table(), key=f"{case}-leaderboard", description=self.facts["question"]
+                )
+        return unquote(urlparse(uri).path) if uri.startswith("file:") else uri
+
+    def _said(self) -> str:
+        if "refused" in self.facts:
+            return f"refused by the gate {self.facts['refused']['gate']}: {self.facts['refused']['why']}"
+        return f"{self.facts['verdict']['verdict']}: {self.facts['verdict']['reason']}"
+
+    def _table(self) -> list[dict[str, Any]]:
+        columns = ("candidate", "value", "low", "high", "seconds", "leads")
+        return [{c: line[c] for c in columns} for line in self.facts["leaderboard"]]
+
+
+def _told(stage: str, facts: Mapping[str, Any]) -> str:
+    """A stage's result in a few words."""
+    if stage == "validate":
+        counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
+        return f"{facts['rows']:,} rows = {counts}"
+    if stage == "split":
+        return ", ".join(f"{name} {size['rows']:,}" for name, size in facts["parts"].items())
+    if stage == "source":
+        dropped = facts["dropped_columns"]
+        return f"{facts['rows']:,} rows" + (
+            f", dropped columns {', '.join(map(repr, dropped))}" if dropped else ""
+        )
+    return f"{facts['seconds']:.1f} s"
+
+
+def _prefect_url() -> str | None:
+    return flow_run.ui_url if flow_run.id else None
+
+
+def _commit() -> str | None:
+    """The commit of the code, where it runs from a checkout."""
+    if not Path(ROOT / ".git").exists():
+        return None
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

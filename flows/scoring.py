@@ -1,0 +1,56 @@
+"""Scoring: an unlabelled file in, the champion's answers out."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from ml.contract import parse
+from ml.package import read
+from ml.refusal import UsageError
+from tasks import registry, tracking
+from tasks import score as scoring
+from tasks.settings import load
+from tasks.source import Located, read_files
+from tasks.store import Store
+from tasks.validate import examine
+
+
+@flow(name="score", persist_result=False)
+def score(case: str, data: str, out: str, contract: str = "simulated") -> dict[str, Any]:
+    """Score a file with the champion of one use case and data set.
+
+    The champion's own contract, which travels inside its package, says how the file is read and which rows may enter.
+
+    Args:
+        case: The use case, such as fintech-risk.
+        data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
+        out: The Parquet file to write; it appears whole or not at all.
+        contract: The data set whose champion scores.
+    """
+    settings = load()
+    source, target = Path(data), Path(out)
+    if not source.is_file():
+        raise UsageError(f"a file {source}", "none", "give the path of a file that can be read")
+    if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
+        raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
+    settings.prepare()
+    client = tracking.connect(settings)
+    champion = registry.champion(client, f"{case}.{contract}")
+    if champion is None:
+        raise UsageError(
+            f"a champion of {case}.{contract}", "none", f"run `steward run {case} --data {contract}` first"
+        )
+    folder = registry.fetch(client, champion)
+    own = parse(read(folder / "data" / registry.DATA, champion.digest).contract)
+    # A file that is given takes the place of those that the contract names, or of the simulator.
+    own = replace(own, read=replace(own.read, files=(source.name,), simulator=None))
+
+    raw = read_files(Located(contract, own, (source,)), Store(settings.home.resolve() / "store"))
+    clean, quarantine, excluded, _ = examine(raw.part("rows"), own, scoring=True)
+    prediction, _ = registry.predict_in_clean_process(folder, scoring.questions(clean, own))
+    left = scoring.left_out(quarantine, excluded)
+    scoring.write(scoring.answers(clean, prediction, own, left), target)
+    facts = scoring.counts(clean, quarantine, excluded)
+    return {"case": case, "champion": champion.name, "version": champion.number, **facts, "out": str(target)}

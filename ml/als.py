@@ -1,0 +1,130 @@
+"""Matrix factorisation of implicit feedback by alternating least squares (Hu, Koren and Volinsky, 2008)."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from ml.histories import Catalogue, from_npy, to_npy
+from ml.model import Part, Resources
+
+
+@dataclass(frozen=True, eq=False)
+class ALSModel:
+    """`item_factors` is float32, shape (items, factors); those of a user are solved for when needed."""
+
+    catalogue: Catalogue = field(repr=False)
+    item_factors: np.ndarray = field(repr=False)
+    regularization: float
+    alpha: float
+    repeat: bool
+
+    @cached_property
+    def _wide(self) -> np.ndarray:
+        return self.item_factors.astype(np.float64)
+
+    @cached_property
+    def _gram(self) -> np.ndarray:
+        Y = self._wide
+        gram: np.ndarray = Y.T @ Y + self.regularization * np.eye(Y.shape[1])
+        return gram
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The score is the preference, near 0 to 1; lists and errors as in `Catalogue.recommend`."""
+        return self.catalogue.recommend(frame, self._scores, self.repeat)
+
+    def unknown(self, frame: pd.DataFrame) -> int:
+        """The number of events of `frame` that were skipped, their item not being in the catalogue."""
+        return self.catalogue.unknown(frame)
+
+    def user_factors(self, counts: sparse.csr_array) -> np.ndarray:
+        """(Y'CY + regularization I)^-1 Y'Cp for each row of `counts` (users, items), shape (users, factors).
+
+        Equation 4 of Hu, Koren and Volinsky (2008) with the confidence alpha * count for an item of the
+        history and 1 for any other. Y'CY is Y'Y + Y'(C - I)Y, which needs the rows of the history only.
+        """
+        factors = np.zeros((counts.shape[0], self._wide.shape[1]))
+        for user, (first, end) in enumerate(zip(counts.indptr[:-1], counts.indptr[1:], strict=True)):
+            Y, confidence = self._wide[counts.indices[first:end]], self.alpha * counts.data[first:end]
+            factors[user] = np.linalg.solve(self._gram + (Y.T * (confidence - 1.0)) @ Y, Y.T @ confidence)
+        return factors
+
+    def files(self) -> dict[str, bytes]:
+        """`model.json`, `catalogue.json` and `item_factors.npy`."""
+        settings = {"regularization": self.regularization, "alpha": self.alpha, "repeat": self.repeat}
+        return {
+            "model.json": json.dumps(settings).encode(),
+            "catalogue.json": self.catalogue.to_json(),
+            "item_factors.npy": to_npy(self.item_factors),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read what `files` gave; `implicit` is not needed."""
+        catalogue = Catalogue.from_json(files["catalogue.json"])
+        return cls(catalogue, from_npy(files, "item_factors.npy"), **json.loads(files["model.json"]))
+
+    def _scores(self, counts: sparse.csr_array) -> np.ndarray:
+        scores: np.ndarray = self.user_factors(counts) @ self._wide.T
+        return scores
+
+
+@dataclass(frozen=True)
+class ALS:
+    """`regularization` is the L2 penalty; the confidence in an item had `count` times is alpha * count.
+
+    Users without a history are given what was popular in the last `days`, or at all times.
+    """
+
+    factors: int = 64
+    regularization: float = 0.1
+    alpha: float = 10.0
+    iterations: int = 15
+    days: float | None = None
+    repeat: bool = False
+
+    def fit(self, train: Part, valid: Part, resources: Resources) -> ALSModel:
+        """Factorise with `implicit` until time is up (one iteration at least); errors as in `Catalogue.of`.
+
+        The model is the same to the last bit for any number of threads and any order or names of the users.
+        Items begin from random factors in the order of the catalogue: named otherwise, they may end in
+        another local optimum.
+        """
+        from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+
+        deadline = time.monotonic() + resources.seconds
+        catalogue = Catalogue.of(train.frame, self.days)
+        counts = _in_own_order(catalogue.counts(train.frame))
+        # implicit spreads users over threads of its own, and BLAS threads would compete with those.
+        with threadpool_limits(1, "blas"):
+            solver = AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularization,
+                alpha=self.alpha,
+                iterations=1,
+                num_threads=resources.threads,
+                random_state=resources.seed,
+            )
+            # Each call goes on from the factors of the one before: a place to stop without an exception.
+            for _ in range(self.iterations):
+                solver.fit(counts, show_progress=False)
+                if time.monotonic() > deadline:
+                    break
+        return ALSModel(catalogue, solver.item_factors, self.regularization, self.alpha, self.repeat)
+
+
+def _in_own_order(counts: sparse.csr_array) -> sparse.csr_matrix:
+    """The rows, sorted by what is in them: float32, of the type that `implicit` takes."""
+
+    def content(row: int) -> tuple[bytes, bytes]:
+        span = slice(counts.indptr[row], counts.indptr[row + 1])
+        return counts.indices[span].tobytes(), counts.data[span].tobytes()
+
+    return sparse.csr_matrix(counts[sorted(range(counts.shape[0]), key=content)].astype(np.float32))

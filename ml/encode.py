@@ -1,0 +1,265 @@
+"""How tables and truths become arrays: checked columns, category codes, quantile bins, one-hot matrices."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+Target = Literal["binary", "numeric"]
+
+# The column that a tabular model's predictions stand in.
+PREDICTION: Mapping[Target, str] = {"binary": "probability", "numeric": "value"}
+
+MISSING, OTHER = 0, 1
+
+
+def checked_truth(truth: pd.Series, target: Target) -> np.ndarray:
+    """The truth of a part as float64, shape (rows,).
+
+    Raises ValueError where it is empty, has missing or infinite values, or (binary) values besides 0 and 1.
+    """
+    values = truth.to_numpy(np.float64, na_value=np.nan)
+    if not len(values):
+        raise ValueError("expected at least one row of truth, got none; check the split")
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise ValueError(
+            f"expected finite truth, got {bad} missing or infinite values; drop these rows first"
+        )
+    if target == "binary" and not np.isin(values, (0.0, 1.0)).all():
+        raise ValueError(
+            f"expected truth of 0 and 1 for a binary target, got values from {values.min():g} to "
+            f"{values.max():g}; map the classes to 0 and 1, or use target='numeric'"
+        )
+    return values
+
+
+def require_both_classes(truth: np.ndarray) -> None:
+    """Raises ValueError where a binary truth has one class only."""
+    if truth.min() == truth.max():
+        raise ValueError(
+            f"expected both classes in the training part, got {len(truth)} rows that are all {truth[0]:g}; "
+            "use more data or a stratified split (only Prior can be fitted to a single class)"
+        )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The feature columns of a table by kind, each kind in order of name.
+
+    The order is a function of the names alone, so that the order of a table's columns changes no model.
+    """
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Self:
+        """Read the kinds off the dtypes: numbers and booleans are numeric, `str` is categorical.
+
+        Raises ValueError for any other dtype and for repeated names.
+        """
+        if not frame.columns.is_unique:
+            repeated = sorted(set(frame.columns[frame.columns.duplicated()]))
+            raise ValueError(f"expected unique column names, got {repeated} more than once; rename them")
+        numeric = [name for name, dtype in frame.dtypes.items() if pd.api.types.is_numeric_dtype(dtype)]
+        categorical = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+        for name in frame.columns.difference([*numeric, *categorical]):
+            dtype = frame[name].dtype
+            raise ValueError(f"expected float64 or str columns, got {dtype} in {name!r}; cast or drop it")
+        return cls(tuple(sorted(map(str, numeric))), tuple(sorted(map(str, categorical))))
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        return cls(tuple(state["numeric"]), tuple(state["categorical"]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Numeric columns first, then categorical ones: the order of every array made from them."""
+        return self.numeric + self.categorical
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Raises ValueError where a column is missing; further columns and any order are fine."""
+        missing = [name for name in self.names if name not in frame.columns]
+        if missing:
+            raise ValueError(
+                f"expected the columns {list(self.names)}, got a frame without {missing}; "
+                "give every column that the model was fitted on, filled with NaN where it is unknown"
+            )
+
+    def numbers(self, frame: pd.DataFrame) -> np.ndarray:
+        """The numeric columns as float64, shape (rows, numeric columns), NaN for missing.
+
+        Raises ValueError where a column has values that are not numbers.
+        """
+        chosen = frame[list(self.numeric)]
+        for name, dtype in chosen.dtypes.items():
+            if not pd.api.types.is_numeric_dtype(dtype) and chosen[name].notna().any():
+                raise ValueError(f"expected numbers in {name!r}, got {dtype}; cast it to float64 as at fit")
+        return chosen.to_numpy(np.float64, na_value=np.nan)
+
+    def strings(self, frame: pd.DataFrame) -> np.ndarray:
+        """The categorical columns as objects, shape (rows, categorical columns), None for missing.
+
+        Raises ValueError where a column has values that are not `str`: the number 1 is not the category '1'.
+        """
+        chosen = frame[list(self.categorical)]
+        for name, dtype in chosen.dtypes.items():
+            if not isinstance(dtype, pd.StringDtype) and chosen[name].notna().any():
+                raise ValueError(f"expected categories in {name!r}, got {dtype}; cast it to str as at fit")
+        return chosen.to_numpy(object, na_value=None)  # type: ignore[arg-type]  # pandas takes None
+
+
+@dataclass(frozen=True)
+class CategoryCodes:
+    """Codes of one column's categories: 0 for missing, 1 for any other, 2 and up for `categories` in turn."""
+
+    categories: tuple[str, ...]
+
+    @classmethod
+    def learn(cls, values: np.ndarray, min_count: int, max_categories: int) -> Self:
+        """Keep categories of at least `min_count` rows, at most `max_categories`, the most frequent first.
+
+        Rare categories are pooled with those never seen, which gives the latter an effect learned from data.
+        `values` are as in `encode`.
+        """
+        counts = Counter(values.tolist())
+        frequent = [
+            (-count, name) for name, count in counts.items() if name is not None and count >= min_count
+        ]
+        return cls(tuple(name for _, name in sorted(frequent)[:max_categories]))
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        return cls(tuple(state["categories"]))
+
+    def __len__(self) -> int:
+        """Number of codes."""
+        return 2 + len(self.categories)
+
+    @cached_property
+    def _codes(self) -> dict[str | None, int]:
+        return {None: MISSING, **{name: code for code, name in enumerate(self.categories, start=2)}}
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Codes, shape (rows,), int64, of objects, shape (rows,), that are `str` or None for missing."""
+        return np.fromiter((self._codes.get(value, OTHER) for value in values), np.int64, len(values))
+
+
+@dataclass(frozen=True)
+class QuantileBins:
+    """Bins of one numeric column, right-closed at `edges`, and its standardised value.
+
+    `mean` and `scale` are of the values clipped to [low, high].
+    """
+
+    edges: tuple[float, ...]
+    low: float
+    high: float
+    mean: float
+    scale: float
+
+    @classmethod
+    def learn(cls, values: np.ndarray, bins: int) -> Self:
+        """At most `bins` of about equal weight, or one for each value where there are no more than that.
+
+        So a column of counts keeps a bin for a value such as 98, which may be a code and no quantity. The
+        clipping bounds are the 1st and 99th percentiles; missing and infinite values are left out throughout.
+        """
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            return cls((), 0.0, 0.0, 0.0, 1.0)
+        cuts = np.unique(finite)
+        if len(cuts) > bins:
+            cuts = np.unique(np.quantile(finite, np.arange(1, bins) / bins, method="inverted_cdf"))
+        edges = cuts[cuts < finite.max()]
+        low, high = np.quantile(finite, (0.01, 0.99), method="inverted_cdf")
+        clipped = np.clip(finite, low, high)
+        return cls(
+            tuple(edges.tolist()), float(low), float(high), float(clipped.mean()), float(clipped.std()) or 1.0
+        )
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        return cls(**{**state, "edges": tuple(state["edges"])})
+
+    def __len__(self) -> int:
+        """Number of bins, the one for missing included."""
+        return 2 + len(self.edges)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Bins, shape (rows,), int64: 0 for missing, then upwards."""
+        return np.where(np.isnan(values), MISSING, 1 + np.searchsorted(np.array(self.edges), values))
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Clipped values less their training mean, in training standard deviations; 0 for missing."""
+        scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
+        return np.where(np.isnan(scaled), 0.0, scaled)
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """The design matrix of a linear model.
+
+    A numeric column becomes one indicator for each bin and its standardised value, a categorical column one
+    indicator for each code.
+    """
+
+    columns: Columns
+    bins: tuple[QuantileBins, ...]
+    codes: tuple[CategoryCodes, ...]
+
+    @classmethod
+    def learn(cls, frame: pd.DataFrame, bins: int, min_count: int, max_categories: int) -> Self:
+        """Learn bins and codes for every column of `frame`; errors as in `Columns.of`."""
+        columns = Columns.of(frame)
+        numbers = columns.numbers(frame).T
+        return cls(
+            columns,
+            tuple(QuantileBins.learn(values, bins) for values in numbers),
+            tuple(
+                CategoryCodes.learn(values, min_count, max_categories) for values in columns.strings(frame).T
+            ),
+        )
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        return cls(
+            Columns.from_json(state["columns"]),
+            tuple(map(QuantileBins.from_json, state["bins"])),
+            tuple(map(CategoryCodes.from_json, state["codes"])),
+        )
+
+    @property
+    def widths(self) -> list[int]:
+        """Matrix columns that each of `columns.names` takes."""
+        return [len(bins) + 1 for bins in self.bins] + [len(codes) for codes in self.codes]
+
+    def encode(self, frame: pd.DataFrame) -> sparse.csr_array:
+        """Shape (rows, sum of `widths`), float64; errors as in `Columns`."""
+        self.columns.check(frame)
+        starts = np.cumsum([0, *self.widths])
+        ones = np.ones(len(frame))
+        indices, data = [], []
+        numbers, strings = self.columns.numbers(frame).T, self.columns.strings(frame).T
+        for start, bins, values in zip(starts[: len(self.bins)], self.bins, numbers, strict=True):
+            indices += [start + bins.encode(values), np.full(len(frame), start + len(bins))]
+            data += [ones, bins.standardise(values)]
+        for start, codes, values in zip(starts[len(self.bins) : -1], self.codes, strings, strict=True):
+            indices.append(start + codes.encode(values))
+            data.append(ones)
+        # Every row has the same number of entries, so the compressed rows can be written down directly.
+        entries = np.arange(len(frame) + 1) * len(indices)
+        return sparse.csr_array(
+            (np.column_stack(data).ravel(), np.column_stack(indices).ravel(), entries),
+            shape=(len(frame), starts[-1]),
+        )

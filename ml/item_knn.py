@@ -1,0 +1,99 @@
+"""Neighbours of items: what those who had this also had (Deshpande and Karypis, 2004)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from ml.histories import Catalogue, blocks, from_npy, to_npy, top
+from ml.model import Part, Resources
+
+
+@dataclass(frozen=True, eq=False)
+class ItemKNNModel:
+    """`similarity` is sparse, float32, (items, items): the row of an item holds its nearest neighbours."""
+
+    catalogue: Catalogue = field(repr=False)
+    similarity: sparse.csr_array = field(repr=False)
+    repeat: bool
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The score is the sum of the similarities to the items of the history, each counted once.
+
+        Who has no neighbour of a known item is scored by popularity. Lists and errors are as in
+        `Catalogue.recommend`.
+        """
+        return self.catalogue.recommend(frame, self._scores, self.repeat)
+
+    def unknown(self, frame: pd.DataFrame) -> int:
+        """The number of events of `frame` that were skipped, their item not being in the catalogue."""
+        return self.catalogue.unknown(frame)
+
+    def files(self) -> dict[str, bytes]:
+        """`model.json`, `catalogue.json` and the three arrays of a CSR matrix."""
+        return {
+            "model.json": json.dumps({"repeat": self.repeat}).encode(),
+            "catalogue.json": self.catalogue.to_json(),
+            "similarity.data.npy": to_npy(self.similarity.data),
+            "similarity.indices.npy": to_npy(self.similarity.indices),
+            "similarity.indptr.npy": to_npy(self.similarity.indptr),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read what `files` gave."""
+        catalogue = Catalogue.from_json(files["catalogue.json"])
+        arrays = tuple(from_npy(files, f"similarity.{name}.npy") for name in ("data", "indices", "indptr"))
+        similarity = sparse.csr_array(arrays, shape=(len(catalogue.items), len(catalogue.items)))
+        return cls(catalogue, similarity, **json.loads(files["model.json"]))
+
+    def _scores(self, counts: sparse.csr_array) -> np.ndarray:
+        found = counts.sign() @ self.similarity
+        scores: np.ndarray = found.toarray()
+        scores[np.diff(found.indptr) == 0] = self.catalogue.popularity
+        return scores
+
+
+@dataclass(frozen=True)
+class ItemKNN:
+    """Cosine between items, the nearest `neighbours` kept for each.
+
+    With n_ij the number of users who had both items, the similarity is n_ij / (sqrt(n_i n_j) + shrink), where
+    `shrink`, in users, tells against pairs that few have had (Ferrari Dacrema, Cremonesi and Jannach, 2019).
+    An item is a neighbour of itself only where items may `repeat`.
+
+    Users without a history are given what was popular in the last `days`, or at all times.
+    """
+
+    neighbours: int = 100
+    shrink: float = 10.0
+    days: float | None = None
+    repeat: bool = False
+
+    def fit(self, train: Part, valid: Part, resources: Resources) -> ItemKNNModel:
+        """Compare all pairs of items that share a user, on one thread; errors as in `Catalogue.of`."""
+        catalogue = Catalogue.of(train.frame, self.days)
+        had = catalogue.counts(train.frame).sign()
+        by_item = had.T.tocsr()
+        root = np.sqrt(np.diff(by_item.indptr))
+        nearest = [
+            self._nearest(by_item[rows] @ had, root, rows.start) for rows in blocks(len(root), len(root))
+        ]
+        return ItemKNNModel(catalogue, sparse.vstack(nearest, format="csr"), self.repeat)
+
+    def _nearest(self, both: sparse.csr_array, root: np.ndarray, start: int) -> sparse.csr_array:
+        """The similarities of items `start` and on, from the number of users who had both."""
+        if not self.repeat:
+            both.setdiag(0.0, k=start)
+            both.eliminate_zeros()
+        both.sort_indices()
+        row = np.repeat(np.arange(both.shape[0]), np.diff(both.indptr))
+        both.data /= root[start + row] * root[both.indices] + self.shrink
+        spans = zip(both.indptr[:-1], both.indptr[1:], strict=True)
+        kept = np.concatenate([first + top(both.data[first:end], self.neighbours) for first, end in spans])
+        triplets = (both.data[kept].astype(np.float32), (row[kept], both.indices[kept]))
+        return sparse.csr_array(triplets, shape=both.shape)

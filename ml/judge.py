@@ -1,0 +1,287 @@
+"""How answers are judged: which measures, what interval, and whether one model beats another.
+
+A judge sees a part (truth, units) and predictions for it, nothing else. Of each primary measure, higher is better.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from ml import classification, intervals, ranking, regression
+from ml.digest import row_hashes
+from ml.intervals import Difference, Interval
+from ml.model import Part
+
+RESAMPLES = 200
+Decision = Mapping[str, float]
+
+
+class Judge(Protocol):
+    """`primary` chooses and promotes; `chance` is what it is for a model that knows nothing."""
+
+    @property
+    def primary(self) -> str: ...
+
+    @property
+    def chance(self) -> float: ...
+
+    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+        """What valid rows choose besides the candidate, such as the threshold of a decision."""
+        ...
+
+    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        """Every measure by its name."""
+        ...
+
+    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+        """The primary measure with its 95 % interval over units."""
+        ...
+
+    def intervals(
+        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    ) -> dict[str, Interval]:
+        """Every measure that has an interval, with it."""
+        ...
+
+    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+        """The primary measure of `one` less that of `other` on the same units, paired."""
+        ...
+
+    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+        """Points of the report's charts: aggregates, never rows."""
+        ...
+
+    def learned(self, part: Part) -> np.ndarray:
+        """Hashes (uint64, sorted) of what a model that learned from this part can no longer be asked about."""
+        ...
+
+    def unseen(self, part: Part, learned: np.ndarray) -> np.ndarray:
+        """Positions of the rows that a model which `learned` these may still be judged on."""
+        ...
+
+
+def _groups(part: Part) -> np.ndarray | None:
+    """The units where some hold several rows, else None: then every row stands for itself."""
+    return part.units if len(np.unique(part.units)) < len(part.units) else None
+
+
+def _bootstrap(
+    part: Part, statistics: Mapping[str, Callable[[np.ndarray], float]], seed: int
+) -> dict[str, Interval]:
+    return {
+        name: intervals.bootstrap_interval(statistic, part.units, seed=seed, resamples=RESAMPLES)
+        for name, statistic in statistics.items()
+    }
+
+
+class _Rows:
+    """Where a row is one case, what was learned is its entity."""
+
+    def learned(self, part: Part) -> np.ndarray:
+        return np.unique(part.units)
+
+    def unseen(self, part: Part, learned: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(~np.isin(part.units, learned))
+
+
+def _points(x: np.ndarray, y: np.ndarray, most: int = 200) -> dict[str, list[float]]:
+    keep = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))
+    return {"x": x[keep].tolist(), "y": y[keep].tolist()}
+
+
+@dataclass(frozen=True)
+class BinaryJudge(_Rows):
+    """Probabilities of the positive class. ROC AUC by DeLong, clustered where units hold several rows."""
+
+    primary: str = "roc_auc"
+    chance: float = 0.5
+
+    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+        return {"threshold": classification.f1_threshold(part.truth.to_numpy(), _probability(prediction))}
+
+    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        return classification.binary_metrics(
+            part.truth.to_numpy(), _probability(prediction), decision["threshold"]
+        )
+
+    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+        return intervals.auc_interval(part.truth.to_numpy(), _probability(prediction), _groups(part))
+
+    def intervals(
+        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    ) -> dict[str, Interval]:
+        truth, probability = part.truth.to_numpy(), _probability(prediction)
+        decided = (probability >= decision["threshold"]).astype(float)
+
+        def of_decision(metric: Callable[..., float]) -> Callable[[np.ndarray], float]:
+            return lambda rows: metric(truth[rows], decided[rows])
+
+        def of_probability(metric: Callable[..., float]) -> Callable[[np.ndarray], float]:
+            return lambda rows: metric(truth[rows], probability[rows])
+
+        statistics = {
+            **{m.__name__: of_decision(m) for m in _DECISION_METRICS},
+            **{m.__name__: of_probability(m) for m in _PROBABILITY_METRICS},
+        }
+        return {"roc_auc": self.interval(part, prediction), **_bootstrap(part, statistics, seed)}
+
+    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+        return intervals.auc_difference(
+            part.truth.to_numpy(), _probability(one), _probability(other), _groups(part)
+        )
+
+    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+        from sklearn.metrics import precision_recall_curve, roc_curve
+
+        truth, probability = part.truth.to_numpy(), _probability(prediction)
+        false_positives, true_positives, _ = roc_curve(truth, probability)
+        precision, recall, _ = precision_recall_curve(truth, probability)
+        return {
+            "roc": _points(false_positives, true_positives),
+            "precision_recall": _points(recall[::-1], precision[::-1]),
+            "reliability": classification.reliability(truth, probability).to_dict(orient="list"),
+            "calibration_slope": classification.calibration_slope(truth, probability)
+            if len(np.unique(probability)) > 1
+            else None,
+        }
+
+
+_DECISION_METRICS = (
+    classification.accuracy,
+    classification.recall,
+    classification.precision,
+    classification.f1,
+)
+_PROBABILITY_METRICS = (
+    classification.average_precision,
+    classification.log_loss,
+    classification.brier,
+    classification.calibration_error,
+)
+
+
+def _probability(prediction: pd.DataFrame) -> np.ndarray:
+    return prediction["probability"].to_numpy()
+
+
+@dataclass(frozen=True)
+class NumericJudge(_Rows):
+    """Numbers. R² by bootstrap over units."""
+
+    primary: str = "r2"
+    chance: float = 0.0
+
+    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+        return {}
+
+    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        return regression.regression_metrics(part.truth.to_numpy(), prediction["value"].to_numpy())
+
+    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+        return self.intervals(part, prediction, {}, 0)["r2"]
+
+    def intervals(
+        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    ) -> dict[str, Interval]:
+        truth, value = part.truth.to_numpy(), prediction["value"].to_numpy()
+
+        def of(metric: Callable[..., float]) -> Callable[[np.ndarray], float]:
+            return lambda rows: metric(truth[rows], value[rows])
+
+        return _bootstrap(
+            part, {m.__name__: of(m) for m in (regression.mse, regression.mae, regression.r2)}, seed
+        )
+
+    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+        truth = part.truth.to_numpy()
+
+        def of(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
+            value = prediction["value"].to_numpy()
+            return lambda rows: regression.r2(truth[rows], value[rows])
+
+        return intervals.bootstrap_difference(of(one), of(other), part.units, seed=0, resamples=1000)
+
+    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+        """Mean truth by tenths of the prediction."""
+        truth, value = part.truth.to_numpy(), prediction["value"].to_numpy()
+        tenth = pd.Series(value).rank(method="first", pct=True).mul(10).apply(np.ceil).to_numpy()
+        means = pd.DataFrame({"predicted": value, "observed": truth}).groupby(tenth).mean()
+        return {"tenths": means.to_dict(orient="list")}
+
+
+@dataclass(frozen=True)
+class RankingJudge:
+    """Lists of items for users, over the full catalogue; ties count as half. Paired over users."""
+
+    k: int = 10
+    primary: str = "ndcg"
+    chance: float = 0.0
+
+    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+        return {}
+
+    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        seen = part.frame["items"].explode().dropna()
+        popularity = {str(item): int(count) for item, count in seen.value_counts().items()}
+        catalogue = len(set(seen) | set(part.truth.explode().dropna()) | set(prediction["item"]))
+        return {
+            **{str(name): float(value) for name, value in self._per_user(part, prediction).mean().items()},
+            "coverage": ranking.coverage(prediction, catalogue, self.k),
+            "novelty": ranking.novelty(prediction, popularity, len(part.frame), self.k),
+        }
+
+    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+        return intervals.mean_interval(self._per_user(part, prediction)[self.primary].to_numpy())
+
+    def intervals(
+        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    ) -> dict[str, Interval]:
+        values = self._per_user(part, prediction)
+        return {str(name): intervals.mean_interval(values[name].to_numpy()) for name in values.columns}
+
+    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+        mine, theirs = (self._per_user(part, p)[self.primary].to_numpy() for p in (one, other))
+        return intervals.mean_difference(mine, theirs)
+
+    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+        """The primary measure by length of history."""
+        lengths = part.frame["items"].map(len).to_numpy()
+        values = self._per_user(part, prediction)[self.primary].to_numpy()
+        edges = [(0, 0), (1, 4), (5, 19), (20, 10**9)]
+        slices = []
+        for low, high in edges:
+            mine = values[(lengths >= low) & (lengths <= high)]
+            if len(mine) > 1:
+                name = "none" if high == 0 else f"{low} and more" if high > 10**6 else f"{low} to {high}"
+                interval = intervals.mean_interval(mine)
+                slices.append(
+                    {
+                        "history": name,
+                        "users": len(mine),
+                        "value": interval.value,
+                        "low": interval.low,
+                        "high": interval.high,
+                    }
+                )
+        return {"history_length": slices}
+
+    def learned(self, part: Part) -> np.ndarray:
+        """Pairs of user and item: a user's next item may be asked for as long as it was not learned."""
+        return np.unique(_pairs(part.units, part.frame["items"])[1])
+
+    def unseen(self, part: Part, learned: np.ndarray) -> np.ndarray:
+        rows, pairs = _pairs(part.units, part.truth)
+        return np.setdiff1d(np.arange(len(part.units)), rows[np.isin(pairs, learned)])
+
+    def _per_user(self, part: Part, prediction: pd.DataFrame) -> pd.DataFrame:
+        return ranking.per_user(part.truth, part.frame["user"], prediction, self.k)
+
+
+def _pairs(units: np.ndarray, items: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """For each item of each list: the position of its row, and a hash of user and item."""
+    rows = np.repeat(np.arange(len(units)), items.map(len).to_numpy())
+    flat = items.explode().dropna().astype("str")
+    return rows, row_hashes(pd.DataFrame({"unit": units[rows], "item": flat.to_numpy()}))

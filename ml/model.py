@@ -1,0 +1,92 @@
+"""What a candidate takes and gives back: parts of a table, resources, a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of a split: what a model may see, and what it should have answered.
+
+    A tabular part has one row per case; `frame` holds the feature columns only (numbers as float64 with NaN for
+    missing, categories as `str` with NaN for missing) and `truth` is float64 (1.0 for the positive class, or the
+    number to predict). A part of a recommendation has one row per user; `frame` holds `user` (str), `items` (list of
+    str, oldest first) and `times` (list of float, seconds since 1970), and `truth` is the list of items that came
+    next (empty in the part that is only learned from).
+
+    `units` (uint64, one per row) says which rows belong together when rows are resampled: row, patient or user.
+    `about` has the columns that judge but are not shown to models: sensitive columns, site, id.
+    """
+
+    frame: pd.DataFrame
+    truth: pd.Series
+    units: np.ndarray
+    about: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The part of these rows: positions, in the order wanted."""
+        about = self.about.iloc[rows] if len(self.about) else self.about
+        return replace(
+            self,
+            frame=self.frame.iloc[rows],
+            truth=self.truth.iloc[rows],
+            units=self.units[rows],
+            about=about,
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One table of everything, to be stored; `from_table` reads it back."""
+        named = [self.frame.add_prefix("x:"), self.about.add_prefix("about:")]
+        return pd.concat(
+            [*named, pd.DataFrame({"truth": self.truth, "unit": self.units}, self.frame.index)], axis=1
+        )
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame) -> Self:
+        def named(prefix: str) -> pd.DataFrame:
+            return table.filter(regex=f"^{prefix}:").rename(
+                columns=lambda c: str(c).removeprefix(f"{prefix}:")
+            )
+
+        return cls(named("x"), table["truth"], table["unit"].to_numpy(), named("about"))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a fit may use: a seed, a number of threads, and wall-clock seconds after which it should stop early."""
+
+    seed: int = 0
+    threads: int = 1
+    seconds: float = float("inf")
+
+
+class Model(Protocol):
+    """A fitted candidate. Its files are native formats (text, JSON, Parquet, npy without pickle), never pickles."""
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Tabular: one row per row of `frame`, same index, column `probability` (of the positive class) or `value`.
+
+        Recommendation: rows `user`, `rank` (1 is best), `item`, `score`, best first, for each user of `frame`.
+        """
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """Everything the model is, by file name."""
+        ...
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read what `files` gave; predictions are equal to the last bit."""
+        ...
+
+
+class Candidate(Protocol):
+    """Hyperparameters that can be fitted: a frozen dataclass, so that its fields are its digest."""
+
+    def fit(self, train: Part, valid: Part, resources: Resources) -> Model:
+        """Learn from `train`; `valid` may stop it early. The same inputs and seed give the same model."""
+        ...

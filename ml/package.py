@@ -1,0 +1,175 @@
+"""A model as a folder of native files with a manifest of digests, and the way back. No pickle.
+
+MLflow logs this folder with `loader_module="ml.package"`, so that any process with the model's own copy of `ml` can
+load it. This is the only file of `ml` that touches the disk.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.columns import TEXT
+from ml.contract import parse
+from ml.model import Model
+from ml.refusal import PackageRefused
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model with what it needs to answer: its contract, its decision, and hashes of the entities it learned from.
+
+    `entities` are salted 64-bit hashes (uint64, sorted): rows of these entities can never judge this model.
+    """
+
+    model: Model
+    contract: Mapping[str, Any]
+    decision: Mapping[str, float]
+    entities: np.ndarray
+
+    def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The model's prediction, with `decision` (0 or 1) beside a probability. `params` is MLflow's, unused."""
+        prediction = self.model.predict(as_features(frame, self.contract))
+        if "threshold" in self.decision:
+            decided = prediction["probability"] >= self.decision["threshold"]
+            prediction = prediction.assign(decision=decided.astype("int64"))
+        return prediction
+
+
+def as_features(frame: pd.DataFrame, contract: Mapping[str, Any]) -> pd.DataFrame:
+    """The feature columns in the types that models were trained with; histories pass as they are."""
+    parsed = parse(contract)
+    if parsed.is_recommendation:
+        return frame
+    kinds = {c: parsed.read.columns[c] for c in parsed.features if c in frame.columns}
+    return pd.DataFrame(
+        {c: frame[c].astype(TEXT if kind == "category" else "float64") for c, kind in kinds.items()},
+        index=frame.index,
+    )
+
+
+def to_files(package: Package) -> dict[str, bytes]:
+    """Everything, by file name; the manifest names the class and the digest of every other file."""
+    entities = io.BytesIO()
+    np.save(entities, np.sort(package.entities), allow_pickle=False)
+    files = {
+        **{f"model/{name}": data for name, data in package.model.files().items()},
+        "contract.json": _json(package.contract),
+        "decision.json": _json(package.decision),
+        "entities.npy": entities.getvalue(),
+    }
+    manifest = {
+        "format": FORMAT,
+        "model": class_name(package.model),
+        # The same files mean another model when other code reads them.
+        "code": _code_digest(),
+        "files": {name: _sha256(data) for name, data in files.items()},
+    }
+    return {**files, MANIFEST: _json(manifest)}
+
+
+def write(package: Package, folder: Path) -> str:
+    """Write the package into an empty folder; its digest."""
+    files = to_files(package)
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return _sha256(files[MANIFEST])
+
+
+def read(folder: Path, expected: str | None = None) -> Package:
+    """Load a package after it was verified."""
+    manifest, files = verify(folder, expected)
+    prefix = "model/"
+    model_files = {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
+    return Package(
+        load_model(manifest["model"], model_files),
+        json.loads(files["contract.json"]),
+        json.loads(files["decision.json"]),
+        np.load(io.BytesIO(files["entities.npy"]), allow_pickle=False),
+    )
+
+
+def verify(folder: Path, expected: str | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and the content of every file, each as its digest says, the manifest's digest being `expected`.
+
+    Raises PackageRefused when a file is missing, was changed, or is not named in the manifest.
+    """
+    manifest = _verified_manifest(folder, expected)
+    files = {name: (folder / name).read_bytes() for name in manifest["files"]}
+    for name, data in files.items():
+        if _sha256(data) != manifest["files"][name]:
+            raise PackageRefused(
+                f"{name} as the manifest says", "a changed file", "restore the model's artifacts"
+            )
+    return manifest, files
+
+
+def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise PackageRefused(f"a package in {folder.name}/", "no manifest", "restore the model's artifacts")
+    data = path.read_bytes()
+    if expected is not None and _sha256(data) != expected:
+        raise PackageRefused(
+            f"the package {expected[:12]}", _sha256(data)[:12], "restore the artifacts that were registered"
+        )
+    manifest: dict[str, Any] = json.loads(data)
+    if manifest.get("format") != FORMAT:
+        raise PackageRefused(
+            f"package format {FORMAT}", f"{manifest.get('format')}", "load it with its own version"
+        )
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
+    if present != set(manifest["files"]):
+        odd = sorted(present ^ set(manifest["files"]))
+        raise PackageRefused(
+            "the files of the manifest", f"missing or unknown: {odd}", "restore the artifacts"
+        )
+    return manifest
+
+
+def class_name(model: Model) -> str:
+    """How a manifest names a model's class."""
+    return f"{type(model).__module__}:{type(model).__qualname__}"
+
+
+def load_model(name: str, files: Mapping[str, bytes]) -> Model:
+    """The model of a class named as by `class_name`. Only classes of `ml` are loaded, whatever a manifest says."""
+    module, _, kind = name.partition(":")
+    if not module.startswith("ml."):
+        raise PackageRefused("a model class of ml", name, "do not load this model")
+    loaded: type[Model] = getattr(import_module(module), kind)
+    return loaded.from_files(files)
+
+
+@cache
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _load_pyfunc(path: str) -> Package:
+    """What MLflow calls."""
+    return read(Path(path))

@@ -1,0 +1,55 @@
+"""Why something was stopped. Every message says what was expected, what came, and what to do next."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Refusal(Exception):
+    """A gate stopped the run; nothing after that gate ran.
+
+    `gate` is its name. Arguments never hold cell values of people: a message ends in logs and reports.
+    """
+
+    gate = ""
+
+    def __init__(self, expected: str, got: str, todo: str, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"expected {expected}; got {got}; {todo}")
+        self.expected, self.got, self.todo = expected, got, todo
+        # What the gate had found out when it stopped the run: the report of a refused run shows it.
+        self.facts = dict(facts or {})
+
+
+class ContractError(Refusal):
+    """The contract itself is wrong: nothing was read."""
+
+    gate = "contract"
+
+
+class UsageError(Refusal):
+    """Arguments or settings are wrong: nothing was read or written."""
+
+    gate = "usage"
+
+
+class DataRefused(Refusal):
+    """The data may not enter: the contract was broken, or the split would leak."""
+
+    gate = "data"
+
+
+class LeakageRefused(DataRefused):
+    """The split would let the answer, the future or a known entity into the exam."""
+
+    gate = "split"
+
+
+class ModelRefused(Refusal):
+    """The model may not be registered."""
+
+    gate = "quality"
+
+
+class PackageRefused(ModelRefused):
+    """The packaged model is not the model that was judged."""
+
+    gate = "packaging"

@@ -1,0 +1,337 @@
+"""The command line: reads arguments, calls flows, prints.
+
+Everything heavy is imported where it is used, so that `steward --help` answers at once.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.record import Outcome
+
+ROOT = Path(__file__).resolve().parent
+OTHER, USAGE, DATA_REFUSED, MODEL_REFUSED = 1, 2, 3, 4
+JSON_FIELDS = [
+    "case",
+    "data",
+    "champion",
+    "version",
+    "verdict",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "baseline",
+    "rows",
+    "quarantined",
+    "excluded",
+    "seconds",
+    "reused",
+    "report",
+]
+
+app = typer.Typer(
+    help="From raw tables to trusted, registered, watched models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Case = Annotated[str, typer.Argument(help="A use case; see `steward data`.")]
+Data = Annotated[str, typer.Option(help="A data set that has a contract, or the path of a file.")]
+Contract = Annotated[
+    str | None, typer.Option(help="Name or file of the contract; by default the one of the data.")
+]
+Verbose = Annotated[bool, typer.Option(help="Show what Prefect and the other libraries log.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per case on stdout, all else on stderr.")]
+
+
+def main() -> None:
+    """Run the command line; every refusal becomes one message and an exit code of its own."""
+    from ml.refusal import Refusal
+
+    try:
+        app()
+    except Refusal as refusal:
+        _say(f"{refusal.gate}: {refusal}")
+        sys.exit(_code(refusal))
+
+
+@app.command()
+def run(
+    case: Annotated[str, typer.Argument(help="A use case, or `all`.")],
+    data: Data = "simulated",
+    contract: Contract = None,
+    seed: Annotated[int, typer.Option(help="Seed of training; the test rows do not depend on it.")] = 0,
+    budget: Annotated[float, typer.Option(help="Seconds of training, over all candidates.")] = 120.0,
+    fresh: Annotated[bool, typer.Option(help="Compute everything again.")] = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Validate, split, train, judge and promote, for one use case or all of them."""
+    names = _cases() if case == "all" else [case]
+    with _quiet(verbose):
+        # Whatever is wrong with any of them is said before the first one starts.
+        loaded = [_load(name, data, contract, seed, budget) for name in names]
+        asked = {"data": data, "contract": contract, "seed": seed, "budget": budget, "fresh": fresh}
+        ended = [_run_one(name, flow, asked, verbose) for name, flow in zip(names, loaded, strict=True)]
+    _print_outcomes([outcome for outcome, _ in ended if outcome], as_json)
+    sys.exit(next((code for _, code in ended if code), 0))
+
+
+def _run_one(
+    name: str, flow: Callable[..., "Outcome"], asked: dict[str, Any], verbose: bool
+) -> tuple["Outcome | None", int]:
+    """The outcome, or none and the exit code that says why; the other cases still get their turn."""
+    from ml.refusal import Refusal
+
+    try:
+        return flow(**asked), 0
+    except Refusal as refusal:
+        _say(f"{name}: {refusal}")
+        return None, _code(refusal)
+    except Exception as error:
+        if verbose:
+            raise
+        _say(f"{name}: {type(error).__name__}: {error} (--verbose shows where)")
+        return None, OTHER
+
+
+def _code(refusal: Exception) -> int:
+    from ml.refusal import ContractError, DataRefused, ModelRefused, UsageError
+
+    codes = {UsageError: USAGE, ContractError: USAGE, DataRefused: DATA_REFUSED, ModelRefused: MODEL_REFUSED}
+    return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
+
+
+@app.command()
+def validate(
+    case: Case,
+    data: Data = "simulated",
+    contract: Contract = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold data against their contract, and do nothing else."""
+    with _quiet(verbose):
+        _load(case, data, contract, 0, 1.0)
+        from flows.pipeline import examine_only
+
+        facts = examine_only(case, data, contract)
+    if as_json:
+        typer.echo(json.dumps({"case": case, "data": data, **facts}))
+        return
+    _print_rules(facts)
+
+
+@app.command()
+def score(
+    case: Case,
+    data: Annotated[
+        str, typer.Option(help="The file to score: CSV, zipped CSV or Parquet, without the target.")
+    ],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    contract: Annotated[
+        str, typer.Option(help="Whose champion scores: a data set of the case.")
+    ] = "simulated",
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score an unlabelled file with the champion; every row comes back, refused ones with the reason."""
+    with _quiet(verbose):
+        _known_case(case)
+        from flows.scoring import score as flow
+
+        facts = flow(case=case, data=data, out=str(out), contract=contract)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(
+        f"{facts['scored']:,} of {facts['rows']:,} rows scored by {facts['champion']} version {facts['version']}"
+        f" ({facts['quarantined']:,} quarantined, {facts['excluded']:,} excluded): {facts['out']}"
+    )
+
+
+@app.command()
+def champion(
+    case: Case,
+    data: Annotated[str, typer.Option(help="The data set whose champion is meant.")] = "simulated",
+    history: Annotated[bool, typer.Option(help="Every decision so far.")] = False,
+    rollback: Annotated[bool, typer.Option(help="Make the champion before this one champion again.")] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Why; kept in the ledger. Needed with --rollback.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who is champion and why, or roll back."""
+    from ml.refusal import UsageError
+
+    if rollback and not (reason or "").strip():
+        raise UsageError("--reason TEXT with --rollback", "none", "say why, for those who read the ledger")
+    with _quiet(False):
+        _known_case(case)
+        from flows.champions import history_of, roll_back
+
+        lines = [roll_back(case, data, reason)] if rollback and reason else history_of(case, data)
+    shown = lines if history or rollback else lines[-1:]
+    for line in shown:
+        typer.echo(json.dumps(line) if as_json else _decision(line))
+
+
+@app.command()
+def data(as_json: AsJson = False) -> None:
+    """List the use cases and the data sets that have a contract, where they come from, and their licence."""
+    from tasks import settings
+
+    known = settings.load()
+    for name in _cases():
+        for path in sorted((known.contracts / name.replace("-", "_")).glob("*.json")):
+            meta = json.loads(path.read_text(encoding="utf-8"))["meta"]
+            line = {"case": name, "data": path.stem, **_where(path.stem, meta, known.data_dir)}
+            typer.echo(json.dumps(line) if as_json else _described(line))
+
+
+def _where(name: str, meta: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    read = meta["read"]
+    here = "simulated"
+    if "simulator" not in read:
+        here = "STEWARD_DATA_DIR is not set"
+        if folder:
+            missing = [f for f in read["files"] if not (folder / name / f).exists()]
+            here = f"missing {', '.join(missing)}" if missing else "ready"
+    return {"state": here} | {k: meta.get(k, "") for k in ("description", "publisher", "url", "licence")}
+
+
+def _described(line: dict[str, Any]) -> str:
+    source = f"{line['publisher']} {line['url']}".strip()
+    return (
+        f"{line['case']} --data {line['data']}  ({line['state']})\n"
+        f"    {line['description']}\n    from: {source}\n    licence: {line['licence']}"
+    )
+
+
+def _decision(line: dict[str, Any]) -> str:
+    moved = f"champion v{line['champion']}" if line["champion"] else "no champion"
+    about = f", about v{line['version']}" if line.get("version") else ""
+    return f"{line['line']:>4}  {line['at']}  {line['verdict']}{about}: {moved}; {line['reason']}"
+
+
+def _cases() -> list[str]:
+    """Use cases have one stem everywhere: a flow file and a folder of contracts."""
+    stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
+    return [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]
+
+
+def _known_case(case: str) -> None:
+    from ml.refusal import UsageError
+
+    if case not in _cases():
+        raise UsageError(f"a use case ({', '.join(_cases())})", repr(case), "see `steward data`")
+
+
+def _load(case: str, data: str, contract: str | None, seed: int, budget: float) -> Any:
+    """The flow of a use case, after everything was checked that can be before a run exists."""
+    _known_case(case)
+    stem = case.replace("-", "_")
+    module = import_module(f"flows.{stem}")
+    from flows.pipeline import Asked, preflight
+    from tasks import settings
+
+    preflight(module.CASE, Asked(data, contract, seed, budget), settings.load())
+    return getattr(module, stem)
+
+
+@contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """Our own progress on stderr, and nothing of the libraries unless asked for."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "0" if verbose else "100")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("steward")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _print_outcomes(outcomes: list["Outcome"], as_json: bool) -> None:
+    if as_json:
+        for outcome in outcomes:
+            facts = asdict(outcome)
+            typer.echo(json.dumps({field: facts[field] for field in JSON_FIELDS}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_lines=False)
+    for column in (
+        "case",
+        "data",
+        "champion",
+        "metric [95 %]",
+        "baseline",
+        "gates passed",
+        "verdict",
+        "seconds",
+    ):
+        table.add_column(column, overflow="fold")
+    for o in outcomes:
+        value = f"{o.value:.4f} [{o.low:.4f}, {o.high:.4f}]" if o.value is not None else "not comparable"
+        champion_name = f"{o.champion} v{o.version}" + (f" ({o.candidate})" if o.candidate else "")
+        table.add_row(
+            o.case,
+            o.data,
+            champion_name,
+            f"{o.metric} {value}",
+            f"{o.baseline:.4f}",
+            ", ".join(o.gates),
+            o.verdict,
+            f"{o.seconds:.1f}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for o in outcomes:
+        reused = f"reused: {', '.join(o.reused)}" if o.reused else "reused: nothing"
+        typer.echo(f"{o.case}: {o.verdict}, {o.reason}\n    {reused}\n    report: {o.report}")
+    _print_interfaces()
+
+
+def _print_interfaces() -> None:
+    from tasks import settings
+
+    known = settings.load()
+    binaries = Path(sys.executable).parent
+    typer.echo(
+        "\nBrowse the runs and models:\n"
+        f"    {binaries}/mlflow ui --backend-store-uri {known.mlflow_uri}\n"
+        "Browse the flows:\n"
+        f"    PREFECT_HOME={known.home.resolve() / 'prefect'} {binaries}/prefect server start"
+    )
+
+
+def _print_rules(facts: dict[str, Any]) -> None:
+    for rule in facts["rules"]:
+        typer.echo(
+            f"{rule['verdict']:>8}  {rule['action']:<10}  {rule['bad']:>9,} bad  {rule['rule']}: {rule['reason']}"
+        )
+    counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
+    typer.echo(f"{facts['rows']:,} rows = {counts}")
+
+
+if __name__ == "__main__":
+    main()

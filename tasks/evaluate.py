@@ -1,0 +1,92 @@
+"""Evaluate: valid rows choose the leader, test rows judge it once."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml.gates import subgroups
+from ml.judge import Decision, Judge
+from ml.model import Model, Part
+from ml.oracle import achieved, align
+from ml.package import load_model
+from tasks.store import Stored
+
+
+def model_of(fitted: Stored) -> Model:
+    """The model that a fit left in the store."""
+    files = {p.name: p.read_bytes() for p in fitted.folder.iterdir() if p.name != "manifest.json"}
+    return load_model(fitted.facts["model"], files)
+
+
+@task(name="choose", cache_policy=NO_CACHE)
+def choose(fitted: Mapping[str, Stored], parts: Stored, judge: Judge) -> list[dict[str, Any]]:
+    """The leaderboard on valid rows, from simple to complex; the line with `leads` is the chosen one.
+
+    A candidate takes the lead only when the paired interval of its advantage over the leader lies above 0: the
+    simplest model that nothing beats wins.
+    """
+    valid = Part.from_table(parts.part("valid"))
+    lines: list[dict[str, Any]] = []
+    leader: dict[str, Any] = {}
+    best = pd.DataFrame()
+    for name, stored in fitted.items():
+        prediction = model_of(stored).predict(valid.frame)
+        decision = judge.decide(valid, prediction)
+        line: dict[str, Any] = {
+            "candidate": name,
+            **asdict(judge.interval(valid, prediction)),
+            "metrics": judge.measure(valid, prediction, decision),
+            "decision": dict(decision),
+            "seconds": stored.facts["seconds"],
+            "stopped_by": stored.facts["stopped_by"],
+            "reused": stored.reused,
+            "leads": not leader,
+        }
+        if leader:
+            difference = judge.difference(valid, prediction, best)
+            line["against"] = {"candidate": leader["candidate"], **asdict(difference)}
+            line["leads"] = difference.low > 0
+        if line["leads"]:
+            leader = {**line}
+            best = prediction
+        lines.append(line)
+    return [{**line, "leads": line["candidate"] == leader["candidate"]} for line in lines]
+
+
+@task(name="judge", cache_policy=NO_CACHE)
+def judge_on_test(
+    final: Stored,
+    baseline: Stored,
+    parts: Stored,
+    raw: Stored,
+    judge: Judge,
+    decision: Decision,
+    sensitive: tuple[str, ...],
+    seed: int,
+) -> dict[str, Any]:
+    """What the final model and the baseline are worth on rows that neither taught nor chose."""
+    test = Part.from_table(parts.part("test"))
+    prediction = model_of(final).predict(test.frame)
+    metrics = judge.measure(test, prediction, decision)
+    found = {
+        "rows": len(test.frame),
+        "primary": judge.primary,
+        **asdict(judge.interval(test, prediction)),
+        "metrics": metrics,
+        "intervals": {
+            name: asdict(i) for name, i in judge.intervals(test, prediction, decision, seed).items()
+        },
+        "curves": judge.curves(test, prediction),
+        "groups": subgroups(test, prediction, judge, decision, sensitive),
+        "importance": dict(final.facts["importance"]),
+        "baseline": asdict(judge.interval(test, model_of(baseline).predict(test.frame))),
+    }
+    if "oracle" in raw.parts:
+        achievable = judge.interval(test, align(raw.part("oracle"), test)).value
+        found["achievable"] = achievable
+        found["achieved"] = achieved(metrics[judge.primary], judge.chance, achievable)
+    return found

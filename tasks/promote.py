@@ -1,0 +1,222 @@
+"""Promote: the verdict on a challenger, and the ledger that remembers every decision.
+
+The ledger is written first and the alias follows, so that a crash between the two is finished by the next run.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml.gates import Gates, check_quality
+from ml.judge import Judge
+from ml.model import Part
+from ml.refusal import ModelRefused, UsageError
+
+PROMOTE, KEEP, INCONCLUSIVE, INCOMPARABLE = "promote", "keep", "inconclusive", "incomparable"
+# Fewer rows that the champion has not learned from cannot decide between two models.
+FEWEST_UNITS = 50
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to the challenger and why; the figures are the champion's-to-be on the rows of the comparison."""
+
+    verdict: str
+    reason: str
+    difference: Mapping[str, float] | None = None
+    units: int | None = None
+
+
+@task(name="quality gate", cache_policy=NO_CACHE)
+def quality_gate(
+    gates: Gates, judged: Mapping[str, Any], megabytes: float, milliseconds: float
+) -> list[dict[str, Any]]:
+    """Every check with bound and figure. Raises ModelRefused, which carries them, when one fails."""
+    checks = check_quality(
+        gates, judged["primary"], judged["metrics"], judged["groups"], megabytes, milliseconds
+    )
+    failed = [c for c in checks if not c["passed"]]
+    if failed:
+        raise ModelRefused(
+            "; ".join(f"{c['check']} {c['bound']:g}" for c in failed),
+            "; ".join(f"{c['got']:.4g}" for c in failed),
+            "nothing was registered; see the report",
+            {"checks": checks},
+        )
+    return checks
+
+
+@task(name="compare", cache_policy=NO_CACHE)
+def compare(
+    judge: Judge, test: Part, challenger: pd.DataFrame, champion: pd.DataFrame, left_out: int
+) -> Verdict:
+    """Both models on the same rows, paired. Only an advantage whose whole 95 % interval lies above 0 promotes."""
+    units = len(np.unique(test.units))
+    rest = f"; {left_out} rows left out that the champion learned from" if left_out else ""
+    if units < FEWEST_UNITS:
+        return Verdict(
+            INCONCLUSIVE,
+            f"{units} units to compare on, fewer than {FEWEST_UNITS}{rest}: the champion stays",
+            None,
+            units,
+        )
+    if test.truth.dtype != object and test.truth.nunique() < 2:
+        return Verdict(
+            INCONCLUSIVE, f"all rows to compare on have one answer{rest}: the champion stays", None, units
+        )
+    difference = judge.difference(test, challenger, champion)
+    interval = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    figures = f"{interval} {judge.primary}, {units} units{rest}"
+    if difference.low > 0:
+        return Verdict(PROMOTE, f"better than the champion by {figures}", asdict(difference), units)
+    worse = "worse than the champion" if difference.high < 0 else "no better than the champion beyond chance"
+    return Verdict(KEEP, f"{worse}: {figures}", asdict(difference), units)
+
+
+class Ledger:
+    """One JSON line per decision about one registered model; lines are only ever appended."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.jsonl"
+        self.name = name
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+
+    def lock(self) -> FileLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_suffix(".lock"))
+
+    def append(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Append under the lock; on the disk before this returns. A torn last line of a crash is ended first."""
+        number = len(self.lines()) + 1
+        entry = {
+            "line": number,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": self.name,
+            **line,
+        }
+        torn = self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return entry
+
+    def decision(self, model: str, test: str) -> dict[str, Any] | None:
+        """The line that decided about this model on this test part, if there is one."""
+        found = [
+            ln for ln in self.lines() if ln.get("model_digest") == model and ln.get("test_digest") == test
+        ]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Reads and moves the champion alias of one registered model; None is no champion."""
+
+    read: Callable[[], int | None]
+    move: Callable[[int], None]
+
+
+class AliasMovedError(Exception):
+    """Another run moved the alias since the comparison was made: compare again, with the new champion."""
+
+
+def settle(ledger: Ledger, alias: Alias) -> int | None:
+    """Finish what a crash left between ledger and alias, and take note of a move by hand; the champion's version.
+
+    The caller holds the ledger's lock.
+    """
+    lines, now = ledger.lines(), alias.read()
+    if not lines:
+        return now
+    last = lines[-1]
+    if now == last["champion"]:
+        return now
+    if now == last["before"]:
+        alias.move(last["champion"])
+        return int(last["champion"])
+    ledger.append(
+        {
+            "verdict": "external",
+            "reason": "the alias was moved outside of the ledger",
+            "before": last["champion"],
+            "champion": now,
+        }
+    )
+    return now
+
+
+def commit(
+    ledger: Ledger,
+    alias: Alias,
+    verdict: Verdict,
+    challenger: int,
+    expected: int | None,
+    about: Mapping[str, Any],
+) -> tuple[dict[str, Any], bool]:
+    """Compare and set: write the decision and move the alias, if the champion still is the `expected` one.
+
+    Gives the ledger's line, and whether it is a new one. `about` has
+    `model_digest` and `test_digest`, by which a decision is made once. Raises AliasMovedError.
+    """
+    with ledger.lock():
+        now = settle(ledger, alias)
+        known = ledger.decision(about["model_digest"], about["test_digest"])
+        if known:
+            return known, False
+        if now != expected:
+            raise AliasMovedError
+        after = challenger if verdict.verdict == PROMOTE else now
+        line = {
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "version": challenger,
+            "before": now,
+            "champion": after,
+            "difference": verdict.difference,
+            **about,
+        }
+        entry = ledger.append(line)
+        if after is not None and after != now:
+            alias.move(after)
+        return entry, True
+
+
+def rollback(ledger: Ledger, alias: Alias, reason: str) -> dict[str, Any]:
+    """The champion before the present one becomes champion again. Raises UsageError where there is none."""
+    with ledger.lock():
+        now = settle(ledger, alias)
+        earlier = _champions(ledger.lines())[:-1]
+        if not earlier:
+            raise UsageError(
+                f"a champion of {ledger.name} before the present one", "none in the ledger", "see --history"
+            )
+        before = earlier[-1]
+        entry = ledger.append({"verdict": "rollback", "reason": reason, "before": now, "champion": before})
+        alias.move(before)
+        return entry
+
+
+def _champions(lines: list[dict[str, Any]]) -> list[int]:
+    """The champions that followed one another; a rollback takes the last one off."""
+    champions: list[int] = []
+    for line in (ln for ln in lines if ln["champion"] not in (None, ln["before"])):
+        if line["verdict"] == "rollback":
+            champions.pop()
+        else:
+            champions.append(int(line["champion"]))
+    return champions

@@ -1,0 +1,279 @@
+"""Registry: models as MLflow keeps them, and the clean process in which a packaged model has to prove itself."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model as MlflowModel
+from mlflow.models import infer_signature
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml import package
+from ml.contract import parse
+from ml.model import Part
+from ml.package import Package
+from ml.refusal import PackageRefused
+from tasks.store import Made, Store, key_of
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ("mlflow", "lightgbm", "numpy", "pandas", "pyarrow", "scipy")
+ALIAS = "champion"
+GOLDEN_ROWS = 50
+DATA = "package"
+
+# Runs where nothing of ours is imported yet: the model brings its own code. The answer says whose code ran.
+CLEAN_PROCESS = """
+import sys, json, time, warnings
+import numpy as np, pandas as pd, mlflow.pyfunc
+model = mlflow.pyfunc.load_model(sys.argv[1])
+frame = pd.read_parquet(sys.argv[2])
+model.predict(frame).to_parquet(sys.argv[3])
+def milliseconds():
+    begun = time.perf_counter()
+    model.predict(one)
+    return (time.perf_counter() - begun) * 1000
+one = frame.head(1)
+import ml
+print(json.dumps({"code": ml.__file__, "milliseconds": sorted(milliseconds() for _ in range(9))[4]}))
+"""
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model folder as MLflow reads it, with the digest of our package inside and what was measured of it."""
+
+    folder: Path
+    digest: str
+    megabytes: float
+    milliseconds: float
+    requirements: tuple[str, ...]
+
+
+@task(name="package", cache_policy=NO_CACHE)
+def package_model(packed: Package, test: Part, folder: Path, store: Store) -> Packaged:
+    """Write the model into `folder` as MLflow does, and let it prove itself in a clean process.
+
+    Golden rows stay in the store. Raises PackageRefused when the signature is missing, or when the reloaded model
+    does not give the same predictions, missing values included.
+    """
+    golden = _golden_rows(test)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / DATA
+        data.mkdir()
+        digest = package.write(packed, data)
+        save(packed, data, folder)
+    signature = MlflowModel.load(folder).signature
+    if signature is None or signature.inputs is None or signature.outputs is None:
+        raise PackageRefused("a signature", "none", "see that every column of the input example has a type")
+    expected = packed.predict(golden)
+    got, measured = predict_in_clean_process(folder, golden)
+    compare(expected, got)
+    key = key_of("golden", Path(__file__), model=digest, rows=len(golden))
+    store.remember(key, lambda: Made({"golden": _plain(golden), "predictions": expected}, {"model": digest}))
+    megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    return Packaged(folder, digest, megabytes, measured["milliseconds"], _pinned())
+
+
+def save(packed: Package, data: Path, folder: Path) -> None:
+    """One MLflow model: our package as data, `ml` as code, a signature, a made-up example."""
+    example = made_up_example(packed.contract)
+    mlflow.pyfunc.save_model(
+        path=folder,
+        loader_module="ml.package",
+        data_path=str(data),
+        code_paths=[str(ROOT / "ml")],
+        signature=infer_signature(example, packed.predict(example)),
+        input_example=example,
+        pip_requirements=list(_pinned()),
+    )
+
+
+def made_up_example(contract: Mapping[str, Any]) -> pd.DataFrame:
+    """Two rows that no one lived: the signature and the UI show them, so they are not taken from the data."""
+    parsed = parse(contract)
+    if parsed.is_recommendation:
+        histories = {"items": [["item-1", "item-2"], ["item-3"]], "times": [[0.0, 1.0], [0.0]]}
+        return pd.DataFrame({"user": ["user-1", "user-2"], **histories})
+    kinds = {c: parsed.read.columns[c] for c in parsed.features}
+    columns = {c: ["a", "b"] if kind == "category" else [0.0, 1.0] for c, kind in kinds.items()}
+    return pd.DataFrame(columns)
+
+
+def compare(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12) -> None:
+    """Raises PackageRefused unless both hold the same answers, numbers within `tolerance`."""
+    if list(expected.columns) != list(got.columns) or len(expected) != len(got):
+        raise PackageRefused(
+            f"{len(expected)} predictions of {list(expected.columns)}",
+            f"{len(got)} of {list(got.columns)}",
+            "see that the model's files hold all that it predicts with",
+        )
+    for column in expected.columns:
+        ours, theirs = expected[column].to_numpy(), got[column].to_numpy()
+        if pd.api.types.is_numeric_dtype(expected[column]):
+            # Not finite, not equal: a model that answers NaN is no model.
+            same = bool(np.all(np.abs(ours - theirs) <= tolerance))
+        else:
+            same = bool((ours == theirs).all())
+        if not same:
+            raise PackageRefused(
+                f"the same {column} after reloading",
+                "another",
+                "see that the model's files hold all that it predicts with",
+            )
+
+
+def predict_in_clean_process(model: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Predictions of a model folder by the model's own code, and what was measured.
+
+    Raises PackageRefused when the process fails, or when another `ml` than the model's own answered.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, answers = Path(scratch) / "rows.parquet", Path(scratch) / "answers.parquet"
+        frame.to_parquet(rows, index=False)
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-I", "-B", "-c", CLEAN_PROCESS, str(model), str(rows), str(answers)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=scratch, env=environment, check=False
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise PackageRefused(
+                "a model that loads in a clean process", last[:300], "see the model's requirements"
+            )
+        measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        if not Path(measured["code"]).is_relative_to(model.resolve()):
+            raise PackageRefused(
+                "the model's own code", measured["code"], "remove that `ml` from the Python path"
+            )
+        return pd.read_parquet(answers), measured
+
+
+def log_model(client: MlflowClient, run_id: str, packaged: Packaged) -> str:
+    """Hand the model folder to MLflow as an output of the run; its model id."""
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, name="model", source_run_id=run_id, tags={"steward.digest": packaged.digest}
+    )
+    described = MlflowModel.load(packaged.folder)
+    described.run_id, described.model_id = run_id, logged.model_id
+    described.save(packaged.folder / "MLmodel")
+    client.log_model_artifacts(logged.model_id, str(packaged.folder))
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return str(logged.model_id)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    name: str
+    number: int
+    digest: str
+    source: str
+    tags: Mapping[str, str]
+
+
+def find(client: MlflowClient, name: str, digest: str) -> Version | None:
+    """The version whose package has this digest: registering twice gives one version."""
+    found = client.search_model_versions(f"name = '{name}' and tags.`steward.digest` = '{digest}'")
+    return min((_version(v) for v in found), key=lambda v: v.number, default=None)
+
+
+def register(
+    client: MlflowClient,
+    name: str,
+    run_id: str,
+    packaged: Packaged,
+    tags: Mapping[str, str],
+    description: str,
+) -> Version:
+    """A new version of the registered model, or the one that holds this very package already."""
+    known = find(client, name, packaged.digest)
+    if known:
+        return known
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    model_id = log_model(client, run_id, packaged)
+    made = client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=run_id,
+        model_id=model_id,
+        tags={**tags, "steward.digest": packaged.digest},
+    )
+    return _version(made)
+
+
+def champion(client: MlflowClient, name: str) -> Version | None:
+    """The version that the alias points to, if any."""
+    try:
+        return _version(client.get_model_version_by_alias(name, ALIAS))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def get_version(client: MlflowClient, name: str, number: int) -> Version:
+    return _version(client.get_model_version(name, str(number)))
+
+
+def move_alias(client: MlflowClient, name: str, number: int) -> None:
+    client.set_registered_model_alias(name, ALIAS, str(number))
+
+
+def alias_of(client: MlflowClient, name: str) -> tuple[Callable[[], int | None], Callable[[int], None]]:
+    """How to read and how to move the champion alias of one registered model."""
+
+    def number() -> int | None:
+        found = champion(client, name)
+        return found.number if found else None
+
+    return number, partial(move_alias, client, name)
+
+
+def fetch(client: MlflowClient, found: Version) -> Path:
+    """The version's folder on this machine, its package verified against the digest that was registered."""
+    uri = client.get_model_version_download_uri(found.name, str(found.number))
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
+    package.verify(folder / "data" / DATA, found.digest)
+    return folder
+
+
+def _version(raw: Any) -> Version:
+    tags = dict(raw.tags)
+    return Version(raw.name, int(raw.version), tags.get("steward.digest", ""), raw.source, tags)
+
+
+def _golden_rows(test: Part) -> pd.DataFrame:
+    """Rows with the most missing values first, so that reloading is tested where it is most likely to break."""
+    holes = test.frame.isna().sum(axis=1).sort_values(ascending=False, kind="stable")
+    rows = pd.concat([test.frame.loc[holes.index[: GOLDEN_ROWS // 2]], test.frame.head(GOLDEN_ROWS // 2)])
+    return rows[~rows.index.duplicated()].reset_index(drop=True)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.reset_index(drop=True)
+
+
+def _pinned() -> tuple[str, ...]:
+    return tuple(f"{name}=={version(name)}" for name in REQUIREMENTS)

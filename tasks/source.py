@@ -1,0 +1,210 @@
+"""Source: from a name or a file to a table in the store, exactly as it came."""
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml.contract import Contract, Read, parse
+from ml.refusal import ContractError, DataRefused, UsageError
+from ml.simulate import SIMULATORS
+from tasks.settings import Settings
+from tasks.store import Made, Store, Stored, key_of
+
+SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a run reads: the contract and the files that it was found to be about (none when simulated)."""
+
+    data: str
+    contract: Contract
+    files: tuple[Path, ...]
+
+
+def locate(case: str, data: str, contract: str | None, settings: Settings) -> Located:
+    """Find contract and files; nothing is read of the data, nothing is written.
+
+    `data` is the name of a data set that has a contract, or a file; `contract` is a name or a file, by default the
+    one named as the data. Raises UsageError or ContractError.
+    """
+    as_file = Path(data) if Path(data).suffix in SUFFIXES or "/" in data else None
+    loaded = load_contract(case, contract or (as_file.stem if as_file else data), settings)
+    if as_file:
+        return Located(
+            as_file.stem, loaded, (_existing(as_file, "give the path of a file that can be read"),)
+        )
+    if loaded.read.simulator:
+        return Located(data, loaded, ())
+    if settings.data_dir is None:
+        raise UsageError(
+            f"STEWARD_DATA_DIR with a folder {data}/",
+            "no such variable",
+            "set it, or give a file with --data",
+        )
+    folder = settings.data_dir / data
+    todo = f"put the file there ({loaded.about.get('url', 'see the contract')}), or set STEWARD_DATA_DIR"
+    return Located(data, loaded, tuple(_existing(folder / name, todo) for name in loaded.read.files))
+
+
+def load_contract(case: str, contract: str, settings: Settings) -> Contract:
+    """Read and check a contract, by its file or by its name in the case's folder."""
+    folder = settings.contracts / case.replace("-", "_")
+    path = Path(contract) if contract.endswith(".json") else folder / f"{contract}.json"
+    if not path.is_file():
+        known = sorted(p.stem for p in folder.glob("*.json"))
+        raise UsageError(
+            f"a data set of {case} ({', '.join(known)}) or a file with --contract",
+            contract,
+            f"or write {path.name}",
+        )
+    try:
+        loaded = parse(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ContractError(f"JSON in {path}", str(error), "correct the file") from None
+    if not loaded.name.startswith(f"{case}."):
+        raise ContractError(f"a contract of {case} in {path}", loaded.name, f"name it {case}.<data set>")
+    if loaded.read.simulator and loaded.read.simulator not in SIMULATORS:
+        raise ContractError(
+            f"a simulator of {sorted(SIMULATORS)}", repr(loaded.read.simulator), "name one of them"
+        )
+    return loaded
+
+
+def _existing(path: Path, todo: str) -> Path:
+    if not path.is_file():
+        raise UsageError(f"a file {path}", "none", todo)
+    return path
+
+
+@task(
+    name="source",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=1,
+    retry_condition_fn=lambda *a: _is_io(a),
+)
+def source(located: Located, store: Store) -> Stored:
+    """The data as it came: text as text, one part `rows`, and for simulated data the part `oracle`.
+
+    Raises DataRefused for a file that cannot be read as the contract says.
+    """
+    return read(located, store)
+
+
+def read(located: Located, store: Store) -> Stored:
+    """What the task does, for callers outside of a flow."""
+    if located.files:
+        return read_files(located, store)
+    how = located.contract.read
+    key = key_of("source", Path(__file__), ("numpy",), simulator=how.simulator, rows=how.rows, seed=how.seed)
+    return store.remember(key, lambda: _simulate(how))
+
+
+def read_files(located: Located, store: Store) -> Stored:
+    """The files as one table."""
+    shas = {path.name: _sha256(path) for path in located.files}
+    contract = located.contract
+    key = key_of("source", Path(__file__), ("pyarrow",), files=shas, read=asdict(contract.read))
+    return store.remember(key, lambda: _read_files(contract, located.files, shas))
+
+
+def _simulate(how: Read) -> Made:
+    assert how.simulator  # parse() lets no contract through that has neither simulator nor files
+    begun = time.perf_counter()
+    simulation = SIMULATORS[how.simulator](how.rows, how.seed)
+    origin = {"simulator": how.simulator, "rows": how.rows, "seed": how.seed}
+    seconds = time.perf_counter() - begun
+    facts = {"origin": origin, "rows": len(simulation.rows), "dropped_columns": [], "seconds": seconds}
+    return Made({"rows": simulation.rows, "oracle": simulation.oracle}, facts)
+
+
+def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str]) -> Made:
+    begun = time.perf_counter()
+    how = contract.read
+    tables = [_read_file(path, how) for path in files]
+    if how.source_column:
+        named = zip(files, tables, strict=True)
+        tables = [t.append_column(how.source_column, pa.array([p.stem] * len(t))) for p, t in named]
+    table = tables[0]
+    for other in tables[1:]:
+        table = (
+            table.join(other, how.join)
+            if how.join
+            else pa.concat_tables([table, other], promote_options="none")
+        )
+    rows = table.to_pandas(
+        types_mapper=lambda t: pd.StringDtype(na_value=float("nan")) if t == pa.string() else None
+    )
+    expected = [c for c in how.columns if c in rows.columns]
+    published = contract.about.get("sha256", {})
+    facts: dict[str, Any] = {
+        "origin": {"files": shas, "url": contract.about.get("url")},
+        "unlike_published": sorted(n for n, sha in shas.items() if published.get(n, sha) != sha),
+        "rows": len(rows),
+        # Dropped, because the contract does not speak of them; named, because nothing is dropped silently.
+        "dropped_columns": sorted(set(rows.columns) - set(expected)),
+        "seconds": time.perf_counter() - begun,
+    }
+    return Made({"rows": rows[expected]}, facts)
+
+
+def _read_file(path: Path, how: Read) -> pa.Table:
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = [n for n in archive.namelist() if not n.startswith("__MACOSX")]
+                if len(names) != 1:
+                    raise DataRefused("one file in the archive", f"{len(names)}", f"repack {path.name}")
+                with archive.open(names[0]) as member:
+                    return _read_csv(member, how)
+        with path.open("rb") as file:
+            return _read_csv(file, how)
+    except (pa.ArrowInvalid, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        # Arrow quotes the offending line: cell values of people do not belong in messages.
+        reason = str(error).split(":")[0]
+        raise DataRefused(
+            f"{path.name} as the contract's meta.read says ({how.format}, separator {how.separator!r}, {how.encoding})",
+            reason,
+            "correct the file, or meta.read",
+        ) from None
+
+
+def _read_csv(file: Any, how: Read) -> pa.Table:
+    """Every cell as text: what it means is decided by validation, in the open."""
+    return pacsv.read_csv(
+        file,
+        pacsv.ReadOptions(encoding=how.encoding, column_names=None if how.header else list(how.columns)),
+        pacsv.ParseOptions(delimiter=how.separator, newlines_in_values=True),
+        pacsv.ConvertOptions(
+            column_types=dict.fromkeys(how.columns, pa.string()),
+            null_values=list(how.missing),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_io(arguments: tuple[Any, ...]) -> bool:
+    """Try again only where trying again can help: Prefect gives task, task run and state."""
+    state = arguments[2]
+    return isinstance(state.data, OSError) or isinstance(getattr(state.data, "exception", None), OSError)

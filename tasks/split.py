@@ -1,0 +1,159 @@
+"""Split: parts that teach, choose and judge, and the gate that stops an exam from leaking."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml import interactions
+from ml.contract import Contract
+from ml.leakage import FORETELLS, foretelling, shared_entities
+from ml.model import Part
+from ml.refusal import LeakageRefused
+from ml.split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
+from tasks.store import Made, Store, Stored, key_of
+
+Parts = dict[str, Part]
+SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Parts, dict[str, Any]]]
+
+
+@task(name="split", cache_policy=NO_CACHE)
+def split(clean: Stored, contract: Contract, how: SplitFunction, as_of: datetime, store: Store) -> Stored:
+    """Parts train, valid, test (and `refit`, where the final model may learn from more than train).
+
+    Raises LeakageRefused. The check against `as_of` (UTC) is made in every run: a day later it may pass.
+    """
+    key = key_of(
+        "split",
+        Path(__file__),
+        ("pandas", "numpy"),
+        clean=clean.digest,
+        contract=contract.source,
+        how=how.__name__,
+    )
+
+    def make() -> Made:
+        begun = time.perf_counter()
+        parts, facts = how(rows, contract)
+        _refuse_empty(parts, contract)
+        tables = {name: part.table() for name, part in parts.items()}
+        return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
+
+    rows = clean.part("clean")
+    _refuse_future(rows, contract, as_of)
+    stored = store.remember(key, make)
+    _refuse_leaks(stored.facts)
+    return stored
+
+
+def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
+    """One row, one case: by hash, within classes, by time or by site, as the contract says."""
+    truth = answers(rows, contract)
+    entity = entities(rows, contract)
+    labels = divide(rows, truth.to_numpy(), entity, contract)
+    roles = contract.roles
+    judging = list(dict.fromkeys(c for c in (*roles.sensitive, roles.site, roles.id) if c))
+
+    def part(name: str) -> Part:
+        mine = np.flatnonzero(labels == name)
+        frame, about = rows[list(contract.features)].iloc[mine], rows[judging].iloc[mine]
+        return Part(frame, truth.iloc[mine], entity[mine], about)
+
+    parts = {name: part(name) for name in (TRAIN, VALID, TEST)}
+    checks: dict[str, dict[str, float]] = {"shared_entities": dict(shared_entities(parts))}
+    if all(part.truth.nunique() > 1 for part in parts.values()):
+        strong = {c: auc for c, auc in foretelling(parts[TRAIN], parts[VALID]).items() if auc > FORETELLS}
+        checks["foretelling"] = {c: auc for c, auc in strong.items() if c not in contract.foretelling}
+    return parts, {**_sizes(parts), "purged": int((labels == PURGED).sum()), "checks": checks}
+
+
+def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
+    """Two instants divide the log: before the first, what is learned; after each, what has to be foretold.
+
+    Valid users have their history up to the first instant, test users up to the second; `refit` is all that happened
+    before the second, for the model that will be judged on the test part.
+    """
+    events = interactions.log(rows, contract)
+    first, second = interactions.cuts(events, contract.split.valid, contract.split.test)
+    about = interactions.about_users(rows, contract)
+    before = {VALID: events[events["seconds"] < first], TEST: events[events["seconds"] < second]}
+    after = {
+        VALID: events[(events["seconds"] >= first) & (events["seconds"] < second)],
+        TEST: events[events["seconds"] >= second],
+    }
+    parts = {
+        TRAIN: interactions.learning_part(before[VALID], contract),
+        VALID: interactions.judging_part(before[VALID], after[VALID], about, contract),
+        TEST: interactions.judging_part(before[TEST], after[TEST], about, contract),
+        "refit": interactions.learning_part(before[TEST], contract),
+    }
+    late = int(sum(((t and t[-1]) or -np.inf) >= second for t in parts[TEST].frame["times"]))
+    gaps = (events["seconds"].diff().iloc[1:] == 0).mean() if len(events) > 1 else 0.0
+    facts = {
+        "cuts": [str(pd.Timestamp(s, unit="s")) for s in (first, second)],
+        "catalogue": int(events["item"].nunique()),
+        "simultaneous_events": float(gaps),
+        "checks": {"histories_reaching_into_the_test": late},
+    }
+    return parts, {**_sizes(parts), **facts}
+
+
+def _sizes(parts: Parts) -> dict[str, Any]:
+    sizes: dict[str, dict[str, float]] = {
+        name: {"rows": len(part.frame), "units": len(np.unique(part.units))} for name, part in parts.items()
+    }
+    for name, part in parts.items():
+        if part.truth.dtype != object and len(part.truth):
+            sizes[name]["mean"] = float(part.truth.mean())
+    return {"parts": sizes}
+
+
+def _refuse_future(rows: pd.DataFrame, contract: Contract, as_of: datetime) -> None:
+    if contract.roles.time and contract.roles.time in rows.columns:
+        late = int((rows[contract.roles.time] > pd.Timestamp(as_of).tz_localize(None)).sum())
+        if late:
+            raise LeakageRefused(
+                f"no {contract.roles.time} after {as_of:%Y-%m-%d %H:%M} UTC",
+                f"{late} of {len(rows)} rows",
+                "correct the dates, or run with a later as_of",
+            )
+
+
+def _refuse_empty(parts: Parts, contract: Contract) -> None:
+    for name in (TRAIN, VALID, TEST):
+        part = parts[name]
+        kinds = part.truth.nunique() if part.truth.dtype != object else min(len(part.truth), 2)
+        if not len(part.frame) or ((name != TRAIN or part.truth.dtype != object) and kinds < 2):
+            raise LeakageRefused(
+                f"rows with at least two different answers in {name}",
+                f"{len(part.frame)} rows with {kinds}",
+                f"bring more data, or change meta.split of {contract.name}",
+            )
+
+
+def _refuse_leaks(facts: Mapping[str, Any]) -> None:
+    checks = facts["checks"]
+    if checks.get("shared_entities"):
+        raise LeakageRefused(
+            "no entity in two parts", f"{checks['shared_entities']}", "set meta.roles.group", facts
+        )
+    if checks.get("histories_reaching_into_the_test"):
+        count = checks["histories_reaching_into_the_test"]
+        raise LeakageRefused(
+            "histories that end before the test", f"{count} that do not", "check the times", facts
+        )
+    strong = checks.get("foretelling", {})
+    if strong:
+        found = ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in strong.items())
+        raise LeakageRefused(
+            f"no single column with an AUC above {FORETELLS}",
+            found,
+            "ignore the column in meta.roles, or allow it with a reason in meta.foretelling",
+            facts,
+        )

@@ -1,0 +1,138 @@
+"""The content store: what a stage made, under a key of everything that it was made from.
+
+    objects/<digest>/          one result: Parquet parts, files, and manifest.json
+    keys/<key>.json            which object a computation gave
+
+A killed run goes on where it stopped, and a repeated one reuses, because the key of a stage covers the digests of its
+inputs, its parameters, the code that computes it and the versions of the libraries it uses.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ml.digest import digest_of, table_digest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A reference into the store: small enough to travel between tasks.
+
+    `facts` is what the stage found out (JSON), `reused` whether it was there before this run.
+    """
+
+    digest: str
+    folder: Path
+    parts: tuple[str, ...]
+    facts: Mapping[str, Any]
+    reused: bool
+
+    def part(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+    def file(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage gives to be stored: tables, files, and the facts about them."""
+
+    tables: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, Any]
+    files: Mapping[str, bytes] | None = None
+
+
+class Store:
+    """`fresh` computes everything again and puts the new result in the place of the old."""
+
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
+        self.folder, self.fresh = folder, fresh
+
+    def remember(self, key: str, make: Callable[[], Made]) -> Stored:
+        """The result of `make` under `key`: read where it is known and whole, else made, written and read back."""
+        pointer = self.folder / "keys" / f"{key}.json"
+        if not self.fresh and pointer.exists():
+            known = json.loads(pointer.read_text())
+            folder = self.folder / "objects" / known["object"]
+            # The manifest is the last file that is written before the folder gets its name.
+            if (folder / "manifest.json").exists():
+                return self._read(folder, reused=True)
+        made = make()
+        folder = self._write(made)
+        self._replace(pointer, json.dumps({"object": folder.name}).encode())
+        return self._read(folder, reused=False)
+
+    def _write(self, made: Made) -> Path:
+        """Write to a temporary folder, then rename: half a write is never seen."""
+        files = dict(made.files or {})
+        tables = {name: table_digest(frame) for name, frame in made.tables.items()}
+        content = {
+            "tables": tables,
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        }
+        manifest = {"digest": digest_of(content), **content, "facts": made.facts}
+        # Equal tables found by different ways have different facts: the object is both.
+        target = self.folder / "objects" / digest_of(manifest)
+        if (target / "manifest.json").exists():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        try:
+            for name, frame in made.tables.items():
+                frame.to_parquet(temporary / f"{name}.parquet", index=False)
+            for name, data in files.items():
+                (temporary / name).write_bytes(data)
+            (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary)
+            # Another run may have written the same object meanwhile: equal digests are equal content.
+            if not (target / "manifest.json").exists():
+                raise
+        return target
+
+    def _read(self, folder: Path, reused: bool) -> Stored:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return Stored(manifest["digest"], folder, tuple(manifest["tables"]), manifest["facts"], reused)
+
+    @staticmethod
+    def _replace(path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+
+
+def key_of(stage: str, code: Path, libraries: tuple[str, ...] = (), **made_from: Any) -> str:
+    """The key of a computation: `made_from` holds digests, parameters and seeds, `code` is the stage's file."""
+    return digest_of(
+        {
+            "stage": stage,
+            "code": _code_digest(code),
+            "libraries": {name: version(name) for name in libraries},
+            **made_from,
+        }
+    )
+
+
+@cache
+def _code_digest(stage_file: Path) -> str:
+    """SHA-256 of `ml/` and one stage's file: any change there makes old results unreachable."""
+    digest = hashlib.sha256()
+    for path in sorted([*(ROOT / "ml").rglob("*.py"), stage_file]):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

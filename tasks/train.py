@@ -1,0 +1,96 @@
+"""Train: fit one candidate, or find the fit that an earlier run left in the store."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml.model import Candidate, Part, Resources
+from ml.package import class_name
+from tasks.store import Made, Store, Stored, key_of
+
+LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "numpy", "scipy")
+
+
+@task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
+def train(
+    name: str, candidate: Candidate, parts: Stored, resources: Resources, budget: float, store: Store
+) -> Stored:
+    """The fitted model's files, learned from `train`; its facts hold the seconds that the fit took.
+
+    `resources.seconds` is what is left of `budget`; only the budget is part of the key, because a repeated run
+    counts the recorded seconds and so comes to the same rest.
+    """
+    return _fit(name, candidate, parts, "train", resources, budget, store)
+
+
+def keep(
+    name: str, candidate: Candidate, fitted: Stored, parts: Stored, resources: Resources, store: Store
+) -> Stored:
+    """The model that valid rows chose is the one that is judged: it needed them for stopping early."""
+    return fitted
+
+
+@task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
+def refit(
+    name: str, candidate: Candidate, fitted: Stored, parts: Stored, resources: Resources, store: Store
+) -> Stored:
+    """The chosen candidate, learned again from all that happened before the test: tastes of yesterday matter most."""
+    return _fit(name, candidate, parts, "refit", resources, float("inf"), store)
+
+
+Finalise = Callable[[str, Candidate, Stored, Stored, Resources, Store], Stored]
+
+
+def _fit(
+    name: str,
+    candidate: Candidate,
+    parts: Stored,
+    learn_from: str,
+    resources: Resources,
+    budget: float,
+    store: Store,
+) -> Stored:
+    key = key_of(
+        "train",
+        Path(__file__),
+        LIBRARIES,
+        candidate=_described(candidate),
+        parts=parts.digest,
+        learn_from=learn_from,
+        seed=resources.seed,
+        budget=budget,
+    )
+
+    def make() -> Made:
+        learning, valid = (Part.from_table(parts.part(part)) for part in (learn_from, "valid"))
+        begun = time.perf_counter()
+        model = candidate.fit(learning, valid, resources)
+        seconds = time.perf_counter() - begun
+        facts = {
+            "candidate": name,
+            "model": class_name(model),
+            "parameters": _described(candidate),
+            "importance": _importance(model),
+            "stopped_by": getattr(model, "stopped_by", None),
+            "seconds": seconds,
+        }
+        return Made({}, facts, model.files())
+
+    return store.remember(key, make)
+
+
+def _described(candidate: Candidate) -> dict[str, Any]:
+    assert is_dataclass(candidate)
+    assert not isinstance(candidate, type)
+    return {"candidate": f"{type(candidate).__module__}:{type(candidate).__qualname__}", **asdict(candidate)}
+
+
+def _importance(model: object) -> Mapping[str, float]:
+    """What each column contributes, summing to 1; empty for models that have no columns."""
+    importance = getattr(model, "importance", None)
+    return {str(k): float(v) for k, v in importance().items()} if importance else {}

@@ -1,0 +1,324 @@
+"""Validate: the gate through which data enter, or do not.
+
+Great Expectations judges the contract's rules; what each verdict means for a row or for the batch is decided here.
+Always: clean + quarantined + excluded = input.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+import numpy as np
+import pandas as pd
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ml.columns import cast
+from ml.contract import Contract, Rule
+from ml.digest import row_hashes
+from ml.refusal import ContractError, DataRefused
+from ml.split import answers
+from tasks.store import Made, Store, Stored, key_of
+
+# Fewer rows cannot be divided into three parts of which each still says something.
+FEWEST_ROWS = 20
+ROW = "_row"
+
+
+@dataclass
+class Examination:
+    """The ledger of one validation: which rows left, by which rule, and what each rule found."""
+
+    rows: int
+    left: list[pd.DataFrame] = field(default_factory=list)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+
+    def record(self, rule: str, action: str, reason: str, bad: int, rows: int, refused: bool = False) -> None:
+        verdict = "refused" if refused else "passed" if not bad else "acted" if action != "warn" else "warned"
+        self.rules.append(
+            {"rule": rule, "action": action, "reason": reason, "bad": bad, "rows": rows, "verdict": verdict}
+        )
+
+    def take(self, rows: np.ndarray, rule: str, action: str, reason: str) -> None:
+        """Rows (numbers in the source, from 0) leave by this rule."""
+        self.left.append(pd.DataFrame({"row": rows, "rule": rule, "reason": reason}).assign(action=action))
+
+    def rows_left(self, action: str) -> pd.DataFrame:
+        empty = pd.DataFrame({"row": np.empty(0, dtype=np.int64), "rule": "", "reason": ""}).astype(
+            {"rule": "str", "reason": "str"}
+        )
+        found = [f.drop(columns="action") for f in self.left if len(f) and f["action"].iat[0] == action]
+        return pd.concat(found, ignore_index=True) if found else empty
+
+    def facts(self, excluded: pd.DataFrame, quarantined: pd.DataFrame) -> dict[str, Any]:
+        out, bad = excluded["row"].nunique(), quarantined["row"].nunique()
+        counts = {"rows": self.rows, "clean": self.rows - out - bad, "quarantined": bad, "excluded": out}
+        return {**counts, "rules": self.rules}
+
+
+@task(name="validate", cache_policy=NO_CACHE)
+def validate(raw: Stored, contract: Contract, store: Store) -> Stored:
+    """Parts `clean` (typed, with `_row`), `quarantine` and `excluded` (row, rule, reason). Raises DataRefused."""
+    key = key_of(
+        "validate", Path(__file__), ("great_expectations", "pandas"), raw=raw.digest, contract=contract.source
+    )
+
+    def make() -> Made:
+        begun = time.perf_counter()
+        clean, quarantine, excluded, facts = examine(raw.part("rows"), contract)
+        tables = {"clean": clean, "quarantine": quarantine, "excluded": excluded}
+        return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
+
+    return store.remember(key, make)
+
+
+def examine(
+    frame: pd.DataFrame, contract: Contract, scoring: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Clean rows, quarantined rows, excluded rows, and what each rule found.
+
+    With `scoring` there is no target, and rules about it, copies and who belongs to the first rows are skipped.
+    Raises DataRefused, which carries the facts, when a rule refuses the batch, crashes or is over its budget.
+    """
+    seen = Examination(len(frame))
+    needed = _needed(contract, scoring)
+    _columns_present(frame, needed, contract)
+    optional = [c for c in contract.read.columns if c in frame.columns]
+    typed, misfits = cast(frame[optional], {c: contract.read.columns[c] for c in optional})
+    typed = typed.reset_index(drop=True)
+
+    inside = np.ones(len(typed), dtype=bool)
+    judged = [
+        r
+        for r in contract.rules
+        if set(r.columns) <= set(optional) and not (scoring and _on_target(r, contract))
+    ]
+    _apply([r for r in judged if r.action == "exclude"], typed, inside, seen)
+    if contract.keep_first and not scoring:
+        _keep_first(typed, inside, contract, seen)
+    _apply([r for r in judged if r.action != "exclude"], typed, inside, seen)
+    _built_in(typed, misfits, inside, contract, scoring, seen)
+
+    excluded, quarantine = seen.rows_left("exclude"), seen.rows_left("quarantine")
+    gone = np.zeros(len(typed), dtype=bool)
+    gone[excluded["row"]] = True
+    gone[quarantine["row"]] = True
+    clean = typed[~gone].assign(**{ROW: np.flatnonzero(~gone)}).reset_index(drop=True)
+    population = len(typed) - excluded["row"].nunique()
+    _batch(clean, quarantine["row"].nunique(), population, contract, scoring, seen)
+    facts = seen.facts(excluded, quarantine)
+    _refuse(facts)
+    return clean, quarantine, excluded, facts
+
+
+def check(contract: Contract) -> None:
+    """Let Great Expectations read the rules. Raises ContractError for a type or argument that it does not know."""
+    _suite(contract.rules, contract.name)
+
+
+def _needed(contract: Contract, scoring: bool) -> list[str]:
+    roles = contract.roles
+    spare = {roles.target, roles.weight, *roles.ignored, roles.time, roles.group} if scoring else set()
+    if contract.is_recommendation:
+        spare -= {roles.time}
+    return [c for c in contract.read.columns if c not in spare]
+
+
+def _on_target(rule: Rule, contract: Contract) -> bool:
+    return contract.roles.target in rule.columns
+
+
+def _columns_present(frame: pd.DataFrame, needed: Sequence[str], contract: Contract) -> None:
+    missing = [c for c in needed if c not in frame.columns]
+    if missing:
+        rule = {
+            "rule": "columns_present",
+            "action": "refuse",
+            "reason": "the contract names them",
+            "bad": len(missing),
+        }
+        facts = {"rows": len(frame), "rules": [{**rule, "rows": len(frame), "verdict": "refused"}]}
+        raise DataRefused(
+            f"the columns of {contract.name}",
+            f"no column {', '.join(map(repr, missing))}",
+            "bring them, or correct meta.read.columns",
+            facts,
+        )
+
+
+def _apply(rules: Sequence[Rule], typed: pd.DataFrame, inside: np.ndarray, seen: Examination) -> None:
+    """Judge the rows inside the population by Great Expectations; rows that a rule excludes leave `inside`."""
+    if not rules:
+        return
+    everything = bool(inside.all())
+    rows = np.arange(len(typed)) if everything else np.flatnonzero(inside)
+    frame = typed if everything else typed.iloc[rows].reset_index(drop=True)
+    for rule, result in zip(rules, _judge(rules, frame), strict=True):
+        bad = rows[np.asarray(result["bad"], dtype=np.int64)]
+        over = not result["success"] and (rule.action == "refuse" or "mostly" in rule.expectation["kwargs"])
+        refused = over or result["crashed"] is not None
+        count = len(bad) if rule.tells_rows else int(not result["success"])
+        reason = f"the rule crashed: {result['crashed']}" if result["crashed"] else rule.reason
+        seen.record(rule.name, rule.action, reason, count, len(rows), refused)
+        if rule.action in ("quarantine", "exclude"):
+            seen.take(bad, rule.name, rule.action, rule.reason)
+        if rule.action == "exclude":
+            inside[bad] = False
+
+
+def _judge(rules: Sequence[Rule], frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Great Expectations' verdict for each rule, in order: success, bad (positions), crashed (why, or None)."""
+    result = (
+        _batch_definition()
+        .get_batch({"dataframe": frame})
+        .validate(_suite(rules, "rules"), result_format={"result_format": "COMPLETE"})
+    )
+    verdicts: list[dict[str, Any]] = [{}] * len(rules)
+    for one in result.results:
+        crashed = None
+        if one.exception_info.get("raised_exception", True):
+            # Keyed by metric when a metric crashed, flat when the expectation did: the message may quote no cell.
+            crashed = "Great Expectations could not evaluate it on this column"
+        position = one.expectation_config.meta["rule"]
+        verdicts[position] = {
+            "success": bool(one.success),
+            "bad": one.result.get("unexpected_index_list") or [],
+            "crashed": crashed,
+        }
+    return verdicts
+
+
+@cache
+def _batch_definition() -> Any:
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("all")
+
+
+def _suite(rules: Sequence[Rule], name: str) -> gx.ExpectationSuite:
+    """GX gives results in an order of its own: each expectation carries its position."""
+    expectations = []
+    for position, rule in enumerate(rules):
+        configuration = {**rule.expectation, "meta": {"rule": position}}
+        try:
+            gx.ExpectationSuite(name="one", expectations=[configuration])
+        except Exception as error:
+            raise ContractError(
+                "an expectation that Great Expectations knows",
+                f"{rule.name}: {_last_line(error)}",
+                "correct it",
+            ) from None
+        expectations.append(configuration)
+    return gx.ExpectationSuite(name=name, expectations=expectations)
+
+
+def _last_line(error: Exception) -> str:
+    return " ".join(str(error).split())[-200:]
+
+
+def _keep_first(typed: pd.DataFrame, inside: np.ndarray, contract: Contract, seen: Examination) -> None:
+    keep = contract.keep_first
+    assert keep
+    rows = np.flatnonzero(inside)
+    ordered = typed.iloc[rows].sort_values(keep.by, kind="stable")
+    later = ordered.index[ordered[keep.per].duplicated() & ordered[keep.per].notna()].to_numpy()
+    name = f"keep_first({keep.per} by {keep.by})"
+    seen.record(name, "exclude", keep.reason, len(later), len(rows))
+    seen.take(np.sort(later), name, "exclude", keep.reason)
+    inside[later] = False
+
+
+def _built_in(
+    typed: pd.DataFrame,
+    misfits: Mapping[str, np.ndarray],
+    inside: np.ndarray,
+    contract: Contract,
+    scoring: bool,
+    seen: Examination,
+) -> None:
+    """What every contract says without words: cells fit their type, roles are filled, no copies, one row per id."""
+    roles, population = contract.roles, int(inside.sum())
+
+    def quarantine(rule: str, mask: np.ndarray, reason: str) -> None:
+        bad = np.flatnonzero(mask & inside)
+        seen.record(rule, "quarantine", reason, len(bad), population)
+        seen.take(bad, rule, "quarantine", reason)
+
+    for column, misfit in misfits.items():
+        quarantine(f"type({column})", misfit, f"the cell is no {contract.read.columns[column]}")
+    filled = [roles.id, roles.user, roles.item] + ([] if scoring else [roles.target, roles.time, roles.group])
+    for column in [c for c in filled if c and c in typed.columns]:
+        misfit = misfits.get(column, np.zeros(len(typed), dtype=bool))
+        missing = typed[column].isna().to_numpy() & ~misfit
+        if missing.any():
+            quarantine(f"present({column})", missing, "a row without it cannot be used")
+    copies = np.zeros(len(typed), dtype=bool)
+    if not scoring:
+        kept_out = set(roles.ignored) - set(roles.sensitive)
+        copies = _copies(typed[[c for c in typed.columns if c not in kept_out]], inside)
+        quarantine("exact_copy", copies, "a copy of an earlier row; that one stays")
+    if roles.id and not contract.is_recommendation:
+        rest = inside & ~copies
+        repeated = (
+            typed[roles.id].where(rest).duplicated(keep=False).to_numpy() & typed[roles.id].notna().to_numpy()
+        )
+        quarantine(
+            f"one_row_per({roles.id})", repeated & rest, "one id with different content: none can be trusted"
+        )
+
+
+def _copies(frame: pd.DataFrame, inside: np.ndarray) -> np.ndarray:
+    """Rows that equal an earlier row. Hashes find the few candidates; their values decide."""
+    hashes = pd.Series(row_hashes(frame))
+    candidates = np.flatnonzero(hashes.duplicated(keep=False).to_numpy() & inside)
+    copies = np.zeros(len(frame), dtype=bool)
+    copies[candidates[frame.iloc[candidates].duplicated().to_numpy()]] = True
+    return copies
+
+
+def _batch(
+    clean: pd.DataFrame,
+    quarantined: int,
+    population: int,
+    contract: Contract,
+    scoring: bool,
+    seen: Examination,
+) -> None:
+    """What must hold of the batch as a whole."""
+
+    def require(rule: str, reason: str, holds: bool) -> None:
+        seen.record(rule, "refuse", reason, int(not holds), population, refused=not holds)
+
+    share = quarantined / max(population, 1)
+    require(
+        "budget",
+        f"at most {contract.budget:.2%} of rows in quarantine; {share:.2%} are",
+        share <= contract.budget,
+    )
+    fewest = 1 if scoring else FEWEST_ROWS
+    require("enough_rows", f"at least {fewest} clean rows; there are {len(clean)}", len(clean) >= fewest)
+    if contract.is_recommendation or not len(clean):
+        return
+    some = bool(clean[list(contract.features)].notna().to_numpy().any())
+    require("features_present", "at least one feature has a value", some)
+    if not scoring:
+        kinds = answers(clean, contract).nunique()
+        require("target_varies", f"at least two different answers; there are {kinds}", kinds > 1)
+
+
+def _refuse(facts: Mapping[str, Any]) -> None:
+    refused = [r for r in facts["rules"] if r["verdict"] == "refused"]
+    if refused:
+        broken = "; ".join(f"{r['rule']}: {r['reason']} ({r['bad']} of {r['rows']})" for r in refused)
+        raise DataRefused(
+            "data that keep their contract",
+            broken,
+            "see the report for the rules; correct the data or the contract",
+            facts,
+        )

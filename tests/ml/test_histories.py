@@ -1,0 +1,130 @@
+"""Histories as matrices, and scores as lists."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+
+from ml import histories
+from ml.histories import LIST_LENGTH, SECONDS_PER_DAY, Catalogue, blocks, from_npy, to_npy, top
+
+lists_of_items = st.lists(st.lists(st.sampled_from(["a", "b", "c", "é", "10", "9"])), max_size=8)
+
+
+def frame_of(lists: list[list[str]]) -> pd.DataFrame:
+    users = pd.Series([f"u{row}" for row in range(len(lists))], dtype="str")
+    times = pd.Series([[float(t) for t in range(len(items))] for items in lists], dtype=object)
+    return pd.DataFrame({"user": users, "items": pd.Series(lists, dtype=object), "times": times})
+
+
+@given(lists_of_items.filter(any))
+def test_catalogue_is_sorted_and_counts_users(lists: list[list[str]]) -> None:
+    catalogue = Catalogue.of(frame_of(lists))
+    expected = Counter(item for items in lists for item in set(items))
+    assert list(catalogue.items) == sorted(expected)
+    assert dict(zip(catalogue.items, catalogue.popularity, strict=True)) == expected
+
+
+@given(lists_of_items)
+def test_counts_and_unknown_account_for_every_event(lists: list[list[str]]) -> None:
+    catalogue = Catalogue(("10", "b", "é"), (3, 2, 1))
+    frame = frame_of(lists)
+    expected = np.array([[items.count(item) for item in catalogue.items] for items in lists]).reshape(-1, 3)
+    counts = catalogue.counts(frame)
+    np.testing.assert_array_equal(counts.toarray(), expected)
+    assert counts.nnz == np.count_nonzero(expected)
+    assert catalogue.unknown(frame) == sum(map(len, lists)) - expected.sum()
+
+
+def test_recent_popularity_counts_the_last_days_of_the_whole_log() -> None:
+    day = SECONDS_PER_DAY
+    frame = pd.DataFrame(
+        {
+            "user": ["u", "v"],
+            "items": [["a", "b", "b"], ["a", "c"]],
+            "times": [[0.0, 8.5 * day, 9.0 * day], [8.0 * day, 10.0 * day]],
+        }
+    )
+    assert Catalogue.of(frame).popularity == (2, 1, 1)
+    assert Catalogue.of(frame, days=2.5) == Catalogue(("a", "b", "c"), (1, 1, 1))
+    assert Catalogue.of(frame, days=2.0).popularity == (0, 1, 1)  # exactly two days ago is too long ago
+
+
+def test_histories_may_be_arrays_as_parquet_gives_them() -> None:
+    frame = frame_of([["b", "a"], []])
+    arrays = frame.assign(items=[np.array(items, dtype=object) for items in frame["items"]])
+    assert Catalogue.of(arrays) == Catalogue.of(frame)
+
+
+def test_refuses_what_is_not_a_frame_of_histories() -> None:
+    with pytest.raises(ValueError, match="at least one event"):
+        Catalogue.of(frame_of([[], []]))
+    with pytest.raises(ValueError, match=r"none of \['items'\]"):
+        Catalogue(("a",), (1,)).counts(pd.DataFrame({"user": ["u"]}))
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(1, 30), elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0])),
+    st.integers(1, 35),
+)
+def test_top_is_the_start_of_a_stable_sort(scores: np.ndarray, n: int) -> None:
+    ordered = sorted(np.flatnonzero(np.isfinite(scores)), key=lambda position: -scores[position])
+    assert top(scores, n).tolist() == ordered[:n]
+
+
+@given(st.integers(0, 10_000), st.integers(0, 2**26))
+def test_blocks_cover_each_row_once_within_bounds(rows: int, columns: int) -> None:
+    some = list(blocks(rows, columns)) if columns < 2**16 else list(blocks(min(rows, 50), columns))
+    covered = [row for block in some for row in range(block.start, block.stop)]
+    assert covered == list(range(len(covered)))
+    assert len(covered) == (rows if columns < 2**16 else min(rows, 50))
+    sizes = [block.stop - block.start for block in some]
+    assert all(size == 1 or (size <= 2048 and size * columns <= 2**24) for size in sizes)
+
+
+def test_the_size_of_blocks_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = Catalogue(tuple("abcd"), (4, 3, 2, 1))
+    frame = frame_of([["a"], [], ["d", "b"], ["a", "b", "c", "d"], ["unknown"]])
+
+    def score(counts: sparse.csr_array) -> np.ndarray:
+        scores: np.ndarray = counts.toarray() @ np.arange(16.0).reshape(4, 4)
+        return scores
+
+    whole = catalogue.recommend(frame, score, repeat=False)
+    monkeypatch.setattr(histories, "BLOCK_ROWS", 2)
+    pd.testing.assert_frame_equal(catalogue.recommend(frame, score, repeat=False), whole)
+    assert whole.groupby("user").size().to_dict() == {"u0": 3, "u1": 4, "u2": 2, "u4": 4}
+
+
+def test_sums_in_another_order_are_ties() -> None:
+    catalogue = Catalogue(("a", "b", "c"), (1, 1, 1))
+    scores = np.array([[0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1, 0.7]])
+    assert scores[0, 0] != scores[0, 1]
+    listed = catalogue.recommend(frame_of([["a"]]), lambda _: scores, repeat=True)
+    assert listed["item"].tolist() == ["c", "a", "b"]
+    assert listed["score"].nunique() == 2
+
+
+def test_lists_are_cut_to_their_length() -> None:
+    items = tuple(f"{number:03}" for number in range(3 * LIST_LENGTH))
+    catalogue = Catalogue(items, tuple(range(len(items))))
+    listed = catalogue.recommend(frame_of([[]]), lambda counts: np.zeros(counts.shape), repeat=False)
+    assert listed["item"].tolist() == list(items[: -LIST_LENGTH - 1 : -1])
+    assert listed["rank"].tolist() == list(range(1, LIST_LENGTH + 1))
+
+
+@given(hnp.arrays(st.sampled_from([np.float32, np.int64]), hnp.array_shapes(max_dims=2)))
+def test_arrays_round_trip(array: np.ndarray) -> None:
+    back = from_npy({"x.npy": to_npy(array)}, "x.npy")
+    np.testing.assert_array_equal(back, array)
+    assert back.dtype == array.dtype
+
+
+def test_catalogue_round_trips() -> None:
+    catalogue = Catalogue(("", "a", "日本"), (0, 2, 1))
+    assert Catalogue.from_json(catalogue.to_json()) == catalogue

@@ -1,0 +1,329 @@
+"""What every recommender does, on logs made for the purpose."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from ml.als import ALS, ALSModel
+from ml.histories import LIST_LENGTH
+from ml.item_knn import ItemKNN, ItemKNNModel
+from ml.model import Part, Resources
+from ml.popularity import Popularity, PopularityModel
+
+Recommender = Popularity | ItemKNN | ALS
+Recommendations = PopularityModel | ItemKNNModel | ALSModel
+# Two factors for two tastes, so that there is one optimum and all starts lead to it.
+TWO_FACTORS = ALS(factors=2, iterations=40)
+PERSONAL: list[Recommender] = [ItemKNN(), TWO_FACTORS]
+CANDIDATES: list[Recommender] = [Popularity(), Popularity(days=2.5), *PERSONAL]
+DAY = 86_400.0
+
+every_candidate = pytest.mark.parametrize("candidate", CANDIDATES, ids=str)
+every_personal = pytest.mark.parametrize("candidate", PERSONAL, ids=str)
+
+
+def frame_of(lists: dict[str, list[str]]) -> pd.DataFrame:
+    """The events of a user are a day apart."""
+    times = [[DAY * t for t in range(len(items))] for items in lists.values()]
+    columns = {"items": list(lists.values()), "times": times}
+    users = pd.Series(list(lists), dtype="str")
+    return pd.DataFrame({"user": users, **{name: pd.Series(c, dtype=object) for name, c in columns.items()}})
+
+
+def part(frame: pd.DataFrame) -> Part:
+    truth = pd.Series([[]] * len(frame), dtype=object)
+    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64))
+
+
+def fitted(candidate: Recommender, frame: pd.DataFrame, threads: int = 1) -> Recommendations:
+    nothing = part(frame.iloc[:0])
+    return candidate.fit(part(frame), nothing, Resources(seed=7, threads=threads))
+
+
+def with_repeat(candidate: Recommender) -> Recommender:
+    return replace(candidate, repeat=True)
+
+
+@cache
+def clusters() -> pd.DataFrame:
+    """Sixty users, each with half of the sixteen items of one taste, a or b, low numbers more often."""
+    rng = np.random.default_rng(0)
+    weight = np.arange(16.0, 0.0, -1.0) + 4.0
+    lists = {}
+    for user in range(60):
+        taste = "ab"[user % 2]
+        chosen = rng.choice(16, size=8, replace=False, p=weight / weight.sum())
+        lists[f"user-{user:02}"] = [f"{taste}{item:02}" for item in chosen]
+    return frame_of(lists)
+
+
+@cache
+def model_of(candidate: Recommender) -> Recommendations:
+    return fitted(candidate, clusters())
+
+
+def newcomers() -> pd.DataFrame:
+    return frame_of({"v1": ["a03", "a00", "a07"], "v2": ["b01"], "v3": [], "v4": ["b15", "b02"], "v5": ["?"]})
+
+
+def lists(prediction: pd.DataFrame) -> dict[str, list[str]]:
+    return {str(user): rows["item"].tolist() for user, rows in prediction.groupby("user", sort=False)}
+
+
+def by_pair(prediction: pd.DataFrame) -> pd.Series:
+    return prediction.set_index(["user", "item"])["score"].sort_index()
+
+
+@every_candidate
+def test_lists_have_their_form(candidate: Recommender) -> None:
+    prediction = model_of(candidate).predict(newcomers())
+    assert list(prediction.columns) == ["user", "rank", "item", "score"]
+    assert list(lists(prediction)) == newcomers()["user"].tolist()
+    for _, rows in prediction.groupby("user"):
+        assert rows["rank"].tolist() == list(range(1, len(rows) + 1))
+        assert rows["score"].is_monotonic_decreasing
+        assert rows["item"].is_unique
+    assert np.isfinite(prediction["score"]).all()
+
+
+@every_personal
+def test_tastes_are_told_apart(candidate: Recommender) -> None:
+    listed = lists(model_of(candidate).predict(newcomers()))
+    assert {item[0] for item in listed["v1"][:13]} == {"a"}
+    assert {item[0] for item in listed["v2"][:15]} == {"b"}
+    assert {item[0] for item in listed["v4"][:14]} == {"b"}
+
+
+def test_popularity_is_the_number_of_users() -> None:
+    frame = frame_of({"u": ["x", "y", "x"], "v": ["y"], "w": ["y", "z"], "t": ["x"]})
+    prediction = fitted(Popularity(), frame).predict(frame_of({"new": [], "seen": ["y"]}))
+    assert lists(prediction) == {"new": ["y", "x", "z"], "seen": ["x", "z"]}
+    assert prediction["score"].tolist() == [3, 2, 1, 2, 1]
+
+
+def test_recent_popularity_forgets() -> None:
+    frame = frame_of({"u": ["x", "y", "z"], "v": ["x"], "w": ["x", "z", "y", "q"]})
+    prediction = fitted(Popularity(days=1.5), frame).predict(frame_of({"new": []}))
+    # The last event is on day 3: days 2 and 3 have z of u, y and q of w.
+    assert prediction["item"].tolist() == ["q", "y", "z", "x"]
+    assert prediction["score"].tolist() == [1, 1, 1, 0]
+
+
+def test_item_similarities_worked_out_by_hand() -> None:
+    frame = frame_of({"u": ["x", "y"], "v": ["x", "y", "z"], "w": ["x"], "t": ["x", "z", "z"]})
+    prediction = fitted(ItemKNN(shrink=2.0), frame).predict(frame_of({"one": ["y"], "two": ["x", "z", "x"]}))
+    xy, yz = 2 / (np.sqrt(4 * 2) + 2), 1 / (np.sqrt(2 * 2) + 2)
+    assert lists(prediction) == {"one": ["x", "z"], "two": ["y"]}
+    np.testing.assert_allclose(prediction["score"], [xy, yz, xy + yz], rtol=1e-6)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_item_neighbours_agree_with_a_dense_computation(repeat: bool) -> None:
+    model = fitted(ItemKNN(neighbours=5, shrink=3.0, repeat=repeat), clusters())
+    assert isinstance(model, ItemKNNModel)
+    had = (model.catalogue.counts(clusters()).toarray() > 0).astype(float)
+    root = np.sqrt(had.sum(axis=0))
+    cosine = had.T @ had / (np.outer(root, root) + 3.0)
+    if not repeat:
+        np.fill_diagonal(cosine, 0.0)
+    kept = np.argsort(-cosine, axis=1, kind="stable")[:, :5]
+    expected = np.zeros_like(cosine)
+    np.put_along_axis(expected, kept, np.take_along_axis(cosine, kept, axis=1), axis=1)
+    np.testing.assert_allclose(model.similarity.toarray(), expected, rtol=1e-6)
+
+
+def test_history_without_neighbours_gets_what_is_popular() -> None:
+    frame = frame_of({"u": ["lonely"], "v": ["x", "y"], "w": ["y"]})
+    prediction = fitted(ItemKNN(), frame).predict(frame_of({"new": ["lonely"]}))
+    assert prediction["item"].tolist() == ["y", "x"]
+    assert prediction["score"].tolist() == [2, 1]
+
+
+def test_user_factors_agree_with_implicit() -> None:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    model = model_of(ALS(factors=8))
+    assert isinstance(model, ALSModel)
+    counts = model.catalogue.counts(frame_of({"u": ["a01", "a01", "a02"], "v": ["b03"], "w": []}))
+    with threadpool_limits(1, "blas"):
+        reference = AlternatingLeastSquares(factors=8, regularization=0.1, alpha=10.0)
+        reference.item_factors = model.item_factors
+        expected = reference.recalculate_user(np.arange(3), sparse.csr_matrix(counts))
+    np.testing.assert_allclose(model.user_factors(counts), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_user_factors_minimise_the_weighted_loss() -> None:
+    """The gradient of Hu, Koren and Volinsky's objective, summed over all items, is nil."""
+    model = model_of(ALS(factors=8))
+    assert isinstance(model, ALSModel)
+    counts = model.catalogue.counts(newcomers())
+    X, Y, had = model.user_factors(counts), model.item_factors.astype(np.float64), counts.toarray()
+    confidence = np.where(had > 0, model.alpha * had, 1.0)
+    gradient = (confidence * ((had > 0) - X @ Y.T)) @ Y - model.regularization * X
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-9)
+
+
+def test_als_has_the_same_bits_for_any_number_of_threads() -> None:
+    one, two = (fitted(ALS(factors=8), clusters(), threads) for threads in (1, 2))
+    assert one.files() == two.files()
+
+
+def test_als_stops_when_time_is_up() -> None:
+    frame = part(clusters())
+    stopped = ALS(factors=8).fit(frame, frame, Resources(seed=7, seconds=0.0))
+    once = ALS(factors=8, iterations=1).fit(frame, frame, Resources(seed=7))
+    assert stopped.files() == once.files()
+
+
+@every_candidate
+def test_seen_items_come_back_only_where_they_may(candidate: Recommender) -> None:
+    frame = clusters()
+    histories = frame.set_index("user")["items"]
+    for user, items in lists(model_of(candidate).predict(frame)).items():
+        assert len(items) == 24
+        assert not set(items) & set(histories[user])
+    for items in lists(fitted(with_repeat(candidate), frame).predict(frame)).values():
+        assert len(items) == 32
+
+
+def test_an_item_that_may_be_repeated_is_its_nearest_neighbour() -> None:
+    model = fitted(ItemKNN(repeat=True), clusters())
+    listed = lists(model.predict(frame_of({"new": ["b05", "b04"]})))
+    assert set(listed["new"][:2]) == {"b05", "b04"}
+
+
+@every_candidate
+def test_the_same_inputs_give_the_same_model(candidate: Recommender) -> None:
+    assert fitted(candidate, clusters()).files() == model_of(candidate).files()
+
+
+@every_candidate
+def test_neither_order_nor_company_of_users_matters(candidate: Recommender) -> None:
+    model, frame = model_of(candidate), clusters()
+    expected = lists(model.predict(frame))
+    shuffled = frame.sample(frac=1.0, random_state=1)
+    prediction = model.predict(shuffled)
+    assert list(lists(prediction)) == shuffled["user"].tolist()
+    assert lists(prediction) == expected
+    pd.testing.assert_series_equal(by_pair(prediction), by_pair(model.predict(frame)))
+    for row in range(3):
+        assert lists(model.predict(frame.iloc[[row]])) == {frame["user"][row]: expected[frame["user"][row]]}
+
+
+@every_candidate
+def test_the_order_of_training_rows_does_not_matter(candidate: Recommender) -> None:
+    shuffled = fitted(candidate, clusters().sample(frac=1.0, random_state=2)).predict(newcomers())
+    expected = model_of(candidate).predict(newcomers())
+    pd.testing.assert_series_equal(by_pair(shuffled), by_pair(expected), check_exact=True)
+
+
+@every_candidate
+@pytest.mark.parametrize("reverse", [False, True], ids=["same order", "other order"])
+def test_names_are_only_names(candidate: Recommender, reverse: bool) -> None:
+    """Renamed, users and items have the scores they had; where the order of items stays, so do ties."""
+
+    def renamed(name: str) -> str:
+        return "item " + ("".join(chr(0xFFFF - ord(letter)) for letter in name) if reverse else name)
+
+    def rename(frame: pd.DataFrame, user: Callable[[str], str]) -> pd.DataFrame:
+        items = pd.Series([[renamed(item) for item in items] for items in frame["items"]], dtype=object)
+        return frame.assign(user=frame["user"].map(user), items=items)
+
+    model = fitted(candidate, rename(clusters(), lambda user: user[::-1]))
+    prediction = model.predict(rename(newcomers(), str.upper))
+    expected = model_of(candidate).predict(newcomers())
+    as_expected = expected.assign(user=expected["user"].str.upper(), item=expected["item"].map(renamed))
+    if not reverse:
+        pd.testing.assert_frame_equal(prediction, as_expected)
+    # ALS begins elsewhere and comes near the same end.
+    tolerance = 1e-3 if isinstance(candidate, ALS) else 1e-6
+    pd.testing.assert_series_equal(by_pair(prediction), by_pair(as_expected), rtol=tolerance, atol=tolerance)
+
+
+@every_candidate
+def test_files_round_trip_and_name_no_user(candidate: Recommender) -> None:
+    model = model_of(candidate)
+    files = model.files()
+    back = type(model).from_files(files)
+    assert back.files() == files
+    pd.testing.assert_frame_equal(back.predict(newcomers()), model.predict(newcomers()), check_exact=True)
+    pd.testing.assert_frame_equal(back.predict(clusters()), model.predict(clusters()), check_exact=True)
+    assert b"user" not in b"".join(files.values())
+
+
+@every_candidate
+def test_round_trip_keeps_repeat(candidate: Recommender) -> None:
+    model = fitted(with_repeat(candidate), clusters())
+    back = type(model).from_files(model.files())
+    pd.testing.assert_frame_equal(back.predict(clusters()), model.predict(clusters()), check_exact=True)
+
+
+@every_candidate
+def test_unknown_items_are_skipped_and_counted(candidate: Recommender) -> None:
+    model = model_of(candidate)
+    known = frame_of({"v": ["a01", "a04"]})
+    more = frame_of({"v": ["?", "a01", "never", "a04", "?"]})
+    assert model.unknown(known) == 0
+    assert model.unknown(more) == 3
+    pd.testing.assert_frame_equal(model.predict(more), model.predict(known))
+
+
+@every_candidate
+def test_without_a_known_item_what_is_popular_comes(candidate: Recommender) -> None:
+    days = candidate.days
+    expected = model_of(Popularity(days)).predict(frame_of({"v3": [], "v5": []}))
+    prediction = model_of(candidate).predict(newcomers())
+    rows = prediction[prediction["user"].isin(["v3", "v5"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, expected)
+
+
+@every_personal
+def test_what_is_popular_may_be_recent(candidate: Recommender) -> None:
+    recent = fitted(replace(candidate, days=2.5), clusters())
+    expected = model_of(Popularity(2.5)).predict(frame_of({"v3": []}))
+    pd.testing.assert_frame_equal(recent.predict(frame_of({"v3": []})), expected)
+    some = frame_of({"v1": ["a03", "b00"]})
+    pd.testing.assert_frame_equal(recent.predict(some), model_of(candidate).predict(some))
+
+
+@every_candidate
+def test_no_users_get_no_rows(candidate: Recommender) -> None:
+    prediction = model_of(candidate).predict(newcomers().iloc[:0])
+    full = model_of(candidate).predict(newcomers())
+    pd.testing.assert_series_equal(prediction.dtypes, full.dtypes)
+    assert prediction.empty
+
+
+@every_candidate
+def test_who_has_everything_gets_nothing(candidate: Recommender) -> None:
+    everything = sorted({item for items in clusters()["items"] for item in items})
+    prediction = model_of(candidate).predict(frame_of({"all": everything, "most": everything[1:]}))
+    assert lists(prediction) == {"most": ["a00"]}
+
+
+@every_candidate
+@pytest.mark.parametrize("history", [["x"], ["x", "x"], ["x", "y"]], ids=str)
+def test_a_single_user_and_a_single_item_will_do(candidate: Recommender, history: list[str]) -> None:
+    prediction = fitted(candidate, frame_of({"u": history})).predict(frame_of({"v": ["x"], "w": []}))
+    assert lists(prediction).get("v", []) == sorted(set(history) - {"x"})
+    assert set(lists(prediction)["w"]) == set(history)
+
+
+@every_candidate
+def test_lists_of_a_large_catalogue_are_cut(candidate: Recommender) -> None:
+    rng = np.random.default_rng(3)
+    many = {f"u{user}": [f"{i:03}" for i in rng.choice(200, 30, replace=False)] for user in range(30)}
+    prediction = fitted(candidate, frame_of(many)).predict(frame_of(many))
+    assert (prediction.groupby("user").size() == LIST_LENGTH).all()
+
+
+@every_candidate
+def test_nothing_to_learn_from_is_refused(candidate: Recommender) -> None:
+    with pytest.raises(ValueError, match="at least one event"):
+        fitted(candidate, frame_of({"u": []}))
