@@ -98,7 +98,7 @@ def _run_one(
         return flow(**asked), 0
     except Refusal as refusal:
         _say(f"{name}: {refusal}")
-        return None, _code(refusal)
+        return refusal.outcome, _code(refusal)
     except Exception as error:
         if verbose:
             raise
@@ -253,7 +253,7 @@ def _load(case: str, data: str, contract: str | None, seed: int, budget: float) 
 @contextmanager
 def _quiet(verbose: bool) -> Iterator[None]:
     """Our own progress on stderr, and nothing of the libraries unless asked for."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "0" if verbose else "100")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "NOTSET" if verbose else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -275,10 +275,22 @@ def _print_outcomes(outcomes: list["Outcome"], as_json: bool) -> None:
             facts = asdict(outcome)
             typer.echo(json.dumps({field: facts[field] for field in JSON_FIELDS}))
         return
+    if not outcomes:
+        return
+    _print_table(outcomes)
+    for o in outcomes:
+        reused = f"reused: {', '.join(o.reused)}" if o.reused else "reused: nothing"
+        typer.echo(f"{o.case}: {o.verdict}, {o.reason}\n    {reused}\n    report: {o.report}")
+    _print_interfaces()
+
+
+def _print_table(outcomes: list["Outcome"]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(show_lines=False)
+    table = Table(box=box.SIMPLE_HEAD)
     for column in (
         "case",
         "data",
@@ -288,27 +300,26 @@ def _print_outcomes(outcomes: list["Outcome"], as_json: bool) -> None:
         "gates passed",
         "verdict",
         "seconds",
+        "report",
     ):
         table.add_column(column, overflow="fold")
     for o in outcomes:
-        value = f"{o.value:.4f} [{o.low:.4f}, {o.high:.4f}]" if o.value is not None else "not comparable"
-        champion_name = f"{o.champion} v{o.version}" + (f" ({o.candidate})" if o.candidate else "")
+        holder = f"v{o.version} {o.candidate}".strip() if o.version else "none"
+        value = f"{o.metric} {o.value:.4f}\n[{o.low:.4f}, {o.high:.4f}]" if o.value is not None else "-"
+        baseline = f"{o.baseline:.4f}" if o.baseline is not None else "-"
+        link = f"[link=file://{o.report}]open[/link]" if sys.stdout.isatty() else "below"
         table.add_row(
             o.case,
             o.data,
-            champion_name,
-            f"{o.metric} {value}",
-            f"{o.baseline:.4f}",
-            ", ".join(o.gates),
+            holder,
+            Text(value),
+            baseline,
+            ", ".join(o.gates) or "none",
             o.verdict,
             f"{o.seconds:.1f}",
+            link,
         )
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    for o in outcomes:
-        reused = f"reused: {', '.join(o.reused)}" if o.reused else "reused: nothing"
-        typer.echo(f"{o.case}: {o.verdict}, {o.reason}\n    {reused}\n    report: {o.report}")
-    _print_interfaces()
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 
 def _print_interfaces() -> None:

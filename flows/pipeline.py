@@ -76,13 +76,15 @@ def run(case: UseCase, asked: Asked) -> Outcome:
     contract, store = located.contract, Store(settings.home.resolve() / "store", asked.fresh)
     client = tracking.connect(settings)
 
-    with Record.begin(client, settings, case.name, case.question, located, asdict(asked)) as record:
+    with Record.begin(
+        client, settings, case.name, case.question, case.judge.primary, located, asdict(asked)
+    ) as record:
         raw = record.stage("source", source(located, store))
         clean = record.stage("validate", validate(raw, contract, store))
         as_of = asked.as_of or datetime.now(UTC)
         parts = record.stage("split", split(clean, contract, case.split, as_of, store))
         fitted = _train(case, asked, parts, settings, store, record)
-        board = record.leaderboard(choose(fitted, parts, case.judge), case.judge.primary)
+        board = record.leaderboard(choose(fitted, parts, case.judge))
         leader = next(line for line in board if line["leads"])
         final, baseline = _finalise(case, asked, leader, fitted, parts, settings, store)
         judged = record.judged(

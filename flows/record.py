@@ -18,7 +18,7 @@ from prefect.runtime import flow_run
 
 from ml.contract import Contract
 from ml.refusal import Refusal
-from tasks import report, tracking
+from tasks import registry, report, tracking
 from tasks.promote import Verdict
 from tasks.registry import Packaged, Version
 from tasks.settings import ROOT, Settings
@@ -51,10 +51,10 @@ class Outcome:
     value: float | None
     low: float | None
     high: float | None
-    baseline: float
-    rows: int
-    quarantined: int
-    excluded: int
+    baseline: float | None
+    rows: int | None
+    quarantined: int | None
+    excluded: int | None
     seconds: float
     reused: list[str]
     report: str
@@ -78,6 +78,7 @@ class Record:
         settings: Settings,
         case: str,
         question: str,
+        metric: str,
         located: Located,
         asked: Mapping[str, Any],
     ) -> Self:
@@ -93,6 +94,7 @@ class Record:
         facts: dict[str, Any] = {
             "case": case,
             "question": question,
+            "metric": metric,
             "data": located.data,
             "contract": contract.name,
             "about": dict(contract.about),
@@ -166,21 +168,23 @@ class Record:
         self.facts["skipped"].append({"candidate": candidate, "why": why})
         log.info("  %s: skipped, %s", candidate, why)
 
-    def leaderboard(self, board: list[dict[str, Any]], primary: str) -> list[dict[str, Any]]:
-        self.facts["leaderboard"], self.facts["primary"] = board, primary
+    def leaderboard(self, board: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        self.facts["leaderboard"] = board
         for line in board:
             metrics = {f"valid.{k}": v for k, v in line["metrics"].items()} | {"seconds": line["seconds"]}
             self.tracked.child(
                 line["candidate"], metrics, {"candidate": line["candidate"], **line["decision"]}
             )
         leader = next(line for line in board if line["leads"])
-        log.info("  %s leads on valid rows: %s %.4f", leader["candidate"], primary, leader["value"])
+        log.info(
+            "  %s leads on valid rows: %s %.4f", leader["candidate"], self.facts["metric"], leader["value"]
+        )
         return board
 
     def judged(self, judged: dict[str, Any]) -> dict[str, Any]:
         self.facts["test"] = judged
-        names = ("value", "low", "high", "achievable", "achieved")
-        own = {f"test.{judged['primary']}.{name}": judged[name] for name in names[1:] if name in judged}
+        names = ("low", "high", "achievable", "achieved")
+        own = {f"test.{judged['primary']}.{name}": judged[name] for name in names if name in judged}
         self.tracked.record({**{f"test.{k}": v for k, v in judged["metrics"].items()}, **own})
         return judged
 
@@ -217,27 +221,38 @@ class Record:
         self.facts["seconds"] = seconds
         path = self._publish()
         log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
-        counts = self.facts["validate"]
+        return self._outcome(verdict.verdict, verdict.reason, champion, champion_candidate, standing, path)
+
+    def _outcome(
+        self,
+        verdict: str,
+        reason: str,
+        champion: int | None,
+        candidate: str,
+        standing: Mapping[str, Any],
+        report_path: str,
+    ) -> Outcome:
+        counts, judged = self.facts.get("validate", {}), self.facts.get("test", {})
         return Outcome(
             case=self.facts["case"],
             data=self.facts["data"],
-            champion=challenger.name,
+            champion=self.facts["contract"],
             version=champion,
-            verdict=verdict.verdict,
-            metric=self.facts["primary"],
-            value=standing["value"],
-            low=standing["low"],
-            high=standing["high"],
-            baseline=self.facts["test"]["baseline"]["value"],
-            rows=counts["rows"],
-            quarantined=counts["quarantined"],
-            excluded=counts["excluded"],
-            seconds=round(seconds, 1),
+            verdict=verdict,
+            metric=self.facts["metric"],
+            value=standing.get("value"),
+            low=standing.get("low"),
+            high=standing.get("high"),
+            baseline=judged.get("baseline", {}).get("value"),
+            rows=counts.get("rows"),
+            quarantined=counts.get("quarantined"),
+            excluded=counts.get("excluded"),
+            seconds=round(self.facts["seconds"], 1),
             reused=[line["stage"] for line in self.facts["stages"] if line["reused"]],
-            report=path,
+            report=report_path,
             gates=[gate["gate"] for gate in self.facts["gates"] if gate["passed"]],
-            reason=verdict.reason,
-            candidate=champion_candidate,
+            reason=reason,
+            candidate=candidate,
         )
 
     def _gate(self, gate: str, passed: bool, said: str = "") -> None:
@@ -256,6 +271,11 @@ class Record:
         self.tracked.record(tags={"steward.verdict": "refused", "steward.reason": told})
         path = self._publish()
         log.info("  stopped by the gate %s; report: %s", gate, path)
+        if isinstance(error, Refusal):
+            holder = registry.champion(self.client, self.facts["contract"])
+            version = holder.number if holder else None
+            candidate = holder.tags.get("candidate", "") if holder else ""
+            error.outcome = self._outcome("refused", str(error), version, candidate, {}, path)
 
     def _publish(self) -> str:
         """Facts and report into MLflow, and to where Prefect's UI shows them; the path of the report."""

@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 
 TEXT = pd.StringDtype(na_value=np.nan)
+# Below it every whole number is a float64 of its own.
+EXACT = 2.0**53
 
 
 def cast(frame: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Typed columns, and per column with misfits a mask of the rows whose cell does not fit its type.
 
-    number and integer become float64 (a model sees one type, missing or not), category becomes text, time (ISO 8601)
-    and epoch (seconds since 1970) become datetime64[us] in UTC without zone. A misfit becomes missing.
+    number and integer become float64 (a model sees one type, missing or not; whole numbers must lie below 2^53, where
+    float64 is exact), category becomes text, time (ISO 8601) and epoch (seconds since 1970) become datetime64[us] in
+    UTC without zone, digits below a microsecond cut off. A misfit becomes missing; what a cell becomes hangs on no
+    other cell. Typed columns stay as they are.
     """
     typed, misfits = {}, {}
     for column, kind in kinds.items():
@@ -25,37 +29,49 @@ def cast(frame: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[pd.DataFrame, d
 
 
 def _number(values: pd.Series) -> pd.Series:
+    if values.dtype.kind in "mM":  # pandas would count the ticks of an instant, and of a missing one too
+        return pd.Series(np.nan, index=values.index, name=values.name)
     numbers = pd.to_numeric(values, errors="coerce").astype("float64")
     return numbers.where(np.isfinite(numbers)) if np.isinf(numbers.to_numpy()).any() else numbers
 
 
 def _integer(values: pd.Series) -> pd.Series:
     numbers = _number(values)
-    whole = numbers.isna() | (numbers == np.floor(numbers))
+    whole = numbers.isna() | ((numbers == np.floor(numbers)) & (numbers.abs() < EXACT))
     return numbers if whole.all() else numbers.where(whole)
 
 
 def _category(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
-        return values.astype(TEXT)
-    # The code 1 stays "1", also where a missing neighbour made the column a float one.
-    whole = values.isna() | (values == np.floor(values))
-    return values.astype("Int64").astype(TEXT) if whole.all() else values.astype(TEXT)
+    text = values.astype(TEXT)
+    if not pd.api.types.is_float_dtype(values):
+        return text
+    # The code 1 stays "1", also where a neighbour made the column a float one.
+    whole = values.notna() & (values == np.floor(values)) & (values.abs() < EXACT)
+    return text.where(~whole, values.where(whole).astype("Int64").astype(TEXT))
 
 
 def _time(values: pd.Series) -> pd.Series:
-    times = pd.to_datetime(values, errors="coerce", utc=True, format=None if _is_time(values) else "ISO8601")
-    return times.dt.tz_localize(None).astype("datetime64[us]")
+    if not _is_time(values):
+        # pandas would read "now" as this very moment, and finer digits would narrow the years that all cells may have.
+        text = _category(values).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
+        values = pd.to_datetime(
+            text.where(text.str.match(r"\s*\d")), errors="coerce", utc=True, format="ISO8601"
+        )
+    if values.dt.tz is not None:
+        values = values.dt.tz_convert(None)
+    return values.astype("datetime64[us]")
 
 
 def _epoch(values: pd.Series) -> pd.Series:
+    if _is_time(values):
+        return _time(values)
     seconds = _number(values)
     # What lies outside the years 1700 to 2250 is no second since 1970, but most likely a millisecond.
     return pd.to_datetime(seconds.where(seconds.abs() < 8.8e9), unit="s").astype("datetime64[us]")
 
 
 def _is_time(values: pd.Series) -> bool:
-    return pd.api.types.is_datetime64_any_dtype(values)
+    return values.dtype.kind == "M"
 
 
 _CASTS = {"number": _number, "integer": _integer, "category": _category, "time": _time, "epoch": _epoch}

@@ -5,9 +5,9 @@ ours sits there and is checked here, key by key: a misspelt key is an error, nev
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any, get_args
 
 from ml.refusal import ContractError
 
@@ -17,6 +17,7 @@ SPLITS = ("hash", "stratified", "time", "site")
 # Expectations that tell good rows from bad ones; all others judge the batch as a whole.
 ROW_EXPECTATION = re.compile(
     r"expect_(column_values|column_pair_values|column_value_lengths|multicolumn|select_column|compound_columns)_"
+    r"(?!to_be_of_type|to_be_in_type_list)"
 )
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 
@@ -143,54 +144,56 @@ class Contract:
         return self.roles.user is not None
 
 
-ABOUT = ("description", "publisher", "licence", "citation", "url", "sha256")
+ABOUT = ("description", "publisher", "licence", "citation", "url")
+JSON_TYPES: Mapping[Any, tuple[str, Callable[[Any], bool]]] = {
+    str: ("a string", lambda v: isinstance(v, str)),
+    bool: ("true or false", lambda v: isinstance(v, bool)),
+    int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    float: ("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool)),
+    list: ("a list", lambda v: isinstance(v, list)),
+    tuple[str, ...]: (
+        "a list of strings",
+        lambda v: isinstance(v, list) and all(isinstance(s, str) for s in v),
+    ),
+    Mapping[str, str]: (
+        "an object of strings",
+        lambda v: isinstance(v, Mapping) and all(isinstance(s, str) for s in v.values()),
+    ),
+}
 
 
 def parse(source: Mapping[str, Any]) -> Contract:
     """Check a contract's JSON key by key. Raises ContractError at the first key, column or value that is wrong."""
     _known(source, ("name", "expectations", "meta"), "the contract")
-    for key in ("name", "expectations", "meta"):
-        _required(source, key, "the contract")
-    if not re.fullmatch(r"[a-z0-9-]+\.[A-Za-z0-9_-]+", str(source["name"])):
-        raise ContractError(
-            "a name such as fintech-risk.my_loans", repr(source["name"]), "name <case>.<data set>"
-        )
-    meta = source["meta"]
-    known = ("read", "roles", "split", "budget", "keep_first", "foretelling", *ABOUT)
-    _known(meta, known, "meta")
+    name = _required(source, "name", "the contract")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9-]+\.[A-Za-z0-9_-]+", name):
+        raise ContractError("a name such as fintech-risk.my_loans", repr(name), "name <case>.<data set>")
+    expectations = _typed(_required(source, "expectations", "the contract"), list, "expectations")
+    meta = _required(source, "meta", "the contract")
+    _known(meta, ("read", "roles", "split", "budget", "keep_first", "foretelling", *ABOUT, "sha256"), "meta")
     read = _read(_required(meta, "read", "meta"))
-    roles = _roles(_required(meta, "roles", "meta"))
-    _columns_exist(roles.columns(), read, "meta.roles")
-    rules = tuple(_rule(e, i, read) for i, e in enumerate(source["expectations"]))
-    keep_first = _keep_first(meta["keep_first"], read) if "keep_first" in meta else None
-    foretelling = dict(meta.get("foretelling", {}))
-    _columns_exist(set(foretelling), read, "meta.foretelling")
+    roles = _roles(_required(meta, "roles", "meta"), read)
     contract = Contract(
-        name=str(source["name"]),
-        rules=rules,
+        name=name,
+        rules=tuple(_rule(e, f"expectations[{i}]", read) for i, e in enumerate(expectations)),
         read=read,
         roles=roles,
         split=_split(meta.get("split", {}), roles),
         budget=_share(meta.get("budget", 0.05), "meta.budget"),
-        keep_first=keep_first,
-        foretelling=foretelling,
-        about={k: meta[k] for k in ABOUT if k in meta},
+        keep_first=_keep_first(meta["keep_first"], read) if "keep_first" in meta else None,
+        foretelling=_foretelling(meta.get("foretelling", {}), read),
+        about=_about(meta),
         source=source,
     )
-    if not contract.is_recommendation and not contract.features:
-        raise ContractError(
-            "at least one feature column", "none", "give meta.read.columns a column without a role"
-        )
+    if not contract.is_recommendation:
+        _features_fit(contract)
     return contract
 
 
 def _read(raw: Mapping[str, Any]) -> Read:
-    _known(raw, tuple(Read.__dataclass_fields__), "meta.read")
-    columns = dict(_required(raw, "columns", "meta.read"))
-    for column, kind in columns.items():
+    read = Read(**_fields(raw, Read, "meta.read"))
+    for column, kind in read.columns.items():
         _one_of(kind, COLUMN_TYPES, f"meta.read.columns[{column!r}]")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    read = Read(**{**values, "columns": columns})
     _one_of(read.format, ("csv", "parquet"), "meta.read.format")
     if read.source_column and read.join:
         raise ContractError(
@@ -206,45 +209,76 @@ def _read(raw: Mapping[str, Any]) -> Read:
             "neither",
             "say how the files go together",
         )
+    if read.simulator and read.rows < 1:
+        raise ContractError(
+            "at least one row in meta.read.rows", f"{read.rows}", "say how many rows to make up"
+        )
     return read
 
 
-def _roles(raw: Mapping[str, Any]) -> Roles:
-    known = tuple(k for k in Roles.__dataclass_fields__ if k not in ("positive", "above"))
-    _known(raw, known, "meta.roles")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+def _roles(raw: Mapping[str, Any], read: Read) -> Roles:
+    names = tuple(k for k in Roles.__dataclass_fields__ if k not in ("positive", "above"))
+    _known(raw, names, "meta.roles")
+    values = _fields({k: v for k, v in raw.items() if k != "target"}, Roles, "meta.roles")
     if "target" in raw:
-        target = raw["target"]
-        _known(target, ("column", "positive", "above"), "meta.roles.target")
-        if "positive" in target and "above" in target:
-            raise ContractError(
-                "meta.roles.target with positive or above", "both", "keep one, or neither to predict a number"
-            )
-        values["target"] = _required(target, "column", "meta.roles.target")
-        values["positive"] = tuple(str(v) for v in target.get("positive", ()))
-        values["above"] = target.get("above")
-    elif not (raw.get("user") and raw.get("item") and raw.get("time")):
+        values |= _target(raw["target"])
+    roles = Roles(**values)
+    _columns_exist(roles.columns(), read, "meta.roles")
+    complete = roles.time if roles.user and roles.item else roles.target
+    if not complete or (roles.target and (roles.user or roles.item)):
         raise ContractError(
             "roles.target, or the three roles user, item and time", f"{sorted(raw)}", "complete meta.roles"
         )
-    return Roles(**values)
+    _roles_fit(roles, read)
+    return roles
 
 
-def _rule(raw: Mapping[str, Any], position: int, read: Read) -> Rule:
-    where = f"expectations[{position}]"
+def _target(raw: Mapping[str, Any]) -> dict[str, Any]:
+    where = "meta.roles.target"
+    _known(raw, ("column", "positive", "above"), where)
+    if "positive" in raw and "above" in raw:
+        raise ContractError(
+            f"{where} with positive or above", "both", "keep one, or neither to predict a number"
+        )
+    target: dict[str, Any] = {"target": _typed(_required(raw, "column", where), str, f"{where}.column")}
+    if "positive" in raw:
+        target["positive"] = _labels(raw["positive"], f"{where}.positive")
+    if "above" in raw:
+        target["above"] = _typed(raw["above"], float, f"{where}.above")
+    return target
+
+
+def _roles_fit(roles: Roles, read: Read) -> None:
+    """Columns have types that their roles can be computed with."""
+    numeric = None if roles.positive else roles.target
+    fitting: list[tuple[str | None, tuple[str, ...], str]] = [
+        (numeric, ("number", "integer"), "target"),
+        (roles.time, ("time", "epoch"), "time"),
+        (roles.user, ("category",), "user"),
+        (roles.item, ("category",), "item"),
+    ]
+    for column, kinds, role in fitting:
+        if column and read.columns[column] not in kinds:
+            raise ContractError(
+                f"the type {' or '.join(kinds)} for the {role} {column!r} in meta.roles",
+                repr(read.columns[column]),
+                "correct meta.read.columns, or give the target its positive classes",
+            )
+
+
+def _rule(raw: Mapping[str, Any], where: str, read: Read) -> Rule:
     _known(raw, ("type", "kwargs", "meta"), where)
     kwargs, meta = _required(raw, "kwargs", where), _required(raw, "meta", where)
-    _required(raw, "type", where)
+    _typed(_required(raw, "type", where), str, f"{where}.type")
+    if not isinstance(kwargs, Mapping):
+        raise ContractError(f"an object in {where}.kwargs", type(kwargs).__name__, "correct it")
     _known(meta, ("action", "reason"), f"{where}.meta")
-    columns = [kwargs[k] for k in COLUMN_ARGUMENTS if k in kwargs] + list(kwargs.get("column_list", ()))
-    if "column_set" not in kwargs:
-        _columns_exist(set(columns), read, where)
-    rule = Rule(
-        raw, _required(meta, "action", f"{where}.meta"), str(meta.get("reason", "")).strip(), tuple(columns)
-    )
-    _one_of(rule.action, ACTIONS, f"{where}.meta.action")
-    if not rule.reason:
-        raise ContractError(f"a reason in {where}.meta", "none", "say why the rule is there")
+    columns = tuple(_typed(kwargs[k], str, f"{where}.kwargs.{k}") for k in COLUMN_ARGUMENTS if k in kwargs)
+    columns += _typed(kwargs.get("column_list", []), tuple[str, ...], f"{where}.kwargs.column_list")
+    _columns_exist(set(columns), read, where)
+    action = _required(meta, "action", f"{where}.meta")
+    _one_of(action, ACTIONS, f"{where}.meta.action")
+    rule = Rule(raw, action, _reason(meta, f"{where}.meta"), columns)
     if rule.action in ("quarantine", "exclude") and not rule.tells_rows:
         raise ContractError(
             f"refuse or warn in {where}.meta.action",
@@ -256,12 +290,22 @@ def _rule(raw: Mapping[str, Any], position: int, read: Read) -> Rule:
 
 def _split(raw: Mapping[str, Any], roles: Roles) -> SplitPolicy:
     _known(raw, tuple(SplitPolicy.__dataclass_fields__), "meta.split")
-    policy = SplitPolicy(**{**raw, "sites": tuple(str(s) for s in raw.get("sites", ()))})
-    _one_of(policy.by, SPLITS, "meta.split.by")
+    # What comes next can be foretold only from what came before.
+    raw = {"by": "time", **raw} if roles.user else raw
+    rest = _fields({k: v for k, v in raw.items() if k != "sites"}, SplitPolicy, "meta.split")
+    sites = _labels(raw["sites"], "meta.split.sites") if "sites" in raw else ()
+    policy = SplitPolicy(**rest, sites=sites)
+    _one_of(policy.by, ("time",) if roles.user else SPLITS, "meta.split.by")
     if policy.by == "site" and not policy.sites:
         raise ContractError("meta.split.sites to leave out", "none", "name the sites of the test")
     if policy.by in ("time", "site") and getattr(roles, policy.by) is None:
         raise ContractError(f"a column with the role {policy.by}", "none", f"set meta.roles.{policy.by}")
+    if policy.by == "stratified" and not roles.positive and roles.above is None:
+        raise ContractError(
+            "classes to stratify by in meta.split.by",
+            "a number to predict",
+            "split by hash, or set positive or above in meta.roles.target",
+        )
     for name in ("test", "valid"):
         _share(getattr(policy, name), f"meta.split.{name}")
     if not 0 < policy.test + policy.valid < 1:
@@ -274,11 +318,37 @@ def _split(raw: Mapping[str, Any], roles: Roles) -> SplitPolicy:
 
 
 def _keep_first(raw: Mapping[str, Any], read: Read) -> KeepFirst:
-    names = tuple(KeepFirst.__dataclass_fields__)
-    _known(raw, names, "meta.keep_first")
-    keep = KeepFirst(**{name: _required(raw, name, "meta.keep_first") for name in names})
+    keep = KeepFirst(**_fields(raw, KeepFirst, "meta.keep_first"))
+    _reason(raw, "meta.keep_first")
     _columns_exist({keep.per, keep.by}, read, "meta.keep_first")
     return keep
+
+
+def _foretelling(raw: Mapping[str, Any], read: Read) -> dict[str, str]:
+    _known(raw, tuple(raw), "meta.foretelling")
+    _columns_exist(set(raw), read, "meta.foretelling")
+    return {column: _reason({"reason": raw[column]}, f"meta.foretelling[{column!r}]") for column in raw}
+
+
+def _about(meta: Mapping[str, Any]) -> dict[str, Any]:
+    about = {k: _typed(meta[k], str, f"meta.{k}") for k in ABOUT if k in meta}
+    if "sha256" in meta:
+        about["sha256"] = _typed(meta["sha256"], Mapping[str, str], "meta.sha256")
+    return about
+
+
+def _features_fit(contract: Contract) -> None:
+    if not contract.features:
+        raise ContractError(
+            "at least one feature column", "none", "give meta.read.columns a column without a role"
+        )
+    times = [c for c in contract.features if contract.read.columns[c] in ("time", "epoch")]
+    if times:
+        raise ContractError(
+            "features of numbers and categories, as models take no times, in meta.roles",
+            f"{times}",
+            "give them the role time, or list them in meta.roles.ignored",
+        )
 
 
 def _known(raw: object, known: Sequence[str], where: str) -> None:
@@ -297,6 +367,44 @@ def _required(raw: Mapping[str, Any], key: str, where: str) -> Any:
     return raw[key]
 
 
+def _fields(raw: Mapping[str, Any], made: type[Any], where: str) -> dict[str, Any]:
+    """The values of a dataclass, each of the type of its field; fields without a default are required."""
+    fields = made.__dataclass_fields__
+    _known(raw, tuple(fields), where)
+    for name, one in fields.items():
+        if one.default is MISSING and one.default_factory is MISSING:
+            _required(raw, name, where)
+    return {name: _typed(value, fields[name].type, f"{where}.{name}") for name, value in raw.items()}
+
+
+def _typed(value: Any, wanted: Any, where: str) -> Any:
+    """The value if JSON gave it the wanted type (null only where a field may be None), a list of strings as tuple."""
+    if type(None) in get_args(wanted):
+        if value is None:
+            return None
+        wanted = get_args(wanted)[0]
+    described, fits = JSON_TYPES[wanted]
+    if not fits(value):
+        raise ContractError(f"{described} in {where}", type(value).__name__, "correct it")
+    return tuple(value) if wanted == tuple[str, ...] else value
+
+
+def _labels(values: object, where: str) -> tuple[str, ...]:
+    """Classes or sites as cells say them: strings, or whole numbers for their text."""
+    labels = _typed(values, list, where)
+    odd = [v for v in labels if isinstance(v, bool) or not isinstance(v, str | int)]
+    if odd or not labels:
+        raise ContractError(f"strings in {where}", f"{values!r}", "write each as its cells say it")
+    return tuple(str(v) for v in labels)
+
+
+def _reason(raw: Mapping[str, Any], where: str) -> str:
+    reason = _typed(raw.get("reason", ""), str, f"{where}.reason").strip()
+    if not reason:
+        raise ContractError(f"a reason in {where}", "none", "say why it is there")
+    return str(reason)
+
+
 def _columns_exist(columns: set[str], read: Read, where: str) -> None:
     unknown = sorted(columns - set(read.columns))
     if unknown:
@@ -311,6 +419,6 @@ def _one_of(value: object, known: Sequence[str], where: str) -> None:
 
 
 def _share(value: object, where: str) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ContractError(f"a share from 0 to below 1 in {where}", f"{value!r}", "correct it")
     return float(value)

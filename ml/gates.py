@@ -9,7 +9,7 @@ import pandas as pd
 from ml.judge import Decision, Judge
 from ml.model import Part
 
-# A smaller group says too little: it is shown, not judged.
+# Units; a smaller group says too little: it is shown, not judged.
 FEWEST_IN_GROUP = 100
 FEWEST_OF_A_CLASS = 20
 
@@ -97,12 +97,8 @@ def subgroups(
 def _labels(values: pd.Series) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > 4:
         bands = pd.qcut(values, 4, duplicates="drop")
-        return (
-            bands.map(lambda b: f"{max(b.left, values.min()):g} to {b.right:g}")
-            .astype(object)
-            .fillna("missing")
-            .to_numpy()
-        )
+        names = {b: f"{max(b.left, values.min()):g} to {b.right:g}" for b in bands.cat.categories}
+        return np.array([names.get(band, "missing") for band in bands], dtype=object)
     return values.astype(object).where(values.notna(), "missing").astype(str).to_numpy()
 
 
@@ -111,5 +107,5 @@ def _enough(part: Part) -> bool:
         return False
     if part.truth.dtype == object or part.truth.nunique() > 2:
         return True
-    positive = int(part.truth.sum())
-    return min(positive, len(part.truth) - positive) >= FEWEST_OF_A_CLASS
+    positive = part.truth.to_numpy() == 1.0
+    return all(len(np.unique(part.units[rows])) >= FEWEST_OF_A_CLASS for rows in (positive, ~positive))

@@ -1,7 +1,5 @@
 """From a log of interactions to histories, and to what came next."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -20,12 +18,15 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
     """One row per user of `users`: user, items and times, oldest first; empty lists where there are no events."""
-    lists = events.groupby("user", sort=False)[["item", "seconds"]].agg(list).reindex(users)
-    nothing: list[list[Any]] = [[]] * int(lists["item"].isna().sum())
-    items, times = lists["item"].copy(), lists["seconds"].copy()
-    items[items.isna()] = pd.Series(nothing, index=items.index[items.isna()], dtype=object)
-    times[times.isna()] = pd.Series(nothing, index=times.index[times.isna()], dtype=object)
-    return pd.DataFrame({"user": users.astype("str"), "items": items.to_list(), "times": times.to_list()})
+    by_user = events.groupby("user", sort=False)
+    items, times = (by_user[column].agg(list).to_dict() for column in ("item", "seconds"))
+    return pd.DataFrame(
+        {
+            "user": users.astype("str"),
+            "items": [items.get(user, []) for user in users],
+            "times": [times.get(user, []) for user in users],
+        }
+    )
 
 
 def cuts(events: pd.DataFrame, valid: float, test: float) -> tuple[float, float]:

@@ -143,9 +143,7 @@ class BinaryJudge(_Rows):
             "roc": _points(false_positives, true_positives),
             "precision_recall": _points(recall[::-1], precision[::-1]),
             "reliability": classification.reliability(truth, probability).to_dict(orient="list"),
-            "calibration_slope": classification.calibration_slope(truth, probability)
-            if len(np.unique(probability)) > 1
-            else None,
+            "calibration_slope": _slope(truth, probability),
         }
 
 
@@ -161,6 +159,14 @@ _PROBABILITY_METRICS = (
     classification.brier,
     classification.calibration_error,
 )
+
+
+def _slope(truth: np.ndarray, probability: np.ndarray) -> float | None:
+    """None where the probabilities are constant or separate the classes: a curve to leave out, no reason to stop."""
+    try:
+        return classification.calibration_slope(truth, probability)
+    except classification.UndefinedMeasureError:
+        return None
 
 
 def _probability(prediction: pd.DataFrame) -> np.ndarray:
@@ -224,7 +230,8 @@ class RankingJudge:
         return {}
 
     def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        seen = part.frame["items"].explode().dropna()
+        # A user counts once for each item, however often it was had.
+        seen = part.frame["items"].map(lambda items: list(dict.fromkeys(items))).explode().dropna()
         popularity = {str(item): int(count) for item, count in seen.value_counts().items()}
         catalogue = len(set(seen) | set(part.truth.explode().dropna()) | set(prediction["item"]))
         return {

@@ -126,7 +126,12 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
         raise PackageRefused(
             f"the package {expected[:12]}", _sha256(data)[:12], "restore the artifacts that were registered"
         )
-    manifest: dict[str, Any] = json.loads(data)
+    try:
+        manifest: dict[str, Any] = json.loads(data)
+    except ValueError:
+        raise PackageRefused(
+            f"JSON in {MANIFEST}", "something else", "restore the model's artifacts"
+        ) from None
     if manifest.get("format") != FORMAT:
         raise PackageRefused(
             f"package format {FORMAT}", f"{manifest.get('format')}", "load it with its own version"
@@ -150,8 +155,12 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
     module, _, kind = name.partition(":")
     if not module.startswith("ml."):
         raise PackageRefused("a model class of ml", name, "do not load this model")
-    loaded: type[Model] = getattr(import_module(module), kind)
-    return loaded.from_files(files)
+    try:
+        loaded: type[Model] = getattr(import_module(module), kind)
+        read_back = loaded.from_files
+    except (ImportError, AttributeError):
+        raise PackageRefused("a model class of ml", name, "load it with its own version") from None
+    return read_back(files)
 
 
 @cache
@@ -163,7 +172,8 @@ def _code_digest() -> str:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()
+    # Not sorted: in a contract the order of the columns says which is which in a file without header.
+    return json.dumps(value, indent=1).encode()
 
 
 def _sha256(data: bytes) -> str:

@@ -17,6 +17,8 @@ class Refusal(Exception):
         self.expected, self.got, self.todo = expected, got, todo
         # What the gate had found out when it stopped the run: the report of a refused run shows it.
         self.facts = dict(facts or {})
+        # The line about the refused run, once it has ended.
+        self.outcome: Any = None
 
 
 class ContractError(Refusal):

@@ -45,9 +45,9 @@ def divide(rows: pd.DataFrame, target: np.ndarray, entity: np.ndarray, contract:
         return _by_time(rows[str(roles.time)], entity, policy)
     shares = _uniform(entity)
     if policy.by == "stratified":
-        shares = _within(shares, target)
+        shares = _within(shares, target, entity)
     if policy.by == "site":
-        left_out = rows[str(roles.site)].isin(policy.sites).to_numpy()
+        left_out = rows[str(roles.site)].map(_label).isin(policy.sites).to_numpy()
         labels = np.where(shares < policy.valid, VALID, TRAIN)
         return _purge(np.where(left_out, TEST, labels), entity)
     return np.select([shares < policy.test, shares < policy.test + policy.valid], [TEST, VALID], TRAIN)
@@ -57,13 +57,14 @@ def _uniform(entity: np.ndarray) -> np.ndarray:
     return entity.astype(np.float64) / 2.0**64
 
 
-def _within(shares: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _within(shares: np.ndarray, target: np.ndarray, entity: np.ndarray) -> np.ndarray:
     """Ranks of the hash within each class, in 0..1: parts of small tables have the same class shares.
 
-    The price is that a row on the border may change sides when rows of its class are added. Copies of one entity have
-    equal hashes, hence equal ranks.
+    The price is that a row on the border may change sides when rows of its class are added. An entity with rows of
+    both classes counts as positive, so that all its rows have one hash in one class, hence one rank.
     """
-    return pd.Series(shares).groupby(target).rank(method="min", pct=True).to_numpy() - 1e-12
+    kind = pd.Series(target).groupby(entity).transform("max").to_numpy()
+    return pd.Series(shares).groupby(kind).rank(method="min", pct=True).to_numpy() - 1e-12
 
 
 def _by_time(times: pd.Series, entity: np.ndarray, policy: SplitPolicy) -> np.ndarray:

@@ -93,7 +93,7 @@ class Ledger:
     def lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+        return [entry for line in self.path.read_text().splitlines() if (entry := _entry(line))]
 
     def lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +121,15 @@ class Ledger:
             ln for ln in self.lines() if ln.get("model_digest") == model and ln.get("test_digest") == test
         ]
         return found[-1] if found else None
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """None for a line that a crash tore: no beginning of a JSON object is one."""
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return entry
 
 
 @dataclass(frozen=True)

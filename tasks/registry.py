@@ -1,10 +1,10 @@
 """Registry: models as MLflow keeps them, and the clean process in which a packaged model has to prove itself."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -92,12 +92,16 @@ def package_model(packed: Package, test: Part, folder: Path, store: Store) -> Pa
 def save(packed: Package, data: Path, folder: Path) -> None:
     """One MLflow model: our package as data, `ml` as code, a signature, a made-up example."""
     example = made_up_example(packed.contract)
+    with warnings.catch_warnings():
+        # A hint about integers that may be missing: a decision never is.
+        warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
+        signature = infer_signature(example, packed.predict(example))
     mlflow.pyfunc.save_model(
         path=folder,
         loader_module="ml.package",
         data_path=str(data),
         code_paths=[str(ROOT / "ml")],
-        signature=infer_signature(example, packed.predict(example)),
+        signature=signature,
         input_example=example,
         pip_requirements=list(_pinned()),
     )
@@ -145,18 +149,16 @@ def predict_in_clean_process(model: Path, frame: pd.DataFrame) -> tuple[pd.DataF
     with tempfile.TemporaryDirectory() as scratch:
         rows, answers = Path(scratch) / "rows.parquet", Path(scratch) / "answers.parquet"
         frame.to_parquet(rows, index=False)
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-I", "-B", "-c", CLEAN_PROCESS, str(model), str(rows), str(answers)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, cwd=scratch, env=environment, check=False
-        )
+        command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
+        command += [str(model.resolve()), str(rows), str(answers)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise PackageRefused(
                 "a model that loads in a clean process", last[:300], "see the model's requirements"
             )
         measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        if not Path(measured["code"]).is_relative_to(model.resolve()):
+        if not Path(measured["code"]).resolve().is_relative_to(model.resolve()):
             raise PackageRefused(
                 "the model's own code", measured["code"], "remove that `ml` from the Python path"
             )

@@ -35,7 +35,9 @@ LIBRARIES = {
 class Settings(BaseSettings):
     """Read from the environment, each name with the prefix STEWARD_."""
 
-    model_config = SettingsConfigDict(env_prefix="STEWARD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="STEWARD_", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
 
     home: Path = Field(
         default=ROOT / "mlruns", description="where runs, models, the store and the ledger live"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ml.columns import TEXT
 from ml.contract import Contract, Read, parse
 from ml.refusal import ContractError, DataRefused, UsageError
 from ml.simulate import SIMULATORS
@@ -23,6 +25,8 @@ from tasks.settings import Settings
 from tasks.store import Made, Store, Stored, key_of
 
 SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
+# What readers raise for a file that is not what it should be: bad text, unknown encoding, damaged or locked archive.
+UNREADABLE = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,17 @@ def read_files(located: Located, store: Store) -> Stored:
     """The files as one table."""
     shas = {path.name: _sha256(path) for path in located.files}
     contract = located.contract
-    key = key_of("source", Path(__file__), ("pyarrow",), files=shas, read=asdict(contract.read))
+    how = contract.read
+    # Keys do not depend on the order of a mapping, but columns without a header do. What was published goes into facts.
+    key = key_of(
+        "source",
+        Path(__file__),
+        ("pyarrow", "pandas"),
+        files=shas,
+        read=asdict(how),
+        columns=list(how.columns),
+        published=[contract.about.get("url"), contract.about.get("sha256")],
+    )
     return store.remember(key, lambda: _read_files(contract, located.files, shas))
 
 
@@ -135,19 +149,8 @@ def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str])
     begun = time.perf_counter()
     how = contract.read
     tables = [_read_file(path, how) for path in files]
-    if how.source_column:
-        named = zip(files, tables, strict=True)
-        tables = [t.append_column(how.source_column, pa.array([p.stem] * len(t))) for p, t in named]
-    table = tables[0]
-    for other in tables[1:]:
-        table = (
-            table.join(other, how.join)
-            if how.join
-            else pa.concat_tables([table, other], promote_options="none")
-        )
-    rows = table.to_pandas(
-        types_mapper=lambda t: pd.StringDtype(na_value=float("nan")) if t == pa.string() else None
-    )
+    frames = [_known_columns(path, table, how) for path, table in zip(files, tables, strict=True)]
+    rows = _join(frames, how.join) if how.join else _stack(frames)
     expected = [c for c in how.columns if c in rows.columns]
     published = contract.about.get("sha256", {})
     facts: dict[str, Any] = {
@@ -155,26 +158,62 @@ def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str])
         "unlike_published": sorted(n for n, sha in shas.items() if published.get(n, sha) != sha),
         "rows": len(rows),
         # Dropped, because the contract does not speak of them; named, because nothing is dropped silently.
-        "dropped_columns": sorted(set(rows.columns) - set(expected)),
+        "dropped_columns": sorted({c for table in tables for c in table.column_names} - set(how.columns)),
         "seconds": time.perf_counter() - begun,
     }
     return Made({"rows": rows[expected]}, facts)
 
 
+def _known_columns(path: Path, table: pa.Table, how: Read) -> pd.DataFrame:
+    """The columns that the contract speaks of, and the one that says from which file a row is."""
+    names = [c for c in table.column_names if c in how.columns]
+    named = [*names, how.source_column]
+    twice = sorted({c for c in names if named.count(c) > 1})
+    if twice:
+        raise DataRefused(f"each column once in {path.name}", f"{twice} more than once", "keep one of each")
+    # Pandas' own notes in a Parquet file would make a column the index.
+    frame: pd.DataFrame = table.select(names).to_pandas(
+        ignore_metadata=True, types_mapper=lambda t: TEXT if t == pa.string() else None
+    )
+    if how.source_column:
+        frame[how.source_column] = pd.Series(path.stem, frame.index, TEXT)
+    return frame
+
+
+def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    kinds = [dict(frame.dtypes) for frame in frames]
+    unlike = sorted({c for k in kinds for c in {**kinds[0], **k} if k.get(c) != kinds[0].get(c)})
+    if unlike:
+        raise DataRefused(
+            "the same columns, of the same types, in all files", f"{unlike} not in all", "correct the files"
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _join(frames: Sequence[pd.DataFrame], key: str) -> pd.DataFrame:
+    """The rows of the first file in their order, with what the others say about each."""
+    rows = frames[0]
+    try:
+        for other in frames[1:]:
+            known = other.dropna(subset=[key])
+            rows = rows.merge(known, "left", on=key, suffixes=(None, None), validate="many_to_one")
+    except (KeyError, ValueError):
+        raise DataRefused(
+            f"{key!r} in every file, each value once after the first file, and no other column twice",
+            "files that cannot be joined so",
+            "correct the files, or meta.read.join",
+        ) from None
+    return rows
+
+
 def _read_file(path: Path, how: Read) -> pa.Table:
     try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path)
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names = [n for n in archive.namelist() if not n.startswith("__MACOSX")]
-                if len(names) != 1:
-                    raise DataRefused("one file in the archive", f"{len(names)}", f"repack {path.name}")
-                with archive.open(names[0]) as member:
-                    return _read_csv(member, how)
-        with path.open("rb") as file:
-            return _read_csv(file, how)
-    except (pa.ArrowInvalid, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        table = _read_table(path, how)
+        table.column_names  # noqa: B018 (names that are no text are found out here)
+        return table
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the file's
         # Arrow quotes the offending line: cell values of people do not belong in messages.
         reason = str(error).split(":")[0]
         raise DataRefused(
@@ -184,11 +223,26 @@ def _read_file(path: Path, how: Read) -> pa.Table:
         ) from None
 
 
+def _read_table(path: Path, how: Read) -> pa.Table:
+    if path.suffix == ".parquet":
+        return pq.read_table(path)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
+            if len(members) != 1:
+                raise DataRefused("one file in the archive", f"{len(members)}", f"repack {path.name}")
+            with archive.open(members[0]) as member:
+                return _read_csv(member, how)
+    with path.open("rb") as file:
+        return _read_csv(file, how)
+
+
 def _read_csv(file: Any, how: Read) -> pa.Table:
     """Every cell as text: what it means is decided by validation, in the open."""
+    names = None if how.header else [c for c in how.columns if c != how.source_column]
     return pacsv.read_csv(
         file,
-        pacsv.ReadOptions(encoding=how.encoding, column_names=None if how.header else list(how.columns)),
+        pacsv.ReadOptions(encoding=how.encoding, column_names=names),
         pacsv.ParseOptions(delimiter=how.separator, newlines_in_values=True),
         pacsv.ConvertOptions(
             column_types=dict.fromkeys(how.columns, pa.string()),

@@ -42,6 +42,7 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, as_of: datetime
         begun = time.perf_counter()
         parts, facts = how(rows, contract)
         _refuse_empty(parts, contract)
+        facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
         tables = {name: part.table() for name, part in parts.items()}
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 
@@ -66,11 +67,7 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str,
         return Part(frame, truth.iloc[mine], entity[mine], about)
 
     parts = {name: part(name) for name in (TRAIN, VALID, TEST)}
-    checks: dict[str, dict[str, float]] = {"shared_entities": dict(shared_entities(parts))}
-    if all(part.truth.nunique() > 1 for part in parts.values()):
-        strong = {c: auc for c, auc in foretelling(parts[TRAIN], parts[VALID]).items() if auc > FORETELLS}
-        checks["foretelling"] = {c: auc for c, auc in strong.items() if c not in contract.foretelling}
-    return parts, {**_sizes(parts), "purged": int((labels == PURGED).sum()), "checks": checks}
+    return parts, {**_sizes(parts), "purged": int((labels == PURGED).sum())}
 
 
 def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
@@ -114,12 +111,25 @@ def _sizes(parts: Parts) -> dict[str, Any]:
     return {"parts": sizes}
 
 
+def _checks(parts: Parts, contract: Contract) -> dict[str, dict[str, float]]:
+    """What any split function has to leave true of rows; users of a log are in several parts by intent."""
+    if contract.is_recommendation:
+        return {}
+    strong = {c: auc for c, auc in foretelling(parts[TRAIN], parts[VALID]).items() if auc > FORETELLS}
+    return {
+        "shared_entities": dict(shared_entities(parts)),
+        "foretelling": {c: auc for c, auc in strong.items() if c not in contract.foretelling},
+    }
+
+
 def _refuse_future(rows: pd.DataFrame, contract: Contract, as_of: datetime) -> None:
     if contract.roles.time and contract.roles.time in rows.columns:
-        late = int((rows[contract.roles.time] > pd.Timestamp(as_of).tz_localize(None)).sum())
+        now = pd.Timestamp(as_of)
+        now = now.tz_convert(None) if now.tzinfo else now
+        late = int((rows[contract.roles.time] > now).sum())
         if late:
             raise LeakageRefused(
-                f"no {contract.roles.time} after {as_of:%Y-%m-%d %H:%M} UTC",
+                f"no {contract.roles.time} after {now:%Y-%m-%d %H:%M} UTC",
                 f"{late} of {len(rows)} rows",
                 "correct the dates, or run with a later as_of",
             )

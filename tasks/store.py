@@ -96,13 +96,19 @@ class Store:
             for name, data in files.items():
                 (temporary / name).write_bytes(data)
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+            self._name(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+    @staticmethod
+    def _name(temporary: Path, target: Path) -> None:
+        try:
             temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary)
+        except OSError:
             # Another run may have written the same object meanwhile: equal digests are equal content.
             if not (target / "manifest.json").exists():
                 raise
-        return target
 
     def _read(self, folder: Path, reused: bool) -> Stored:
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -1,0 +1,187 @@
+"""Every gate: its fault is injected into a real flow, and nothing after the gate ran."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.states import State
+
+from flows import ecommerce_recommendation, fintech_risk
+from flows.pipeline import Asked, UseCase, run
+from ml.contract import Contract
+from ml.gates import Gates
+from ml.gbm import GradientBoosting
+from ml.prior import Prior, PriorModel
+from ml.refusal import DataRefused, LeakageRefused, ModelRefused, PackageRefused
+from tasks import registry, tracking
+from tasks.settings import load
+from tasks.split import Parts, split_rows
+
+QUICK = replace(
+    fintech_risk.CASE,
+    candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
+    gates=Gates(minimum=0.5),
+)
+pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
+
+
+def ended(case: UseCase, asked: Asked | None = None) -> State[Any]:
+    """Run a use case as a flow; its final state."""
+    return flow(name=case.name)(lambda: run(case, asked or Asked()))(return_state=True)
+
+
+def tasks_of(state: State[Any]) -> list[str]:
+    """The tasks that ran, as the Prefect server remembers them."""
+    with get_client(sync_client=True) as client:
+        only = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        return sorted({r.name.split("-")[0] for r in client.read_task_runs(flow_run_filter=only)})
+
+
+def assert_stopped(state: State[Any], refusal: type[Exception], ran: list[str], said: str) -> None:
+    """Failed in Prefect with this refusal and no task but those that `ran`, FAILED in MLflow, nothing registered."""
+    assert state.is_failed()
+    with pytest.raises(refusal, match=said):
+        state.result()
+    assert tasks_of(state) == sorted(ran)
+    client = tracking.connect(load())
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert [r.info.status for r in parents] == ["FAILED"]
+    assert parents[0].data.tags["steward.verdict"] == "refused"
+    assert client.search_registered_models() == []
+    assert not list(load().home.glob("ledger/*.jsonl"))
+    report = Path(parents[0].info.artifact_uri.removeprefix("file://")) / "report.html"
+    assert "refused" in report.read_text().lower()
+
+
+def changed_data(change: Callable[[pd.DataFrame], pd.DataFrame], folder: Path) -> Asked:
+    """The simulated applications with a fault in them, as a file."""
+    from ml.simulate import SIMULATORS
+
+    path = folder / "loans.parquet"
+    change(SIMULATORS["lender"](1500, 0).rows).to_parquet(path)
+    return Asked(data=str(path), contract="simulated")
+
+
+def edit(contracts: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = contracts / "fintech_risk" / "simulated.json"
+    contract = json.loads(path.read_text())
+    change(contract)
+    path.write_text(json.dumps(contract))
+
+
+def test_contract_gate_stops_data_over_their_budget(tmp_path: Path) -> None:
+    asked = changed_data(lambda rows: rows.assign(age=rows["age"].where(rows.index % 10 != 0, -1)), tmp_path)
+    assert_stopped(ended(QUICK, asked), DataRefused, ["source", "validate"], "budget")
+
+
+def test_contract_gate_stops_a_rule_that_crashes(contracts: Path) -> None:
+    def as_text(contract: dict[str, Any]) -> None:
+        contract["meta"]["read"]["columns"]["utilisation"] = "category"
+
+    edit(contracts, as_text)
+    assert_stopped(ended(QUICK), DataRefused, ["source", "validate"], "crashed")
+
+
+def test_split_gate_stops_a_feature_that_is_the_answer(tmp_path: Path, contracts: Path) -> None:
+    asked = changed_data(lambda rows: rows.assign(collections=rows["defaulted"] * 3.0), tmp_path)
+    edit(contracts, lambda c: c["meta"]["read"]["columns"].update(collections="number"))
+    assert_stopped(ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "collections")
+
+
+def test_split_gate_stops_rows_from_the_future() -> None:
+    asked = Asked(as_of=pd.Timestamp("2025-06-30").to_pydatetime())
+    assert_stopped(
+        ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "applied_on after 2025-06-30"
+    )
+
+
+def overlapping(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
+    """A split with a fault: its test rows are train rows."""
+    from ml.leakage import shared_entities
+
+    parts, facts = split_rows(rows, contract)
+    parts["test"] = parts["train"].take(np.arange(len(parts["train"].frame) // 2))
+    return parts, facts | {"checks": {"shared_entities": shared_entities(parts)}}
+
+
+def test_split_gate_stops_entities_in_two_parts() -> None:
+    state = ended(replace(QUICK, split=overlapping))
+    assert_stopped(state, LeakageRefused, ["source", "split", "validate"], "no entity in two parts")
+
+
+TRAINED = ["choose", "judge", "package", "source", "split", "train LightGBM", "train prior", "validate"]
+
+
+def test_packaging_gate_stops_a_model_that_answers_otherwise_after_reloading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The model's own code, which the clean process runs, knows nothing of this.
+    honest = PriorModel.predict
+    monkeypatch.setattr(PriorModel, "predict", lambda self, frame: honest(self, frame) + 1e-9)
+    state = ended(replace(QUICK, candidates={"prior": Prior()}))
+    ran = [t for t in TRAINED if t != "train LightGBM"]
+    assert_stopped(state, PackageRefused, ran, "same probability after reloading")
+
+
+def test_packaging_gate_stops_a_model_without_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "infer_signature", lambda *_: None)
+    assert_stopped(ended(QUICK), PackageRefused, TRAINED, "a signature")
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        (Gates(minimum=0.99), "roc_auc at least 0.99"),
+        (Gates(minimum=0.5, calibration_error=1e-6), "calibration error at most"),
+        (Gates(minimum=0.5, subgroup_gap=-1.0), "below everyone's by at most"),
+        (Gates(minimum=0.5, megabytes=0.001), "size in MB"),
+        (Gates(minimum=0.5, milliseconds=1e-6), "milliseconds for one row"),
+    ],
+    ids=["minimum", "calibration", "subgroup", "size", "latency"],
+)
+def test_quality_gate_stops_a_model_beyond_its_bounds(gates: Gates, said: str) -> None:
+    assert_stopped(ended(replace(QUICK, gates=gates)), ModelRefused, [*TRAINED, "quality gate"], said)
+
+
+def test_promotion_gate_keeps_the_champion_that_nothing_beats() -> None:
+    first = ended(QUICK).result()
+    second = ended(replace(QUICK, candidates={"prior": Prior()})).result()
+    assert (first.verdict, first.version, first.candidate) == ("promote", 1, "LightGBM")
+    assert (second.verdict, second.version, second.candidate) == ("keep", 1, "LightGBM")
+    # The figures are the champion's, on the same test rows.
+    assert second.value == pytest.approx(first.value, abs=1e-9)
+
+
+def test_promotion_gate_lets_a_better_model_through_and_a_champion_be_restored() -> None:
+    from flows.champions import history_of, roll_back
+
+    assert ended(replace(QUICK, candidates={"prior": Prior()})).result().version == 1
+    better = ended(QUICK).result()
+    assert (better.verdict, better.version) == ("promote", 2)
+    assert roll_back("fintech-risk", "simulated", "too new")["champion"] == 1
+    # The decision about this model on these rows was made: a scheduled run does not undo what a person did.
+    again = ended(QUICK).result()
+    assert (again.verdict, again.version) == ("keep", 1)
+    assert [line["verdict"] for line in history_of("fintech-risk", "simulated")] == [
+        "promote",
+        "promote",
+        "rollback",
+    ]
+
+
+def test_a_recommender_is_stopped_by_the_quality_gate_as_well() -> None:
+    case = replace(ecommerce_recommendation.CASE, gates=Gates(minimum=0.9))
+    state = ended(case)
+    assert state.is_failed()
+    assert "quality gate" in tasks_of(state)
+    with pytest.raises(ModelRefused, match="nothing was registered"):
+        state.result()

@@ -1,0 +1,420 @@
+"""A contract is checked key by key: what is right is read whole, what is wrong is named with its place."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.contract import KeepFirst, Read, Roles, SplitPolicy, parse
+from ml.refusal import ContractError
+
+CONTRACTS = sorted((Path(__file__).parents[2] / "expectations").glob("*/*.json"))
+
+TABULAR: dict[str, Any] = {
+    "name": "fintech-risk.loans",
+    "expectations": [
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "age", "min_value": 18},
+            "meta": {"action": "quarantine", "reason": "borrowers are adults"},
+        },
+        {
+            "type": "expect_compound_columns_to_be_unique",
+            "kwargs": {"column_list": ["loan", "region"]},
+            "meta": {"action": "exclude", "reason": "one line per loan and region"},
+        },
+        {
+            "type": "expect_table_row_count_to_be_between",
+            "kwargs": {"min_value": 5},
+            "meta": {"action": "refuse", "reason": "a day has more"},
+        },
+    ],
+    "meta": {
+        "description": "Loans.",
+        "publisher": "A bank",
+        "licence": "CC0",
+        "citation": "none",
+        "url": "https://example.org",
+        "sha256": {"a.csv": "00"},
+        "read": {
+            "columns": {
+                "loan": "category",
+                "day": "time",
+                "age": "integer",
+                "region": "category",
+                "branch": "category",
+                "client": "category",
+                "amount": "number",
+                "note": "category",
+                "bad": "category",
+            },
+            "files": ["a.csv", "b.csv"],
+            "format": "csv",
+            "encoding": "latin-1",
+            "separator": ";",
+            "header": False,
+            "missing": ["", "?"],
+            "source_column": "branch",
+        },
+        "roles": {
+            "target": {"column": "bad", "positive": ["1", 2]},
+            "id": "loan",
+            "time": "day",
+            "group": "client",
+            "site": "branch",
+            "sensitive": ["region"],
+            "ignored": ["note"],
+            "descriptions": {"age": "years"},
+        },
+        "split": {"by": "site", "test": 0.3, "valid": 0.1, "sites": ["b", 7]},
+        "budget": 0.01,
+        "keep_first": {"per": "client", "by": "day", "reason": "later loans know the first"},
+        "foretelling": {"amount": "small loans are always paid back"},
+    },
+}
+
+LOG: dict[str, Any] = {
+    "name": "shop.log",
+    "expectations": [],
+    "meta": {
+        "read": {
+            "columns": {"who": "category", "what": "category", "at": "epoch", "pieces": "integer"},
+            "simulator": "shop",
+            "rows": 10,
+            "seed": 3,
+        },
+        "roles": {"user": "who", "item": "what", "time": "at", "weight": "pieces", "repeat": True},
+    },
+}
+
+
+def changed(source: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a path such as meta/read/columns; ... takes the key away."""
+    copy = deepcopy(source)
+    *way, last = (int(key) if key.isdigit() else key for key in path.split("/"))
+    place: Any = copy
+    for key in way:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return copy
+
+
+@pytest.mark.parametrize("path", CONTRACTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_contract_of_the_project_is_read(path: Path) -> None:
+    source = json.loads(path.read_text(encoding="utf-8"))
+    contract = parse(source)
+    assert contract.name == f"{path.parent.name.replace('_', '-')}.{path.stem}"
+    assert contract.source == source
+    assert len(contract.rules) == len(source["expectations"])
+    assert contract.is_recommendation == (path.parent.name == "ecommerce_recommendation")
+
+
+def test_there_are_contracts_to_read() -> None:
+    assert len(CONTRACTS) >= 6
+
+
+def test_a_tabular_contract_is_read_whole() -> None:
+    contract = parse(TABULAR)
+    assert contract.name == "fintech-risk.loans"
+    assert contract.read == Read(
+        columns=TABULAR["meta"]["read"]["columns"],
+        files=("a.csv", "b.csv"),
+        encoding="latin-1",
+        separator=";",
+        header=False,
+        missing=("", "?"),
+        source_column="branch",
+    )
+    assert contract.roles == Roles(
+        target="bad",
+        positive=("1", "2"),
+        id="loan",
+        time="day",
+        group="client",
+        site="branch",
+        sensitive=("region",),
+        ignored=("note",),
+        descriptions={"age": "years"},
+    )
+    assert contract.split == SplitPolicy("site", 0.3, 0.1, ("b", "7"))
+    assert contract.keep_first == KeepFirst("client", "day", "later loans know the first")
+    assert contract.budget == 0.01
+    assert contract.foretelling == {"amount": "small loans are always paid back"}
+    assert set(contract.about) == {"description", "publisher", "licence", "citation", "url", "sha256"}
+    # The site is no feature where whole sites are left out; sensitive columns are features.
+    assert contract.features == ("age", "region", "amount")
+    assert not contract.is_recommendation
+
+
+def test_a_log_is_read_whole_and_divided_by_time() -> None:
+    contract = parse(LOG)
+    assert (contract.read.simulator, contract.read.rows, contract.read.seed) == ("shop", 10, 3)
+    roles = contract.roles
+    assert (roles.user, roles.item, roles.time, roles.weight) == ("who", "what", "at", "pieces")
+    assert roles.repeat
+    assert contract.split == SplitPolicy("time")
+    assert contract.budget == 0.05
+    assert contract.keep_first is None
+    assert contract.is_recommendation
+
+
+def test_rules_say_what_they_judge() -> None:
+    rows, together, table = parse(TABULAR).rules
+    assert rows.name == "column_values_to_be_between(age)"
+    assert (rows.action, rows.reason, rows.columns) == ("quarantine", "borrowers are adults", ("age",))
+    assert together.columns == ("loan", "region")
+    assert (rows.tells_rows, together.tells_rows, table.tells_rows) == (True, True, False)
+
+
+@pytest.mark.parametrize("by", ["hash", "stratified", "time"])
+def test_the_site_is_a_feature_unless_sites_are_left_out(by: str) -> None:
+    contract = parse(changed(TABULAR, "meta/split", {"by": by}))
+    assert contract.features == ("age", "region", "branch", "amount")
+
+
+def test_a_number_may_be_foretold_or_cut_in_two() -> None:
+    by_hash = changed(TABULAR, "meta/split", {"by": "hash"})
+    number = parse(changed(by_hash, "meta/roles/target", {"column": "amount"})).roles
+    assert (number.target, number.positive, number.above) == ("amount", (), None)
+    cut = parse(changed(by_hash, "meta/roles/target", {"column": "amount", "above": 0})).roles
+    assert (cut.positive, cut.above) == ((), 0)
+
+
+@pytest.mark.parametrize("key", ["description", "sha256", "split", "budget", "keep_first", "foretelling"])
+def test_what_has_a_default_may_be_left_out(key: str) -> None:
+    parse(changed(TABULAR, f"meta/{key}", ...))
+
+
+def test_null_is_as_good_as_nothing_where_a_role_may_be_none() -> None:
+    assert parse(changed(TABULAR, "meta/roles/group", None)).roles.group is None
+
+
+RULE = "expectations/0"
+MISTAKES: list[tuple[str, Any, str]] = [
+    # Keys that nobody reads, at every level.
+    ("notes", 1, "the contract"),
+    ("meta/note", 1, "meta"),
+    ("meta/read/seperator", ";", "meta.read"),
+    ("meta/roles/targets", "bad", "meta.roles"),
+    ("meta/roles/positive", ["1"], "meta.roles"),
+    ("meta/roles/target/negative", ["0"], "meta.roles.target"),
+    ("meta/split/seed", 1, "meta.split"),
+    ("meta/keep_first/last", True, "meta.keep_first"),
+    (f"{RULE}/severity", "high", "expectations[0]"),
+    (f"{RULE}/meta/why", "x", "expectations[0].meta"),
+    # Keys that are missing.
+    ("name", ..., "'name'"),
+    ("expectations", ..., "'expectations'"),
+    ("meta", ..., "'meta'"),
+    ("meta/read", ..., "meta"),
+    ("meta/roles", ..., "meta"),
+    ("meta/read/columns", ..., "meta.read"),
+    ("meta/roles/target", ..., "meta.roles"),
+    ("meta/roles/target/column", ..., "meta.roles.target"),
+    ("meta/keep_first/per", ..., "meta.keep_first"),
+    ("meta/keep_first/reason", ..., "meta.keep_first"),
+    (f"{RULE}/type", ..., "expectations[0]"),
+    (f"{RULE}/kwargs", ..., "expectations[0]"),
+    (f"{RULE}/meta", ..., "expectations[0]"),
+    (f"{RULE}/meta/action", ..., "expectations[0].meta"),
+    # Columns that are not read.
+    *((f"meta/roles/{role}", "nowhere", "meta.roles") for role in ("id", "time", "group", "site", "weight")),
+    ("meta/roles/target/column", "nowhere", "meta.roles"),
+    ("meta/roles/sensitive", ["nowhere"], "meta.roles"),
+    ("meta/roles/ignored", ["note", "nowhere"], "meta.roles"),
+    ("meta/roles/descriptions", {"nowhere": "x"}, "meta.roles"),
+    (f"{RULE}/kwargs/column", "nowhere", "expectations[0]"),
+    ("expectations/1/kwargs/column_list/1", "nowhere", "expectations[1]"),
+    (f"{RULE}/kwargs", {"column_A": "age", "column_B": "nowhere"}, "expectations[0]"),
+    ("meta/keep_first/per", "nowhere", "meta.keep_first"),
+    ("meta/keep_first/by", "nowhere", "meta.keep_first"),
+    ("meta/foretelling", {"nowhere": "x"}, "meta.foretelling"),
+    # Words that mean nothing.
+    (f"{RULE}/meta/action", "quarantaine", "expectations[0].meta.action"),
+    ("meta/read/columns/age", "int", "meta.read.columns['age']"),
+    ("meta/read/format", "xlsx", "meta.read.format"),
+    ("meta/split/by", "random", "meta.split.by"),
+    # Reasons that are missing.
+    (f"{RULE}/meta/reason", ..., "expectations[0].meta"),
+    (f"{RULE}/meta/reason", "  ", "expectations[0].meta"),
+    ("meta/keep_first/reason", "", "meta.keep_first"),
+    ("meta/foretelling/amount", " ", "meta.foretelling['amount']"),
+    # Expectations about the whole table tell no rows.
+    ("expectations/2/meta/action", "quarantine", "expectations[2].meta.action"),
+    ("expectations/2/meta/action", "exclude", "expectations[2].meta.action"),
+    (f"{RULE}/type", "expect_column_values_to_be_of_type", "expectations[0].meta.action"),
+    # Files.
+    ("meta/read/files", ..., "meta.read.files"),
+    ("meta/read/files", [], "meta.read.files"),
+    ("meta/read/simulator", "lender", "meta.read.simulator"),
+    ("meta/read/source_column", ..., "meta.read.source_column"),
+    ("meta/read/join", "loan", "meta.read.join"),
+    # Targets and roles that cannot be computed with.
+    ("meta/roles/target/above", 1, "meta.roles.target"),
+    ("meta/roles/target/positive", [], "meta.roles.target.positive"),
+    ("meta/roles/target/positive", [1.0], "meta.roles.target.positive"),
+    ("meta/roles/target/positive", [True], "meta.roles.target.positive"),
+    ("meta/roles/target", {"column": "bad"}, "meta.roles"),
+    ("meta/roles/target", {"column": "bad", "above": 1}, "meta.roles"),
+    ("meta/roles/user", "client", "meta.roles"),
+    ("meta/roles/time", "age", "meta.roles"),
+    ("meta/roles/time", ..., "meta.roles"),
+    ("meta/read/columns", {"loan": "category"}, "meta.roles"),
+    # Names.
+    *(("name", name, "a name such as") for name in ("loans", "Fintech.loans", "a.b.c", "a.b/c", "", " a.b")),
+    # Shares.
+    *(
+        (f"meta/split/{part}", share, f"meta.split.{part}")
+        for part in ("test", "valid")
+        for share in (-0.1, 1)
+    ),
+    ("meta/split/test", float("nan"), "meta.split.test"),
+    ("meta/split", {"test": 0.5, "valid": 0.5}, "meta.split"),
+    ("meta/split", {"test": 0, "valid": 0}, "test + valid"),
+    ("meta/budget", 1.5, "meta.budget"),
+    ("meta/budget", True, "meta.budget"),
+    # Splits without what they divide by.
+    ("meta/split/sites", ..., "meta.split.sites"),
+    ("meta/split/sites", [], "meta.split.sites"),
+    ("meta/roles/site", ..., "meta.roles.site"),
+    # JSON of another type.
+    ("name", 5, "a name such as"),
+    ("expectations", {}, "expectations"),
+    ("expectations", "none", "expectations"),
+    ("expectations/0", [], "expectations[0]"),
+    (f"{RULE}/type", 3, "expectations[0].type"),
+    (f"{RULE}/kwargs", ["age"], "expectations[0].kwargs"),
+    (f"{RULE}/kwargs/column", ["age"], "expectations[0].kwargs.column"),
+    ("expectations/1/kwargs/column_list", "loan", "expectations[1].kwargs.column_list"),
+    ("expectations/1/kwargs/column_list", [["loan"]], "expectations[1].kwargs.column_list"),
+    (f"{RULE}/meta", "quarantine", "expectations[0].meta"),
+    (f"{RULE}/meta/action", ["warn"], "expectations[0].meta.action"),
+    (f"{RULE}/meta/reason", 7, "expectations[0].meta"),
+    ("meta", [], "meta"),
+    ("meta/read", [], "meta.read"),
+    ("meta/read/columns", ["age"], "meta.read.columns"),
+    ("meta/read/columns/age", ["integer"], "meta.read.columns"),
+    ("meta/read/files", "a.csv", "meta.read.files"),
+    ("meta/read/header", "no", "meta.read.header"),
+    ("meta/read/missing", "?", "meta.read.missing"),
+    ("meta/read/missing", [0], "meta.read.missing"),
+    ("meta/read/separator", None, "meta.read.separator"),
+    ("meta/read/rows", "many", "meta.read.rows"),
+    ("meta/roles", "bad", "meta.roles"),
+    ("meta/roles/target", "bad", "meta.roles.target"),
+    ("meta/roles/target", None, "meta.roles.target"),
+    ("meta/roles/target/column", ["bad"], "meta.roles.target.column"),
+    ("meta/roles/target/positive", "1", "meta.roles.target.positive"),
+    ("meta/roles/target", {"column": "amount", "above": "1"}, "meta.roles.target.above"),
+    ("meta/roles/id", 1, "meta.roles.id"),
+    ("meta/roles/sensitive", "region", "meta.roles.sensitive"),
+    ("meta/roles/ignored", {"note": 1}, "meta.roles.ignored"),
+    ("meta/roles/descriptions", ["age"], "meta.roles.descriptions"),
+    ("meta/roles/repeat", "false", "meta.roles.repeat"),
+    ("meta/split", "hash", "meta.split"),
+    ("meta/split/test", "0.2", "meta.split.test"),
+    ("meta/split/sites", "b", "meta.split.sites"),
+    ("meta/budget", "5 %", "meta.budget"),
+    ("meta/keep_first", "client", "meta.keep_first"),
+    ("meta/keep_first/by", ["day"], "meta.keep_first.by"),
+    ("meta/foretelling", ["amount"], "meta.foretelling"),
+    ("meta/foretelling/amount", True, "meta.foretelling['amount']"),
+    ("meta/sha256", "00", "meta.sha256"),
+    ("meta/url", 3, "meta.url"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "place"), MISTAKES, ids=lambda v: str(v)[:40])
+def test_each_mistake_is_named_with_its_place(path: str, value: Any, place: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse(changed(TABULAR, path, value))
+    assert place in str(caught.value)
+    assert caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        ("meta/roles/item", ..., "user, item and time"),
+        ("meta/roles/time", ..., "user, item and time"),
+        ("meta/roles/target", {"column": "pieces"}, "user, item and time"),
+        ("meta/split", {"by": "hash"}, "meta.split.by"),
+        ("meta/read/columns/what", "integer", "meta.roles"),
+        ("meta/read/rows", ..., "meta.read.rows"),
+        ("meta/read/rows", 1.5, "meta.read.rows"),
+        ("meta/read/seed", True, "meta.read.seed"),
+        ("meta/read/simulator", ..., "meta.read.simulator"),
+    ],
+    ids=str,
+)
+def test_each_mistake_of_a_log_is_named_with_its_place(path: str, value: Any, place: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse(changed(LOG, path, value))
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize("by", ["time", "site"])
+def test_a_split_needs_the_role_that_it_divides_by(by: str) -> None:
+    without = changed(changed(TABULAR, "meta/roles/time", ...), "meta/roles/site", ...)
+    ignored = changed(without, "meta/roles/ignored", ["note", "day"])
+    with pytest.raises(ContractError, match=rf"meta\.roles\.{by}"):
+        parse(changed(ignored, "meta/split/by", by))
+
+
+def test_only_classes_can_be_stratified() -> None:
+    numeric = changed(TABULAR, "meta/roles/target", {"column": "amount"})
+    with pytest.raises(ContractError, match=r"meta\.split\.by"):
+        parse(changed(numeric, "meta/split", {"by": "stratified"}))
+
+
+def test_a_contract_without_a_feature_is_refused() -> None:
+    nothing = changed(TABULAR, "meta/roles/ignored", ["note", "age", "region", "amount"])
+    with pytest.raises(ContractError, match="at least one feature"):
+        parse(nothing)
+
+
+def test_a_time_is_no_feature() -> None:
+    with pytest.raises(ContractError, match=r"meta\.roles.*'day'"):
+        parse(changed(TABULAR, "meta/roles/time", ...))
+
+
+@pytest.mark.parametrize("source", [[], "contract", None, 3])
+def test_a_contract_is_an_object(source: Any) -> None:
+    with pytest.raises(ContractError, match="an object"):
+        parse(source)
+
+
+def places(value: Any, way: str = "") -> list[str]:
+    """The path of every value inside a JSON document."""
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, one in below for path in (f"{way}{key}", *places(one, f"{way}{key}/"))]
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["age", "day"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
+PLACES = [(source, path) for source in (TABULAR, LOG) for path in places(source) if "a.csv" not in path]
+
+
+@given(place=st.sampled_from(PLACES), value=JSON_VALUES)
+def test_any_json_anywhere_is_read_or_refused_by_name(place: tuple[dict[str, Any], str], value: Any) -> None:
+    read: Callable[[], object] = lambda: parse(changed(*place, value))  # noqa: E731
+    try:
+        read()
+    except ContractError as error:
+        assert error.todo  # noqa: PT017

@@ -1,0 +1,392 @@
+"""Files and simulators: what is read, what stays as it came, and what is refused without quoting anyone's cells."""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ml.columns import TEXT
+from ml.contract import Contract, parse
+from ml.refusal import ContractError, DataRefused, UsageError
+from ml.simulate import SIMULATORS
+from tasks.settings import Settings
+from tasks.source import Located, load_contract, locate, read, read_files, source
+from tasks.store import Store, Stored
+
+COLUMNS = {"id": "category", "amount": "number", "bad": "integer"}
+SECRET = "Jane-Doe-4711"
+
+
+def contract(about: Mapping[str, Any] | None = None, **how: Any) -> Contract:
+    how = {"files": ["loans.csv"], "columns": COLUMNS, **how}
+    roles = {"target": {"column": "bad", "positive": ["1"]}}
+    return parse(
+        {"name": "loans.small", "expectations": [], "meta": {"read": how, "roles": roles, **(about or {})}}
+    )
+
+
+def taken(folder: Path, files: Mapping[str, bytes], **how: Any) -> Stored:
+    """What the store holds after reading these files."""
+    paths = []
+    for name, data in files.items():
+        paths.append(folder / name)
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        paths[-1].write_bytes(data)
+    how = {"files": list(files), **how}
+    return read_files(Located("small", contract(**how), tuple(paths)), Store(folder / "store"))
+
+
+def rows(folder: Path, data: bytes, name: str = "loans.csv", **how: Any) -> list[list[Any]]:
+    part = taken(folder, {name: data}, **how).part("rows")
+    return part.astype(object).where(part.notna(), None).to_numpy().tolist()
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+PLAIN = b"id,amount,bad\n007,1e3,0\nx, 5,1\n"
+READ = [["007", "1e3", "0"], ["x", " 5", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "how"),
+    [
+        ("loans.csv", PLAIN, {}),
+        ("loans.csv", PLAIN.replace(b"\n", b"\r\n"), {}),
+        ("loans.csv", b"\xef\xbb\xbf" + PLAIN, {}),
+        ("loans.csv", PLAIN.rstrip(b"\n"), {}),
+        ("loans.tsv", PLAIN.replace(b",", b"\t"), {"separator": "\t"}),
+        ("loans.txt", PLAIN.replace(b",", b";"), {"separator": ";"}),
+        ("u.data", PLAIN.partition(b"\n")[2], {"header": False}),
+        ("loans.csv", PLAIN.decode().encode("utf-16"), {"encoding": "utf-16"}),
+        ("loans.zip", zipped({"loans.csv": PLAIN}), {}),
+        ("loans.zip", zipped({"a/": b"", "a/loans.csv": PLAIN, "__MACOSX/a/._loans.csv": b"junk"}), {}),
+        ("loans.csv", b'"bad","amount","id"\n0,1e3,"007"\n"1"," 5",x\n', {}),
+    ],
+)
+def test_every_cell_stays_text(tmp_path: Path, name: str, data: bytes, how: dict[str, Any]) -> None:
+    """Leading zeros, exponents and spaces are there until validation decides in the open."""
+    part = taken(tmp_path, {name: data}, **how).part("rows")
+    assert part.to_numpy().tolist() == READ
+    assert list(part.columns) == list(COLUMNS)
+    assert set(part.dtypes) == {TEXT}
+
+
+def test_quotes_hold_separators_and_line_ends(tmp_path: Path) -> None:
+    data = b'id,amount,bad\n"a\nb","1,5",0\n"say ""hi""",2,1\n'
+    assert rows(tmp_path, data) == [["a\nb", "1,5", "0"], ['say "hi"', "2", "1"]]
+
+
+def test_encodings(tmp_path: Path) -> None:
+    text = "id,amount,bad\nZoë,1,0\n"
+    assert rows(tmp_path, text.encode("latin-1"), encoding="latin-1") == [["Zoë", "1", "0"]]
+    assert rows(tmp_path, text.encode()) == [["Zoë", "1", "0"]]
+
+
+def test_missing_words_are_those_of_the_contract(tmp_path: Path) -> None:
+    data = b'id,amount,bad\n?,NA,0\n"?",,1\n'
+    assert rows(tmp_path, data) == [["?", "NA", "0"], ["?", None, "1"]]
+    assert rows(tmp_path, data, missing=["?", "NA"]) == [[None, None, "0"], [None, "", "1"]]
+
+
+def test_parquet_keeps_its_types_and_all_its_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": ["007", None], "amount": [1.5, np.nan], "bad": [0, 1]})
+    plain = taken(tmp_path, {"loans.parquet": as_parquet(pa.Table.from_pandas(frame))}).part("rows")
+    pd.testing.assert_frame_equal(plain, frame)
+    # Pandas notes in the file that a column was its index: it is a column all the same.
+    indexed = as_parquet(pa.Table.from_pandas(frame.set_index("id")))
+    pd.testing.assert_frame_equal(taken(tmp_path, {"indexed.parquet": indexed}).part("rows"), frame)
+
+
+def test_columns_that_the_contract_does_not_name_are_dropped_and_named(tmp_path: Path) -> None:
+    stored = taken(tmp_path, {"loans.csv": b"z,id,bad,a,amount,z\n1,2,3,4,5,\xff\n"})
+    assert stored.part("rows").to_numpy().tolist() == [["2", "5", "3"]]
+    assert stored.facts["dropped_columns"] == ["a", "z"]
+
+
+def test_a_column_that_is_missing_is_left_to_validation(tmp_path: Path) -> None:
+    assert list(taken(tmp_path, {"loans.csv": b"bad,id\n0,a\n"}).part("rows").columns) == ["id", "bad"]
+
+
+STACKED = {"columns": {**COLUMNS, "year": "category"}, "source_column": "year"}
+
+
+def test_stacked_files_say_which_row_is_from_where(tmp_path: Path) -> None:
+    """Columns may be in another order, and files may disagree about what is dropped."""
+    files = {
+        "2023.csv": b"id,amount,bad,note\na,1,0,7\n",
+        "2024.csv": b"bad,id,amount,note\n1,b,2,seven\n0,c,3,x\n",
+    }
+    stored = taken(tmp_path, files, **STACKED)
+    assert stored.part("rows").to_numpy().tolist() == [
+        ["a", "1", "0", "2023"],
+        ["b", "2", "1", "2024"],
+        ["c", "3", "0", "2024"],
+    ]
+    assert stored.facts["dropped_columns"] == ["note"]
+    bare = taken(tmp_path, {"2023.csv": b"a,1,0\n", "2024.csv": b"b,2,1\n"}, header=False, **STACKED)
+    assert bare.part("rows")["year"].tolist() == ["2023", "2024"]
+
+
+@pytest.mark.parametrize(
+    "second", [b"id,amount\nb,2\n", b"id,amount,bad,year\nb,2,1,1999\n"], ids=["one fewer", "its own source"]
+)
+def test_stacked_files_with_other_columns_are_refused(tmp_path: Path, second: bytes) -> None:
+    with pytest.raises(DataRefused):
+        taken(tmp_path, {"2023.csv": PLAIN, "2024.csv": second}, **STACKED)
+
+
+JOINED = {"columns": {**COLUMNS, "town": "category", "branch": "category"}, "join": "id"}
+
+
+def test_joined_files_keep_the_rows_of_the_first_in_their_order(tmp_path: Path) -> None:
+    ids = [f"{n:04d}" for n in np.random.default_rng(0).permutation(3000)]
+    loans = "id,amount,bad\n" + "".join(f"{i},1,0\n" for i in [*ids, ids[0], "unknown", ""])
+    towns = "id,town\n" + "".join(f"{i},T{i}\n" for i in sorted(ids)) + ",nowhere\n"
+    files = {
+        "loans.csv": loans.encode(),
+        "towns.csv": towns.encode(),
+        "branches.csv": b"branch,id\nB,unknown\n",
+    }
+    part = taken(tmp_path, files, **JOINED).part("rows")
+    assert part["id"].fillna("").tolist() == [*ids, ids[0], "unknown", ""]
+    assert part["town"].fillna("").tolist() == [*(f"T{i}" for i in ids), f"T{ids[0]}", "", ""]
+    assert part["branch"].fillna("").tolist() == [""] * 3001 + ["B", ""]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [b"id,town\na,T\na,U\n", b"town\nT\n", b"id,town,amount\na,T,5\n"],
+    ids=["a key twice", "no key", "a column of the first"],
+)
+def test_files_that_cannot_be_joined_are_refused(tmp_path: Path, second: bytes) -> None:
+    with pytest.raises(DataRefused, match="'id' in every file"):
+        taken(tmp_path, {"loans.csv": PLAIN, "towns.csv": second}, **JOINED)
+
+
+def locked() -> bytes:
+    """An archive whose one member says that it is encrypted."""
+    data = bytearray(zipped({"loans.csv": PLAIN}))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def damaged(data: bytes, begin: int, end: int) -> bytes:
+    return data[:begin] + bytes(end - begin) + data[end:]
+
+
+ARCHIVE = zipped({"loans.csv": PLAIN * 100})
+TABLE = as_parquet(
+    pa.table({"id": [f"{i:06d}" for i in range(2000)], "bad": np.random.default_rng(0).random(2000)})
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "how"),
+    [
+        ("a row too long.csv", PLAIN + f"{SECRET},1,0,{SECRET}\n".encode(), {}),
+        ("a row too short.csv", PLAIN + f"{SECRET}\n".encode(), {}),
+        ("a quote left open.csv", PLAIN + f'"{SECRET},1,0\n'.encode(), {}),
+        ("empty.csv", b"", {}),
+        ("noise.csv", np.random.default_rng(0).bytes(4000), {}),
+        ("bytes for names.csv", b"\x00\x01\xff\xfe\n\xff\xff\n", {}),
+        ("wrong encoding.csv", f"id,amount,bad\n{SECRET}-Zoë,1,0\n".encode("latin-1"), {}),
+        ("no ascii.csv", f"id,amount,bad\n{SECRET}-Zoë,1,0\n".encode(), {"encoding": "ascii"}),
+        ("unknown encoding.csv", PLAIN, {"encoding": "klingon"}),
+        ("long separator.csv", PLAIN, {"separator": ";;"}),
+        ("a column twice.csv", f"id,amount,bad,id\na,1,0,{SECRET}\n".encode(), {}),
+        ("more columns than names.csv", b"a,1,0,5\n", {"header": False}),
+        ("two.zip", zipped({"a.csv": PLAIN, "b.csv": PLAIN}), {}),
+        ("none.zip", zipped({}), {}),
+        ("no archive.zip", PLAIN, {}),
+        ("locked.zip", locked(), {}),
+        ("damaged.zip", damaged(ARCHIVE, 40, 60), {}),
+        ("cut.zip", ARCHIVE[:-30], {}),
+        ("no table.parquet", PLAIN, {}),
+        ("damaged.parquet", damaged(TABLE, 2000, 2200), {}),
+        ("cut.parquet", TABLE[:-10], {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_read_is_refused_without_quoting_it(
+    tmp_path: Path, name: str, data: bytes, how: dict[str, Any]
+) -> None:
+    with pytest.raises(DataRefused) as refused:
+        taken(tmp_path, {name: data}, **how)
+    assert name in str(refused.value)
+    assert SECRET not in str(refused.value)
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_a_disk_that_fails_is_no_refusal(tmp_path: Path) -> None:
+    """Trying again may help there: the file may be well."""
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(IsADirectoryError):
+        read_files(Located("small", contract(), (tmp_path / "folder.csv",)), Store(tmp_path / "store"))
+
+
+def test_one_content_has_one_digest_wherever_it_lies(tmp_path: Path) -> None:
+    here = taken(tmp_path, {"here/loans.csv": PLAIN})
+    there = taken(tmp_path, {"there/loans.csv": PLAIN})
+    renamed = taken(tmp_path, {"there/other.csv": PLAIN})
+    changed = taken(tmp_path, {"there/loans.csv": PLAIN.replace(b"007", b"7")})
+    assert here.digest == there.digest == renamed.digest != changed.digest
+    assert (here.reused, changed.reused) == (False, False)
+    assert read_files(
+        Located("small", contract(files=["here/loans.csv"]), (tmp_path / "here" / "loans.csv",)),
+        Store(tmp_path / "store"),
+    ).reused
+
+
+def test_how_it_is_read_is_part_of_the_key(tmp_path: Path) -> None:
+    """Without a header the order of names in the contract says which column is which."""
+    one = {"a": "number", "bad": "integer"}
+    other = dict(reversed(one.items()))
+    data = {"loans.csv": b"1,2\n"}
+    first = taken(tmp_path, data, header=False, columns=one).part("rows")
+    second = taken(tmp_path, data, header=False, columns=other).part("rows")
+    assert first.iloc[0].to_dict() == {"a": "1", "bad": "2"}
+    assert second.iloc[0].to_dict() == {"bad": "1", "a": "2"}
+
+
+def test_a_file_is_compared_with_what_was_published(tmp_path: Path) -> None:
+    plain = taken(tmp_path, {"loans.csv": PLAIN})
+    sha = plain.facts["origin"]["files"]["loans.csv"]
+    assert plain.facts["unlike_published"] == []
+    for published, unlike in ((sha, []), ("0" * 64, ["loans.csv"])):
+        about = {"sha256": {"loans.csv": published}, "url": "https://example.org"}
+        stored = taken(tmp_path, {"loans.csv": PLAIN}, about=about)
+        assert stored.facts["unlike_published"] == unlike
+        assert stored.facts["origin"]["url"] == "https://example.org"
+
+
+def test_a_simulator_is_remembered_by_name_rows_and_seed(tmp_path: Path) -> None:
+    def simulated(**how: Any) -> Stored:
+        how = {"simulator": "lender", "rows": 60, "seed": 1, **how}
+        return read(Located("simulated", contract(files=[], **how), ()), Store(tmp_path))
+
+    first = simulated()
+    expected = SIMULATORS["lender"](60, 1)
+    pd.testing.assert_frame_equal(first.part("rows"), expected.rows, check_dtype=False)
+    pd.testing.assert_frame_equal(first.part("oracle"), expected.oracle)
+    assert first.facts["origin"] == {"simulator": "lender", "rows": 60, "seed": 1}
+    assert simulated().reused
+    others = [simulated(rows=61), simulated(seed=2), simulated(simulator="hospital")]
+    assert len({first.digest, *(o.digest for o in others)}) == 4
+
+
+def test_the_task_reads_what_was_located(tmp_path: Path) -> None:
+    (tmp_path / "loans.csv").write_bytes(PLAIN)
+    stored = source.fn(Located("small", contract(), (tmp_path / "loans.csv",)), Store(tmp_path))
+    assert stored.facts["rows"] == len(READ)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Two contracts of the case loans, one of which is simulated, and the data of the other."""
+    folder = tmp_path / "contracts" / "loans"
+    folder.mkdir(parents=True)
+    (folder / "small.json").write_text(json.dumps(contract().source))
+    simulated = contract(files=[], simulator="lender", rows=60).source
+    (folder / "simulated.json").write_text(json.dumps(simulated))
+    (tmp_path / "data" / "small").mkdir(parents=True)
+    (tmp_path / "data" / "small" / "loans.csv").write_bytes(PLAIN)
+    return Settings(home=tmp_path, data_dir=tmp_path / "data", contracts=tmp_path / "contracts")
+
+
+def test_a_data_set_is_found_by_its_name(settings: Settings) -> None:
+    assert settings.data_dir
+    located = locate("loans", "small", None, settings)
+    assert located.files == (settings.data_dir / "small" / "loans.csv",)
+    assert located.contract == contract()
+    assert locate("loans", "simulated", None, settings).files == ()
+
+
+def test_a_file_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere" / "small.csv"
+    file.parent.mkdir()
+    file.write_bytes(PLAIN)
+    located = locate("loans", str(file), None, settings)
+    assert (located.data, located.files, located.contract.name) == ("small", (file,), "loans.small")
+    # A file takes the place of the simulator.
+    assert locate("loans", str(file), "simulated", settings).files == (file,)
+    with pytest.raises(UsageError, match="can be read"):
+        locate("loans", str(tmp_path / "elsewhere" / "none.csv"), "small", settings)
+    with pytest.raises(UsageError, match="can be read"):
+        locate("loans", f"{tmp_path}/", "small", settings)
+
+
+def test_a_contract_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({**contract().source, "name": "loans.mine"}))
+    assert locate("loans", "small", str(mine), settings).contract.name == "loans.mine"
+
+
+def test_an_unknown_data_set_is_refused_with_the_known_ones(settings: Settings) -> None:
+    with pytest.raises(UsageError, match=r"simulated, small.*got smal;"):
+        locate("loans", "smal", None, settings)
+    with pytest.raises(UsageError, match="data set of nothing"):
+        locate("nothing", "small", None, settings)
+
+
+def test_data_that_is_not_there_is_refused_with_what_to_do(settings: Settings) -> None:
+    with pytest.raises(UsageError, match=r"STEWARD_DATA_DIR.*--data"):
+        locate("loans", "small", None, settings.model_copy(update={"data_dir": None}))
+    assert settings.data_dir
+    (settings.data_dir / "small" / "loans.csv").unlink()
+    with pytest.raises(UsageError, match=r"loans\.csv; got none; put the file there"):
+        locate("loans", "small", None, settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "JSON"),
+        ("[]", "an object"),
+        (json.dumps({**contract().source, "name": "others.small"}), "a contract of loans"),
+        (
+            json.dumps(contract(files=[], simulator="lander", rows=5).source),
+            "a simulator of",
+        ),
+    ],
+)
+def test_a_contract_that_is_wrong_is_refused(settings: Settings, text: str, message: str) -> None:
+    (settings.contracts / "loans" / "small.json").write_text(text)
+    with pytest.raises(ContractError, match=message):
+        load_contract("loans", "small", settings)
+
+
+def test_a_contract_that_is_no_text_is_refused(settings: Settings) -> None:
+    (settings.contracts / "loans" / "small.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ContractError, match="JSON"):
+        load_contract("loans", "small", settings)
+
+
+def test_a_champions_contract_reads_another_file(tmp_path: Path) -> None:
+    """As scoring does: the file that is given takes the place of those that the contract names."""
+    (tmp_path / "new.csv").write_bytes(b"id,amount\na,1\n")
+    own = contract(files=[], simulator="lender", rows=5)
+    own = replace(own, read=replace(own.read, files=("new.csv",), simulator=None))
+    stored = read_files(Located("small", own, (tmp_path / "new.csv",)), Store(tmp_path / "store"))
+    assert stored.part("rows").to_numpy().tolist() == [["a", "1"]]
