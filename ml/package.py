@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ def to_files(package: Package) -> dict[str, bytes]:
         "format": FORMAT,
         "model": class_name(package.model),
         # The same files mean another model when other code reads them.
-        "code": _code_digest(),
+        "code": code_digest(Path(__file__).parent),
         "files": {name: _sha256(data) for name, data in files.items()},
     }
     return {**files, MANIFEST: _json(manifest)}
@@ -163,11 +162,11 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
     return read_back(files)
 
 
-@cache
-def _code_digest() -> str:
+def code_digest(folder: Path) -> str:
+    """SHA-256 of all Python files in a copy of `ml`."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

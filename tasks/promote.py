@@ -209,7 +209,8 @@ def rollback(ledger: Ledger, alias: Alias, reason: str) -> dict[str, Any]:
     """The champion before the present one becomes champion again. Raises UsageError where there is none."""
     with ledger.lock():
         now = settle(ledger, alias)
-        earlier = _champions(ledger.lines())[:-1]
+        champions = _champions(ledger.lines())
+        earlier = champions if now is None else champions[:-1]
         if not earlier:
             raise UsageError(
                 f"a champion of {ledger.name} before the present one", "none in the ledger", "see --history"
@@ -221,11 +222,12 @@ def rollback(ledger: Ledger, alias: Alias, reason: str) -> dict[str, Any]:
 
 
 def _champions(lines: list[dict[str, Any]]) -> list[int]:
-    """The champions that followed one another; a rollback takes the last one off."""
+    """The champions that followed one another; a rollback takes off those after the one that it goes back to."""
     champions: list[int] = []
     for line in (ln for ln in lines if ln["champion"] not in (None, ln["before"])):
         if line["verdict"] == "rollback":
-            champions.pop()
+            while champions[-1] != line["champion"]:
+                champions.pop()
         else:
             champions.append(int(line["champion"]))
     return champions

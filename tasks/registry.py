@@ -254,10 +254,17 @@ def alias_of(client: MlflowClient, name: str) -> tuple[Callable[[], int | None],
 
 
 def fetch(client: MlflowClient, found: Version) -> Path:
-    """The version's folder on this machine, its package verified against the digest that was registered."""
+    """The version's folder on this machine, its package and its code as they were registered.
+
+    Raises PackageRefused for any other: what is fetched will be run.
+    """
     uri = client.get_model_version_download_uri(found.name, str(found.number))
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
-    package.verify(folder / "data" / DATA, found.digest)
+    manifest, _ = package.verify(folder / "data" / DATA, found.digest)
+    if package.code_digest(folder / "code" / "ml") != manifest["code"]:
+        raise PackageRefused(
+            "the code that was registered with the model", "other code", "restore the model's artifacts"
+        )
     return folder
 
 

@@ -38,6 +38,7 @@ if sys.argv[2] == "die":
 
 from flows import ecommerce_recommendation, fintech_risk
 from flows.pipeline import Asked, run
+from ml.gates import Gates
 from ml.gbm import GradientBoosting
 from ml.item_knn import ItemKNN
 from ml.popularity import Popularity
@@ -48,7 +49,8 @@ cases = {
     "fintech": replace(fintech_risk.CASE, candidates={"prior": Prior(), "trees": GradientBoosting(max_rounds=30)}),
     "shop": replace(ecommerce_recommendation.CASE, candidates={"popularity": Popularity(), "kNN": ItemKNN()}),
 }
-case = cases[sys.argv[1]]
+# Few rows are calibrated by luck alone: what is tested here is not the quality gate.
+case = replace(cases[sys.argv[1]], gates=Gates(minimum=0.0))
 flow(name=case.name)(lambda: run(case, Asked()))()
 """
 

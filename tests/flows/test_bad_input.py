@@ -1,0 +1,139 @@
+"""What is wrong, who says so, and with which exit code; through the command line, as a user meets it."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import steward
+from ml.simulate import SIMULATORS
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+def command(*arguments: str) -> int:
+    """Run the command line in this process; its exit code."""
+    old = sys.argv
+    sys.argv = ["steward", *arguments]
+    try:
+        steward.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.argv = old
+    return 0
+
+
+def edited(contracts: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = contracts / "fintech_risk" / "simulated.json"
+    contract = json.loads(path.read_text())
+    change(contract)
+    path.write_text(json.dumps(contract))
+
+
+BEFORE_A_RUN = {
+    "unknown case": (["run", "nonsense"], None, "a use case (ecommerce-recommendation"),
+    "unknown data set": (["run", "fintech-risk", "--data", "nonsense"], None, "a data set of fintech-risk"),
+    "no file": (
+        ["run", "fintech-risk", "--data", "no/such.csv", "--contract", "simulated"],
+        None,
+        "a file no/such.csv",
+    ),
+    "budget of nothing": (["run", "fintech-risk", "--budget", "0"], None, "a budget of more than 0 seconds"),
+    "not a number": (["run", "fintech-risk", "--seed", "many"], None, "Invalid value for '--seed'"),
+    "unknown key": (["run", "fintech-risk"], lambda c: c["meta"].update(rolse={}), "rolse"),
+    "unknown column": (["run", "fintech-risk"], lambda c: c["meta"]["roles"].update(id="nobody"), "nobody"),
+    "unknown rule": (
+        ["run", "fintech-risk"],
+        lambda c: c["expectations"][0].update(type="expect_column_values_to_be_lovely"),
+        "that Great Expectations knows",
+    ),
+    "rollback without reason": (["champion", "fintech-risk", "--rollback"], None, "--reason TEXT"),
+    "no champion to show": (["champion", "fintech-risk"], None, "a decision about fintech-risk.simulated"),
+}
+
+
+@pytest.mark.parametrize("wrong", BEFORE_A_RUN)
+def test_answered_before_anything_is_written(
+    wrong: str,
+    tmp_path: Path,
+    contracts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = tmp_path / "untouched"
+    monkeypatch.setenv("STEWARD_HOME", str(home))
+    arguments, change, said = BEFORE_A_RUN[wrong]
+    if change:
+        edited(contracts, change)
+    assert command(*arguments) == steward.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert "Traceback" not in err
+    assert [p for p in home.rglob("*") if p.is_file()] == []
+
+
+def test_a_home_that_cannot_be_written_is_refused(
+    tmp_path: Path, contracts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STEWARD_HOME", str(tmp_path / "file" / "home"))
+    assert command("run", "fintech-risk") == steward.USAGE
+    assert "a writable folder" in capsys.readouterr().err
+
+
+def loans() -> pd.DataFrame:
+    return SIMULATORS["lender"](400, 0).rows
+
+
+IN_A_RUN = {
+    "empty file": (lambda path: path.write_text(""), "as the contract's meta.read says"),
+    "header only": (lambda path: loans().head(0).to_csv(path, index=False), "enough_rows"),
+    "missing column": (
+        lambda path: loans().drop(columns="income").to_csv(path, index=False),
+        "no column 'income'",
+    ),
+    "one class": (lambda path: loans().assign(defaulted=0).to_csv(path, index=False), "target_varies"),
+    "one row": (lambda path: loans().head(1).to_csv(path, index=False), "enough_rows"),
+    "no target": (lambda path: loans().assign(defaulted=None).to_csv(path, index=False), "budget"),
+    "target outside": (
+        lambda path: loans().assign(defaulted=7).to_csv(path, index=False),
+        "in_set(defaulted)",
+    ),
+    "text for numbers": (lambda path: loans().assign(age="old").to_csv(path, index=False), "budget"),
+}
+
+
+@pytest.mark.parametrize("wrong", IN_A_RUN)
+def test_found_in_a_run_ends_it_refused(
+    wrong: str, tmp_path: Path, home: Path, contracts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, said = IN_A_RUN[wrong]
+    path = tmp_path / "loans.csv"
+    make(path)
+    asked = ["run", "fintech-risk", "--data", str(path), "--contract", "simulated", "--json"]
+    assert command(*asked) == steward.DATA_REFUSED
+    out, err = capsys.readouterr()
+    assert said in err
+    (line,) = out.splitlines()
+    outcome = json.loads(line)
+    assert list(outcome) == steward.JSON_FIELDS
+    assert (outcome["verdict"], outcome["version"], outcome["value"]) == ("refused", None, None)
+    assert said.split("'")[0] in Path(outcome["report"]).read_text().replace("&#39;", "'")
+    assert not list(home.rglob(".writing-*"))
+
+
+def test_extra_columns_are_dropped_and_named(
+    tmp_path: Path, home: Path, contracts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "loans.csv"
+    loans().assign(shoe_size=43).to_csv(path, index=False)
+    assert command("validate", "fintech-risk", "--data", str(path), "--contract", "simulated", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["dropped_columns"] == ["shoe_size"]
+    assert facts["clean"] == facts["rows"] == 400

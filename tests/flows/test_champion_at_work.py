@@ -1,0 +1,131 @@
+"""A registered champion scores files, loads without Steward, and answers over HTTP."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows.fintech_risk import fintech_risk
+from flows.scoring import score
+from ml.simulate import SIMULATORS
+from tasks.settings import load
+
+# Steward is installed where tests run: the process that stands for another machine must not find it.
+ALONE = """
+import sys
+steward = sys.argv[3]
+sys.meta_path = [f for f in sys.meta_path if "__editable__" not in type(f).__module__ + getattr(f, "__module__", "")]
+sys.path = [p for p in sys.path if p and not p.startswith("__editable__") and p != steward]
+import json, mlflow, pandas as pd
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/fintech-risk.simulated@champion")
+rows = pd.read_parquet(sys.argv[2])
+import ml
+assert not ml.__file__.startswith(steward), ml.__file__
+for name in ("tasks", "flows", "steward"):
+    assert name not in sys.modules
+print(json.dumps(model.predict(rows[model.metadata.get_input_schema().input_names()])["probability"].tolist()))
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    rows = SIMULATORS["lender"](200, 1).rows.drop(columns="defaulted")
+    rows.loc[3, "age"] = -1
+    path = tmp_path / "new.parquet"
+    rows.to_parquet(path)
+    return path
+
+
+def test_scores_loads_and_serves(
+    tmp_path: Path, home: Path, contracts: Path, prefect_api: str, unlabelled: Path
+) -> None:
+    assert fintech_risk().verdict == "promote"
+    out = tmp_path / "scores.parquet"
+    facts = score("fintech-risk", str(unlabelled), str(out))
+    scores = pd.read_parquet(out)
+    assert (facts["rows"], facts["scored"], facts["quarantined"]) == (200, 199, 1)
+    assert scores["row"].tolist() == list(range(200))
+    assert scores["status"].tolist() == ["quarantined" if n == 3 else "scored" for n in range(200)]
+    assert scores["probability"].isna().tolist() == [n == 3 for n in range(200)]
+    assert "adults" in scores["reason"][3]
+
+    uri = load().mlflow_uri
+    numbers = pd.read_parquet(unlabelled).astype({"age": "float64"})
+    kinds = json.loads((ROOT / "expectations/fintech_risk/simulated.json").read_text())["meta"]["read"][
+        "columns"
+    ]
+    for column in numbers.columns.intersection([c for c, k in kinds.items() if k in ("number", "integer")]):
+        numbers[column] = numbers[column].astype("float64")
+    typed = tmp_path / "typed.parquet"
+    numbers.to_parquet(typed)
+    command = [sys.executable, "-W", "ignore", "-c", ALONE, uri, str(typed), str(ROOT)]
+    alone = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert alone.returncode == 0, alone.stderr
+    answers = json.loads(alone.stdout)
+    scored = scores["status"] == "scored"
+    assert scores["probability"][scored].tolist() == [a for a, s in zip(answers, scored, strict=True) if s]
+
+    features = [c for c in kinds if c in numbers and c not in ("application_id", "applied_on", "sex")]
+    served = ask_server(uri, numbers[features].head(5), tmp_path)
+    assert served == pytest.approx(answers[:5], abs=1e-12)
+
+
+def ask_server(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]:
+    """Start `mlflow models serve` on a free port, ask once it answers, and end it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = "models:/fintech-risk.simulated@champion"
+    serve = [
+        str(Path(sys.executable).parent / "mlflow"),
+        "models",
+        "serve",
+        "-m",
+        model,
+        "--env-manager",
+        "local",
+    ]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    server = subprocess.Popen(
+        [*serve, "-p", str(port)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 120
+        while not alive(f"{address}/ping"):
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server did not answer"
+            time.sleep(0.2)
+        body = json.dumps({"dataframe_split": json.loads(rows.to_json(orient="split", index=False))}).encode()
+        request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return [line["probability"] for line in json.load(answer)["predictions"]]
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def alive(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

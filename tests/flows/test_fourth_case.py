@@ -1,0 +1,105 @@
+"""A fourth use case is one flow file, one contract, one deployment and one row of the README."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOW = '''"""Claim size: how much will this claim cost?"""
+
+from prefect import flow
+
+from flows.pipeline import Asked, UseCase, run
+from flows.record import Outcome
+from ml.gates import Gates
+from ml.gbm import GradientBoosting
+from ml.judge import NumericJudge
+from ml.linear import Linear
+from ml.prior import Prior
+from tasks.split import split_rows
+
+CASE = UseCase(
+    name="claim-size",
+    question="How much will this claim cost?",
+    split=split_rows,
+    candidates={
+        "mean": Prior("numeric"),
+        "ridge": Linear("numeric"),
+        "LightGBM": GradientBoosting("numeric"),
+    },
+    judge=NumericJudge(),
+    gates=Gates(minimum=0.1),
+)
+
+
+@flow(name=CASE.name, persist_result=False)
+def claim_size(
+    data: str = "claims", contract: str | None = None, seed: int = 0, budget: float = 120.0, fresh: bool = False
+) -> Outcome:
+    """How much will this claim cost?"""
+    return run(CASE, Asked(data, contract, seed, budget, fresh))
+'''
+CONTRACT = {
+    "name": "claim-size.claims",
+    "expectations": [
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "cost", "min_value": 0},
+            "meta": {"action": "quarantine", "reason": "a claim costs something"},
+        }
+    ],
+    "meta": {
+        "description": "Made-up claims.",
+        "licence": "Apache-2.0",
+        "read": {
+            "files": ["claims.csv"],
+            "columns": {"claim": "category", "kind": "category", "size": "number", "cost": "number"},
+        },
+        "roles": {"target": {"column": "cost"}, "id": "claim"},
+    },
+}
+DEPLOYMENT = """  - name: claim-size
+    entrypoint: flows.claim_size.claim_size
+    description: How much will this claim cost?
+    parameters: {data: claims}
+    <<: *each
+"""
+
+
+def test_a_fourth_use_case_runs(tmp_path: Path, home: Path, prefect_api: str) -> None:
+    copy = tmp_path / "copy"
+    skip = shutil.ignore_patterns(".venv", ".git", "mlruns", "tests", "*.egg-info", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, copy, ignore=skip)
+    (copy / "flows" / "claim_size.py").write_text(FLOW)
+    (copy / "expectations" / "claim_size").mkdir()
+    (copy / "expectations" / "claim_size" / "claims.json").write_text(json.dumps(CONTRACT))
+    with (copy / "prefect.yaml").open("a") as deployments:
+        deployments.write(DEPLOYMENT)
+    data = tmp_path / "data" / "claims"
+    data.mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    claims = pd.DataFrame({"kind": draws.choice(["fire", "water"], 2000), "size": draws.gamma(2, 2, 2000)})
+    claims["cost"] = claims["size"] * np.where(claims["kind"] == "fire", 3, 1) + draws.normal(
+        0, 1, 2000
+    ).clip(-3)
+    claims.insert(0, "claim", [f"C{n}" for n in range(2000)])
+    claims.assign(cost=claims["cost"].clip(0)).to_csv(data / "claims.csv", index=False)
+
+    environment = {**os.environ, "STEWARD_DATA_DIR": str(data.parent), "PYTHONPATH": str(copy)}
+    command = [sys.executable, "steward.py", "run", "claim-size", "--data", "claims", "--json"]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    outcome = json.loads(line)
+    assert (outcome["case"], outcome["verdict"], outcome["version"]) == ("claim-size", "promote", 1)
+    assert outcome["metric"] == "r2"
+    assert outcome["value"] > 0.8 > outcome["baseline"]
+    assert outcome["rows"] == 2000
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr

@@ -1,0 +1,159 @@
+"""Fits: what is learned from, what is reused, and what is written down about them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml.gbm import GradientBoosting
+from ml.linear import Linear
+from ml.model import Candidate, Part, Resources
+from ml.package import load_model
+from ml.popularity import Popularity
+from ml.prior import Prior
+from tasks.store import Made, Store, Stored
+from tasks.train import keep, refit, train
+
+FAST = GradientBoosting(max_rounds=5)
+
+
+def rows(count: int, seed: int) -> Part:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=count), "town": pd.Series(rng.choice(["N", "S"], count), dtype="str")}
+    )
+    truth = pd.Series((frame["x"] + rng.normal(size=count) > 0).astype(float))
+    return Part(frame, truth, np.arange(count, dtype=np.uint64) + np.uint64(1000 * seed))
+
+
+def histories(*items: list[str]) -> Part:
+    users = [f"U{n}" for n in range(len(items))]
+    frame = pd.DataFrame(
+        {
+            "user": pd.Series(users, dtype="str"),
+            "items": items,
+            "times": [[float(n) for n in range(len(i))] for i in items],
+        }
+    )
+    return Part(frame, pd.Series([[]] * len(items), dtype=object), np.arange(len(items), dtype=np.uint64))
+
+
+def stored(store: Store, key: str, **parts: Part) -> Stored:
+    return store.remember(key, lambda: Made({name: part.table() for name, part in parts.items()}, {}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def parts(store: Store) -> Stored:
+    return stored(store, "parts", train=rows(300, 1), valid=rows(100, 2), test=rows(100, 3))
+
+
+def fit(candidate: Candidate, parts: Stored, store: Store, seed: int = 0, budget: float = 60.0) -> Stored:
+    return train.fn("it", candidate, parts, Resources(seed, 1, budget), budget, store)
+
+
+@pytest.mark.parametrize("candidate", [Prior(), Linear(), FAST])
+def test_the_stored_model_is_the_fitted_one(candidate: Candidate, parts: Stored, store: Store) -> None:
+    fitted = fit(candidate, parts, store)
+    files = {p.name: p.read_bytes() for p in fitted.folder.iterdir() if p.name != "manifest.json"}
+    model = candidate.fit(rows(300, 1), rows(100, 2), Resources())
+    assert files == model.files()
+    loaded = load_model(fitted.facts["model"], files)
+    frame = rows(50, 4).frame
+    pd.testing.assert_frame_equal(loaded.predict(frame), model.predict(frame), check_exact=True)
+
+
+def test_facts_say_what_was_fitted(parts: Stored, store: Store) -> None:
+    facts = fit(FAST, parts, store).facts
+    assert facts["candidate"] == "it"
+    assert facts["model"] == "ml.gbm:GradientBoostingModel"
+    assert facts["parameters"]["candidate"] == "ml.gbm:GradientBoosting"
+    assert facts["parameters"]["max_rounds"] == 5
+    assert facts["stopped_by"] == "rounds"
+    assert facts["seconds"] > 0
+    assert set(facts["importance"]) == {"x", "town"}
+    assert sum(facts["importance"].values()) == pytest.approx(1)
+    assert fit(Prior(), parts, store).facts["stopped_by"] is None
+
+
+def test_a_fit_is_reused_until_something_it_is_made_from_changes(parts: Stored, store: Store) -> None:
+    first = fit(FAST, parts, store)
+    again = fit(FAST, parts, store)
+    assert (first.reused, again.reused) == (False, True)
+    # A repeated run counts the seconds that the fit once took.
+    assert again.facts["seconds"] == first.facts["seconds"]
+    other = stored(store, "other", train=rows(300, 5), valid=rows(100, 2))
+    assert not fit(FAST, other, store).reused
+    assert not fit(GradientBoosting(max_rounds=6), parts, store).reused
+    assert not fit(Prior(), parts, store).reused
+    assert not fit(FAST, parts, store, seed=1).reused
+    assert not fit(FAST, parts, store, budget=59.0).reused
+
+
+def test_what_is_left_of_the_budget_is_no_part_of_the_key(parts: Stored, store: Store) -> None:
+    train.fn("it", FAST, parts, Resources(0, 1, 60.0), 60.0, store)
+    assert train.fn("it", FAST, parts, Resources(0, 2, 41.5), 60.0, store).reused
+
+
+def test_a_fit_that_fails_is_not_remembered(store: Store) -> None:
+    one_class = rows(100, 1)
+    one_class = Part(one_class.frame, one_class.truth * 0, one_class.units)
+    parts = stored(store, "one class", train=one_class, valid=rows(100, 2))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="class"):
+            fit(Linear(), parts, store)
+
+
+def test_keep_gives_back_what_was_fitted(parts: Stored, store: Store) -> None:
+    fitted = fit(Prior(), parts, store)
+    assert keep("it", Prior(), fitted, parts, Resources(), store) is fitted
+
+
+def test_refit_learns_from_all_before_the_test(store: Store) -> None:
+    past = [["a"], ["a", "b"]]
+    more = [["a", "c"], ["a", "b", "c"], ["c"]]
+    parts = stored(
+        store,
+        "log",
+        train=histories(*past),
+        valid=histories(["a"]),
+        test=histories(["a"]),
+        refit=histories(*more),
+    )
+    fitted = fit(Popularity(), parts, store)
+    final = refit.fn("it", Popularity(), fitted, parts, Resources(), store)
+    asked = histories([]).frame
+
+    def scores(of: Stored) -> Mapping[str, float]:
+        files = {p.name: p.read_bytes() for p in of.folder.iterdir() if p.name != "manifest.json"}
+        prediction = load_model(of.facts["model"], files).predict(asked)
+        return dict(zip(prediction["item"], prediction["score"], strict=True))
+
+    assert scores(fitted) == {"a": 2, "b": 1}
+    assert scores(final) == {"c": 3, "a": 2, "b": 1}
+    assert final.facts["importance"] == {}
+    assert refit.fn("it", Popularity(), fitted, parts, Resources(), store).reused
+
+
+def test_a_candidate_gets_the_seconds_that_are_left(parts: Stored, store: Store) -> None:
+    seconds: list[float] = []
+
+    @dataclass(frozen=True)
+    class Timed:
+        def fit(self, train: Part, valid: Part, resources: Resources):  # type: ignore[no-untyped-def]
+            seconds.append(resources.seconds)
+            return Prior().fit(train, valid, resources)
+
+    train.fn("it", Timed(), parts, Resources(0, 1, 7.5), 60.0, store)
+    refit.fn(
+        "it", Timed(), parts, stored(store, "r", refit=rows(50, 1), valid=rows(50, 2)), Resources(), store
+    )
+    assert seconds == [7.5, math.inf]
