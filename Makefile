@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check benchmarks clean
+.PHONY: run test check clean
 .DEFAULT_GOAL := run
 
 run: .venv/.installed  ## the three use cases on simulated data, to three champions
@@ -16,9 +16,6 @@ check: .venv/.installed-dev  ## format, lint, types, the rules of the folders
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-
-benchmarks: .venv/.installed  ## what the pipeline costs beside a bare script; needs STEWARD_DATA_DIR
-	.venv/bin/python -m benchmarks.overhead
 
 clean:  ## the environment, not the memory in mlruns/
 	rm -rf .venv
