@@ -256,8 +256,9 @@ def test_one_package_is_one_version(registered: Registered, tabular: Packaged, r
     assert registry.get_version(client, NAME, 1) == first
     # The same package under another name is another model's first version.
     assert registered.register(tabular, "toy.other").number == 1
-    run = client.get_run(registered.run_id)
-    assert len(run.outputs.model_outputs) == 3
+    outputs = client.get_run(registered.run_id).outputs
+    assert outputs
+    assert len(outputs.model_outputs) == 3
     assert client.get_registered_model(NAME).description == "a question"
 
 
@@ -289,7 +290,7 @@ def test_what_is_fetched_is_what_was_registered(registered: Registered, tabular:
 @pytest.mark.parametrize(
     "tamper",
     [
-        lambda artifacts: change(one(artifacts, "data/package/model/trees.txt"), b"\n"),
+        lambda artifacts: change(one(artifacts, "data/package/model/model.txt"), b"\n"),
         lambda artifacts: change(one(artifacts, "data/package/manifest.json"), b"\n"),
         lambda artifacts: one(artifacts, "data/package/decision.json").unlink(),
         lambda artifacts: change(one(artifacts, "data/package/more.json"), b"{}"),
