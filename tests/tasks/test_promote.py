@@ -1,11 +1,9 @@
 """Verdicts on challengers, and the ledger: every decision once, in order, whatever dies or comes in between."""
 
-import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -366,25 +364,3 @@ def test_a_champion_that_was_taken_away_by_hand_comes_back(model: Model) -> None
     model.champion.path.unlink()
     assert [model.back()["champion"] for _ in range(3)] == [3, 2, 1]
     assert model.history()[3] == ("external", 3, None)
-
-
-def test_eight_processes_at_once_leave_eight_lines_and_one_alias(model: Model) -> None:
-    begin = multiprocessing.get_context("fork").Barrier(8)
-
-    def compete(version: int) -> None:
-        begin.wait(60)
-        for _ in range(1000):
-            with suppress(AliasMovedError):
-                model.decide(version)
-                return
-        raise AssertionError
-
-    children = [in_process(lambda version=version: compete(version)) for version in range(1, 9)]  # type: ignore[misc]
-    for child in children:
-        child.join(60)
-    assert [child.exitcode for child in children] == [0] * 8
-    history = model.history()
-    assert sorted(champion for _, _, champion in history if champion) == list(range(1, 9))
-    assert [before for _, before, _ in history] == [None, *(champion for _, _, champion in history[:-1])]
-    assert model.champion.read() == history[-1][2]
-    assert len([json.loads(line) for line in model.ledger.path.read_text().splitlines()]) == 8
