@@ -1,6 +1,7 @@
 """From cells as they came to typed columns, with every cell that does not fit its type accounted for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,13 +26,17 @@ def cast(frame: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[pd.DataFrame, d
         misfit = (typed[column].isna() & values.notna()).to_numpy(dtype=bool)
         if misfit.any():
             misfits[column] = misfit
-    return pd.DataFrame(typed, index=frame.index), misfits
+    # Without a copy: columns that were typed already are shared with the table that they came from.
+    return pd.DataFrame(typed, index=frame.index, copy=False), misfits
 
 
 def _number(values: pd.Series) -> pd.Series:
     if values.dtype.kind in "mM":  # pandas would count the ticks of an instant, and of a missing one too
         return pd.Series(np.nan, index=values.index, name=values.name)
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+    if values.dtype == np.float64:
+        numbers = values  # to_numeric would copy it
+    else:
+        numbers = pd.to_numeric(values, errors="coerce").astype("float64")
     return numbers.where(np.isfinite(numbers)) if np.isinf(numbers.to_numpy()).any() else numbers
 
 
@@ -42,12 +47,25 @@ def _integer(values: pd.Series) -> pd.Series:
 
 
 def _category(values: pd.Series) -> pd.Series:
+    if values.dtype.kind in "mM":
+        # All at once, pandas would write an instant with or without a time of day, as its neighbours need it.
+        values = values.map(str, na_action="ignore")
+    elif values.dtype == object:
+        values = pd.Series([_decoded(cell) for cell in values], values.index, dtype=object)
     text = values.astype(TEXT)
     if not pd.api.types.is_float_dtype(values):
         return text
     # The code 1 stays "1", also where a neighbour made the column a float one.
     whole = values.notna() & (values == np.floor(values)) & (values.abs() < EXACT)
     return text.where(~whole, values.where(whole).astype("Int64").astype(TEXT))
+
+
+def _decoded(cell: Any) -> Any:
+    """The text of bytes, or None where they are no UTF-8: pandas would stop at them."""
+    try:
+        return cell.decode() if isinstance(cell, bytes) else cell
+    except UnicodeDecodeError:
+        return None
 
 
 def _time(values: pd.Series) -> pd.Series:

@@ -20,7 +20,8 @@ def answers(rows: pd.DataFrame, contract: Contract) -> pd.Series:
     roles = contract.roles
     target = rows[str(roles.target)]
     if roles.positive:
-        return target.map(_label).isin(roles.positive).astype("float64")
+        positive = [value for value in target.dropna().unique() if _label(value) in roles.positive]
+        return target.isin(positive).astype("float64")
     return (target > roles.above).astype("float64") if roles.above is not None else target.astype("float64")
 
 

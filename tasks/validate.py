@@ -16,6 +16,8 @@ import great_expectations as gx
 import numpy as np
 import pandas as pd
 from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
+from great_expectations.validator.validator import Validator
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -91,7 +93,7 @@ def examine(
     _columns_present(frame, needed, contract)
     spare = {contract.roles.target} if scoring else set()
     given = {c: kind for c, kind in contract.read.columns.items() if c in frame.columns and c not in spare}
-    typed, misfits = cast(frame[list(given)], given)
+    typed, misfits = cast(frame, given)
     typed = typed.reset_index(drop=True)
 
     inside = np.ones(len(typed), dtype=bool)
@@ -171,19 +173,46 @@ def _apply(rules: Sequence[Rule], typed: pd.DataFrame, inside: np.ndarray, seen:
 
 def _judge(rules: Sequence[Rule], frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Great Expectations' verdict for each rule, in order: success, bad (positions), crashed (why, or None)."""
-    result = (
-        _batch_definition()
-        .get_batch({"dataframe": frame})
-        .validate(_suite(rules, "rules"), result_format={"result_format": "COMPLETE"})
-    )
     verdicts: list[dict[str, Any]] = [{}] * len(rules)
-    for one in result.results:
+    for columns, positions in _by_columns(rules).items():
+        suite = _suite([rules[p] for p in positions], "rules")
+        mine = frame[list(columns)] if columns else frame
+        for position, verdict in zip(positions, _verdicts(suite, mine), strict=True):
+            verdicts[position] = verdict
+    return verdicts
+
+
+def _by_columns(rules: Sequence[Rule]) -> dict[tuple[str, ...], list[int]]:
+    """Positions of rules by the columns that they look at; () for the whole table.
+
+    GX copies all columns that it was given, once for each column that has missing values.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for position, rule in enumerate(rules):
+        # A condition names columns inside of an expression.
+        columns = () if "row_condition" in rule.expectation["kwargs"] else rule.columns
+        groups.setdefault(columns, []).append(position)
+    return groups
+
+
+def _verdicts(suite: gx.ExpectationSuite, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One verdict per expectation of the suite, in its order.
+
+    Straight through GX's engine: its batch definitions hash every cell, twice, before they judge any.
+    """
+    engine = PandasExecutionEngine(batch_data_dict={"rows": frame})
+    results = Validator(execution_engine=engine, data_context=_context()).graph_validate(
+        configurations=suite.expectation_configurations,
+        runtime_configuration={"result_format": {"result_format": "COMPLETE"}},
+    )
+    verdicts: list[dict[str, Any]] = [{}] * len(results)
+    for one in results:
+        assert one.expectation_config  # _suite() gave each its position
         crashed = None
         if one.exception_info.get("raised_exception", True):
             # Keyed by metric when a metric crashed, flat when the expectation did: the message may quote no cell.
             crashed = "Great Expectations could not evaluate it on this column"
-        position = one.expectation_config.meta["rule"]
-        verdicts[position] = {
+        verdicts[one.expectation_config.meta["rule"]] = {
             "success": bool(one.success),
             "bad": one.result.get("unexpected_index_list") or [],
             "crashed": crashed,
@@ -192,11 +221,12 @@ def _judge(rules: Sequence[Rule], frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 @cache
-def _batch_definition() -> Any:
+def _context() -> Any:
+    # It would name a temporary folder that nobody looks at.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("rows")
-    return asset.add_batch_definition_whole_dataframe("all")
+    return context
 
 
 def _suite(rules: Sequence[Rule], name: str) -> gx.ExpectationSuite:
@@ -268,7 +298,8 @@ def _built_in(
         if missing.any():
             quarantine(f"present({column})", missing, "a row without it cannot be used")
     kept_out = set(roles.ignored) - set(roles.sensitive)
-    copies = _copies(typed[[c for c in typed.columns if c not in kept_out]], inside)
+    compared = [c for c in typed.columns if c not in kept_out]
+    copies = _copies(typed[compared], inside, roles.id if roles.id in compared else None)
     if not scoring:
         quarantine("exact_copy", copies, "a copy of an earlier row; that one stays")
     if roles.id and not contract.is_recommendation:
@@ -278,10 +309,11 @@ def _built_in(
         quarantine(f"one_row_per({roles.id})", repeated, "one id with different content: none can be trusted")
 
 
-def _copies(frame: pd.DataFrame, inside: np.ndarray) -> np.ndarray:
-    """Rows that equal an earlier row. Hashes find the few candidates; their values decide."""
-    hashes = pd.Series(row_hashes(frame))
-    candidates = np.flatnonzero(hashes.duplicated(keep=False).to_numpy() & inside)
+def _copies(frame: pd.DataFrame, inside: np.ndarray, identity: str | None) -> np.ndarray:
+    """Rows that equal an earlier row inside. Repeated ids or else hashes find the few candidates; values decide."""
+    within = np.flatnonzero(inside)
+    alike = frame[identity].iloc[within] if identity else pd.Series(row_hashes(frame))[within]
+    candidates = within[alike.duplicated(keep=False).to_numpy()]
     copies = np.zeros(len(frame), dtype=bool)
     copies[candidates[frame.iloc[candidates].duplicated().to_numpy()]] = True
     return copies
@@ -310,7 +342,7 @@ def _batch(
     require("enough_rows", f"at least {fewest} clean rows; there are {len(clean)}", len(clean) >= fewest)
     if contract.is_recommendation or not len(clean):
         return
-    some = bool(clean[list(contract.features)].notna().to_numpy().any())
+    some = any(clean[c].notna().any() for c in contract.features)
     require("features_present", "at least one feature has a value", some)
     if not scoring:
         kinds = answers(clean, contract).nunique()
