@@ -41,26 +41,26 @@ def f1(truth: np.ndarray, decision: np.ndarray) -> float:
 
 def roc_auc(truth: np.ndarray, probability: np.ndarray) -> float:
     """Chance that a positive scores above a negative, ties counting half; undefined for one class."""
-    truth, probability = _scored(truth, probability)
+    truth, probability = scored(truth, probability)
     _require_both_classes("ROC AUC", truth)
     return float(metrics.roc_auc_score(truth, probability))
 
 
 def average_precision(truth: np.ndarray, probability: np.ndarray) -> float:
     """Precision averaged over the steps of recall, without interpolation; undefined without positives."""
-    truth, probability = _scored(truth, probability)
+    truth, probability = scored(truth, probability)
     _require_positives("average precision", truth)
     return float(metrics.average_precision_score(truth, probability))
 
 
 def log_loss(truth: np.ndarray, probability: np.ndarray) -> float:
     """Mean negative log-likelihood in nats, probabilities kept 2.2e-16 away from 0 and 1."""
-    return float(metrics.log_loss(*_scored(truth, probability), labels=[0, 1]))
+    return float(metrics.log_loss(*scored(truth, probability), labels=[0, 1]))
 
 
 def brier(truth: np.ndarray, probability: np.ndarray) -> float:
     """Mean squared error of the probability (Brier, 1950), from 0 to 1."""
-    return float(metrics.brier_score_loss(*_scored(truth, probability), labels=[0, 1], pos_label=1))
+    return float(metrics.brier_score_loss(*scored(truth, probability), labels=[0, 1], pos_label=1))
 
 
 def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
@@ -81,7 +81,7 @@ def calibration_slope(truth: np.ndarray, probability: np.ndarray) -> float:
     0 and 1. Undefined for one class, and where the classes do not overlap in probability: then no finite
     slope is the best.
     """
-    truth, probability = _scored(truth, probability)
+    truth, probability = scored(truth, probability)
     _require_both_classes("the calibration slope", truth)
     edge = np.finfo(np.float64).eps
     log_odds = special.logit(np.clip(probability, edge, 1.0 - edge))
@@ -117,7 +117,7 @@ def f1_threshold(truth: np.ndarray, probability: np.ndarray) -> float:
     The highest one among equals. It is one of the probabilities. Choose it on validation rows. Undefined
     without positives.
     """
-    truth, probability = _scored(truth, probability)
+    truth, probability = scored(truth, probability)
     _require_positives("F1", truth)
     _, wrong, missed, right, thresholds = metrics.confusion_matrix_at_thresholds(truth, probability)
     return float(thresholds[np.argmax(2 * right / (2 * right + wrong + missed))])
@@ -125,7 +125,7 @@ def f1_threshold(truth: np.ndarray, probability: np.ndarray) -> float:
 
 def binary_metrics(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, float]:
     """Every measure by name, decisions being `probability >= threshold`; undefined for one class."""
-    truth, probability = _scored(truth, probability)
+    truth, probability = scored(truth, probability)
     decision = (probability >= threshold).astype(np.float64)
     return {
         "accuracy": accuracy(truth, decision),
@@ -140,25 +140,19 @@ def binary_metrics(truth: np.ndarray, probability: np.ndarray, threshold: float)
     }
 
 
-def _bin_means(truth: np.ndarray, probability: np.ndarray, bins: int) -> pd.DataFrame:
-    """One row per non-empty bin: `predicted`, `observed`, `count`, `positives`."""
-    truth, probability = _scored(truth, probability)
+def calibration_bins(probability: np.ndarray, bins: int = 10) -> np.ndarray:
+    """The bin of each row, shape (rows,), numbered from the lowest probability: bins of equal mass.
+
+    The mid-rank of a tie decides for all of it, so that a tie is never cut in two; some bins may stay empty.
+    """
     if bins < 1:
         raise ValueError(f"expected at least one bin, got {bins}; pass bins=10 or so")
-    # The mid-rank of a tie decides for all of it, so that a tie is never cut in two.
-    place = (stats.rankdata(probability) - 0.5) / len(probability)
-    rows = pd.DataFrame({"predicted": probability, "observed": truth}).groupby((place * bins).astype(int))
-    means = rows.mean().reset_index(drop=True)
-    return means.assign(count=rows.size().to_numpy(), positives=rows["observed"].sum().astype(int).to_numpy())
+    place: np.ndarray = (stats.rankdata(probability) - 0.5) / len(probability) * bins
+    return place.astype(np.int64)
 
 
-def _decided(truth: np.ndarray, decision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    truth, decision = _zeros_and_ones("truth", truth), _zeros_and_ones("decision", decision)
-    _require_same_shape(truth, decision)
-    return truth, decision
-
-
-def _scored(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scored(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64. Raises ValueError unless they are truths of 0 and 1 and as many probabilities."""
     truth, probability = _zeros_and_ones("truth", truth), np.asarray(probability, dtype=np.float64)
     _require_same_shape(truth, probability)
     outside = ~((probability >= 0.0) & (probability <= 1.0))
@@ -167,6 +161,22 @@ def _scored(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.
             f"expected probabilities from 0 to 1, got {outside.sum()} outside or missing; check the model"
         )
     return truth, probability
+
+
+def _bin_means(truth: np.ndarray, probability: np.ndarray, bins: int) -> pd.DataFrame:
+    """One row per non-empty bin: `predicted`, `observed`, `count`, `positives`."""
+    truth, probability = scored(truth, probability)
+    rows = pd.DataFrame({"predicted": probability, "observed": truth}).groupby(
+        calibration_bins(probability, bins)
+    )
+    means = rows.mean().reset_index(drop=True)
+    return means.assign(count=rows.size().to_numpy(), positives=rows["observed"].sum().astype(int).to_numpy())
+
+
+def _decided(truth: np.ndarray, decision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, decision = _zeros_and_ones("truth", truth), _zeros_and_ones("decision", decision)
+    _require_same_shape(truth, decision)
+    return truth, decision
 
 
 def _zeros_and_ones(name: str, values: np.ndarray) -> np.ndarray:

@@ -5,15 +5,17 @@ such as a patient; units are taken as independent, rows of a unit are not. Witho
 truth of one class, or fewer units than a variance needs, raises `UndefinedMeasureError`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, special, stats
 
-from ml.classification import UndefinedMeasureError
+from ml.classification import UndefinedMeasureError, calibration_bins, scored
 
-Statistic = Callable[[np.ndarray], float]  # of row positions, in which a row may come more than once
+# Of how often each row counts, shape (rows,); NaN where these rows have no value.
+Statistic = Callable[[np.ndarray], float]
+Statistics = Callable[[np.ndarray], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -134,18 +136,49 @@ def mean_difference(
     return Difference(value, value - half, value + half, p_value)
 
 
-def bootstrap_interval(
-    statistic: Statistic, units: np.ndarray, seed: int, resamples: int = 1000, level: float = 0.95
-) -> Interval:
+def bootstrap_intervals(
+    statistics: Statistics, units: np.ndarray, seed: int, resamples: int = 1000, level: float = 0.95
+) -> dict[str, Interval]:
     """Percentile bootstrap (Efron, 1979) over units: all rows of a drawn unit come along.
 
-    `units` (rows,) has the unit of each row. Resamples in which the statistic is NaN or raises
-    `UndefinedMeasureError` are left out; ValueError where that is more than half of them, or where all rows
-    have no value.
+    `units` (rows,) has the unit of each row; every statistic sees the same resamples. Those in which it is NaN are
+    left out; UndefinedMeasureError where that is more than half of them, or where all rows have no value.
     """
-    value, draws = _bootstrap(statistic, units, seed, resamples)
-    low, high = np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0])
-    return Interval(value, float(low), float(high))
+    whole = np.ones(len(units), dtype=np.int64)
+    draws = [statistics(counts) for counts in _resamples(units, seed, resamples)]
+    return {
+        name: Interval(value, *_limits(_defined(value, [draw[name] for draw in draws]), level))
+        for name, value in statistics(whole).items()
+    }
+
+
+def calibration_interval(
+    truth: np.ndarray,
+    probability: np.ndarray,
+    units: np.ndarray,
+    seed: int,
+    bins: int = 10,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """The calibration error of the bins of `classification.calibration_error`, give or take chance.
+
+    The error is a sum of absolute gaps, which chance alone makes larger than 0, and a percentile bootstrap larger
+    again. By the triangle inequality the measured error of these bins is no further from the true one than the sum of
+    the absolute deviations of the gaps, whose `level` quantile the bootstrap over units gives: the cover is at
+    least `level`, or a little less where bins have only a few rows. Errors as in `calibration_error` and
+    `bootstrap_intervals`.
+    """
+    truth, probability = scored(truth, probability)
+    codes = _unit_codes(units, len(truth))
+    number = int(codes.max(initial=-1)) + 1
+    bin_of = calibration_bins(probability, bins)
+    gaps = np.bincount(codes * bins + bin_of, probability - truth, number * bins).reshape(number, bins)
+    total = gaps.sum(axis=0)
+    drawn = _resamples(np.arange(number), seed, resamples)
+    deviations = [np.abs(counts @ gaps - total).sum() for counts in drawn]
+    value, half = np.abs(total).sum() / len(truth), np.quantile(deviations, level) / len(truth)
+    return Interval(float(value), max(float(value - half), 0.0), min(float(value + half), 1.0))
 
 
 def bootstrap_difference(
@@ -156,19 +189,20 @@ def bootstrap_difference(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> Difference:
-    """`bootstrap_interval` of a - b, both on the same resamples.
+    """`bootstrap_intervals` of a - b, both on the same resamples.
 
     The p-value is twice the share of resamples on the rarer side of 0, counting one more (Davison and
     Hinkley, 1997), so never below 2 / (resamples + 1).
     """
 
-    def difference(index: np.ndarray) -> float:
-        return statistic_a(index) - statistic_b(index)
+    def difference(counts: np.ndarray) -> float:
+        return statistic_a(counts) - statistic_b(counts)
 
-    value, draws = _bootstrap(difference, units, seed, resamples)
-    low, high = np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0])
+    value = difference(np.ones(len(units), dtype=np.int64))
+    draws = _defined(value, [difference(counts) for counts in _resamples(units, seed, resamples)])
+    low, high = _limits(draws, level)
     rarer = min(int((draws <= 0.0).sum()), int((draws >= 0.0).sum()))
-    return Difference(value, float(low), float(high), min(1.0, 2.0 * (rarer + 1) / (len(draws) + 1)))
+    return Difference(value, low, high, min(1.0, 2.0 * (rarer + 1) / (len(draws) + 1)))
 
 
 def _placements(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -277,42 +311,28 @@ def _normal_quantile(level: float) -> float:
     return float(stats.norm.ppf(0.5 + level / 2.0))
 
 
-def _bootstrap(
-    statistic: Statistic, units: np.ndarray, seed: int, resamples: int
-) -> tuple[float, np.ndarray]:
-    """The statistic on all rows, and on the resamples where it has a value."""
-    value = _value(statistic, np.arange(len(units)))
-    draws = np.array([_value(statistic, index) for index in _resamples(units, seed, resamples)])
-    defined = draws[~np.isnan(draws)]
-    if np.isnan(value) or 2 * len(defined) < max(resamples, 1):
+def _defined(value: float, draws: Sequence[float]) -> np.ndarray:
+    """The draws that have a value; UndefinedMeasureError where these are too few to tell anything."""
+    defined = np.array([draw for draw in draws if not np.isnan(draw)])
+    if np.isnan(value) or 2 * len(defined) < max(len(draws), 1):
         raise UndefinedMeasureError(
-            f"expected a value on all rows and on half of {resamples} resamples, got {value} and "
+            f"expected a value on all rows and on half of {len(draws)} resamples, got {value} and "
             f"{len(defined)} values; use more units"
         )
-    return value, defined
+    return defined
+
+
+def _limits(draws: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [0.5 - level / 2.0, 0.5 + level / 2.0])
+    return float(low), float(high)
 
 
 def _resamples(units: np.ndarray, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """Row positions of units drawn with replacement, as many units as there are."""
+    """How often each row counts when units are drawn with replacement, as many as there are."""
     codes = _unit_codes(units, len(units))
-    sizes = np.bincount(codes)
-    if len(sizes) < 2:
-        raise UndefinedMeasureError(f"expected at least two units, got {len(sizes)}; use more rows")
+    number = int(codes.max(initial=-1)) + 1
+    if number < 2:
+        raise UndefinedMeasureError(f"expected at least two units, got {number}; use more rows")
     generator = np.random.default_rng(seed)
-    if len(sizes) == len(units):
-        for _ in range(resamples):
-            yield generator.integers(len(units), size=len(units))
-        return
-    rows, starts = np.argsort(codes, kind="stable"), np.cumsum(sizes) - sizes
     for _ in range(resamples):
-        drawn = generator.integers(len(sizes), size=len(sizes))
-        taken = sizes[drawn]
-        offsets = np.repeat(starts[drawn] - (np.cumsum(taken) - taken), taken)
-        yield rows[offsets + np.arange(len(offsets))]
-
-
-def _value(statistic: Statistic, index: np.ndarray) -> float:
-    try:
-        return float(statistic(index))
-    except UndefinedMeasureError:
-        return float("nan")
+        yield np.bincount(generator.integers(number, size=number), minlength=number)[codes]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from ml import classification, intervals, ranking, regression
+from ml.counted import CountedBinary, CountedNumeric
 from ml.digest import row_hashes
 from ml.intervals import Difference, Interval
 from ml.model import Part
 
-RESAMPLES = 200
+RESAMPLES = 500
 Decision = Mapping[str, float]
 
 
@@ -68,15 +69,6 @@ def _groups(part: Part) -> np.ndarray | None:
     return part.units if len(np.unique(part.units)) < len(part.units) else None
 
 
-def _bootstrap(
-    part: Part, statistics: Mapping[str, Callable[[np.ndarray], float]], seed: int
-) -> dict[str, Interval]:
-    return {
-        name: intervals.bootstrap_interval(statistic, part.units, seed=seed, resamples=RESAMPLES)
-        for name, statistic in statistics.items()
-    }
-
-
 class _Rows:
     """Where a row is one case, what was learned is its entity."""
 
@@ -114,19 +106,12 @@ class BinaryJudge(_Rows):
         self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
         truth, probability = part.truth.to_numpy(), _probability(prediction)
-        decided = (probability >= decision["threshold"]).astype(float)
-
-        def of_decision(metric: Callable[..., float]) -> Callable[[np.ndarray], float]:
-            return lambda rows: metric(truth[rows], decided[rows])
-
-        def of_probability(metric: Callable[..., float]) -> Callable[[np.ndarray], float]:
-            return lambda rows: metric(truth[rows], probability[rows])
-
-        statistics = {
-            **{m.__name__: of_decision(m) for m in _DECISION_METRICS},
-            **{m.__name__: of_probability(m) for m in _PROBABILITY_METRICS},
+        measures = CountedBinary(truth, probability, decision["threshold"])
+        return {
+            "roc_auc": self.interval(part, prediction),
+            **intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES),
+            "calibration_error": intervals.calibration_interval(truth, probability, part.units, seed),
         }
-        return {"roc_auc": self.interval(part, prediction), **_bootstrap(part, statistics, seed)}
 
     def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
         return intervals.auc_difference(
@@ -145,20 +130,6 @@ class BinaryJudge(_Rows):
             "reliability": classification.reliability(truth, probability).to_dict(orient="list"),
             "calibration_slope": _slope(truth, probability),
         }
-
-
-_DECISION_METRICS = (
-    classification.accuracy,
-    classification.recall,
-    classification.precision,
-    classification.f1,
-)
-_PROBABILITY_METRICS = (
-    classification.average_precision,
-    classification.log_loss,
-    classification.brier,
-    classification.calibration_error,
-)
 
 
 def _slope(truth: np.ndarray, probability: np.ndarray) -> float | None:
@@ -192,23 +163,15 @@ class NumericJudge(_Rows):
     def intervals(
         self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
-        truth, value = part.truth.to_numpy(), prediction["value"].to_numpy()
-
-        def of(metric: Callable[..., float]) -> Callable[[np.ndarray], float]:
-            return lambda rows: metric(truth[rows], value[rows])
-
-        return _bootstrap(
-            part, {m.__name__: of(m) for m in (regression.mse, regression.mae, regression.r2)}, seed
-        )
+        measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
+        return intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES)
 
     def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
-        truth = part.truth.to_numpy()
+        def r2_of(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
+            measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
+            return lambda counts: measures(counts)["r2"]
 
-        def of(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
-            value = prediction["value"].to_numpy()
-            return lambda rows: regression.r2(truth[rows], value[rows])
-
-        return intervals.bootstrap_difference(of(one), of(other), part.units, seed=0, resamples=1000)
+        return intervals.bootstrap_difference(r2_of(one), r2_of(other), part.units, seed=0, resamples=1000)
 
     def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
         """Mean truth by tenths of the prediction."""
@@ -220,11 +183,18 @@ class NumericJudge(_Rows):
 
 @dataclass(frozen=True)
 class RankingJudge:
-    """Lists of items for users, over the full catalogue; ties count as half. Paired over users."""
+    """Lists of items for users, over the full catalogue; ties count as half. Paired over users.
+
+    Measures are named with their depth, as in `ndcg_at_10`. `leading` is the one that chooses and promotes.
+    """
 
     k: int = 10
-    primary: str = "ndcg"
+    leading: str = "ndcg"
     chance: float = 0.0
+
+    @property
+    def primary(self) -> str:
+        return f"{self.leading}_at_{self.k}"
 
     def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
         return {}
@@ -236,8 +206,8 @@ class RankingJudge:
         catalogue = len(set(seen) | set(part.truth.explode().dropna()) | set(prediction["item"]))
         return {
             **{str(name): float(value) for name, value in self._per_user(part, prediction).mean().items()},
-            "coverage": ranking.coverage(prediction, catalogue, self.k),
-            "novelty": ranking.novelty(prediction, popularity, len(part.frame), self.k),
+            f"coverage_at_{self.k}": ranking.coverage(prediction, catalogue, self.k),
+            f"novelty_at_{self.k}": ranking.novelty(prediction, popularity, len(part.frame), self.k),
         }
 
     def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
@@ -284,11 +254,12 @@ class RankingJudge:
         return np.setdiff1d(np.arange(len(part.units)), rows[np.isin(pairs, learned)])
 
     def _per_user(self, part: Part, prediction: pd.DataFrame) -> pd.DataFrame:
-        return ranking.per_user(part.truth, part.frame["user"], prediction, self.k)
+        values = ranking.per_user(part.truth, part.frame["user"], prediction, self.k)
+        return values.add_suffix(f"_at_{self.k}")
 
 
 def _pairs(units: np.ndarray, items: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """For each item of each list: the position of its row, and a hash of user and item."""
-    rows = np.repeat(np.arange(len(units)), items.map(len).to_numpy())
+    rows = np.repeat(np.arange(len(units)), items.map(len).to_numpy(np.int64))
     flat = items.explode().dropna().astype("str")
     return rows, row_hashes(pd.DataFrame({"unit": units[rows], "item": flat.to_numpy()}))

@@ -1,5 +1,7 @@
 """What the simulator's truth would have scored: the most that any model could reach."""
 
+import math
+
 import pandas as pd
 
 from ml.model import Part
@@ -17,5 +19,5 @@ def align(oracle: pd.DataFrame, part: Part) -> pd.DataFrame:
 
 
 def achieved(value: float, chance: float, achievable: float) -> float:
-    """The share of the achievable that was reached: 0 for chance, 1 for the oracle."""
-    return (value - chance) / (achievable - chance)
+    """The share of the achievable that was reached: 0 for chance, 1 for the oracle, NaN where nothing can be reached."""
+    return (value - chance) / (achievable - chance) if achievable != chance else math.nan

@@ -43,7 +43,13 @@ def quality_gate(
 ) -> list[dict[str, Any]]:
     """Every check with bound and figure. Raises ModelRefused, which carries them, when one fails."""
     checks = check_quality(
-        gates, judged["primary"], judged["metrics"], judged["groups"], megabytes, milliseconds
+        gates,
+        judged["primary"],
+        judged["metrics"],
+        judged["intervals"],
+        judged["groups"],
+        megabytes,
+        milliseconds,
     )
     failed = [c for c in checks if not c["passed"]]
     if failed:

@@ -141,15 +141,30 @@ def test_packaging_gate_stops_a_model_without_signature(monkeypatch: pytest.Monk
     ("gates", "said"),
     [
         (Gates(minimum=0.99), "roc_auc at least 0.99"),
-        (Gates(minimum=0.5, calibration_error=1e-6), "calibration error at most"),
         (Gates(minimum=0.5, subgroup_gap=-1.0), "below everyone's by at most"),
         (Gates(minimum=0.5, megabytes=0.001), "size in MB"),
         (Gates(minimum=0.5, milliseconds=1e-6), "milliseconds for one row"),
     ],
-    ids=["minimum", "calibration", "subgroup", "size", "latency"],
+    ids=["minimum", "subgroup", "size", "latency"],
 )
 def test_quality_gate_stops_a_model_beyond_its_bounds(gates: Gates, said: str) -> None:
     assert_stopped(ended(replace(QUICK, gates=gates)), ModelRefused, [*TRAINED, "quality gate"], said)
+
+
+def worse_times(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
+    """A split whose test rows default far more often than those that the model learned from."""
+    parts, facts = split_rows(rows, contract)
+    truth = parts["test"].truth.copy()
+    truth.iloc[::3] = 1.0
+    parts["test"] = replace(parts["test"], truth=truth)
+    return parts, facts
+
+
+def test_quality_gate_stops_a_model_that_is_miscalibrated_beyond_chance() -> None:
+    gates = Gates(minimum=0.5, calibration_error=0.05)
+    state = ended(replace(QUICK, split=worse_times, gates=gates))
+    ran = [*TRAINED, "quality gate"]
+    assert_stopped(state, ModelRefused, ran, "calibration error beyond chance at most 0.05")
 
 
 def test_promotion_gate_keeps_the_champion_that_nothing_beats() -> None:

@@ -9,18 +9,39 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ml.classification import UndefinedMeasureError, roc_auc
+from ml.classification import UndefinedMeasureError, calibration_error, roc_auc
 from ml.intervals import (
     Difference,
     Interval,
     auc_difference,
     auc_interval,
     bootstrap_difference,
-    bootstrap_interval,
+    bootstrap_intervals,
+    calibration_interval,
     delong,
     mean_difference,
     mean_interval,
 )
+
+
+def of_rows(statistic: Callable[[np.ndarray], float]) -> Callable[[np.ndarray], float]:
+    """A statistic of row positions as one of counts: the plain way, against which counting is held."""
+
+    def of_counts(counts: np.ndarray) -> float:
+        try:
+            return float(statistic(np.repeat(np.arange(len(counts)), counts)))
+        except UndefinedMeasureError:
+            return float("nan")
+
+    return of_counts
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float], units: np.ndarray, seed: int, resamples: int
+) -> Interval:
+    """`bootstrap_intervals` of one statistic of row positions."""
+    counted = of_rows(statistic)
+    return bootstrap_intervals(lambda counts: {"one": counted(counts)}, units, seed, resamples)["one"]
 
 
 def slow_delong(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -180,8 +201,8 @@ def test_differences_are_antisymmetric(rows: list[tuple[int, int, int]], grouped
         (auc_difference(truth, a, b, groups), auc_difference(truth, b, a, groups)),
         (mean_difference(a, b, groups), mean_difference(b, a, groups)),
         (
-            bootstrap_difference(lambda i: a[i].mean(), lambda i: b[i].mean(), units, 1, 40),
-            bootstrap_difference(lambda i: b[i].mean(), lambda i: a[i].mean(), units, 1, 40),
+            bootstrap_difference(lambda n: n @ a / n.sum(), lambda n: n @ b / n.sum(), units, 1, 40),
+            bootstrap_difference(lambda n: n @ b / n.sum(), lambda n: n @ a / n.sum(), units, 1, 40),
         ),
     ):
         assert there.value == pytest.approx(-back.value)
@@ -237,13 +258,14 @@ def test_all_rows_of_a_unit_come_along() -> None:
         return 0.0
 
     bootstrap_interval(note, units, seed=0, resamples=200)
-    np.testing.assert_array_equal(seen[0], np.arange(6))
-    for index in seen[1:]:
+    *drawn, whole = seen
+    np.testing.assert_array_equal(whole, np.arange(6))
+    for index in drawn:
         times = np.bincount(index, minlength=6)
         of_unit = {unit: set(times[units == unit]) for unit in sizes}
         assert all(len(count) == 1 for count in of_unit.values())
         assert sum(count.pop() for count in of_unit.values()) == 3
-    drawn_sizes = np.array([len(index) for index in seen[1:]])
+    drawn_sizes = np.array([len(index) for index in drawn])
     assert drawn_sizes.mean() == pytest.approx(6, abs=0.4)
 
 
@@ -259,10 +281,11 @@ def test_bootstrap_is_determined_by_the_seed() -> None:
 def test_bootstrap_difference_is_paired() -> None:
     values = np.random.default_rng(4).normal(size=100) * 100
     units = np.arange(100)
-    found = bootstrap_difference(lambda i: (values[i] + 1).mean(), lambda i: values[i].mean(), units, 0, 199)
+    mean, more = of_rows(lambda i: values[i].mean()), of_rows(lambda i: (values[i] + 1).mean())
+    found = bootstrap_difference(more, mean, units, 0, 199)
     assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
     assert found.p_value == 2 / 200
-    same = bootstrap_difference(lambda i: values[i].mean(), lambda i: values[i].mean(), units, 0, 199)
+    same = bootstrap_difference(mean, mean, units, 0, 199)
     assert same == Difference(0.0, 0.0, 0.0, 1.0)
 
 
@@ -358,6 +381,60 @@ def test_bootstrap_interval_covers() -> None:
     assert 0.9 <= covered(interval, true=0.0, times=600) <= 0.97  # the percentile interval is a little narrow
 
 
+def calibrated(generator: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truths drawn from their own probabilities, seven of ten rows from few enough values to be ties."""
+    probability = generator.beta(1, 4, size=rows)
+    probability[: rows * 7 // 10] = np.round(probability[: rows * 7 // 10], 2)
+    return (generator.random(rows) < probability).astype(np.float64), probability
+
+
+@pytest.mark.parametrize(("rows", "most"), [(60, 0.15), (400, 0.1), (3000, 0.1)])
+def test_a_perfect_model_is_found_miscalibrated_only_by_rare_chance(rows: int, most: float) -> None:
+    def interval(generator: np.random.Generator) -> Interval:
+        truth, probability = calibrated(generator, rows)
+        return calibration_interval(truth, probability, np.arange(rows), seed=1, resamples=200)
+
+    generator = np.random.default_rng(7)
+    found = [interval(generator) for _ in range(200)]
+    # One in twenty says that there is an error at all, some more where a bin has six rows; none that there is much.
+    assert np.mean([i.low > 0 for i in found]) <= most
+    assert max(i.low for i in found) < 0.05
+    # What was measured is never 0, however perfect the model is.
+    assert min(i.value for i in found) > 0
+
+
+def test_calibration_interval_covers() -> None:
+    # All probabilities too high by .04, so that the gaps of all bins have one sign: the true error is .04.
+    def interval(generator: np.random.Generator) -> Interval:
+        true = generator.uniform(0.2, 0.7, size=500)
+        truth = (generator.random(500) < true).astype(np.float64)
+        return calibration_interval(truth, true + 0.04, np.arange(500), seed=1, resamples=200)
+
+    assert covered(interval, true=0.04, times=150) >= 0.95
+
+
+def test_a_percentile_bootstrap_calls_a_perfect_model_miscalibrated() -> None:
+    """Why the calibration error has an interval of its own."""
+    truth, probability = calibrated(np.random.default_rng(0), 400)
+    percentile = bootstrap_interval(
+        lambda i: calibration_error(truth[i], probability[i]), np.arange(400), seed=1, resamples=100
+    )
+    assert percentile.low > 0.01
+    assert calibration_interval(truth, probability, np.arange(400), seed=1).low == 0
+
+
+def test_calibration_interval_of_patients_is_wider_than_that_of_their_rows() -> None:
+    generator = np.random.default_rng(0)
+    truth, probability = calibrated(generator, 300)
+    patients = np.repeat(np.arange(300), 5)
+    grouped = calibration_interval(np.repeat(truth, 5), np.repeat(probability, 5), patients, seed=0)
+    alone = calibration_interval(np.repeat(truth, 5), np.repeat(probability, 5), np.arange(1500), seed=0)
+    once = calibration_interval(truth, probability, np.arange(300), seed=0)
+    assert (grouped.value, grouped.high) == pytest.approx((once.value, once.high), rel=1e-9)
+    assert grouped.high > alone.high
+    assert grouped.value == pytest.approx(calibration_error(truth, probability), rel=1e-12)
+
+
 def test_refusals() -> None:
     truth = np.array([0.0, 0.0, 1.0, 1.0])
     with pytest.raises(UndefinedMeasureError, match="got 0 positive and 4 negative"):
@@ -378,4 +455,4 @@ def test_refusals() -> None:
         with pytest.raises(UndefinedMeasureError, match="at least two units"):
             mean_interval(values)
     with pytest.raises(UndefinedMeasureError, match="at least two units, got 1"):
-        bootstrap_interval(lambda i: truth[i].mean(), np.zeros(4), seed=0)
+        bootstrap_interval(lambda i: truth[i].mean(), np.zeros(4), seed=0, resamples=10)

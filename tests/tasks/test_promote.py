@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,8 @@ from tasks.promote import (
     rollback,
     settle,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # --- verdicts ----------------------------------------------------------------------------------------------------
 
@@ -118,14 +123,19 @@ def test_recommendations_are_compared_user_by_user() -> None:
     assert compare.fn(RankingJudge(), part, lists("b"), lists("a"), 0).verdict == KEEP
 
 
-JUDGED = {"primary": "roc_auc", "metrics": {"roc_auc": 0.8, "calibration_error": 0.02}, "groups": []}
+JUDGED = {
+    "primary": "roc_auc",
+    "metrics": {"roc_auc": 0.8, "calibration_error": 0.03},
+    "intervals": {"calibration_error": {"low": 0.02}},
+    "groups": [],
+}
 
 
 def test_the_quality_gate_gives_every_check() -> None:
     checks = quality_gate.fn(Gates(minimum=0.8, calibration_error=0.02), JUDGED, 1.0, 2.0)
     assert [c["check"] for c in checks] == [
         "roc_auc at least",
-        "calibration error at most",
+        "calibration error beyond chance at most",
         "size in MB at most",
         "milliseconds for one row at most",
     ]
@@ -310,6 +320,76 @@ def test_a_crash_of_a_rollback_is_settled(model: Model) -> None:
     assert model.champion.read() == 1
     model.decide(3)
     assert model.history() == [(PROMOTE, None, 1), (PROMOTE, 1, 2), ("rollback", 2, 1), (PROMOTE, 1, 3)]
+
+
+# At the word, its first version as the first champion, if there is none yet; then all, each over whoever is champion.
+CHILD = """
+import os, sys
+from pathlib import Path
+from tasks.promote import PROMOTE, Alias, AliasMovedError, Ledger, Verdict, commit
+
+folder, versions = Path(sys.argv[1]), [int(v) for v in sys.argv[2:]]
+file = folder / "alias"
+
+def read():
+    return int(file.read_text()) if file.exists() else None
+
+def move(version):
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(str(version))
+    temporary.replace(file)
+
+def committed(version, expected):
+    about = {"model_digest": f"m{version}", "test_digest": "t"}
+    verdict = Verdict(PROMOTE, "because")
+    try:
+        commit(Ledger(folder, "loans.small"), Alias(read, move), verdict, version, expected, about)
+    except AliasMovedError:
+        return False
+    return True
+
+print("ready", flush=True)
+sys.stdin.readline()
+print("first" if committed(versions[0], None) else "late")
+for version in versions:
+    while not committed(version, read()):
+        pass
+"""
+
+
+def test_eight_processes_at_once_lose_nothing_and_follow_one_another(model: Model) -> None:
+    folder = model.ledger.path.parent
+    versions = [[10 * child + n for n in range(5)] for child in range(1, 9)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with ExitStack() as running:
+        children = [
+            running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-W", "ignore", "-c", CHILD, str(folder), *map(str, mine)],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for mine in versions
+        ]
+        for child in children:
+            assert child.stdout
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        said = [child.communicate() for child in children]
+    assert [(child.returncode, err) for child, (_, err) in zip(children, said, strict=True)] == [(0, "")] * 8
+    assert sorted(out for out, _ in said) == ["first\n"] + ["late\n"] * 7
+    verdicts, befores, champions = zip(*model.history(), strict=True)
+    assert set(verdicts) == {PROMOTE}
+    assert sorted(champions) == [v for mine in versions for v in mine]
+    assert befores == (None, *champions[:-1])
+    assert model.champion.read() == champions[-1]
 
 
 def test_settling_nothing_writes_nothing(model: Model) -> None:
