@@ -314,7 +314,7 @@ def _print_table(outcomes: list["Outcome"]) -> None:
             holder,
             Text(value),
             baseline,
-            ", ".join(o.gates) or "none",
+            f"all {len(o.gates)}" if o.verdict != "refused" else ", ".join(o.gates) or "none",
             o.verdict,
             f"{o.seconds:.1f}",
             link,

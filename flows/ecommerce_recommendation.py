@@ -25,7 +25,7 @@ CASE = UseCase(
         "item-kNN": ItemKNN(days=30),
         "ALS": ALS(days=30),
     },
-    judge=RankingJudge(k=10, primary="ndcg"),
+    judge=RankingJudge(k=10),
     gates=Gates(minimum=0.01, subgroup_gap=0.1),
     finalise=refit,
 )

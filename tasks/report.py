@@ -68,7 +68,8 @@ MEASURES = {
     "coverage": ("Coverage", "wider", "share of the catalogue that anyone is shown"),
     "novelty": ("Novelty", "rarer", "mean self-information of what is shown, in bits: rare items have more"),
 }
-RANKING = {"recall": ("Recall", "higher", "share of the wanted items that were shown")}
+# What a measure at a depth of the list means where that is not what it means of decisions.
+OF_LISTS = {"recall": ("Recall", "higher", "share of the wanted items that were shown")}
 
 
 def render(facts: Facts) -> str:
@@ -101,11 +102,19 @@ def _template() -> Template:
         "sentence": lambda text: f"{text[:1].upper()}{text[1:]}." if text else "",
         "probability": lambda p: "p < 0.0001" if _number(p) and p < 1e-4 else f"p = {figure(p)}",
         "is_link": lambda value: str(value).startswith(("https://", "http://")),
-        "measure": lambda name: MEASURES.get(name, (name, "", ""))[0] if name else "",
+        "measure": lambda name: measure(name)[0] if name else "",
+        "better": lambda name: measure(name)[1],
+        "meaning": lambda name: measure(name)[2],
         "tells_rows": lambda r: bool(ROW_EXPECTATION.match(f"expect_{r}")) or str(r).startswith(ROW_RULES),
     }
-    environment.globals["measures"] = lambda metrics: {**MEASURES, **(RANKING if "ndcg" in metrics else {})}
     return environment.get_template(TEMPLATE.name)
+
+
+def measure(name: str) -> tuple[str, str, str]:
+    """How a measure is called, which way is better, and its meaning: `ndcg_at_10` is NDCG@10."""
+    known, _, depth = name.partition("_at_")
+    label, better, meaning = (OF_LISTS if depth else {}).get(known) or MEASURES.get(known, (known, "", ""))
+    return (f"{label}@{depth}" if depth else label), better, meaning
 
 
 def figure(value: Any, sign: str = "") -> str:
@@ -224,7 +233,7 @@ def _drawn_of_comparisons(facts: Facts) -> dict[str, str]:
     """Dots and whiskers: candidates, groups, lengths of history, and the difference to the champion."""
     test = facts.get("test") or {}
     primary = facts.get("metric") or test.get("primary") or ""
-    axis = MEASURES.get(primary, (primary,))[0]
+    axis = measure(primary)[0]
     board, leader = facts.get("leaderboard") or [], _leader(facts) or {}
     overall = (f"all rows {figure(test['value'])}", test["value"]) if _interval(test) else None
     lines = {

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, as_of: datetime
         begun = time.perf_counter()
         parts, facts = how(rows, contract)
         _refuse_empty(parts, contract)
+        facts["policy"] = {**asdict(contract.split), "unit": _unit(contract)}
         facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
         tables = {name: part.table() for name, part in parts.items()}
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
@@ -99,6 +101,12 @@ def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict
         "checks": {"histories_reaching_into_the_test": late},
     }
     return parts, {**_sizes(parts), **facts}
+
+
+def _unit(contract: Contract) -> str:
+    """The column whose values stay together; empty where rows stand for themselves."""
+    roles = contract.roles
+    return roles.user or roles.group or roles.id or ""
 
 
 def _sizes(parts: Parts) -> dict[str, Any]:

@@ -121,17 +121,17 @@ RUN: dict[str, Any] = {
 def recommendation() -> dict[str, Any]:
     facts = copy.deepcopy(RUN)
     metrics = {
-        "ndcg": 0.1388,
-        "hit_rate": 0.2231,
-        "mrr": 0.1194,
-        "recall": 0.1801,
-        "coverage": 0.4402,
-        "novelty": 11.32,
+        "ndcg_at_10": 0.1388,
+        "hit_rate_at_10": 0.2231,
+        "mrr_at_10": 0.1194,
+        "recall_at_10": 0.1801,
+        "coverage_at_10": 0.4402,
+        "novelty_at_10": 11.32,
     }
     histories = [{"history": h, "users": 100, **estimate(0.14)} for h in ("none", "1 to 4")]
-    facts["metric"] = "ndcg"
+    facts["metric"] = "ndcg_at_10"
     facts["test"] |= {
-        "primary": "ndcg", "metrics": metrics, "intervals": {"ndcg": estimate(0.1388)}, "groups": [], "importance": {},
+        "primary": "ndcg_at_10", "metrics": metrics, "intervals": {"ndcg_at_10": estimate(0.1388)}, "groups": [], "importance": {},
         "curves": {"history_length": histories},
     }  # fmt: skip
     facts["split"] = {
@@ -266,6 +266,7 @@ def test_every_measure_stands_as_recorded() -> None:
 def test_measures_without_interval_and_large_ones() -> None:
     shown = words(page_of("recommendation"))
     assert all(f"{v:.4f}" in shown for v in recommendation()["test"]["metrics"].values())
+    assert "NDCG@10" in shown  # no figure without its depth
     assert "wanted items that were shown" in shown  # recall means another thing here
     assert "1,523,456.7891" in words(page_of("regression"))
 
