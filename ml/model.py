@@ -39,7 +39,15 @@ class Part:
         )
 
     def table(self) -> pd.DataFrame:
-        """One table of everything, to be stored; `from_table` reads it back."""
+        """One table of everything, to be stored; `from_table` reads it back.
+
+        Raises ValueError where truth or `about` has another index than the frame: their cells would go missing.
+        """
+        indexes = [self.truth.index, self.about.index] if len(self.about) else [self.truth.index]
+        if not all(index.equals(self.frame.index) for index in indexes):
+            raise ValueError(
+                "expected one index of frame, truth and about, got others; take all from one table"
+            )
         named = [self.frame.add_prefix("x:"), self.about.add_prefix("about:")]
         return pd.concat(
             [*named, pd.DataFrame({"truth": self.truth, "unit": self.units}, self.frame.index)], axis=1

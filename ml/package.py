@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.columns import TEXT
+from ml.columns import cast
 from ml.contract import parse
 from ml.model import Model
 from ml.refusal import PackageRefused
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+# What a manifest holds besides its format.
+KEYS = {"model": str, "code": str, "files": dict}
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ def as_features(frame: pd.DataFrame, contract: Mapping[str, Any]) -> pd.DataFram
     if parsed.is_recommendation:
         return frame
     kinds = {c: parsed.read.columns[c] for c in parsed.features if c in frame.columns}
+    # As in training: the code 1 is the category "1", also where a missing neighbour made the column a float one.
+    texts, _ = cast(frame, {c: kind for c, kind in kinds.items() if kind == "category"})
     return pd.DataFrame(
-        {c: frame[c].astype(TEXT if kind == "category" else "float64") for c, kind in kinds.items()},
-        index=frame.index,
+        {c: texts[c] if c in texts else frame[c].astype("float64") for c in kinds}, index=frame.index
     )
 
 
@@ -89,22 +92,32 @@ def write(package: Package, folder: Path) -> str:
 
 
 def read(folder: Path, expected: str | None = None) -> Package:
-    """Load a package after it was verified."""
+    """Load a package after it was verified. Raises PackageRefused, also where a whole file is not what it should be."""
     manifest, files = verify(folder, expected)
     prefix = "model/"
     model_files = {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
-    return Package(
-        load_model(manifest["model"], model_files),
-        json.loads(files["contract.json"]),
-        json.loads(files["decision.json"]),
-        np.load(io.BytesIO(files["entities.npy"]), allow_pickle=False),
-    )
+    model = load_model(manifest["model"], model_files)
+    try:
+        return Package(
+            model,
+            {**json.loads(files["contract.json"])},
+            {**json.loads(files["decision.json"])},
+            # Not `np.load`, which would also take an archive.
+            np.lib.format.read_array(io.BytesIO(files["entities.npy"]), allow_pickle=False),
+        )
+    except Exception as error:  # files that are not ours may break their readers in any way
+        raise PackageRefused(
+            "a contract, a decision and entities beside the model",
+            f"{type(error).__name__} on reading them",
+            "restore the model's artifacts",
+        ) from error
 
 
 def verify(folder: Path, expected: str | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest and the content of every file, each as its digest says, the manifest's digest being `expected`.
 
-    Raises PackageRefused when a file is missing, was changed, or is not named in the manifest.
+    Raises PackageRefused when a file is missing, was changed, or is not named in the manifest, or when the manifest
+    is none.
     """
     manifest = _verified_manifest(folder, expected)
     files = {name: (folder / name).read_bytes() for name in manifest["files"]}
@@ -126,14 +139,20 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
             f"the package {expected[:12]}", _sha256(data)[:12], "restore the artifacts that were registered"
         )
     try:
-        manifest: dict[str, Any] = json.loads(data)
-    except ValueError:
+        manifest: dict[str, Any] = {**json.loads(data)}
+    except (ValueError, TypeError, RecursionError):
         raise PackageRefused(
-            f"JSON in {MANIFEST}", "something else", "restore the model's artifacts"
+            f"a JSON object in {MANIFEST}", "something else", "restore the model's artifacts"
         ) from None
     if manifest.get("format") != FORMAT:
         raise PackageRefused(
-            f"package format {FORMAT}", f"{manifest.get('format')}", "load it with its own version"
+            f"package format {FORMAT}", f"{manifest.get('format')!r}", "load it with its own version"
+        )
+    if wrong := [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]:
+        raise PackageRefused(
+            f"{', '.join(KEYS)} in {MANIFEST}",
+            f"no or another kind of {wrong}",
+            "restore the model's artifacts",
         )
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
     if present != set(manifest["files"]):
@@ -150,16 +169,28 @@ def class_name(model: Model) -> str:
 
 
 def load_model(name: str, files: Mapping[str, bytes]) -> Model:
-    """The model of a class named as by `class_name`. Only classes of `ml` are loaded, whatever a manifest says."""
+    """The model of a class named as by `class_name`. Only classes of `ml` are loaded, whatever a manifest says.
+
+    Raises PackageRefused for any other name, and where the class cannot read the files.
+    """
     module, _, kind = name.partition(":")
     if not module.startswith("ml."):
-        raise PackageRefused("a model class of ml", name, "do not load this model")
+        raise PackageRefused("a model class of ml", repr(name), "do not load this model")
     try:
         loaded: type[Model] = getattr(import_module(module), kind)
         read_back = loaded.from_files
     except (ImportError, AttributeError):
-        raise PackageRefused("a model class of ml", name, "load it with its own version") from None
-    return read_back(files)
+        raise PackageRefused("a model class of ml", repr(name), "load it with its own version") from None
+    try:
+        model = read_back(files)
+    except Exception as error:  # files of another model may break it in any way
+        raise PackageRefused(
+            f"files of {name}", f"{type(error).__name__} on reading them", "restore the model's artifacts"
+        ) from error
+    # The protocol of models, for one, has the method and makes nothing.
+    if class_name(model) != name:
+        raise PackageRefused("a model class of ml", repr(name), "load it with its own version")
+    return model
 
 
 def code_digest(folder: Path) -> str:

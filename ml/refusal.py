@@ -13,12 +13,16 @@ class Refusal(Exception):
     gate = ""
 
     def __init__(self, expected: str, got: str, todo: str, facts: Mapping[str, Any] | None = None) -> None:
-        super().__init__(f"expected {expected}; got {got}; {todo}")
+        # All that `__init__` requires: an exception is pickled, as between processes, with its arguments.
+        super().__init__(expected, got, todo)
         self.expected, self.got, self.todo = expected, got, todo
         # What the gate had found out when it stopped the run: the report of a refused run shows it.
         self.facts = dict(facts or {})
         # The line about the refused run, once it has ended.
         self.outcome: Any = None
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}; got {self.got}; {self.todo}"
 
 
 class ContractError(Refusal):
