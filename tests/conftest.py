@@ -15,10 +15,20 @@ os.environ["STEWARD_HOME"] = str(_SESSION / "home")
 os.environ["PREFECT_HOME"] = str(_SESSION / "prefect")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+# As in tasks/settings.py, for tests that import LightGBM before any flow: two workers share the cores.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests ran on real data, so that a suite without them cannot be mistaken for one with them."""
+    ended = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    ran = [report for report in ended if "test_real_data.py" in report.nodeid]
+    given = "is set" if os.environ.get("STEWARD_DATA_DIR") else "is not set"
+    terminalreporter.write_line(f"real data: {len(ran)} tests ran; STEWARD_DATA_DIR {given}")
 
 
 @pytest.fixture(scope="session")
