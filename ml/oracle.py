@@ -19,5 +19,5 @@ def align(oracle: pd.DataFrame, part: Part) -> pd.DataFrame:
 
 
 def achieved(value: float, chance: float, achievable: float) -> float:
-    """The share of the achievable that was reached: 0 for chance, 1 for the oracle, NaN where nothing can be reached."""
+    """The share of the achievable that was reached: 0 for chance, 1 for the oracle; NaN where there is only chance."""
     return (value - chance) / (achievable - chance) if achievable != chance else math.nan

@@ -29,8 +29,8 @@ LIBRARIES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TQDM_DISABLE": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Threads that wait for one another sleep instead of spinning: on a machine with other work, a fit of LightGBM took 1
-    # second so, and 48 without.
+    # Threads that wait for one another sleep instead of spinning: on a busy machine a fit of LightGBM took 1 second so,
+    # and 48 without.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 

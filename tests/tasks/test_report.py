@@ -131,8 +131,8 @@ def recommendation() -> dict[str, Any]:
     histories = [{"history": h, "users": 100, **estimate(0.14)} for h in ("none", "1 to 4")]
     facts["metric"] = "ndcg_at_10"
     facts["test"] |= {
-        "primary": "ndcg_at_10", "metrics": metrics, "intervals": {"ndcg_at_10": estimate(0.1388)}, "groups": [], "importance": {},
-        "curves": {"history_length": histories},
+        "primary": "ndcg_at_10", "metrics": metrics, "intervals": {"ndcg_at_10": estimate(0.1388)},
+        "groups": [], "importance": {}, "curves": {"history_length": histories},
     }  # fmt: skip
     facts["split"] = {
         "parts": {"train": {"rows": 9, "units": 9}, "refit": {"rows": 9, "units": 9}},
