@@ -24,7 +24,11 @@ def table_digest(frame: pd.DataFrame) -> str:
     """
     digest = hashlib.sha256()
     for column in frame.columns:
-        array = pa.array(frame[column], from_pandas=True)
+        try:
+            array = pa.array(frame[column], from_pandas=True)
+        except (TypeError, ValueError, OverflowError, NotImplementedError):
+            # Arrow quotes the cell that it takes offence at; cells do not belong in messages.
+            raise _refused("cells that Arrow has no one type for", str(column)) from None
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         digest.update(json.dumps(str(column)).encode())
@@ -78,17 +82,23 @@ def _plain(array: pa.Array, column: str) -> np.ndarray:
     elif not any(
         is_kind(kind) for is_kind in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
     ):
-        raise DataRefused(
-            "columns of numbers, text, truth values, times or lists",
-            f"the type {kind} in {column!r}",
-            "write the file anew with one of those types",
-        )
+        raise _refused(f"the type {kind}", column)
     return np.asarray(pc.fill_null(array, False if pa.types.is_boolean(kind) else 0))
+
+
+def _refused(got: str, column: str) -> DataRefused:
+    return DataRefused(
+        "columns of numbers, text, truth values, times or lists",
+        f"{got} in {column!r}",
+        "write the file anew with one of those types",
+    )
 
 
 def entity_hashes(entity: pd.Series, salt: str) -> np.ndarray:
     """Salted 64-bit hash (uint64) of each value; one value always has one hash, in every table and on every day."""
-    codes, uniques = pd.factorize(entity.astype("str"), use_na_sentinel=False)
+    # All at once, pandas would write an instant with or without a time of day, as its neighbours need it.
+    text = entity.map(str) if entity.dtype.kind in "mM" else entity.astype("str")
+    codes, uniques = pd.factorize(text, use_na_sentinel=False)
     key = hashlib.blake2b(salt.encode(), digest_size=16).digest()
     hashes = [
         int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=8, key=key).digest(), "little")

@@ -175,6 +175,11 @@ def _known_columns(path: Path, table: pa.Table, how: Read) -> pd.DataFrame:
     frame: pd.DataFrame = table.select(names).to_pandas(
         ignore_metadata=True, types_mapper=lambda t: TEXT if t == pa.string() else None
     )
+    # As floats, which they become beside a missing one, ids above 2^53 run into one another.
+    for name in (c for c in names if table[c].type == pa.int64() and table[c].null_count):
+        frame[name] = (
+            table[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get).set_axis(frame.index)
+        )
     if how.source_column:
         frame[how.source_column] = pd.Series(path.stem, frame.index, TEXT)
     return frame

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml.columns import TEXT
+from ml.columns import TEXT, cast
 from ml.contract import Contract, parse
 from ml.refusal import ContractError, DataRefused, UsageError
 from ml.simulate import SIMULATORS
@@ -107,6 +107,20 @@ def test_missing_words_are_those_of_the_contract(tmp_path: Path) -> None:
     data = b'id,amount,bad\n?,NA,0\n"?",,1\n'
     assert rows(tmp_path, data) == [["?", "NA", "0"], ["?", None, "1"]]
     assert rows(tmp_path, data, missing=["?", "NA"]) == [[None, None, "0"], [None, "", "1"]]
+
+
+def test_large_ids_beside_a_missing_one_stay_apart(tmp_path: Path) -> None:
+    ids = [2**53, 2**53 + 1, None]
+    table = pa.table({"id": pa.array(ids, pa.int64()), "age": [1, 2, 3]})
+    kinds = {"id": "category", "age": "number", "bad": "integer"}
+    rows = taken(tmp_path, {"loans.parquet": as_parquet(table)}, columns=kinds).part("rows")
+    assert rows["id"].dtype == pd.Int64Dtype()
+    typed, misfits = cast(rows, {"id": "category", "age": "number"})
+    assert typed["id"].tolist()[:2] == ["9007199254740992", "9007199254740993"]
+    assert typed["id"].isna().tolist() == [False, False, True]
+    assert misfits == {}
+    # As a number the second is none that float64 can tell from the first.
+    assert cast(rows, {"id": "integer"})[1]["id"].tolist() == [True, True, False]
 
 
 def test_parquet_keeps_its_types_and_all_its_columns(tmp_path: Path) -> None:
