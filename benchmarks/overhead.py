@@ -1,0 +1,182 @@
+"""What orchestration and validation cost: `python -m benchmarks.overhead`, printed as parts and ratios of one run.
+
+The flow on Give Me Some Credit (needs STEWARD_DATA_DIR) against a bare script that reads the same file, splits it,
+fits and evaluates the same candidates with nothing of Prefect, MLflow and Great Expectations; each in a process of its
+own, in turn, with an empty memory. And the contract gate on 1,000,000 rows, 22 columns and 40 rules.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+REPEATS = 3
+SEED = 0
+LIBRARIES = ("prefect", "mlflow", "great-expectations", "lightgbm", "scikit-learn", "pandas", "numpy")
+
+# Imports that a run makes only when it comes to them are made first, so that they count as imports.
+FLOW = """
+import json, sys, time
+begun = time.perf_counter()
+from flows.fintech_risk import fintech_risk
+import implicit, jinja2, lightgbm, matplotlib.figure, mlflow.pyfunc, sklearn.linear_model
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from tasks import settings, tracking
+imported = time.perf_counter()
+# Prefect starts its temporary server with the first flow of a process.
+flow(name="nothing")(lambda: None)()
+started = time.perf_counter()
+# MLflow makes and migrates its database once.
+tracking.connect(settings.load())
+connected = time.perf_counter()
+outcome = fintech_risk(data="give_me_some_credit", seed=int(sys.argv[1]))
+ended = time.perf_counter()
+with get_client(sync_client=True) as client:
+    # The server hears of the ends of tasks a little later.
+    runs = client.read_task_runs()
+    while any(run.state_type != StateType.COMPLETED for run in runs):
+        time.sleep(0.2)
+        runs = client.read_task_runs()
+tasks = {run.name.rsplit("-", 1)[0]: run.total_run_time.total_seconds() for run in runs}
+parts = {"imports": imported - begun, "server start": started - imported,
+         "database, once": connected - started, "flow": ended - connected}
+print(json.dumps({**parts, "tasks": tasks, "auc": outcome.value, "candidate": outcome.candidate}))
+"""
+
+BARE = """
+import json, os, sys, time
+from pathlib import Path
+begun = time.perf_counter()
+import numpy as np, pandas as pd, lightgbm, sklearn.linear_model
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.model_selection import train_test_split
+from ml.gbm import GradientBoosting
+from ml.linear import Linear
+from ml.model import Part, Resources
+from ml.prior import Prior
+imported = time.perf_counter()
+folder = Path(os.environ["STEWARD_DATA_DIR"]) / "give_me_some_credit"
+rows = pd.read_csv(folder / "cs-training.csv").iloc[:, 1:].drop_duplicates()
+rows = rows[rows["age"] >= 18].astype("float64")
+truth = rows.pop("SeriousDlqin2yrs")
+
+def part(index):
+    return Part(rows.loc[index], truth.loc[index], np.asarray(index, dtype="uint64"))
+
+seed = int(sys.argv[1])
+rest, test = train_test_split(rows.index, test_size=0.2, stratify=truth, random_state=seed)
+train, valid = train_test_split(rest, test_size=0.25, stratify=truth.loc[rest], random_state=seed)
+resources = Resources(seed, len(os.sched_getaffinity(0)))
+models = [c.fit(part(train), part(valid), resources) for c in (Prior(), Linear(), GradientBoosting())]
+aucs = [roc_auc_score(truth.loc[valid], m.predict(rows.loc[valid])["probability"]) for m in models]
+probability = models[int(np.argmax(aucs))].predict(rows.loc[test])["probability"]
+for measure in (average_precision_score, brier_score_loss, log_loss):
+    measure(truth.loc[test], probability)
+auc = roc_auc_score(truth.loc[test], probability)
+ended = time.perf_counter()
+print(json.dumps({"imports": imported - begun, "script": ended - imported, "auc": auc}))
+"""
+
+# Memory is that of the process at its highest while it validates, less what it was before, plus the table itself.
+VALIDATION = """
+import gc, json, sys, time
+from pathlib import Path
+import pandas as pd
+import flows
+from benchmarks.tables import contract, table
+from tasks import validate
+
+def megabytes(name):
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) / 1024
+
+rows, rules = table(1_000_000, int(sys.argv[1])), contract()
+size = rows.memory_usage(deep=True).sum() / 2**20
+validate.check(rules)
+gc.collect()
+Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+before, begun = megabytes("VmRSS"), time.perf_counter()
+clean, quarantine, excluded, facts = validate.examine(rows, rules)
+seconds = time.perf_counter() - begun
+assert facts["rows"] == len(clean) + quarantine["row"].nunique() + excluded["row"].nunique() == 1_000_000
+peak = megabytes("VmHWM") - before + size
+print(json.dumps({"seconds": seconds, "table": size, "peak": peak, "rules": len(rules.rules),
+                  "columns": rows.shape[1], "quarantined": facts["quarantined"]}))
+"""
+
+
+def child(script: str) -> dict[str, Any]:
+    """What a script prints last, as JSON, run in a process and a memory of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {
+            **os.environ,
+            "STEWARD_HOME": f"{home}/home",
+            "PYTHONPATH": str(ROOT),
+            "PREFECT_LOGGING_LEVEL": "ERROR",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", "STEWARD_TRACKING_URI"):
+            environment.pop(name, None)
+        command = [sys.executable, "-W", "ignore", "-c", script, str(SEED)]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"a part of the benchmark failed:\n{done.stderr[-3000:]}")
+        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return found
+
+
+def middle(runs: list[dict[str, Any]], part: str) -> float:
+    return median(run[part] for run in runs)
+
+
+def compare_flow() -> None:
+    """The flow beside the bare script."""
+    pairs = [(child(FLOW), child(BARE)) for _ in range(REPEATS)]
+    flows, scripts = [flow for flow, _ in pairs], [script for _, script in pairs]
+    flow, script = middle(flows, "flow"), middle(scripts, "script")
+    print(f"\nGive Me Some Credit, medians of {REPEATS} runs in turn, seed {SEED}, seconds")
+    for name in ("imports", "server start", "database, once"):
+        print(f"  {name:<28}{middle(flows, name):8.2f}")
+    print(f"  {'flow':<28}{flow:8.2f}   AUC {middle(flows, 'auc'):.4f}")
+    for task in sorted(flows[0]["tasks"], key=lambda task: -flows[0]["tasks"][task]):
+        print(f"    {task:<26}{median(run['tasks'].get(task, 0.0) for run in flows):8.2f}")
+    print(f"  {'imports of the script':<28}{middle(scripts, 'imports'):8.2f}")
+    print(f"  {'script':<28}{script:8.2f}   AUC {middle(scripts, 'auc'):.4f}")
+    overhead = median(flow["flow"] - script["script"] for flow, script in pairs)
+    print(f"  {'flow less script':<28}{overhead:8.2f}   at most 8; flow / script = {flow / script:.1f}")
+
+
+def measure_validation() -> None:
+    """The contract gate on a large table."""
+    runs = [child(VALIDATION) for _ in range(REPEATS)]
+    first = runs[0]
+    size, rules = f"1,000,000 x {first['columns']} rows, {first['rules']} rules", first["quarantined"]
+    print(f"\nContract gate, {size}, {rules:,} rows quarantined, medians of {REPEATS} runs")
+    print(f"  seconds                     {middle(runs, 'seconds'):8.2f}   at most 2")
+    ratio = median(run["peak"] / run["table"] for run in runs)
+    print(f"  peak memory / table         {ratio:8.2f}   at most 3; the table is {first['table']:.0f} MB")
+
+
+def main() -> None:
+    """Print everything, with what it was measured on."""
+    print(f"python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}")
+    print(", ".join(f"{name} {version(name)}" for name in LIBRARIES))
+    measure_validation()
+    if os.environ.get("STEWARD_DATA_DIR"):
+        compare_flow()
+    else:
+        print("\nthe flow was not measured: set STEWARD_DATA_DIR to the folder of public data sets")
+
+
+if __name__ == "__main__":
+    main()
