@@ -122,6 +122,17 @@ class _Budget:
             raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
 
 
+def _without_traces(text: str) -> str:
+    """The text of the trees without what is no part of the model: the threads, and the extremes of each column.
+
+    LightGBM notes the smallest and largest cell, which are values of two people, and does not predict with them.
+    """
+    text = re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 0]", text, flags=re.MULTILINE)
+    head, name, rest = text.partition("\nfeature_infos=")
+    infos, newline, rest = rest.partition("\n")
+    return head + name + re.sub(r"\[[^\]]*\]", "[-inf:inf]", infos) + newline + rest
+
+
 @dataclass(frozen=True)
 class GradientBoosting:
     """LightGBM, stopped early on the log loss (binary) or squared error (numeric) of `valid`.
@@ -205,8 +216,7 @@ class GradientBoosting:
         )
         curve = curves["valid"][params["metric"]]
         text = booster.model_to_string(num_iteration=int(np.argmin(curve)) + 1)
-        # The number of threads is no part of the model.
-        trees = re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 0]", text, flags=re.MULTILINE)
+        trees = _without_traces(text)
         if budget.spent:
             return trees, "budget"
         return trees, "rounds" if len(curve) == self.max_rounds else "valid"

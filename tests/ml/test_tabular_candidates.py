@@ -329,3 +329,27 @@ def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
         model = kind().fit(train, valid, Resources())
         type(model).from_files(model.files()).predict(valid.frame)
     assert capfd.readouterr() == ("", "")
+
+
+@every_target
+def test_the_trees_keep_no_cell_and_predict_as_lightgbm_wrote_them(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LightGBM notes the extremes of each column: one person's income, in a file that many may read."""
+    written: list[str] = []
+    as_written = lightgbm.Booster.model_to_string
+
+    def note(self: lightgbm.Booster, *arguments: Any, **options: Any) -> str:
+        written.append(as_written(self, *arguments, **options))
+        return written[-1]
+
+    monkeypatch.setattr(lightgbm.Booster, "model_to_string", note)
+    train, valid = cases(1500, target, 1), cases(600, target, 2)
+    model = GradientBoosting(target).fit(train, valid, Resources())
+    text, extremes = model.files()["model.txt"].decode(), train.frame["income"].agg(["min", "max"])
+    for extreme in extremes:
+        assert f"{extreme:.10g}"[:8] in written[0]
+        assert f"{extreme:.10g}"[:8] not in text
+    X = model.encoding.encode(valid.frame)
+    before, after = (lightgbm.Booster(model_str=trees).predict(X) for trees in (written[0], text))
+    np.testing.assert_array_equal(before, after)
