@@ -2,11 +2,15 @@
 PYTHON ?= python3.11
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check clean
+.PHONY: run up test check clean
 .DEFAULT_GOAL := run
 
 run: .venv/.installed  ## the three use cases on simulated data, to three champions
 	@.venv/bin/steward run all
+
+up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATABASE=postgresql://... for both
+	@# In the environment: everyone on the machine can read the arguments of a process.
+	@$(if $(DATABASE),STEWARD_TRACKING_URI="$$DATABASE") .venv/bin/steward up
 
 test: check  ## all tests; real-data tests run where STEWARD_DATA_DIR is set
 	.venv/bin/python -m pytest -n 2 --dist loadgroup

@@ -4,23 +4,25 @@ Everything heavy is imported where it is used, so that `steward --help` answers 
 """
 
 import json
-import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operate.backfill import backfill
+from operate.console import OTHER, cases, exit_code, flow_module, known_case, quiet, say
+from operate.doctor import doctor
+from operate.lineage import lineage
+from operate.maintain import maintain
+from operate.reproduce import reproduce
+from operate.up import up
+
 if TYPE_CHECKING:
     from flows.record import Outcome
 
-ROOT = Path(__file__).resolve().parent
-OTHER, USAGE, DATA_REFUSED, MODEL_REFUSED = 1, 2, 3, 4
 JSON_FIELDS = [
     "case",
     "data",
@@ -62,8 +64,8 @@ def main() -> None:
     try:
         app()
     except Refusal as refusal:
-        _say(f"{refusal.gate}: {refusal}")
-        sys.exit(_code(refusal))
+        say(f"{refusal.gate}: {refusal}")
+        sys.exit(exit_code(refusal))
 
 
 @app.command()
@@ -78,8 +80,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Validate, split, train, judge and promote, for one use case or all of them."""
-    names = _cases() if case == "all" else [case]
-    with _quiet(verbose):
+    names = cases() if case == "all" else [case]
+    with quiet(verbose):
         # Whatever is wrong with any of them is said before the first one starts.
         loaded = [_load(name, data, contract, seed, budget) for name in names]
         asked = {"data": data, "contract": contract, "seed": seed, "budget": budget, "fresh": fresh}
@@ -97,20 +99,13 @@ def _run_one(
     try:
         return flow(**asked), 0
     except Refusal as refusal:
-        _say(f"{name}: {refusal}")
-        return refusal.outcome, _code(refusal)
+        say(f"{name}: {refusal}")
+        return refusal.outcome, exit_code(refusal)
     except Exception as error:
         if verbose:
             raise
-        _say(f"{name}: {type(error).__name__}: {error} (--verbose shows where)")
+        say(f"{name}: {type(error).__name__}: {error} (--verbose shows where)")
         return None, OTHER
-
-
-def _code(refusal: Exception) -> int:
-    from ml.refusal import ContractError, DataRefused, ModelRefused, UsageError
-
-    codes = {UsageError: USAGE, ContractError: USAGE, DataRefused: DATA_REFUSED, ModelRefused: MODEL_REFUSED}
-    return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
 
 
 @app.command()
@@ -122,7 +117,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Hold data against their contract, and do nothing else."""
-    with _quiet(verbose):
+    with quiet(verbose):
         _load(case, data, contract, 0, 1.0)
         from flows.pipeline import examine_only
 
@@ -147,8 +142,8 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score an unlabelled file with the champion; every row comes back, refused ones with the reason."""
-    with _quiet(verbose):
-        _known_case(case)
+    with quiet(verbose):
+        known_case(case)
         from flows.scoring import score as flow
 
         facts = flow(case=case, data=data, out=str(out), contract=contract)
@@ -177,8 +172,8 @@ def champion(
 
     if rollback and not (reason or "").strip():
         raise UsageError("--reason TEXT with --rollback", "none", "say why, for those who read the ledger")
-    with _quiet(False):
-        _known_case(case)
+    with quiet():
+        known_case(case)
         from flows.champions import history_of, roll_back
 
         lines = [roll_back(case, data, reason)] if rollback and reason else history_of(case, data)
@@ -193,7 +188,7 @@ def data(as_json: AsJson = False) -> None:
     from tasks import settings
 
     known = settings.load()
-    for name in _cases():
+    for name in cases():
         for path in sorted((known.contracts / name.replace("-", "_")).glob("*.json")):
             meta = json.loads(path.read_text(encoding="utf-8"))["meta"]
             line = {"case": name, "data": path.stem, **_where(path.stem, meta, known.data_dir)}
@@ -225,48 +220,14 @@ def _decision(line: dict[str, Any]) -> str:
     return f"{line['line']:>4}  {line['at']}  {line['verdict']}{about}: {moved}; {line['reason']}"
 
 
-def _cases() -> list[str]:
-    """Use cases have one stem everywhere: a flow file and a folder of contracts."""
-    stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
-    return [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]
-
-
-def _known_case(case: str) -> None:
-    from ml.refusal import UsageError
-
-    if case not in _cases():
-        raise UsageError(f"a use case ({', '.join(_cases())})", repr(case), "see `steward data`")
-
-
 def _load(case: str, data: str, contract: str | None, seed: int, budget: float) -> Any:
     """The flow of a use case, after everything was checked that can be before a run exists."""
-    _known_case(case)
-    stem = case.replace("-", "_")
-    module = import_module(f"flows.{stem}")
+    module = flow_module(case)
     from flows.pipeline import Asked, preflight
     from tasks import settings
 
     preflight(module.CASE, Asked(data, contract, seed, budget), settings.load())
-    return getattr(module, stem)
-
-
-@contextmanager
-def _quiet(verbose: bool) -> Iterator[None]:
-    """Our own progress on stderr, and nothing of the libraries unless asked for."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "NOTSET" if verbose else "CRITICAL")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("steward")
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    return getattr(module, case.replace("-", "_"))
 
 
 def _print_outcomes(outcomes: list["Outcome"], as_json: bool) -> None:
@@ -323,13 +284,15 @@ def _print_table(outcomes: list["Outcome"]) -> None:
 
 
 def _print_interfaces() -> None:
-    from tasks import settings
+    from tasks import database, settings
 
     known = settings.load()
+    # Of a password, libpq's own variable is told: the terminal may be a log.
+    password = "" if database.file_of(known.mlflow_uri) else "PGPASSWORD=... "
     binaries = Path(sys.executable).parent
     typer.echo(
         "\nBrowse the runs and models:\n"
-        f"    {binaries}/mlflow ui --backend-store-uri {known.mlflow_uri}\n"
+        f"    {password}{binaries}/mlflow ui --backend-store-uri {database.shown(known.mlflow_uri)}\n"
         "Browse the flows:\n"
         f"    PREFECT_HOME={known.home.resolve() / 'prefect'} {binaries}/prefect server start"
     )
@@ -342,6 +305,14 @@ def _print_rules(facts: dict[str, Any]) -> None:
         )
     counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
     typer.echo(f"{facts['rows']:,} rows = {counts}")
+
+
+app.command()(backfill)
+app.command()(doctor)
+app.command()(lineage)
+app.command()(reproduce)
+app.command()(maintain)
+app.command()(up)
 
 
 if __name__ == "__main__":

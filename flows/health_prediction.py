@@ -35,6 +35,7 @@ def health_prediction(
     budget: float = 120.0,
     fresh: bool = False,
     as_of: datetime | None = None,
+    only_new_data: bool = False,
 ) -> Outcome:
     """Will this patient be readmitted within 30 days?
 
@@ -44,6 +45,7 @@ def health_prediction(
         seed: Seed of everything random in training. The test rows do not depend on it.
         budget: Seconds of training, over all candidates.
         fresh: Compute everything again instead of reusing what is known.
-        as_of: Rows from after this instant (UTC) are refused; now, by default.
+        as_of: Leave out rows from after this instant (UTC): the run as it would have been then.
+        only_new_data: End at once when the last decided run knew all of this already.
     """
-    return run(CASE, Asked(data, contract, seed, budget, fresh, as_of))
+    return run(CASE, Asked(data, contract, seed, budget, fresh, as_of, only_new_data))

@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
+from prefect.runtime import flow_run
 
+from flows import news
+from flows.reaper import reap
 from flows.record import Outcome, Record
 from ml.gates import Gates
 from ml.judge import Judge
@@ -20,12 +24,14 @@ from ml.refusal import PackageRefused, UsageError
 from tasks import promote, registry, tracking
 from tasks import train as training
 from tasks.evaluate import choose, judge_on_test, model_of
+from tasks.presence import Presence
 from tasks.settings import Settings, load
 from tasks.source import Located, locate, source
 from tasks.source import read as read_source
 from tasks.split import SplitFunction, split
 from tasks.store import Store, Stored
 from tasks.train import Finalise, keep
+from tasks.turn import turn
 from tasks.validate import check, examine, validate
 
 log = logging.getLogger("steward")
@@ -46,7 +52,10 @@ class UseCase:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run was asked for. `as_of` is the instant (UTC) after which nothing may be known; now, by default."""
+    """What a run was asked for. With `as_of` (UTC), rows from after it are left out, as nobody knew them then.
+
+    With `only_new_data`, a run ends at once when the last one that was decided knew all of this already.
+    """
 
     data: str = "simulated"
     contract: str | None = None
@@ -54,6 +63,7 @@ class Asked:
     budget: float = 120.0
     fresh: bool = False
     as_of: datetime | None = None
+    only_new_data: bool = False
 
 
 def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
@@ -64,6 +74,12 @@ def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
     if asked.budget <= 0:
         raise UsageError("a budget of more than 0 seconds", f"{asked.budget:g}", "give --budget SECONDS")
     located = locate(case.name, asked.data, asked.contract, settings)
+    if asked.as_of and not located.contract.roles.time:
+        raise UsageError(
+            "a column with the role time, for a run as of an instant",
+            f"none in {located.contract.name}",
+            "leave as_of out, or set meta.roles.time",
+        )
     check(located.contract)
     settings.prepare()
     return located
@@ -73,33 +89,48 @@ def run(case: UseCase, asked: Asked) -> Outcome:
     """One run of a use case. Raises a Refusal when a gate stops it; the run is then FAILED in MLflow."""
     settings = load()
     located = preflight(case, asked, settings)
-    contract, store = located.contract, Store(settings.home.resolve() / "store", asked.fresh)
     client = tracking.connect(settings)
-
-    with Record.begin(
-        client, settings, case.name, case.question, case.judge.primary, located, asdict(asked)
-    ) as record:
-        raw = record.stage("source", source(located, store))
-        clean = record.stage("validate", validate(raw, contract, store))
-        as_of = asked.as_of or datetime.now(UTC)
-        parts = record.stage("split", split(clean, contract, case.split, as_of, store))
-        fitted = _train(case, asked, parts, settings, store, record)
-        board = record.leaderboard(choose(fitted, parts, case.judge))
-        leader = next(line for line in board if line["leads"])
-        final, baseline = _finalise(case, asked, leader, fitted, parts, settings, store)
-        judged = record.judged(
-            judge_on_test(
-                final,
-                baseline,
-                parts,
-                raw,
-                case.judge,
-                leader["decision"],
-                contract.roles.sensitive,
-                asked.seed,
-            )
+    about = {"case": case.name, "data": located.data}
+    with Presence(settings, str(flow_run.id or uuid4()), about) as presence:
+        reap(client, settings)
+        record = Record.begin(
+            client, settings, case.name, case.question, case.judge.primary, located, asdict(asked), presence
         )
-        return _register(case, located, leader, final, parts, judged, settings, store, record)
+        with record, turn(settings, located.contract.name):
+            return _stages(case, asked, located, settings, record)
+
+
+def _stages(case: UseCase, asked: Asked, located: Located, settings: Settings, record: Record) -> Outcome:
+    contract, store = located.contract, Store(settings.home.resolve() / "store", asked.fresh)
+    raw = record.stage("source", source(located, store))
+    asks = news.question(case, contract, raw, asdict(asked))
+    if asked.only_new_data and not asked.fresh:
+        known, holder = news.decided(store, asks), registry.champion(record.client, contract.name)
+        # A person may have rolled back since.
+        if known and holder and holder.number == known["version"]:
+            return record.nothing_new(known)
+
+    clean = record.stage("validate", validate(raw, contract, asked.as_of, store))
+    parts = record.stage("split", split(clean, contract, case.split, datetime.now(UTC), store))
+    fitted = _train(case, asked, parts, settings, store, record)
+    board = record.leaderboard(choose(fitted, parts, case.judge))
+    leader = next(line for line in board if line["leads"])
+    final, baseline = _finalise(case, asked, leader, fitted, parts, settings, store, record)
+    judged = record.judged(
+        judge_on_test(
+            final,
+            baseline,
+            parts,
+            raw,
+            case.judge,
+            leader["decision"],
+            contract.roles.sensitive,
+            asked.seed,
+        )
+    )
+    outcome = _register(case, located, leader, final, parts, judged, settings, store, record)
+    news.remember(store, asks, asdict(outcome))
+    return outcome
 
 
 def _train(
@@ -128,14 +159,18 @@ def _finalise(
     parts: Stored,
     settings: Settings,
     store: Store,
+    record: Record,
 ) -> tuple[Stored, Stored]:
     """The models that test rows will judge: the leader, and the baseline for scale."""
 
     def final(name: str) -> Stored:
         resources = Resources(asked.seed, settings.threads)
-        return case.finalise(name, case.candidates[name], fitted[name], parts, resources, store)
+        made = case.finalise(name, case.candidates[name], fitted[name], parts, resources, store)
+        return made if made.digest == fitted[name].digest else record.stage(f"refit {name}", made)
 
-    return final(leader["candidate"]), final(next(iter(fitted)))
+    first, chosen = next(iter(fitted)), leader["candidate"]
+    finals = {name: final(name) for name in dict.fromkeys((chosen, first))}
+    return finals[chosen], finals[first]
 
 
 def _register(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-import subprocess
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,19 +13,22 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlparse
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from flows import announce, checkout
 from ml.contract import Contract
 from ml.refusal import Refusal
 from tasks import registry, report, tracking
+from tasks.presence import Presence
 from tasks.promote import Verdict
 from tasks.registry import Packaged, Version
-from tasks.settings import ROOT, Settings
+from tasks.settings import Settings
 from tasks.source import Located
 from tasks.store import Stored
 
 log = logging.getLogger("steward")
+NOTHING_NEW = "nothing new"
 LIBRARIES = (
     "steward",
     "prefect",
@@ -35,6 +38,9 @@ LIBRARIES = (
     "scikit-learn",
     "pandas",
     "numpy",
+    "pyarrow",
+    "scipy",
+    "implicit",
 )
 
 
@@ -67,6 +73,7 @@ class Outcome:
 class Record:
     """The facts of one run, gathered stage by stage. As a context it ends the MLflow run truthfully."""
 
+    settings: Settings
     tracked: tracking.Tracked
     facts: dict[str, Any]
     begun: float
@@ -81,16 +88,22 @@ class Record:
         metric: str,
         located: Located,
         asked: Mapping[str, Any],
+        presence: Presence,
     ) -> Self:
         contract: Contract = located.contract
         prefect = {"flow_run_id": flow_run.id, "flow_run_name": flow_run.name, "url": _prefect_url()}
         tags = {"steward.case": case, "steward.data": located.data, "steward.contract": contract.name}
         tags |= {f"prefect.{name}": str(value) for name, value in prefect.items() if value}
-        commit = _commit()
-        if commit:
-            tags["mlflow.source.git.commit"] = commit
+        tags[tracking.PRESENCE] = presence.identity
+        interval = _interval(asked)
+        if interval:
+            tags["steward.interval"] = interval
+        code = checkout.code()
+        if code.commit:
+            tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
         name = prefect["flow_run_name"] or f"{located.data}"
         tracked = tracking.start(client, settings, case, name, tags, [str(p) for p in located.files])
+        presence.tell(mlflow_run_id=tracked.run_id)
         facts: dict[str, Any] = {
             "case": case,
             "question": question,
@@ -103,7 +116,11 @@ class Record:
                 k: v if v is None or isinstance(v, bool | int | float) else str(v) for k, v in asked.items()
             },
             "begun": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit,
+            "commit": code.commit,
+            "code": asdict(code),
+            "machine": {"python": platform.python_version(), "threads": settings.threads},
+            "files": [str(path.resolve()) for path in located.files],
+            "contract_file": _resolved(asked["contract"]),
             "versions": {name: version(name) for name in LIBRARIES},
             "mlflow": {"run_id": tracked.run_id, "experiment_id": tracked.experiment_id},
             "prefect": prefect,
@@ -111,7 +128,7 @@ class Record:
             "gates": [],
             "skipped": [],
         }
-        record = cls(tracked, facts, time.perf_counter())
+        record = cls(settings, tracked, facts, time.perf_counter())
         tracked.record(params=facts["asked"])
         log.info("%s on %s", case, located.data)
         return record
@@ -150,9 +167,16 @@ class Record:
     def stage(self, name: str, stored: Stored) -> Stored:
         """A stage is done: its digest, its facts, and whether it was there before."""
         facts = dict(stored.facts)
-        self.facts["stages"].append(
-            {"stage": name, "digest": stored.digest, "reused": stored.reused, "seconds": facts.get("seconds")}
-        )
+        line = {
+            "stage": name,
+            "digest": stored.digest,
+            "object": stored.folder.name,
+            "reused": stored.reused,
+            "seconds": facts.get("seconds"),
+        }
+        if "parameters" in facts:  # what a candidate was told, for whoever fits it again
+            line["parameters"] = facts["parameters"]
+        self.facts["stages"].append(line)
         if name in ("source", "validate", "split"):
             self.facts[name] = facts
             digests = {name: stored.digest}
@@ -220,6 +244,7 @@ class Record:
         seconds = time.perf_counter() - self.begun
         self.facts["seconds"] = seconds
         path = self._publish()
+        self._describe_model(challenger, champion)
         log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
         return self._outcome(verdict.verdict, verdict.reason, champion, champion_candidate, standing, path)
 
@@ -270,35 +295,56 @@ class Record:
         self.facts["seconds"] = time.perf_counter() - self.begun
         self.tracked.record(tags={"steward.verdict": "refused", "steward.reason": told})
         path = self._publish()
-        log.info("  stopped by the gate %s; report: %s", gate, path)
+        log.info("  stopped by %s; report: %s", told if gate == "error" else f"the gate {gate}", path)
         if isinstance(error, Refusal):
             holder = registry.champion(self.client, self.facts["contract"])
             version = holder.number if holder else None
             candidate = holder.tags.get("candidate", "") if holder else ""
             error.outcome = self._outcome("refused", str(error), version, candidate, {}, path)
 
+    def nothing_new(self, known: Mapping[str, Any]) -> Outcome:
+        """The end of a run that had nothing to find out: the champion and the figures are those of the last one."""
+        reason = f"data, contract, code and candidates are those of the last decision ({known['verdict']})"
+        self.facts["verdict"] = {"verdict": NOTHING_NEW, "reason": reason, "report": known["report"]}
+        self.tracked.record(tags={"steward.verdict": NOTHING_NEW, "steward.reason": reason})
+        self._describe(known["report"])
+        self.tracked.write("facts.json", json.dumps(self.facts, indent=1, default=str))
+        log.info("  verdict: %s, %s", NOTHING_NEW, reason)
+        seconds = round(time.perf_counter() - self.begun, 1)
+        told = {**known, "verdict": NOTHING_NEW, "reason": reason, "seconds": seconds}
+        return Outcome(**{**told, "reused": ["source", "everything after it"], "gates": []})
+
     def _publish(self) -> str:
-        """Facts and report into MLflow, and to where Prefect's UI shows them; the path of the report."""
+        """Facts and report into MLflow, and the news to all who want to hear them; the path of the report."""
         self.tracked.write("facts.json", json.dumps(self.facts, indent=1, default=str))
         self.tracked.write("report.html", report.render(self.facts))
         uri = self.tracked.uri("report.html")
-        if flow_run.id:
-            case = self.facts["case"]
-            create_link_artifact(link=uri, link_text="report", key=f"{case}-report", description=self._said())
-            if "leaderboard" in self.facts:
-                create_table_artifact(
-                    self._table(), key=f"{case}-leaderboard", description=self.facts["question"]
-                )
+        self._describe(uri)
+        for tell in (announce.in_prefect, announce.as_events):
+            tell(self.facts, uri)
+        announce.to_people(self.settings, self.facts, uri)
         return unquote(urlparse(uri).path) if uri.startswith("file:") else uri
 
-    def _said(self) -> str:
-        if "refused" in self.facts:
-            return f"refused by the gate {self.facts['refused']['gate']}: {self.facts['refused']['why']}"
-        return f"{self.facts['verdict']['verdict']}: {self.facts['verdict']['reason']}"
+    def _describe_model(self, challenger: Version, champion: int | None) -> None:
+        """What MLflow's pages of the registered model and of the version say first."""
+        said, uri = announce.said(self.facts), self.tracked.uri("report.html")
+        about = f"**{said}**\n\nReport: {uri}"
+        registry.describe(self.client, challenger.name, about, challenger.number)
+        held = f"Champion: version {champion} (alias `{registry.ALIAS}`)" if champion else "No champion"
+        lines = [
+            self.facts["question"],
+            held,
+            f"Last decision, {self.facts['begun']}: {said}",
+            f"Report: {uri}",
+        ]
+        registry.describe(self.client, challenger.name, "\n\n".join(lines))
 
-    def _table(self) -> list[dict[str, Any]]:
-        columns = ("candidate", "value", "low", "high", "seconds", "leads")
-        return [{c: line[c] for c in columns} for line in self.facts["leaderboard"]]
+    def _describe(self, report_uri: str) -> None:
+        """What MLflow's page of the run says first."""
+        url = self.facts["prefect"]["url"]
+        links = [f"Report: `report.html` under Artifacts, or {report_uri}"]
+        links += [f"Prefect: [{self.facts['prefect']['flow_run_name']}]({url})"] if url else []
+        self.tracked.describe("\n\n".join([f"**{announce.said(self.facts)}**", *links]))
 
 
 def _told(stage: str, facts: Mapping[str, Any]) -> str:
@@ -316,13 +362,24 @@ def _told(stage: str, facts: Mapping[str, Any]) -> str:
     return f"{facts['seconds']:.1f} s"
 
 
+def _interval(asked: Mapping[str, Any]) -> str | None:
+    """The instant that the run stands for: the one asked for, or when its schedule wanted it; ISO 8601, UTC."""
+    context = FlowRunContext.get()
+    instant = asked["as_of"]
+    if not instant and context and context.flow_run and context.flow_run.auto_scheduled:
+        instant = context.flow_run.expected_start_time
+    return as_utc(instant).isoformat(timespec="seconds") if instant else None
+
+
+def as_utc(instant: datetime) -> datetime:
+    """An instant without a zone is one of UTC."""
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _resolved(contract: str | None) -> str | None:
+    """The contract's file, where it was given as one."""
+    return str(Path(contract).resolve()) if contract and contract.endswith(".json") else None
+
+
 def _prefect_url() -> str | None:
     return flow_run.ui_url if flow_run.id else None
-
-
-def _commit() -> str | None:
-    """The commit of the code, where it runs from a checkout."""
-    if not Path(ROOT / ".git").exists():
-        return None
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows import announce
 from ml.contract import parse
 from ml.package import read
 from ml.refusal import UsageError
@@ -53,4 +54,6 @@ def score(case: str, data: str, out: str, contract: str = "simulated") -> dict[s
     left = scoring.left_out(quarantine, excluded)
     scoring.write(scoring.answers(clean, prediction, own, left), target)
     facts = scoring.counts(clean, quarantine, excluded)
+    announced = {"case": case, "contract": champion.name, "data": contract}
+    announce.event(announce.SCORED, announced, version=champion.number, out=str(target), **facts)
     return {"case": case, "champion": champion.name, "version": champion.number, **facts, "out": str(target)}

@@ -163,8 +163,8 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
     return manifest
 
 
-def class_name(model: Model) -> str:
-    """How a manifest names a model's class."""
+def class_name(model: object) -> str:
+    """How a manifest names a class."""
     return f"{type(model).__module__}:{type(model).__qualname__}"
 
 

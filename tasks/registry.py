@@ -5,8 +5,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -189,6 +190,7 @@ class Version:
     digest: str
     source: str
     tags: Mapping[str, str]
+    run_id: str = ""  # of the MLflow run that registered it
 
 
 def find(client: MlflowClient, name: str, digest: str) -> Version | None:
@@ -239,8 +241,23 @@ def get_version(client: MlflowClient, name: str, number: int) -> Version:
     return _version(client.get_model_version(name, str(number)))
 
 
+def versions(client: MlflowClient, name: str) -> dict[int, Version]:
+    """Every version of a registered model by its number."""
+    if "'" in name:
+        return {}  # no model is named so, and MLflow would take the rest for a condition
+    return {int(one.version): _version(one) for one in client.search_model_versions(f"name = '{name}'")}
+
+
 def move_alias(client: MlflowClient, name: str, number: int) -> None:
     client.set_registered_model_alias(name, ALIAS, str(number))
+
+
+def describe(client: MlflowClient, name: str, text: str, number: int | None = None) -> None:
+    """What MLflow's page of the registered model, or of one of its versions, says; Markdown."""
+    if number is None:
+        client.update_registered_model(name, description=text)
+    else:
+        client.update_model_version(name, str(number), description=text)
 
 
 def alias_of(client: MlflowClient, name: str) -> tuple[Callable[[], int | None], Callable[[int], None]]:
@@ -253,13 +270,24 @@ def alias_of(client: MlflowClient, name: str) -> tuple[Callable[[], int | None],
     return number, partial(move_alias, client, name)
 
 
+def folder_of(client: MlflowClient, found: Version) -> Path | None:
+    """The version's folder on this machine; None where MLflow has no longer what it registered."""
+    uri = client.get_model_version_download_uri(found.name, str(found.number))
+    if not mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri):
+        return None
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
+
+
 def fetch(client: MlflowClient, found: Version) -> Path:
     """The version's folder on this machine, its package and its code as they were registered.
 
-    Raises PackageRefused for any other: what is fetched will be run.
+    Raises PackageRefused for any other, and where it is gone: what is fetched will be run.
     """
-    uri = client.get_model_version_download_uri(found.name, str(found.number))
-    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
+    folder = folder_of(client, found)
+    if folder is None:
+        raise PackageRefused(
+            f"the files of {found.name} version {found.number}", "none", "restore the model's artifacts"
+        )
     manifest, _ = package.verify(folder / "data" / DATA, found.digest)
     if package.code_digest(folder / "code" / "ml") != manifest["code"]:
         raise PackageRefused(
@@ -270,7 +298,8 @@ def fetch(client: MlflowClient, found: Version) -> Path:
 
 def _version(raw: Any) -> Version:
     tags = dict(raw.tags)
-    return Version(raw.name, int(raw.version), tags.get("steward.digest", ""), raw.source, tags)
+    digest = tags.get("steward.digest", "")
+    return Version(raw.name, int(raw.version), digest, raw.source, tags, raw.run_id or "")
 
 
 def _golden_rows(test: Part) -> pd.DataFrame:
@@ -286,3 +315,42 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _pinned() -> tuple[str, ...]:
     return tuple(f"{name}=={version(name)}" for name in REQUIREMENTS)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of ours as the registry holds it, for whoever tidies up."""
+
+    version: Version
+    made: datetime
+    aliased: bool
+
+
+def registered(client: MlflowClient) -> list[Registered]:
+    """Every version that Steward registered, of every model."""
+    found = []
+    for model in _pages(client.search_registered_models):
+        if "'" in model.name:
+            continue  # none of ours, and MLflow would take the rest for a condition
+        pointed_at = {int(number) for number in model.aliases.values()}
+        for raw in _pages(partial(client.search_model_versions, f"name = '{model.name}'")):
+            made = datetime.fromtimestamp(raw.creation_timestamp / 1000, UTC)
+            version = _version(raw)
+            if version.digest:
+                found.append(Registered(version, made, version.number in pointed_at))
+    return found
+
+
+def unregister(client: MlflowClient, version: Version) -> None:
+    """Delete a version; its number is never given again."""
+    client.delete_model_version(version.name, str(version.number))
+
+
+def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

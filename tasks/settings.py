@@ -1,14 +1,19 @@
 """The machine: where things are and how much of it a run may use. The only reader of the environment."""
 
+import atexit
+import json
 import os
+import shutil
+import tempfile
 import warnings
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from filelock import FileLock, Timeout
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml.refusal import UsageError
 
@@ -33,6 +38,15 @@ LIBRARIES = {
     # and 48 without.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# Those of them that keep a library from reporting to its makers.
+TELEMETRY = (
+    "DO_NOT_TRACK",
+    "PREFECT_SERVER_ANALYTICS_ENABLED",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "GX_ANALYTICS_ENABLED",
+    "HF_HUB_DISABLE_TELEMETRY",
+)
+TRUE = ("1", "true", "t", "yes", "y", "on")
 
 
 class Settings(BaseSettings):
@@ -52,9 +66,30 @@ class Settings(BaseSettings):
     threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="threads of a fit"
     )
+    notify: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Prefect blocks told of new champions and refusals, with commas between"
+    )
     tracking_uri: str | None = Field(
         default=None, description="MLflow's database; SQLite in the home by default"
     )
+    store_days: float = Field(
+        default=30, ge=0, le=36500, description="days that unused results stay in the store"
+    )
+    store_gigabytes: float = Field(
+        default=50, ge=0, allow_inf_nan=False, description="size that the store is kept under"
+    )
+    runs_days: float = Field(
+        default=90, ge=0, le=36500, description="days that runs stay in MLflow and Prefect"
+    )
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return (
+            tuple(name.strip() for name in value.split(",") if name.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @cached_property
     def mlflow_uri(self) -> str:
@@ -95,13 +130,70 @@ def load(**overrides: Any) -> Settings:
 
 
 def prepare_libraries(settings: Settings) -> None:
-    """Set what libraries read from the environment when they are imported; what a person has set stays."""
-    home = settings.home.resolve()
-    own = {"PREFECT_HOME": str(home / "prefect"), "MPLCONFIGDIR": str(home / "cache" / "matplotlib")}
-    for name, value in {**LIBRARIES, **own}.items():
+    """Set what libraries read from the environment when they are imported; what a person has set stays.
+
+    While `steward up` runs on this home, that is its server and its database. Raises UsageError where this user may not
+    know the latter.
+    """
+    for name, value in {**LIBRARIES, **_folders(settings)}.items():
         os.environ.setdefault(name, value)
     # Prefect makes its home when it is imported, but not the folder above; where that cannot be, the check before
     # the run says so better than Prefect's warning.
     with suppress(OSError):
-        home.mkdir(parents=True, exist_ok=True)
+        settings.home.resolve().mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+
+def prepare_to_look(settings: Settings) -> None:
+    """As `prepare_libraries`, for a process that may leave no trace: folders that are not there are temporary ones."""
+    for name, value in {**LIBRARIES, **_folders(settings)}.items():
+        os.environ.setdefault(name, value)
+    for name in _folders(settings):
+        if not Path(os.environ[name]).is_dir():
+            os.environ[name] = tempfile.mkdtemp(prefix="steward-look-")
+            atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
+
+
+def reporting() -> dict[str, str]:
+    """Variables by which somebody has let a library report to its makers again, with their values."""
+    wanted = {name: LIBRARIES[name] in TRUE for name in TELEMETRY}
+    given = {name: os.environ[name] for name in TELEMETRY if name in os.environ}
+    return {name: value for name, value in given.items() if (value.strip().lower() in TRUE) != wanted[name]}
+
+
+def _folders(settings: Settings) -> dict[str, str]:
+    home = settings.home.resolve()
+    return {"PREFECT_HOME": str(home / "prefect"), "MPLCONFIGDIR": str(home / "cache" / "matplotlib")}
+
+
+def _servers(home: Path) -> dict[str, str]:
+    """Where the servers of a living `steward up` are; nothing where none lives. See operate/up.py."""
+    told = home / "up.json"
+    if not told.exists() or not _is_held(home / "up.lock"):
+        return {}
+    up = json.loads(told.read_text())
+    found = {"PREFECT_API_URL": f"{up['prefect']}/api"}
+    if up["own_database"] and "STEWARD_TRACKING_URI" not in os.environ:
+        found["STEWARD_TRACKING_URI"] = _environment_of(up["pid"])["STEWARD_TRACKING_URI"]
+    return found
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    """What a process was started with. An address with a password is nowhere else."""
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError as error:
+        raise UsageError(
+            f"the database of the `steward up` that runs, process {pid}",
+            error.strerror or str(error),
+            "set STEWARD_TRACKING_URI to the same, or be the same user",
+        ) from None
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

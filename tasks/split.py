@@ -25,10 +25,10 @@ SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Parts, dict[str, Any]]]
 
 
 @task(name="split", cache_policy=NO_CACHE)
-def split(clean: Stored, contract: Contract, how: SplitFunction, as_of: datetime, store: Store) -> Stored:
+def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, store: Store) -> Stored:
     """Parts train, valid, test (and `refit`, where the final model may learn from more than train).
 
-    Raises LeakageRefused. The check against `as_of` (UTC) is made in every run: a day later it may pass.
+    Raises LeakageRefused. The check against `now` (UTC) is made in every run: a day later it may pass.
     """
     key = key_of(
         "split",
@@ -49,7 +49,7 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, as_of: datetime
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 
     rows = clean.part("clean")
-    _refuse_future(rows, contract, as_of)
+    _refuse_future(rows, contract, now)
     stored = store.remember(key, make)
     _refuse_leaks(stored.facts)
     return stored
@@ -130,16 +130,16 @@ def _checks(parts: Parts, contract: Contract) -> dict[str, dict[str, float]]:
     }
 
 
-def _refuse_future(rows: pd.DataFrame, contract: Contract, as_of: datetime) -> None:
+def _refuse_future(rows: pd.DataFrame, contract: Contract, now: datetime) -> None:
     if contract.roles.time and contract.roles.time in rows.columns:
-        now = pd.Timestamp(as_of)
-        now = now.tz_convert(None) if now.tzinfo else now
-        late = int((rows[contract.roles.time] > now).sum())
+        instant = pd.Timestamp(now)
+        instant = instant.tz_convert(None) if instant.tzinfo else instant
+        late = int((rows[contract.roles.time] > instant).sum())
         if late:
             raise LeakageRefused(
-                f"no {contract.roles.time} after {now:%Y-%m-%d %H:%M} UTC",
+                f"no {contract.roles.time} after now, {instant:%Y-%m-%d %H:%M} UTC",
                 f"{late} of {len(rows)} rows",
-                "correct the dates, or run with a later as_of",
+                "correct the dates, or this machine's clock",
             )
 
 

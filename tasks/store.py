@@ -5,14 +5,19 @@
 
 A killed run goes on where it stopped, and a repeated one reuses, because the key of a stage covers the digests of its
 inputs, its parameters, the code that computes it and the versions of the libraries it uses.
+
+The time of an object's manifest is when it was last used. Whoever takes objects away (tasks/sweep.py) holds the store
+for itself while it looks at that time and moves the object; whoever uses one, holds it together with others.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +27,7 @@ from typing import Any
 import pandas as pd
 
 from ml.digest import digest_of, table_digest
+from ml.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,17 +69,42 @@ class Store:
 
     def remember(self, key: str, make: Callable[[], Made]) -> Stored:
         """The result of `make` under `key`: read where it is known and whole, else made, written and read back."""
-        pointer = self.folder / "keys" / f"{key}.json"
-        if not self.fresh and pointer.exists():
-            known = json.loads(pointer.read_text())
-            folder = self.folder / "objects" / known["object"]
-            # The manifest is the last file that is written before the folder gets its name.
-            if (folder / "manifest.json").exists():
-                return self._read(folder, reused=True)
+        known = None if self.fresh else self.recall(key)
+        if known:
+            return known
         made = make()
         folder = self._write(made)
-        self._replace(pointer, json.dumps({"object": folder.name}).encode())
+        self._replace(self._pointer(key), json.dumps({"object": folder.name}).encode())
         return self._read(folder, reused=False)
+
+    def recall(self, key: str) -> Stored | None:
+        """What is known and whole under `key`."""
+        try:
+            name = json.loads(self._pointer(key).read_text())["object"]
+        except FileNotFoundError:
+            return None
+        folder = self.folder / "objects" / name
+        return self._read(folder, reused=True) if self._use(folder) else None
+
+    def _use(self, folder: Path) -> bool:
+        """Whether the object is there and whole; it then counts as used now, and no sweep takes it from this run."""
+        with held(self.folder, fcntl.LOCK_SH):
+            try:
+                # The manifest is the last file that is written before the folder gets its name.
+                os.utime(folder / "manifest.json")
+            except FileNotFoundError:
+                return False
+            return True
+
+    def objects(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Every object that is there and has a manifest (digest, tables, files, facts): its folder, and that."""
+        for path in sorted((self.folder / "objects").glob("[!.]*/manifest.json")):
+            # A sweep may take it away meanwhile; one that cannot be read is as good as gone.
+            with suppress(FileNotFoundError, ValueError):
+                yield path.parent, json.loads(path.read_text())
+
+    def _pointer(self, key: str) -> Path:
+        return self.folder / "keys" / f"{key}.json"
 
     def _write(self, made: Made) -> Path:
         """Write to a temporary folder, then rename: half a write is never seen."""
@@ -86,9 +117,9 @@ class Store:
         manifest = {"digest": digest_of(content), **content, "facts": made.facts}
         # Equal tables found by different ways have different facts: the object is both.
         target = self.folder / "objects" / digest_of(manifest)
-        if (target / "manifest.json").exists():
-            return target
         target.parent.mkdir(parents=True, exist_ok=True)
+        if self._use(target):
+            return target
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
         try:
             for name, frame in made.tables.items():
@@ -101,10 +132,10 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
         return target
 
-    @staticmethod
-    def _name(temporary: Path, target: Path) -> None:
+    def _name(self, temporary: Path, target: Path) -> None:
         try:
-            temporary.rename(target)
+            with held(self.folder, fcntl.LOCK_SH):
+                temporary.rename(target)
         except OSError:
             # Another run may have written the same object meanwhile: equal digests are equal content.
             if not (target / "manifest.json").exists():
@@ -114,13 +145,39 @@ class Store:
         manifest = json.loads((folder / "manifest.json").read_text())
         return Stored(manifest["digest"], folder, tuple(manifest["tables"]), manifest["facts"], reused)
 
-    @staticmethod
-    def _replace(path: Path, data: bytes) -> None:
+    def _replace(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        Path(temporary).replace(path)
+        with held(self.folder, fcntl.LOCK_SH):
+            Path(temporary).replace(path)
+
+
+@contextmanager
+def held(store: Path, how: int) -> Iterator[None]:
+    """Hold the store's folder, `fcntl.LOCK_SH` together with others or `LOCK_EX` alone, for moments; it must exist."""
+    handle = os.open(store, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
+
+
+def intact(folder: Path) -> bool:
+    """Whether an object still is what its name and its manifest say: every digest is computed again."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        tables = {
+            name: table_digest(pd.read_parquet(folder / f"{name}.parquet")) for name in manifest["tables"]
+        }
+        files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
+        content = {"tables": tables, "files": files}
+        same = content == {name: manifest[name] for name in content}
+        return same and manifest["digest"] == digest_of(content) and folder.name == digest_of(manifest)
+    except (OSError, ValueError, KeyError, Refusal):
+        return False  # a damaged file breaks its readers in many ways
 
 
 def key_of(stage: str, code: Path, libraries: tuple[str, ...] = (), **made_from: Any) -> str:

@@ -1,31 +1,69 @@
 """Tracking: one MLflow run per flow run, a child per candidate; addressed by id, never through an active run."""
 
 import json
+import logging
 import math
+import shutil
+import socket
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import mlflow
+from alembic.script import ScriptDirectory
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    LifecycleStage,
+    LoggedModel,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.db.utils import _get_alembic_config
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+)
 
+from ml.refusal import UsageError
+from tasks import database
 from tasks.settings import Settings
 
+log = logging.getLogger("steward")
 # The one name under which flows know MLflow.
 Client = MlflowClient
+# Tags that tell whether a run that MLflow shows as running still is.
+HOST, PRESENCE = "steward.host", "steward.presence"
+# Seconds: that a run waits for another's lock, and between attempts to reach a server.
+BUSY, PAUSES = 20.0, (1, 2)
 
 
 def connect(settings: Settings) -> Client:
-    """A client of our database, which is made and migrated once: two at the same time would race."""
+    """A client of our database, which is made once: two at the same time would race.
+
+    Raises UsageError where it cannot be reached, or has tables of another version: nothing is migrated unasked.
+    """
     settings.home.mkdir(parents=True, exist_ok=True)
-    # Loading a model by `models:/` in this process asks the global address.
-    mlflow.set_tracking_uri(settings.mlflow_uri)
-    client = MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
     with FileLock(settings.home / "mlflow.lock"):
+        _wait_for(settings.mlflow_uri)
+        client = _client(settings)
         client.search_experiments(max_results=1)
     return client
 
@@ -72,6 +110,10 @@ class Tracked:
     def write(self, name: str, text: str) -> None:
         self.client.log_text(self.run_id, text, name)
 
+    def describe(self, text: str) -> None:
+        """What MLflow shows at the top of the run's page; Markdown."""
+        self.client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
+
     def uri(self, name: str) -> str:
         return f"{self.client.get_run(self.run_id).info.artifact_uri}/{name}"
 
@@ -88,14 +130,320 @@ def start(
     tags: Mapping[str, str],
     inputs: Sequence[str],
 ) -> Tracked:
-    """A new run in the case's experiment, which is made on first use."""
+    """A new run in the case's experiment, which is made on first use.
+
+    Raises UsageError where the home was moved: the run would be written to where the home was.
+    """
     with FileLock(settings.home / "mlflow.lock"):
         known = client.get_experiment_by_name(experiment)
         location = (settings.artifacts / experiment).as_uri()
+        if known:
+            _refuse_moved(known.artifact_location, settings.artifacts / experiment)
         experiment_id = known.experiment_id if known else client.create_experiment(experiment, location)
     run = client.create_run(
         experiment_id,
         run_name=name,
-        tags={MLFLOW_SOURCE_NAME: "steward", **tags, "steward.inputs": " ".join(inputs)},
+        tags={
+            MLFLOW_SOURCE_NAME: "steward",
+            HOST: socket.gethostname(),
+            **tags,
+            "steward.inputs": " ".join(inputs),
+        },
     )
     return Tracked(client, run.info.run_id, experiment_id)
+
+
+def status(client: Client, run_id: str) -> str | None:
+    """What MLflow says of a run; None where it knows none of that id."""
+    try:
+        return str(client.get_run(run_id).info.status)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def running(client: Client, host: str) -> list[dict[str, str]]:
+    """Our runs that MLflow shows as running on this machine: id (of their presence), case, data, mlflow_run_id."""
+    found = _search(client, f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{host}'")
+    named = {"id": PRESENCE, "case": "steward.case", "data": "steward.data"}
+    return [
+        {**{key: run.data.tags.get(tag, "") for key, tag in named.items()}, "mlflow_run_id": run.info.run_id}
+        for run in found
+    ]
+
+
+def run_of(client: Client, presence: str) -> str | None:
+    """The run that was begun under this presence, if any."""
+    found = _search(client, f"tags.`{PRESENCE}` = '{presence}'")
+    return found[0].info.run_id if found else None
+
+
+def intervals(client: Client, case: str, data: str) -> set[str]:
+    """The instants (ISO 8601, UTC) that a finished run of this case and data set stands for."""
+    condition = f"attributes.status = 'FINISHED' and tags.`steward.case` = '{case}' and tags.`steward.data` = '{data}'"
+    found = _search(client, condition)
+    return {run.data.tags["steward.interval"] for run in found if "steward.interval" in run.data.tags}
+
+
+def end(client: Client, run_id: str, status: str, reason: str) -> None:
+    """Say for a run, and for what still runs below it, how it ended."""
+    below = _search(client, f"attributes.status = 'RUNNING' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'")
+    for child in below:
+        client.set_terminated(child.info.run_id, status)
+    client.set_tag(run_id, "steward.verdict", "died")
+    client.set_tag(run_id, "steward.reason", reason)
+    client.set_terminated(run_id, status)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What MLflow remembers of a run; `facts` and `report` are None where those artifacts are gone or damaged."""
+
+    run_id: str
+    status: str
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    inputs: Mapping[str, str]  # table name to the first 36 digits of its digest
+    artifacts: str
+    facts: Mapping[str, Any] | None
+    report: str | None
+
+
+def remembered(client: Client, run_id: str) -> Remembered | None:
+    """What can be read of a run; None where MLflow knows none of that id, or it was deleted."""
+    if status(client, run_id) is None:
+        return None
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        return None
+    inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs} if run.inputs else {}
+    try:
+        facts = json.loads(_text(client, run, "facts.json") or "null")
+    except ValueError:
+        facts = None
+    return Remembered(
+        run_id,
+        run.info.status,
+        run.data.params,
+        run.data.metrics,
+        run.data.tags,
+        inputs,
+        run.info.artifact_uri,
+        facts,
+        _text(client, run, "report.html"),
+    )
+
+
+def finished(client: Client, case: str, contract: str) -> list[str]:
+    """Ids of the runs that came to a decision about this champion, oldest first."""
+    condition = (
+        f"attributes.status = 'FINISHED' and tags.`steward.contract` = '{contract}'"
+        f" and tags.`steward.case` = '{case}'"
+    )
+    return [run.info.run_id for run in reversed(_search(client, condition))]
+
+
+def _text(client: Client, run: Run, name: str) -> str | None:
+    """A text artifact of a run; None where it is gone."""
+    if name not in {one.path for one in client.list_artifacts(run.info.run_id)}:
+        return None
+    return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
+
+
+def _search(client: Client, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    """Every run in all experiments that meets the condition."""
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    found: list[Run] = []
+    token = None
+    while experiments:
+        page = client.search_runs(experiments, condition, view, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            break
+    return found
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Versions of MLflow's tables: the one found (None: no tables), and the one that this MLflow works with."""
+
+    found: str | None
+    expected: str
+    older: bool
+
+
+def schema(uri: str, patience: float = database.LOCK) -> Schema:
+    """The version of the tables, with nothing made and nothing migrated.
+
+    `patience` is in seconds, for the lock of another process. Raises UsageError where none can be read.
+    """
+    with database.reading(uri, patience) as connection:
+        found = database.revision(connection)
+    script = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
+    expected = str(script.get_current_head())
+    known = {one.revision for one in script.walk_revisions()}
+    return Schema(found, expected, found in known - {expected})
+
+
+def refuse_another_schema(uri: str, patience: float = database.LOCK) -> Schema:
+    """Raises UsageError for tables of another version: as soon as MLflow looks, it migrates those that lack some."""
+    seen = schema(uri, patience)
+    if seen.found in (None, seen.expected):
+        return seen
+    # libpq reads a password from there too, and the command line shows none.
+    password = "" if database.file_of(uri) else ", with PGPASSWORD set"
+    todo = f"back up the database, then{password}: mlflow db upgrade {database.shown(uri)}"
+    if not seen.older:
+        todo = "install the version of MLflow that wrote them (constraints.txt), or restore a backup"
+    age = "older" if seen.older else "unknown, so newer"
+    raise UsageError(f"MLflow's tables of version {seen.expected}", f"version {seen.found} ({age})", todo)
+
+
+def look(settings: Settings) -> Client:
+    """A client for whoever makes nothing. Raises UsageError where there are no tables of this version."""
+    if refuse_another_schema(settings.mlflow_uri).found is None:
+        raise UsageError("MLflow's tables", "an empty database", "the first run makes them: steward run CASE")
+    return _client(settings)
+
+
+def _client(settings: Settings) -> Client:
+    # Loading a model by `models:/` in this process asks the global address.
+    mlflow.set_tracking_uri(settings.mlflow_uri)
+    return MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+
+
+def _wait_for(uri: str) -> None:
+    """Returns when the database may be used, or has yet to be made. Raises UsageError, after a few attempts."""
+    file = database.file_of(uri)
+    if file and not file.exists():
+        return
+    database.take_back(uri, BUSY)
+    for pause in PAUSES:
+        try:
+            refuse_another_schema(uri, BUSY)
+            return
+        except database.UnreadableError:
+            if file:
+                raise
+            # A server that starts again, or has no connection left, is back soon. MLflow would try for 100 seconds.
+            time.sleep(pause)
+    refuse_another_schema(uri, BUSY)
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run of ours that ended, for whoever tidies up."""
+
+    run_id: str
+    name: str
+    case: str
+    ended: datetime
+
+
+def past(client: Client, before: datetime) -> list[Past]:
+    """Our runs that ended before an instant, oldest first; also those that were deleted and not yet purged."""
+    condition = (
+        f"attributes.end_time < {int(before.timestamp() * 1000)} and attributes.status != 'RUNNING'"
+        f" and tags.`{MLFLOW_SOURCE_NAME}` = 'steward'"
+    )
+    found = [
+        Past(
+            run.info.run_id,
+            run.info.run_name or "",
+            run.data.tags.get("steward.case", ""),
+            datetime.fromtimestamp(run.info.end_time / 1000, UTC),
+        )
+        for run in _search(client, condition, ViewType.ALL)
+        # What is below a run goes with it.
+        if MLFLOW_PARENT_RUN_ID not in run.data.tags
+    ]
+    return sorted(found, key=lambda one: (one.ended, one.run_id))
+
+
+def weight(client: Client, run_id: str) -> int:
+    """Bytes of the artifacts of a run, of its models, and of what is below it."""
+    return sum(_bytes(get_artifact_repository(uri)) for uri in _artifacts(client, run_id))
+
+
+def purge(client: Client, run_id: str) -> None:
+    """Delete a run, what is below it, its models and its artifacts, for good.
+
+    First it is shown to nobody, last it is forgotten: killed in between, it is found again by `past`.
+    """
+    store = client._tracking_client.store
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage == LifecycleStage.ACTIVE:
+        client.delete_run(run_id)
+    for child in _below(client, run_id):
+        purge(client, child.info.run_id)
+    for model in _models(client, run):
+        _remove(model.artifact_location)
+        store._hard_delete_logged_model(model.model_id)
+    _remove(run.info.artifact_uri)
+    store._hard_delete_run(run_id)
+
+
+def compact(settings: Settings) -> int:
+    """Give back to the disk what deleting left in an SQLite file, where that is a quarter or more; bytes.
+
+    A run that begins waits meanwhile; of those that are at work there must be none. A server looks after itself.
+    """
+    file = database.file_of(settings.mlflow_uri)
+    if file is None:
+        return 0
+    before = file.stat().st_size
+    try:
+        with (
+            FileLock(settings.home / "mlflow.lock"),
+            closing(sqlite3.connect(file, timeout=BUSY, isolation_level=None)) as connection,
+        ):
+            pages, free = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count")
+            )
+            # The file is written anew beside itself before it is replaced.
+            if 4 * free >= pages and shutil.disk_usage(file.parent).free > 2 * before:
+                connection.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        log.warning("  %s was left as large as it is: %s", file.name, error)
+    return before - file.stat().st_size
+
+
+def _below(client: Client, run_id: str) -> list[Run]:
+    return _search(client, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'", ViewType.ALL)
+
+
+def _models(client: Client, run: Run) -> list[LoggedModel]:
+    return list(client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"))
+
+
+def _artifacts(client: Client, run_id: str) -> Iterator[str]:
+    """Addresses of everything that a run left outside of the database."""
+    run = client.get_run(run_id)
+    yield run.info.artifact_uri
+    yield from (model.artifact_location for model in _models(client, run))
+    for child in _below(client, run_id):
+        yield from _artifacts(client, child.info.run_id)
+
+
+def _bytes(repository: ArtifactRepository, path: str | None = None) -> int:
+    listed = repository.list_artifacts(path)
+    return sum(_bytes(repository, one.path) if one.is_dir else one.file_size or 0 for one in listed)
+
+
+def _remove(uri: str) -> None:
+    """Remove a run's or a model's artifacts, and the folder that MLflow made for them."""
+    get_artifact_repository(uri).delete_artifacts()  # type: ignore[no-untyped-call]
+    if urlparse(uri).scheme in ("", "file"):
+        # It is not empty where somebody put something beside them.
+        with suppress(OSError):
+            Path(local_file_uri_to_path(uri)).parent.rmdir()  # type: ignore[no-untyped-call]
+
+
+def _refuse_moved(location: str, here: Path) -> None:
+    there = Path(unquote(urlparse(location).path)) if location.startswith("file:") else None
+    if there and not there.parent.is_dir() and here.is_dir():
+        raise UsageError(f"artifacts in {there}", f"no such folder, but {here}", "steward doctor --fix")

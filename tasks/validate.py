@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,15 +66,23 @@ class Examination:
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(raw: Stored, contract: Contract, store: Store) -> Stored:
-    """Parts `clean` (typed, with `_row`), `quarantine` and `excluded` (row, rule, reason). Raises DataRefused."""
+def validate(raw: Stored, contract: Contract, as_of: datetime | None, store: Store) -> Stored:
+    """Parts `clean` (typed, with `_row`), `quarantine` and `excluded` (row, rule, reason). Raises DataRefused.
+
+    Rows from after `as_of` (UTC) are excluded: nobody knew them then.
+    """
     key = key_of(
-        "validate", Path(__file__), ("great_expectations", "pandas"), raw=raw.digest, contract=contract.source
+        "validate",
+        Path(__file__),
+        ("great_expectations", "pandas"),
+        raw=raw.digest,
+        contract=contract.source,
+        as_of=as_of and as_of.isoformat(),
     )
 
     def make() -> Made:
         begun = time.perf_counter()
-        clean, quarantine, excluded, facts = examine(raw.part("rows"), contract)
+        clean, quarantine, excluded, facts = examine(raw.part("rows"), contract, as_of=as_of)
         tables = {"clean": clean, "quarantine": quarantine, "excluded": excluded}
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 
@@ -81,12 +90,13 @@ def validate(raw: Stored, contract: Contract, store: Store) -> Stored:
 
 
 def examine(
-    frame: pd.DataFrame, contract: Contract, scoring: bool = False
+    frame: pd.DataFrame, contract: Contract, scoring: bool = False, as_of: datetime | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Clean rows, quarantined rows, excluded rows, and what each rule found.
 
     With `scoring` there is no target, and rules about it, copies and who belongs to the first rows are skipped.
-    Raises DataRefused, which carries the facts, when a rule refuses the batch, crashes or is over its budget.
+    Rows from after `as_of` (UTC) belong to no population yet. Raises DataRefused, which carries the facts, when a rule
+    refuses the batch, crashes or is over its budget.
     """
     seen = Examination(len(frame))
     needed = _needed(contract, scoring)
@@ -97,6 +107,8 @@ def examine(
     typed = typed.reset_index(drop=True)
 
     inside = np.ones(len(typed), dtype=bool)
+    if as_of:
+        _known_by(as_of, typed[str(contract.roles.time)], inside, seen)
     judged = [r for r in contract.rules if set(r.columns) <= set(given)]
     _apply([r for r in judged if r.action == "exclude"], typed, inside, seen)
     if contract.keep_first and not scoring:
@@ -223,7 +235,7 @@ def _verdicts(suite: gx.ExpectationSuite, frame: pd.DataFrame) -> list[dict[str,
 @cache
 def _context() -> Any:
     # It would name a temporary folder that nobody looks at.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return context
@@ -257,6 +269,16 @@ def _wrong(configuration: dict[str, Any]) -> str | None:
     finally:
         logger.disabled = False
     return None if len(taken) == 1 else "not found"
+
+
+def _known_by(as_of: datetime, times: pd.Series, inside: np.ndarray, seen: Examination) -> None:
+    """Rows from after the instant leave the population; what has no time is left to the rules."""
+    instant = pd.Timestamp(as_of)
+    later = (times > (instant.tz_convert(None) if instant.tzinfo else instant)).to_numpy()
+    name, reason = f"known_by({instant:%Y-%m-%d %H:%M})", "nobody knew it then"
+    seen.record(name, "exclude", reason, int(later.sum()), len(times))
+    seen.take(np.flatnonzero(later), name, "exclude", reason)
+    inside[later] = False
 
 
 def _keep_first(typed: pd.DataFrame, inside: np.ndarray, contract: Contract, seen: Examination) -> None:

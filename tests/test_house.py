@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import steward
+from operate.console import cases
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("prefect", "mlflow", "great_expectations", "torch", "sklearn", "pandas")
@@ -33,7 +33,7 @@ assert not loaded, loaded
     assert "score" in done.stdout
 
 
-@pytest.mark.parametrize("case", steward._cases())
+@pytest.mark.parametrize("case", cases())
 def test_a_use_case_has_one_stem_everywhere(case: str) -> None:
     stem = case.replace("-", "_")
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -11,6 +11,7 @@ import pytest
 
 import steward
 from ml.simulate import SIMULATORS
+from operate.console import DATA_REFUSED, USAGE
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -70,7 +71,7 @@ def test_answered_before_anything_is_written(
     arguments, change, said = BEFORE_A_RUN[wrong]
     if change:
         edited(contracts, change)
-    assert command(*arguments) == steward.USAGE
+    assert command(*arguments) == USAGE
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err
@@ -83,7 +84,7 @@ def test_a_home_that_cannot_be_written_is_refused(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STEWARD_HOME", str(tmp_path / "file" / "home"))
-    assert command("run", "fintech-risk") == steward.USAGE
+    assert command("run", "fintech-risk") == USAGE
     assert "a writable folder" in capsys.readouterr().err
 
 
@@ -117,7 +118,7 @@ def test_found_in_a_run_ends_it_refused(
     path = tmp_path / "loans.csv"
     make(path)
     asked = ["run", "fintech-risk", "--data", str(path), "--contract", "simulated", "--json"]
-    assert command(*asked) == steward.DATA_REFUSED
+    assert command(*asked) == DATA_REFUSED
     out, err = capsys.readouterr()
     assert said in err
     (line,) = out.splitlines()

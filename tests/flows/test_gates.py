@@ -97,10 +97,12 @@ def test_split_gate_stops_a_feature_that_is_the_answer(tmp_path: Path, contracts
     assert_stopped(ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "collections")
 
 
-def test_split_gate_stops_rows_from_the_future() -> None:
-    asked = Asked(as_of=pd.Timestamp("2025-06-30").to_pydatetime())
+def test_split_gate_stops_rows_from_the_future(tmp_path: Path) -> None:
+    asked = changed_data(
+        lambda rows: rows.assign(applied_on=rows["applied_on"] + pd.DateOffset(years=50)), tmp_path
+    )
     assert_stopped(
-        ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "applied_on after 2025-06-30"
+        ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "applied_on after now"
     )
 
 

@@ -297,8 +297,18 @@ def test_what_is_fetched_is_what_was_registered(registered: Registered, tabular:
         lambda artifacts: change(one(artifacts, "code/ml/gbm.py"), b"\n# harmless"),
         lambda artifacts: change(one(artifacts, "code/ml/more.py"), b"import os"),
         lambda artifacts: change(one(artifacts, "data/package/manifest.json"), b"", whole=True),
+        lambda artifacts: shutil.rmtree(one(artifacts, "MLmodel").parent),
     ],
-    ids=["a model file", "the manifest", "a file gone", "a file more", "code", "more code", "no manifest"],
+    ids=[
+        "a model file",
+        "the manifest",
+        "a file gone",
+        "a file more",
+        "code",
+        "more code",
+        "no manifest",
+        "all gone",
+    ],
 )
 def test_artifacts_that_were_changed_are_refused(
     registered: Registered, tabular: Packaged, tamper: Callable[[Path], object]

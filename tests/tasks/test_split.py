@@ -76,11 +76,11 @@ class Run:
         self.store = Store(folder)
 
     def __call__(
-        self, clean: pd.DataFrame, its: Contract, how: SplitFunction = split_rows, as_of: datetime = LAST
+        self, clean: pd.DataFrame, its: Contract, how: SplitFunction = split_rows, now: datetime = LAST
     ) -> Stored:
         key = f"clean-{pd.util.hash_pandas_object(clean).sum():x}"
         stored = self.store.remember(key, lambda: Made({"clean": clean}, {}))
-        return split.fn(stored, its, how, as_of, self.store)
+        return split.fn(stored, its, how, now, self.store)
 
     def refused(self, *arguments: Any, **named: Any) -> LeakageRefused:
         with pytest.raises(LeakageRefused) as refusal:
@@ -158,36 +158,36 @@ def test_a_split_is_reused_for_the_same_rows_contract_and_function(run: Run) -> 
 # --- the future ------------------------------------------------------------------------------------------------------
 
 
-def test_rows_after_as_of_are_refused_and_at_as_of_are_not(run: Run) -> None:
-    run(rows(), contract(), as_of=LAST)
-    refusal = run.refused(rows(), contract(), as_of=LAST - timedelta(days=2))
+def test_rows_after_now_are_refused_and_at_now_are_not(run: Run) -> None:
+    run(rows(), contract(), now=LAST)
+    refusal = run.refused(rows(), contract(), now=LAST - timedelta(days=2))
     assert refusal.got == f"2 of {ROWS} rows"
-    assert refusal.expected == "no day after 2024-12-29 00:00 UTC"
+    assert refusal.expected == "no day after now, 2024-12-29 00:00 UTC"
 
 
 def test_the_future_is_asked_about_also_when_the_rest_is_reused(run: Run) -> None:
     run(rows(), contract())
     assert run(rows(), contract()).reused
-    run.refused(rows(), contract(), as_of=LAST - timedelta(seconds=1))
+    run.refused(rows(), contract(), now=LAST - timedelta(seconds=1))
     assert run(rows(), contract()).reused
 
 
-def test_as_of_may_be_told_in_any_zone(run: Run) -> None:
+def test_now_may_be_told_in_any_zone(run: Run) -> None:
     """Half past midnight in a zone an hour ahead is before midnight in UTC."""
     ahead = timezone(timedelta(hours=1))
     local = LAST.replace(tzinfo=None)
-    run(rows(), contract(), as_of=local)
-    run(rows(), contract(), as_of=(local + timedelta(hours=1)).replace(tzinfo=ahead))
-    refusal = run.refused(rows(), contract(), as_of=(local + timedelta(minutes=30)).replace(tzinfo=ahead))
-    assert refusal.expected == "no day after 2024-12-30 23:30 UTC"
+    run(rows(), contract(), now=local)
+    run(rows(), contract(), now=(local + timedelta(hours=1)).replace(tzinfo=ahead))
+    refusal = run.refused(rows(), contract(), now=(local + timedelta(minutes=30)).replace(tzinfo=ahead))
+    assert refusal.expected == "no day after now, 2024-12-30 23:30 UTC"
 
 
-def test_events_after_as_of_are_refused(run: Run) -> None:
+def test_events_after_now_are_refused(run: Run) -> None:
     run.refused(log(), log_contract(), split_histories, LAST - timedelta(minutes=1))
 
 
 def test_without_times_there_is_no_future(run: Run) -> None:
-    run(rows(), contract({"time": None, "ignored": ["day"]}), as_of=datetime(1999, 1, 1, tzinfo=UTC))
+    run(rows(), contract({"time": None, "ignored": ["day"]}), now=datetime(1999, 1, 1, tzinfo=UTC))
 
 
 # --- parts that cannot judge -------------------------------------------------------------------------------------

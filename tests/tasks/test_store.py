@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tasks import store as module
-from tasks.store import Made, Store, Stored, key_of
+from tasks.store import Made, Store, Stored, intact, key_of
 
 CHILD = """
 import os, signal, sys
@@ -180,6 +180,46 @@ def test_who_comes_second_to_an_object_takes_it(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "rename", overtaken)
     stored = Store(tmp_path).remember("key", made)
     assert [p.name for p in (tmp_path / "objects").iterdir()] == [stored.folder.name]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    table = pd.DataFrame({"a": [1.0, None], "b": ["x", "y"], "c": [["i"], []]})
+    return Store(tmp_path).remember(
+        "key", lambda: Made({"rows": table}, {"found": 2}, {"note.txt": b"hello"})
+    )
+
+
+def test_what_is_there_is_listed_and_intact(tmp_path: Path, stored: Stored) -> None:
+    (tmp_path / "objects" / ".writing-half").mkdir()
+    (tmp_path / "objects" / ".writing-half" / "manifest.json").write_text("{}")
+    (tmp_path / "objects" / "torn").mkdir()
+    (tmp_path / "objects" / "torn" / "manifest.json").write_text('{"digest"')
+    ((folder, manifest),) = Store(tmp_path).objects()
+    assert (folder, manifest["digest"], manifest["facts"]) == (stored.folder, stored.digest, {"found": 2})
+    assert intact(folder)
+
+
+@pytest.mark.parametrize("damage", ["cell", "half", "file", "missing", "facts", "digest", "name"])
+def test_what_is_damaged_is_not_intact(damage: str, stored: Stored) -> None:
+    folder, rows, note = stored.folder, stored.folder / "rows.parquet", stored.folder / "note.txt"
+    manifest = folder / "manifest.json"
+    match damage:
+        case "cell":
+            pd.read_parquet(rows).assign(b=["x", "z"]).to_parquet(rows, index=False)
+        case "half":
+            rows.write_bytes(rows.read_bytes()[:100])
+        case "file":
+            note.write_bytes(b"hallo")
+        case "missing":
+            note.unlink()
+        case "facts":
+            manifest.write_text(manifest.read_text().replace('"found": 2', '"found": 3'))
+        case "digest":
+            manifest.write_text(manifest.read_text().replace(stored.digest, "0" * 64))
+        case "name":
+            folder = folder.rename(folder.with_name("0" * 64))
+    assert not intact(folder)
 
 
 STAGE = module.ROOT / "tasks" / "store.py"

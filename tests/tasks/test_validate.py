@@ -561,7 +561,7 @@ def test_the_task_stores_three_parts_whose_rows_point_at_the_source(tmp_path: Pa
     )
     store = Store(tmp_path)
     raw = store.remember("raw", lambda: Made({"rows": frame}, {}))
-    stored = validate.fn(raw, its, store)
+    stored = validate.fn(raw, its, None, store)
     assert stored.parts == ("clean", "quarantine", "excluded")
     clean, quarantine = stored.part("clean"), stored.part("quarantine")
     assert clean["id"].tolist() == frame.loc[clean["_row"], "id"].tolist()
@@ -571,9 +571,9 @@ def test_the_task_stores_three_parts_whose_rows_point_at_the_source(tmp_path: Pa
     ]
     assert stored.part("excluded")["row"].tolist() == [8]
     assert (stored.facts["rows"], stored.facts["clean"]) == (ROWS, ROWS - 3)
-    assert validate.fn(raw, its, store).reused
+    assert validate.fn(raw, its, None, store).reused
     other = contract(*its.source["expectations"], budget=0.5)
-    assert not validate.fn(raw, other, store).reused
+    assert not validate.fn(raw, other, None, store).reused
 
 
 def test_a_refused_batch_is_judged_again(tmp_path: Path) -> None:
@@ -582,6 +582,6 @@ def test_a_refused_batch_is_judged_again(tmp_path: Path) -> None:
     raw = store.remember("raw", lambda: Made({"rows": good().assign(y="1")}, {}))
     for _ in range(2):
         with pytest.raises(DataRefused) as refusal:
-            validate.fn(raw, contract(), store)
+            validate.fn(raw, contract(), None, store)
         assert refusal.value.facts["clean"] == ROWS
     assert len(list((tmp_path / "keys").iterdir())) == 1

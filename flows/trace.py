@@ -1,0 +1,140 @@
+"""Trace: one version of a registered model, and all that is recorded about it, wherever it lies."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flows.link import CHANGED, GONE, OK
+from ml.package import MANIFEST
+from ml.refusal import PackageRefused, UsageError
+from tasks import promote, registry, tracking
+from tasks.registry import DATA, Version
+from tasks.settings import Settings
+from tasks.store import Store, intact
+from tasks.tracking import Remembered
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A recorded folder, and whether it still is what its digest says; no path where it cannot be used."""
+
+    status: str
+    why: str = ""
+    path: Path | None = None
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; empty where there is none to use."""
+        return {**json.loads((self.path / name).read_bytes())} if self.path else {}
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self.json(MANIFEST)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A version as MLflow's registry has it; everything else is looked up from there, and nothing is written."""
+
+    settings: Settings
+    client: tracking.Client
+    case: str
+    data: str
+    version: Version
+    champion: int | None
+
+    @cached_property
+    def ledger(self) -> list[dict[str, Any]]:
+        """All decisions about this name, oldest first."""
+        return promote.Ledger(self.settings.ledger, self.version.name).lines()
+
+    @cached_property
+    def decision(self) -> dict[str, Any] | None:
+        """The line that decided about this version."""
+        return next((line for line in self.ledger if line.get("version") == self.version.number), None)
+
+    @cached_property
+    def run(self) -> Remembered | None:
+        """The run that made this version: of those that may have, the first whose facts speak of this package.
+
+        A run that was killed between registering and deciding leaves no facts; the one that resumed it does.
+        """
+        known = [self.decision["run_id"]] if self.decision else []
+        found = [
+            tracking.remembered(self.client, one) for one in dict.fromkeys([*known, self.version.run_id])
+        ]
+        speaking = next((run for run in found if self._speaks(run)), None)
+        if speaking is None:
+            later = tracking.finished(self.client, self.case, self.version.name)
+            rest = (tracking.remembered(self.client, one) for one in later)
+            speaking = next((run for run in rest if self._speaks(run)), None)
+        return speaking or next((run for run in found if run), None)
+
+    def _speaks(self, run: Remembered | None) -> bool:
+        facts = (run and run.facts) or {}
+        return bool(facts.get("package", {}).get("digest") == self.version.digest)
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """Empty where they are gone."""
+        return (self.run and self.run.facts) or {}
+
+    @cached_property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        return {line["stage"]: line for line in self.facts.get("stages", [])}
+
+    @cached_property
+    def package(self) -> Folder:
+        """The registered package, it and the code beside it held against their digests."""
+        if registry.folder_of(self.client, self.version) is None:
+            return Folder(GONE, "MLflow has no files of it")
+        try:
+            return Folder(OK, path=registry.fetch(self.client, self.version) / "data" / DATA)
+        except PackageRefused as refused:
+            return Folder(CHANGED, f"expected {refused.expected}; got {refused.got}")
+
+    def held(self, digest: str) -> Folder:
+        """The object of the store with this content."""
+        return _whole([folder for folder, manifest in self._objects if manifest.get("digest") == digest])
+
+    def golden(self) -> Folder:
+        """The rows on which this version had to prove itself, and its answers."""
+        about = {"model": self.version.digest}
+        return _whole([folder for folder, manifest in self._objects if manifest.get("facts") == about])
+
+    @cached_property
+    def _objects(self) -> list[tuple[Path, dict[str, Any]]]:
+        return list(Store(self.settings.home.resolve() / "store").objects())
+
+
+def _whole(folders: list[Path]) -> Folder:
+    """The first that is intact: equal content may lie in several objects."""
+    found = next((folder for folder in folders if intact(folder)), None)
+    if found:
+        return Folder(OK, path=found)
+    return Folder(CHANGED, "damaged in the store") if folders else Folder(GONE, "not in the store")
+
+
+def trace(case: str, data: str, number: int | None, settings: Settings) -> Trace:
+    """The version of this number, or the champion. Raises UsageError where there is none."""
+    name = f"{case}.{data}"
+    # Asking a database that is not there would make one.
+    there = settings.tracking_uri or (settings.home / "mlflow.db").exists()
+    client = tracking.connect(settings) if there else None
+    known = registry.versions(client, name) if client else {}
+    if not client or not known:
+        raise UsageError(
+            f"a registered version of {name}",
+            "none",
+            f"see `steward data` for names, or run `steward run {case} --data {data}` first",
+        )
+    champion = registry.champion(client, name)
+    holder = champion.number if champion else None
+    wanted = number if number is not None else holder
+    if wanted is None or wanted not in known:
+        numbers = ", ".join(map(str, sorted(known)))
+        got = "no champion" if wanted is None else f"version {wanted}"
+        raise UsageError(f"a version of {name} ({numbers})", got, "name one of them")
+    return Trace(settings, client, case, data, known[wanted], holder)

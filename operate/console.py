@@ -1,0 +1,63 @@
+"""What all commands share: exit codes, the known cases, and what a person sees. Light: nothing heavy is imported."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+OTHER, USAGE, DATA_REFUSED, MODEL_REFUSED = 1, 2, 3, 4
+
+
+def exit_code(refusal: Exception) -> int:
+    """What a refusal means to whoever called."""
+    from ml.refusal import ContractError, DataRefused, ModelRefused, UsageError
+
+    codes = {UsageError: USAGE, ContractError: USAGE, DataRefused: DATA_REFUSED, ModelRefused: MODEL_REFUSED}
+    return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
+
+
+def cases() -> list[str]:
+    """Use cases have one stem everywhere: a flow file and a folder of contracts."""
+    stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
+    return [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]
+
+
+def known_case(case: str) -> None:
+    """Raises UsageError for a name that is no use case."""
+    from ml.refusal import UsageError
+
+    if case not in cases():
+        raise UsageError(f"a use case ({', '.join(cases())})", repr(case), "see `steward data`")
+
+
+def flow_module(case: str) -> ModuleType:
+    """The use case's module, whose `CASE` and whose flow of the same stem are its own. Raises UsageError."""
+    known_case(case)
+    return import_module(f"flows.{case.replace('-', '_')}")
+
+
+@contextmanager
+def quiet(verbose: bool = False) -> Iterator[None]:
+    """Our own progress on stderr, and nothing of the libraries unless asked for."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "NOTSET" if verbose else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("steward")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def say(text: str) -> None:
+    """To stderr: stdout is for results."""
+    typer.echo(text, err=True)

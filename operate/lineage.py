@@ -1,0 +1,44 @@
+"""`steward lineage`: walk from a model back to the data, and see whether every link still holds."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from operate.console import OTHER, known_case, quiet
+
+
+def lineage(
+    case: Annotated[str, typer.Argument(help="A use case; see `steward data`.")],
+    version: Annotated[int | None, typer.Argument(help="A version; the champion by default.")] = None,
+    data: Annotated[str, typer.Option(help="The data set whose model is meant.")] = "simulated",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Walk from a version back to decision, run, data, contract, code and libraries; 1 where a link is broken."""
+    with quiet():
+        known_case(case)
+        from flows.lineage import walk
+        from flows.trace import trace
+        from tasks.settings import load
+
+        traced = trace(case, data, version, load())
+        number, champion = traced.version.number, traced.champion
+        holder = "the champion" if number == champion else f"champion is version {champion or 'none'}"
+        if not as_json:
+            typer.echo(f"{traced.version.name} version {number}, {holder}")
+        links = []
+        for link in walk(traced):
+            links.append(link)
+            if not as_json:
+                typer.echo(f"  {link.name:<10} {link.said}  {link.status}")
+                for line in link.details:
+                    typer.echo(f"             {line}")
+    broken = [link.name for link in links if not link.holds]
+    if as_json:
+        about = {"case": case, "data": data, "model": traced.version.name, "version": number}
+        chain = [{("link" if k == "name" else k): v for k, v in asdict(link).items()} for link in links]
+        typer.echo(json.dumps({**about, "champion": number == champion, "broken": broken, "links": chain}))
+    else:
+        typer.echo(f"  broken: {', '.join(broken)}" if broken else "  every link holds")
+    raise typer.Exit(OTHER if broken else 0)

@@ -1,0 +1,93 @@
+"""Eight flows at once: nothing is lost, one champion each, a ledger without gaps, and no locked database."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks import registry, tracking
+from tasks.settings import load
+
+ROOT = Path(__file__).resolve().parents[2]
+# Five runs for one champion, with two seeds, and three for others. The libraries are imported once, the processes are
+# forked, and begin at one word.
+EIGHT = """
+import json, os, sys
+from flows.ecommerce_recommendation import ecommerce_recommendation
+from flows.fintech_risk import fintech_risk
+from flows.health_prediction import health_prediction
+from prefect.events.worker import EventsWorker
+
+flows = [(fintech_risk, 0)] * 3 + [(fintech_risk, 1)] * 2 + [(health_prediction, 0)] * 2
+flows += [(ecommerce_recommendation, 0)]
+begin, word = os.pipe()
+children = []
+for flow, seed in flows:
+    child = os.fork()
+    if not child:
+        os.close(word)
+        os.read(begin, 1)
+        outcome = flow(seed=seed)
+        EventsWorker.drain_all(timeout=30)
+        print(json.dumps([outcome.champion, outcome.verdict, outcome.reused]), flush=True)
+        os._exit(0)
+    children.append(child)
+os.close(word)
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_eight_flows_at_once(
+    store: str,
+    home: Path,
+    contracts: Path,
+    prefect_api: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if store == "postgresql":
+        database: Callable[[str], str] = request.getfixturevalue("postgres")
+        monkeypatch.setenv("STEWARD_TRACKING_URI", database("at_once"))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EIGHT],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == [str([0] * 8)], done.stderr[-5000:]
+    assert "database is locked" not in done.stdout + done.stderr
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
+    assert len(outcomes) == 8
+
+    client = tracking.connect(load())
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert Counter(r.info.status for r in parents) == {"FINISHED": 8}
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    for case, times, fits in (
+        ("fintech-risk", 5, 2),
+        ("health-prediction", 2, 1),
+        ("ecommerce-recommendation", 1, 1),
+    ):
+        name = f"{case}.simulated"
+        mine = [(verdict, reused) for champion, verdict, reused in outcomes if champion == name]
+        assert len(mine) == times
+        # Of the runs with one seed, one trained and the others took what it had computed.
+        assert sum(not any(stage.startswith("train") for stage in reused) for _, reused in mine) == fits
+        ledger = [json.loads(line) for line in (home / "ledger" / f"{name}.jsonl").read_text().splitlines()]
+        assert [line["line"] for line in ledger] == list(range(1, len(ledger) + 1))
+        befores = [None, *(line["champion"] for line in ledger[:-1])]
+        assert [line["before"] for line in ledger] == befores
+        assert sum(verdict == "promote" for verdict, _ in mine) == sum(
+            ln["verdict"] == "promote" for ln in ledger
+        )
+        holder = registry.champion(client, name)
+        assert holder is not None
+        assert holder.number == ledger[-1]["champion"]
+        # One version for each model, not one for each run.
+        assert len(client.search_model_versions(f"name = '{name}'")) == len(ledger) <= fits
+    assert list((home / "running").iterdir()) == []
