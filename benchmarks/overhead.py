@@ -2,7 +2,9 @@
 
 The flow on Give Me Some Credit (needs STEWARD_DATA_DIR) against a bare script that reads the same file, splits it,
 fits and evaluates the same candidates with nothing of Prefect, MLflow and Great Expectations; each in a process of its
-own, in turn, with an empty memory. And the contract gate on 1,000,000 rows, 22 columns and 40 rules.
+own, in turn, with an empty memory. The same flow with Prefect switched off; the cost of a task; the way from a trigger
+to the first task under a server and a worker; what a run costs that goes on after a kill at each of its stages. And the
+contract gate on 1,000,000 rows, 22 columns and 40 rules.
 """
 
 import json
@@ -51,6 +53,133 @@ tasks = {run.name.rsplit("-", 1)[0]: run.total_run_time.total_seconds() for run 
 parts = {"imports": imported - begun, "server start": started - imported,
          "database, once": connected - started, "flow": ended - connected}
 print(json.dumps({**parts, "tasks": tasks, "auc": outcome.value, "candidate": outcome.candidate}))
+"""
+
+# The same, tasks and flow being plain functions: no server, no states, no logs of Prefect's.
+OFF = """
+import json, sys, time
+begun = time.perf_counter()
+from flows.fintech_risk import fintech_risk
+import implicit, jinja2, lightgbm, matplotlib.figure, mlflow.pyfunc, sklearn.linear_model
+from prefect import Task
+from tasks import settings, tracking
+Task.__call__ = lambda self, *arguments, **options: self.fn(*arguments, **options)
+tracking.connect(settings.load())
+connected = time.perf_counter()
+outcome = fintech_risk.fn(data="give_me_some_credit", seed=int(sys.argv[1]))
+print(json.dumps({"flow": time.perf_counter() - connected, "auc": outcome.value}))
+"""
+
+TASKS = """
+import json, time
+from prefect import flow, task
+
+@task
+def nothing():
+    pass
+
+@flow
+def tasks(number):
+    begun = time.perf_counter()
+    for _ in range(number):
+        nothing()
+    return time.perf_counter() - begun
+
+tasks(1)
+print(json.dumps({"task": tasks(200) / 200}))
+"""
+
+# As an operator does it: a server, deployments, a worker, and a run that is asked for over the API.
+TRIGGERED = """
+import json, os, subprocess, sys, time
+from pathlib import Path
+import flows
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+def prefect(*arguments):
+    return [str(Path(sys.executable).parent / "prefect"), *arguments]
+
+server = SubprocessASGIServer()
+server.start(timeout=120)
+os.environ["PREFECT_API_URL"] = server.api_url
+with temporary_settings({PREFECT_API_URL: server.api_url}), get_client(sync_client=True) as client:
+    quiet = {"check": True, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(prefect("work-pool", "create", "steward", "--type", "process"), **quiet)
+    subprocess.run(prefect("deploy", "--all"), **quiet)
+    quiet.pop("check")
+    worker = subprocess.Popen(prefect("worker", "start", "--pool", "steward"), **quiet)
+    # A worker that has just started is no part of the way.
+    while not client._client.post("/work_pools/steward/workers/filter", json={}).json():
+        time.sleep(0.2)
+    deployment = client.read_deployment_by_name("fintech-risk/fintech-risk")
+    asked = client.create_flow_run_from_deployment(
+        deployment.id, parameters={"data": "give_me_some_credit", "seed": int(sys.argv[1])}
+    )
+    run = client.read_flow_run(asked.id)
+    while not run.state.is_final():
+        time.sleep(0.2)
+        run = client.read_flow_run(asked.id)
+    tasks = []
+    while len(tasks) < 10 or not all(t.start_time for t in tasks):
+        tasks = client.read_task_runs(task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id])))
+        time.sleep(0.2)
+    worker.terminate()
+    worker.wait()
+server.stop()
+assert run.state.is_completed(), run.state
+first = min(t.start_time for t in tasks)
+print(json.dumps({"to the flow": (run.start_time - run.created).total_seconds(),
+                  "to the first task": (first - run.created).total_seconds(),
+                  "flow": run.total_run_time.total_seconds()}))
+"""
+
+# Each run is a forked process; the first of a pair is killed after so many durable steps, the second goes on.
+RESUMED = """
+import json, os, signal, sys, tempfile, time
+from pathlib import Path
+from mlflow import MlflowClient
+from flows.fintech_risk import fintech_risk
+from prefect import Task
+import implicit, jinja2, lightgbm, matplotlib.figure, mlflow.pyfunc, sklearn.linear_model
+
+Task.__call__ = lambda self, *arguments, **options: self.fn(*arguments, **options)
+NAMES = ["source", "validate", "split", "train prior", "train logistic regression", "train LightGBM",
+         "package", "register", "ledger"]
+
+def forked(home, steps):
+    begun = time.perf_counter()
+    child = os.fork()
+    if not child:
+        os.environ["STEWARD_HOME"] = home
+        left = [steps]
+        def counted(function, when=lambda *_: True):
+            def wrapped(*arguments, **options):
+                result = function(*arguments, **options)
+                if when(*arguments):
+                    left[0] -= 1
+                    if left[0] == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return result
+            return wrapped
+        Path.replace = counted(Path.replace, lambda path, target: "/store/keys/" in str(target))
+        os.fsync = counted(os.fsync, lambda file: "/ledger/" in os.readlink(f"/proc/self/fd/{file}"))
+        MlflowClient.create_model_version = counted(MlflowClient.create_model_version)
+        fintech_risk.fn(data="give_me_some_credit", seed=int(sys.argv[1]))
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == (-9 if steps else 0), code
+    return time.perf_counter() - begun
+
+with tempfile.TemporaryDirectory() as scratch:
+    whole = forked(f"{scratch}/whole", 0)
+    shares = {}
+    for number, name in enumerate(NAMES, 1):
+        forked(f"{scratch}/{number}", number)
+        shares[name] = forked(f"{scratch}/{number}", 0) / whole
+print(json.dumps({"whole": whole, "shares": shares}))
 """
 
 BARE = """
@@ -156,6 +285,22 @@ def compare_flow() -> None:
     print(f"  {'flow less script':<28}{overhead:8.2f}   at most 8; flow / script = {flow / script:.1f}")
 
 
+def measure_operation() -> None:
+    """Prefect's own cost, under a server and without; what a killed run still costs."""
+    off, task, triggered, resumed = child(OFF), child(TASKS), child(TRIGGERED), child(RESUMED)
+    print(f"\nOperation, one run each, seed {SEED}, seconds")
+    print(f"  {'flow, Prefect switched off':<28}{off['flow']:8.2f}   AUC {off['auc']:.4f}")
+    print(f"  {'flow under server and worker':<28}{triggered['flow']:8.2f}")
+    print(f"  {'from trigger to flow':<28}{triggered['to the flow']:8.2f}")
+    print(f"  {'from trigger to first task':<28}{triggered['to the first task']:8.2f}")
+    print(f"  {'one task':<28}{task['task']:8.4f}")
+    print(
+        f"  the whole run in {resumed['whole']:.1f} s; killed after a stage, going on costs this share of it:"
+    )
+    for stage, share in resumed["shares"].items():
+        print(f"    {stage:<26}{share:8.2f}")
+
+
 def measure_validation() -> None:
     """The contract gate on a large table."""
     runs = [child(VALIDATION) for _ in range(REPEATS)]
@@ -174,6 +319,7 @@ def main() -> None:
     measure_validation()
     if os.environ.get("STEWARD_DATA_DIR"):
         compare_flow()
+        measure_operation()
     else:
         print("\nthe flow was not measured: set STEWARD_DATA_DIR to the folder of public data sets")
 

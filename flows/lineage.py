@@ -6,7 +6,7 @@ from typing import Any
 
 from flows import origins, reaper, stages
 from flows.link import CHANGED, GONE, OK, UNCHECKED, Link
-from flows.trace import Trace
+from flows.trace import TOLD, Trace
 
 
 def walk(trace: Trace) -> Iterator[Link]:
@@ -96,6 +96,9 @@ def _facts(trace: Trace) -> Link:
         missing = "facts.json" if run is None or run.facts is None else "report.html"
         where = f" from {run.artifacts}" if run else ""
         return Link("facts", f"{missing} is gone{where}", GONE)
+    if not trace.facts:
+        lacking = ", ".join(name for name in TOLD if name not in run.facts)
+        return Link("facts", f"facts.json in {run.artifacts} lacks {lacking}", CHANGED)
     wrong = tuple(contradictions(trace))
     said = f"facts.json and report.html in {run.artifacts}"
     return Link("facts", said, CHANGED if wrong else OK, wrong, {"artifacts": run.artifacts})

@@ -85,7 +85,13 @@ def contract(trace: Trace) -> Link:
         path = trace.settings.contracts / trace.case.replace("-", "_") / f"{asked}.json"
     said, recorded = f"{trace.version.name}, {path}", {"digest": digest, "file": str(path)}
     if not digest:
-        return Link("contract", said, UNCHECKED, ("the package that holds it is broken",), recorded)
+        return Link(
+            "contract",
+            said,
+            UNCHECKED,
+            ("the package, which tells what it was, is not there to compare",),
+            recorded,
+        )
     said = f"{trace.version.name} {digest[:12]}, {path}"
     if not path.is_file():
         return Link("contract", said, GONE, ("the package still holds it",), recorded)

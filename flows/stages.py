@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from flows.link import CHANGED, Link
+from flows.link import CHANGED, UNCHECKED, Link
 from flows.trace import Folder, Trace
 from ml.digest import digest_of
 
@@ -27,6 +27,10 @@ def links(trace: Trace) -> Iterator[Link]:
 def _model(trace: Trace) -> Link:
     """The fit that the package was made from."""
     name, digest = trace.version.tags.get("candidate", ""), _fit(trace)
+    if not digest:
+        return Link(
+            "model", name, UNCHECKED, ("neither package nor facts are there to tell which fit it was",)
+        )
     stage, fit = trace.stages.get(f"train {name}", {}), trace.held(digest)
     parameters = fit.manifest["facts"]["parameters"] if fit.path else stage.get("parameters", {})
     told = ", ".join(f"{k}={v}" for k, v in parameters.items() if k != "candidate")

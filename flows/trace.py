@@ -16,6 +16,9 @@ from tasks.settings import Settings
 from tasks.store import Store, intact
 from tasks.tracking import Remembered
 
+# What the facts of a run that was decided always tell.
+TOLD = ("asked", "data", "leaderboard", "source", "split", "stages", "test", "validate", "versions")
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -57,29 +60,27 @@ class Trace:
 
     @cached_property
     def run(self) -> Remembered | None:
-        """The run that made this version: of those that may have, the first whose facts speak of this package.
+        """The run that made this version: the one that registered it, or the first that went on where that was killed.
 
-        A run that was killed between registering and deciding leaves no facts; the one that resumed it does.
+        Where none of them came to an end with facts that speak of this package, the one that registered it.
         """
-        known = [self.decision["run_id"]] if self.decision else []
-        found = [
-            tracking.remembered(self.client, one) for one in dict.fromkeys([*known, self.version.run_id])
-        ]
-        speaking = next((run for run in found if self._speaks(run)), None)
-        if speaking is None:
-            later = tracking.finished(self.client, self.case, self.version.name)
-            rest = (tracking.remembered(self.client, one) for one in later)
-            speaking = next((run for run in rest if self._speaks(run)), None)
-        return speaking or next((run for run in found if run), None)
+        first = tracking.remembered(self.client, self.version.run_id)
+        if self._tells(first):
+            return first
+        later = tracking.finished(self.client, self.case, self.version.name)
+        rest = (tracking.remembered(self.client, one) for one in later)
+        return next((run for run in rest if self._tells(run)), first)
 
-    def _speaks(self, run: Remembered | None) -> bool:
-        facts = (run and run.facts) or {}
-        return bool(facts.get("package", {}).get("digest") == self.version.digest)
+    def _tells(self, run: Remembered | None) -> bool:
+        if run is None or run.facts is None or run.status != "FINISHED":
+            return False
+        return bool(run.facts.get("package", {}).get("digest") == self.version.digest)
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """Empty where they are gone."""
-        return (self.run and self.run.facts) or {}
+        """Empty where they are gone, or are not all there."""
+        known = (self.run and self.run.facts) or {}
+        return known if set(TOLD) <= set(known) else {}
 
     @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
@@ -89,7 +90,9 @@ class Trace:
     def package(self) -> Folder:
         """The registered package, it and the code beside it held against their digests."""
         if registry.folder_of(self.client, self.version) is None:
-            return Folder(GONE, "MLflow has no files of it")
+            number = str(self.version.number)
+            where = self.client.get_model_version_download_uri(self.version.name, number)
+            return Folder(GONE, f"nothing in {where}, where MLflow has it")
         try:
             return Folder(OK, path=registry.fetch(self.client, self.version) / "data" / DATA)
         except PackageRefused as refused:

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from prefect.events.actions import ActionTypes
     from prefect.events.schemas.automations import AutomationCore
 
-# A run tells every so many seconds that it is alive; Prefect allows no fewer. On a busy server some are lost: six that are
-# missing mean death.
+# A run tells every so many seconds that it is alive; Prefect allows no fewer. A busy server may lose some of it:
+# six that are missing mean death.
 HEARTBEAT = 30
 SILENCE = timedelta(seconds=6 * HEARTBEAT)
 # No run of ours takes this long: it hangs.

@@ -101,10 +101,10 @@ class Servers:
         # Runs whose worker died before them.
         pids = {one.process.pid for one in self.children}
         child.end_all(lambda: [pid for pid in child.children_of(os.getpid()) if pid not in pids], RUNS_END)
-        server = ours.get("prefect-server")
-        if self.client and server and not server.ended:
+        if self.client:
             try:
-                self._tell_the_truth(self.client)
+                # Without a server, MLflow alone is put right; Prefect is at the next start.
+                self._tell_the_truth(None if ours["prefect-server"].ended else self.client)
             except Exception as error:
                 say(f"runs that ended are put right at the next start: {type(error).__name__} now")
         for one in reversed(self.children):
@@ -187,13 +187,14 @@ class Servers:
         beats = [one.last_heartbeat_time for one in workers if one.name == WORKER]
         return any(beat and beat > began for beat in beats)
 
-    def _tell_the_truth(self, client: "SyncPrefectClient") -> None:
+    def _tell_the_truth(self, client: "SyncPrefectClient | None") -> None:
         """About runs whose process is gone: those that had begun, and those that had not yet."""
         from flows.reaper import reap
         from tasks import presence, tracking
 
         reap(tracking.connect(self.settings), self.settings)
-        unbegun.crash(client, POOL, {told["id"] for told in presence.present(self.settings)})
+        if client:
+            unbegun.crash(client, POOL, {told["id"] for told in presence.present(self.settings)})
 
 
 def _answers(url: str) -> bool:

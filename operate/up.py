@@ -130,12 +130,13 @@ def _only_one(home: Path) -> Iterator[None]:
     """Hold the lock that tells that `steward up` runs on this home. Raises UsageError where another does."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(home / "up.lock", timeout=LOOK)
+    from tasks.servers import LOCK, TOLD
+
+    lock = FileLock(home / LOCK, timeout=LOOK)
     try:
         lock.acquire()
     except Timeout:
-        told = (home / "up.json").read_text() if (home / "up.json").exists() else "{}"
-        about = json.loads(told)
+        about = json.loads((home / TOLD).read_text()) if (home / TOLD).exists() else {}
         where = f", process {about['pid']}, {about['prefect']}" if about else ", which is starting"
         raise UsageError(
             f"no `steward up` on {home} yet",
@@ -144,7 +145,7 @@ def _only_one(home: Path) -> Iterator[None]:
         ) from None
     try:
         # Of one that was killed.
-        (home / "up.json").unlink(missing_ok=True)
+        (home / TOLD).unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -152,8 +153,10 @@ def _only_one(home: Path) -> Iterator[None]:
 
 @contextmanager
 def _told(servers: Servers) -> Iterator[None]:
-    """Where commands of this home find the servers: `tasks/settings.py` reads it. It holds no password."""
-    path = servers.settings.home.resolve() / "up.json"
+    """Where commands of this home find the servers. It holds no password."""
+    from tasks.servers import TOLD
+
+    path = servers.settings.home.resolve() / TOLD
     told = {
         "pid": os.getpid(),
         "prefect": servers.prefect_url,

@@ -1,7 +1,6 @@
 """The machine: where things are and how much of it a run may use. The only reader of the environment."""
 
 import atexit
-import json
 import os
 import shutil
 import tempfile
@@ -11,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml.refusal import UsageError
+from tasks import servers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,7 +134,7 @@ def prepare_libraries(settings: Settings) -> None:
     While `steward up` runs on this home, that is its server and its database. Raises UsageError where this user may not
     know the latter.
     """
-    for name, value in {**LIBRARIES, **_folders(settings)}.items():
+    for name, value in {**LIBRARIES, **_folders(settings), **_servers(settings)}.items():
         os.environ.setdefault(name, value)
     # Prefect makes its home when it is imported, but not the folder above; where that cannot be, the check before
     # the run says so better than Prefect's warning.
@@ -166,34 +165,6 @@ def _folders(settings: Settings) -> dict[str, str]:
     return {"PREFECT_HOME": str(home / "prefect"), "MPLCONFIGDIR": str(home / "cache" / "matplotlib")}
 
 
-def _servers(home: Path) -> dict[str, str]:
-    """Where the servers of a living `steward up` are; nothing where none lives. See operate/up.py."""
-    told = home / "up.json"
-    if not told.exists() or not _is_held(home / "up.lock"):
-        return {}
-    up = json.loads(told.read_text())
-    found = {"PREFECT_API_URL": f"{up['prefect']}/api"}
-    if up["own_database"] and "STEWARD_TRACKING_URI" not in os.environ:
-        found["STEWARD_TRACKING_URI"] = _environment_of(up["pid"])["STEWARD_TRACKING_URI"]
-    return found
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _environment_of(pid: int) -> dict[str, str]:
-    """What a process was started with. An address with a password is nowhere else."""
-    try:
-        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    except OSError as error:
-        raise UsageError(
-            f"the database of the `steward up` that runs, process {pid}",
-            error.strerror or str(error),
-            "set STEWARD_TRACKING_URI to the same, or be the same user",
-        ) from None
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+def _servers(settings: Settings) -> dict[str, str]:
+    """What `steward up` runs on this home, if it does."""
+    return servers.living(settings.home.resolve(), has_database="STEWARD_TRACKING_URI" in os.environ)

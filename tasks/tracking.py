@@ -220,8 +220,8 @@ def remembered(client: Client, run_id: str) -> Remembered | None:
         return None
     inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs} if run.inputs else {}
     try:
-        facts = json.loads(_text(client, run, "facts.json") or "null")
-    except ValueError:
+        facts = dict(json.loads(_text(client, run, "facts.json") or "null"))
+    except (TypeError, ValueError):
         facts = None
     return Remembered(
         run_id,

@@ -197,6 +197,19 @@ def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Pa
     assert runs(client) == {made[0].run_id, made[1].run_id, made[3].run_id}
 
 
+def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = tracking.connect(load())
+    past = tracking.start(client, load(), QUICK.name, "past", {}, [])
+    past.finish("FINISHED")
+    own = flow(name="score")(lambda: str(flow_run.id))()
+    monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
+    assert survey(load()).gone == []
+    monkeypatch.setenv("STEWARD_RUNS_DAYS", "0")
+    told = survey(load())
+    assert of_kind(told, "run") == [past.run_id]
+    assert own in of_kind(told, "flow run")
+
+
 def test_what_runs_and_what_is_not_ours_stays() -> None:
     client = tracking.connect(load())
     resumed = tracking.start(client, load(), QUICK.name, "resumed", {}, [])
@@ -306,12 +319,17 @@ def test_nothing_is_taken_where_the_record_of_a_champion_is_lost(home: Path, los
         assert of_kind(maintenance(), "run") == [other.run_id]
 
 
-def test_a_version_stays_while_its_model_has_a_run_at_work(home: Path) -> None:
+def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = tracking.connect(load())
     client.create_registered_model(NAME)
     died = tracking.start(client, load(), QUICK.name, "died", {}, [])
     died.finish("KILLED")
     assert register(client, home, died) == 1
+    monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
+    assert survey(load()).gone == []
+    monkeypatch.setenv("STEWARD_RUNS_DAYS", "0")
     with turn(load(), NAME):
         assert of_kind(survey(load()), "version") == [NAME]
         done = maintenance()
