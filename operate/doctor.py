@@ -81,7 +81,13 @@ def examine(
     except Refusal as refusal:
         yield Finding("settings", "bad", refusal.got, f"{refusal.todo}; nothing else was looked at")
         return
-    settings.prepare_to_look(known)
+    try:
+        settings.prepare_to_look(known)
+    except OSError as error:
+        yield Finding(
+            "disk", "bad", f"no temporary folder can be made: {error.strerror}", "set TMPDIR, or free some"
+        )
+        return
     look = Look(known, deep)
     for check in checks:
         found = list(_guarded(check.name, partial(check.look, look), verbose))
@@ -105,6 +111,8 @@ def _guarded(name: str, looks: Callable[[], Iterable[Finding]], verbose: bool) -
         yield Finding(name, "ok", "nothing yet")
     except Refusal as refusal:
         yield Finding(name, "bad", f"expected {refusal.expected}; got {refusal.got}", refusal.todo)
+    except PermissionError as error:
+        yield Finding(name, "bad", f"this user may not read {error.filename}", "let it, or see `home`")
     except Exception as error:
         if verbose:
             say(traceback.format_exc())

@@ -85,9 +85,10 @@ class Look:
     @cached_property
     def _version(self) -> Literal["unreadable", "none", "right"]:
         from tasks import tracking
+        from tasks.database import is_missing
 
         try:
-            if self.file and not self.file.exists():
+            if self.file and is_missing(self.file):
                 return "none"
             seen = tracking.refuse_another_schema(self.settings.mlflow_uri)
         except Refusal:

@@ -57,7 +57,7 @@ def reading(uri: str, patience: float = LOCK, still: bool = False) -> Iterator[C
     url, file = address(uri), file_of(uri)
     if file:
         # Reading a database in write-ahead mode would make the files of its log; without a log nobody writes now.
-        still = still or (_is_wal(file) and not _beside(file, "-wal").exists())
+        still = still or (_is_wal(file) and is_missing(_beside(file, "-wal")))
         address_of_file = (
             f"sqlite:///file:{quote(str(file))}?mode=ro&uri=true{'&immutable=1' if still else ''}"
         )
@@ -85,7 +85,7 @@ def take_back(uri: str, patience: float = LOCK) -> None:
     Raises UnreadableError where that cannot be.
     """
     file = file_of(uri)
-    if file and _beside(file, "-journal").exists():
+    if file and not is_missing(_beside(file, "-journal")):
         address_of_file = f"file:{quote(str(file))}?mode=rw"
         try:
             with closing(sqlite3.connect(address_of_file, uri=True, timeout=patience)) as connection:
@@ -120,16 +120,27 @@ def _unreadable(error: Exception, uri: str) -> UnreadableError:
     todo = "see that the server is up, and that user, password and name in STEWARD_TRACKING_URI are right"
     if file:
         todo = f"make {file} a file that this user can read"
-        if not file.exists():
+        if is_missing(file):
             said = "no such file"
         elif "not a database" in said or "malformed" in said:
             todo = f"restore {file} from a backup; without one, move the whole home away and begin anew"
         elif "locked" in said:
             todo = f"wait for the process that holds it, or end that one: fuser {file}"
-        elif "readonly" in said and _beside(file, "-journal").exists():
+        elif "readonly" in said and not is_missing(_beside(file, "-journal")):
             said = "half a change of a process that was killed"
             todo = "any run takes it back, as does: steward doctor --fix"
     return UnreadableError(f"a database at {where}", said, todo)
+
+
+def is_missing(file: Path) -> bool:
+    """Whether there is no such file, as far as this user may know: what lies in a closed folder may be there."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_wal(file: Path) -> bool:

@@ -148,7 +148,7 @@ def prepare_to_look(settings: Settings) -> None:
     for name, value in {**LIBRARIES, **_folders(settings)}.items():
         os.environ.setdefault(name, value)
     for name in _folders(settings):
-        if not Path(os.environ[name]).is_dir():
+        if not os.access(os.environ[name], os.R_OK | os.X_OK):
             os.environ[name] = tempfile.mkdtemp(prefix="steward-look-")
             atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
 

@@ -318,7 +318,7 @@ def _client(settings: Settings) -> Client:
 def _wait_for(uri: str) -> None:
     """Returns when the database may be used, or has yet to be made. Raises UsageError, after a few attempts."""
     file = database.file_of(uri)
-    if file and not file.exists():
+    if file and database.is_missing(file):
         return
     database.take_back(uri, BUSY)
     for pause in PAUSES:

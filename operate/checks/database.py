@@ -19,12 +19,12 @@ LONG = 2  # seconds that a change may take
 def database(look: Look) -> Iterator[Finding]:
     """Whether the tables can be read, are whole, and are those that the installed MLflow expects."""
     from tasks import tracking
-    from tasks.database import shown
+    from tasks.database import is_missing, shown
 
     uri = look.settings.mlflow_uri
     where = str(look.file) if look.file else shown(uri)
     kind = "SQLite" if look.file else "PostgreSQL"
-    if look.file and not look.file.exists():
+    if look.file and is_missing(look.file):
         left = [part for part in ("ledger", "artifacts") if any((look.home / part).glob("*"))]
         if left:
             fix = f"restore {where} from a backup; without one, move the whole home away and begin anew"
@@ -70,7 +70,7 @@ def _damage(look: Look) -> str:
 def lock(look: Look) -> Iterator[Finding]:
     """Whether a process keeps all others from writing, and which."""
     file = look.file
-    if not file or not file.exists():
+    if not file or not os.access(file, os.R_OK):
         return
     if file.with_name(file.name + "-journal").exists() and holder(file) is None:
         # Half a change of a process that is gone: opened to write, SQLite would take it back at once.

@@ -21,9 +21,9 @@ def home(look: Look) -> Iterator[Finding]:
         if _writable(above):
             yield Finding("home", "warn", f"{look.home} is not there yet", "the first run makes it: make run")
         else:
-            yield Finding("home", "bad", f"{look.home} is not there, and {above} cannot be written", fix)
+            yield Finding("home", "bad", f"{look.home} is not to be seen, and {above} cannot be written", fix)
         return
-    parts = [part for name in PARTS if (part := look.home / name).exists()]
+    parts = [part for name in PARTS if os.access(part := look.home / name, os.F_OK)]
     closed = (
         [str(part) for part in parts if not _writable(part)] if _writable(look.home) else [str(look.home)]
     )

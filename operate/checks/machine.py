@@ -45,8 +45,8 @@ def disk(look: Look) -> Iterator[Finding]:
 
 
 def standing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
-    return next(p for p in (path, *path.parents) if p.exists())
+    """The path, or the nearest folder above it that is there and that this user may know of."""
+    return next(p for p in (path, *path.parents) if os.access(p, os.F_OK))
 
 
 def versions(look: Look) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def _past(look: Look) -> Iterator[tuple[float, str]]:
         for line in Ledger(look.settings.ledger, path.stem).lines()[-1:]:
             if isinstance(line, dict) and "at" in line:
                 yield datetime.fromisoformat(line["at"]).timestamp(), f"the last line of {path.name}"
-    if look.file and look.file.exists():
+    if look.file and os.access(look.file, os.F_OK):
         yield look.file.stat().st_mtime, f"the file {look.file.name}"
     try:
         with look.reading() as connection:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ def runs(look: Look) -> Iterator[Finding]:
     """Runs that are shown as running and are not."""
     from tasks.presence import present
 
-    if not look.home.is_dir():
+    if not os.access(look.home, os.F_OK):
         raise NothingYetError
     client = look.client
     from flows.reaper import UNREACHABLE, stray
@@ -41,7 +42,7 @@ def runs(look: Look) -> Iterator[Finding]:
 
 def mend_runs(look: Look) -> Iterator[str]:
     """Say for runs that are gone how they ended, in Prefect and in MLflow."""
-    if not look.home.is_dir():
+    if not os.access(look.home, os.F_OK):
         return
     client = look.client
     from flows.reaper import reap

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,10 @@ def trace(home: Path) -> dict[str, tuple[int, ...]]:
     return {name: (s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in seen.items()}
 
 
-def doctor(*arguments: str, **environment: str) -> tuple[int, list[Finding]]:
-    """Exit code and findings of the command, in a process of its own."""
+def doctor(*arguments: str, before: Sequence[str] = (), **environment: str) -> tuple[int, list[Finding]]:
+    """Exit code and findings of the command, in a process of its own; what stands `before` starts it."""
     done = subprocess.run(
-        [Path(sys.executable).parent / "steward", "doctor", "--json", *arguments],
+        [*before, Path(sys.executable).parent / "steward", "doctor", "--json", *arguments],
         env={k: v for k, v in os.environ.items() if k not in ("PREFECT_HOME", "MPLCONFIGDIR")} | environment,
         capture_output=True,
         text=True,
@@ -145,6 +145,24 @@ def test_wrong_settings_are_the_only_finding(tmp_path: Path) -> None:
     code, (only,) = doctor(STEWARD_HOME=str(tmp_path), STEWARD_THREADS="none")
     assert (code, only.check, only.state) == (1, "settings", "bad")
     assert "STEWARD_THREADS" in only.found
+
+
+def test_a_home_that_this_user_may_not_look_into(home: Path) -> None:
+    # Root may do what modes forbid, unless that right is taken from it.
+    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if powerless and not shutil.which(powerless[0]):
+        pytest.skip("as root, this needs setpriv")
+    (home / "prefect").mkdir()
+    (home / "ledger").mkdir()
+    home.chmod(0o000)
+    try:
+        code, told = doctor(before=powerless, STEWARD_HOME=str(home))
+    finally:
+        home.chmod(0o700)
+    assert code == 1
+    assert {"home", "database"} <= set(bad(told))
+    assert not [finding for finding in told if "failed itself" in finding.found]
+    assert all(finding.fix for finding in told if finding.state != "ok")
 
 
 def test_while_a_run_is_at_work_nothing_is_rewritten(moved: Path) -> None:
