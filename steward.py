@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operate.backfill import backfill
-from operate.console import OTHER, cases, exit_code, flow_module, known_case, quiet, say
+from operate.console import OTHER, exit_code, flow_module, known_case, quiet, say
 from operate.doctor import doctor
 from operate.lineage import lineage
 from operate.maintain import maintain
@@ -80,6 +80,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Validate, split, train, judge and promote, for one use case or all of them."""
+    from tasks.cases import cases
+
     names = cases() if case == "all" else [case]
     with quiet(verbose):
         # Whatever is wrong with any of them is said before the first one starts.
@@ -186,6 +188,7 @@ def champion(
 def data(as_json: AsJson = False) -> None:
     """List the use cases and the data sets that have a contract, where they come from, and their licence."""
     from tasks import settings
+    from tasks.cases import cases
 
     known = settings.load()
     for name in cases():

@@ -20,7 +20,7 @@ from flows import past as flow_runs
 from flows.needed import Needed, at_work, decided, needed, spared_since, undecided
 from flows.reaper import Stray, reap, stray
 from ml.refusal import UsageError
-from tasks import registry, sweep, tracking
+from tasks import history, registry, sweep, tracking
 from tasks.presence import Presence
 from tasks.registry import Version
 from tasks.settings import Settings, load
@@ -152,12 +152,12 @@ def _runs(
     client: tracking.Client, settings: Settings, done: Housekeeping, before: datetime, must: Needed
 ) -> None:
     """MLflow runs past retention."""
-    for one in tracking.past(client, before):
+    for one in history.past(client, before):
         if one.run_id in must.runs:
             continue
-        weight = tracking.weight(client, one.run_id)
+        weight = history.weight(client, one.run_id)
         if not done.dry_run:
-            tracking.purge(client, one.run_id)
+            history.purge(client, one.run_id)
         done.gone.append(
             Gone("run", f"{one.run_id} {one.case} {one.name}", weight, _ended(one.ended, settings))
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ml.refusal import UsageError
-from tasks import presence, tracking
+from tasks import history, presence, tracking
 from tasks.promote import Ledger
 from tasks.registry import Registered, Version
 from tasks.settings import Settings
@@ -82,7 +82,7 @@ def needed(
     flow_runs = set()
     must_be_known = {made[one].run_id: f"the run of version {one[1]} of {one[0]}" for one in champions}
     for run_id in runs | shown:
-        known = tracking.remembered(client, run_id)
+        known = history.remembered(client, run_id)
         if known is None or known.facts is None:
             # A run that was killed right after its decision wrote no facts.
             if run_id in must_be_known and (known is None or known.status == "FINISHED"):

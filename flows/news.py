@@ -5,13 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.checkout import FOLDERS
 from ml.contract import Contract
 from ml.package import class_name, code_digest
 from tasks.settings import ROOT
 from tasks.store import Made, Store, Stored, key_of
 from tasks.train import LIBRARIES
-
-CODE = ("ml", "tasks", "flows")
 
 
 def question(case: Any, contract: Contract, source: Stored, asked: Mapping[str, Any]) -> str:
@@ -29,7 +28,7 @@ def question(case: Any, contract: Contract, source: Stored, asked: Mapping[str, 
         split=case.split.__name__,
         finalise=case.finalise.__name__,
         asked={name: str(asked[name]) for name in ("seed", "budget", "as_of")},
-        all_code=[code_digest(ROOT / folder) for folder in CODE],
+        all_code=[code_digest(ROOT / folder) for folder in FOLDERS],
     )
 
 

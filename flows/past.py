@@ -26,7 +26,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.types import DateTime
 
-from tasks.settings import ROOT
+from tasks.cases import cases
 
 PAGE = 200  # the most that a server gives unless it is told otherwise
 
@@ -60,9 +60,7 @@ def delete(server: SyncPrefectClient, identity: UUID) -> None:
 
 def ours() -> list[str]:
     """The names of our flows: each use case, and what serves them all."""
-    stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
-    cases = [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]
-    return [*cases, "score", "maintenance"]
+    return [*cases(), "score", "maintenance"]
 
 
 def _pages(server: SyncPrefectClient, before: datetime) -> Iterator[FlowRun]:

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 
-from tasks import presence, tracking
+from tasks import history, presence, tracking
 from tasks.settings import Settings
 
 log = logging.getLogger("steward")
@@ -87,9 +87,9 @@ def _prefect() -> Iterator[SyncPrefectClient | None]:
 
 def _seen(client: tracking.Client, server: SyncPrefectClient | None, told: Mapping[str, Any]) -> Stray:
     # A run may have died between its beginning in MLflow and its word of it.
-    run_id = told.get("mlflow_run_id") or tracking.run_of(client, told["id"])
+    run_id = told.get("mlflow_run_id") or history.run_of(client, told["id"])
     state = _state(server, told["id"])
-    status = tracking.status(client, run_id) if run_id else None
+    status = history.status(client, run_id) if run_id else None
     said = (
         [f"in Prefect {state if state in ENDS else 'CRASHED'}"] if state not in (UNKNOWN, UNREACHABLE) else []
     )
@@ -103,7 +103,7 @@ def _forgotten(client: tracking.Client, server: SyncPrefectClient | None, settin
     known = {told["id"] for told in [*presence.present(settings), *presence.absent(settings)]}
     return [
         _seen(client, server, told)
-        for told in tracking.running(client, socket.gethostname())
+        for told in history.running(client, socket.gethostname())
         if told["id"] not in known
     ]
 
@@ -114,7 +114,7 @@ def _put_right(client: tracking.Client, server: SyncPrefectClient | None, one: S
         server.set_flow_run_state(UUID(one.id), Crashed(message=f"Steward: {DIED}"), force=True)
         state = "CRASHED"
     if one.mlflow_run_id and one.mlflow_status == "RUNNING":
-        tracking.end(client, one.mlflow_run_id, ENDS.get(state, "KILLED"), DIED)
+        history.end(client, one.mlflow_run_id, ENDS.get(state, "KILLED"), DIED)
     return replace(
         one, prefect_state=state, mlflow_status=ENDS.get(state, "KILLED") if one.mlflow_status else None
     )

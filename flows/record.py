@@ -20,7 +20,7 @@ from flows import announce, checkout
 from ml.contract import Contract
 from ml.refusal import Refusal
 from tasks import registry, report, tracking
-from tasks.presence import Presence
+from tasks.presence import IDENTITY, Presence
 from tasks.promote import Verdict
 from tasks.registry import Packaged, Version
 from tasks.settings import Settings
@@ -94,7 +94,7 @@ class Record:
         prefect = {"flow_run_id": flow_run.id, "flow_run_name": flow_run.name, "url": _prefect_url()}
         tags = {"steward.case": case, "steward.data": located.data, "steward.contract": contract.name}
         tags |= {f"prefect.{name}": str(value) for name, value in prefect.items() if value}
-        tags[tracking.PRESENCE] = presence.identity
+        tags[IDENTITY] = presence.identity
         interval = _interval(asked)
         if interval:
             tags["steward.interval"] = interval

@@ -10,11 +10,11 @@ from typing import Any
 from flows.link import CHANGED, GONE, OK
 from ml.package import MANIFEST
 from ml.refusal import PackageRefused, UsageError
-from tasks import promote, registry, tracking
+from tasks import history, promote, registry, tracking
+from tasks.history import Remembered
 from tasks.registry import DATA, Version
 from tasks.settings import Settings
-from tasks.store import Store, intact
-from tasks.tracking import Remembered
+from tasks.store import Store, fault
 
 # What the facts of a run that was decided always tell.
 TOLD = ("asked", "data", "leaderboard", "source", "split", "stages", "test", "validate", "versions")
@@ -64,11 +64,11 @@ class Trace:
 
         Where none of them came to an end with facts that speak of this package, the one that registered it.
         """
-        first = tracking.remembered(self.client, self.version.run_id)
+        first = history.remembered(self.client, self.version.run_id)
         if self._tells(first):
             return first
-        later = tracking.finished(self.client, self.case, self.version.name)
-        rest = (tracking.remembered(self.client, one) for one in later)
+        later = history.finished(self.client, self.case, self.version.name)
+        rest = (history.remembered(self.client, one) for one in later)
         return next((run for run in rest if self._tells(run)), first)
 
     def _tells(self, run: Remembered | None) -> bool:
@@ -113,8 +113,8 @@ class Trace:
 
 
 def _whole(folders: list[Path]) -> Folder:
-    """The first that is intact: equal content may lie in several objects."""
-    found = next((folder for folder in folders if intact(folder)), None)
+    """The first without a fault: equal content may lie in several objects."""
+    found = next((folder for folder in folders if not fault(folder)), None)
     if found:
         return Folder(OK, path=found)
     return Folder(CHANGED, "damaged in the store") if folders else Folder(GONE, "not in the store")

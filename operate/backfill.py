@@ -24,7 +24,7 @@ def backfill(
 
     from flows.pipeline import Asked, preflight
     from ml.refusal import UsageError
-    from tasks import settings, tracking
+    from tasks import history, settings, tracking
 
     known = settings.load()
     module = flow_module(case)
@@ -41,7 +41,7 @@ def backfill(
             "no other backfill of this champion", "one that is at work", "wait for it to end"
         ) from None
     with quiet(), held:
-        done = tracking.intervals(tracking.connect(known), case, located.data)
+        done = history.intervals(tracking.connect(known), case, located.data)
         codes = []
         for instant in instants:
             when = instant.isoformat(timespec="seconds")

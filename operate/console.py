@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, the known cases, and what a person sees. Light: nothing heavy is imported."""
+"""What all commands share: exit codes, options, and what a person sees. Light: nothing heavy is imported."""
 
 import logging
 import os
@@ -23,15 +23,10 @@ def exit_code(refusal: Exception) -> int:
     return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
 
 
-def cases() -> list[str]:
-    """Use cases have one stem everywhere: a flow file and a folder of contracts."""
-    stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
-    return [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]
-
-
 def known_case(case: str) -> None:
     """Raises UsageError for a name that is no use case."""
     from ml.refusal import UsageError
+    from tasks.cases import cases
 
     if case not in cases():
         raise UsageError(f"a use case ({', '.join(cases())})", repr(case), "see `steward data`")

@@ -17,6 +17,9 @@ from typing import Any, Self
 
 from tasks.settings import Settings
 
+# Tags of a run in MLflow that lead to its presence: the machine, and the identity there.
+HOST, IDENTITY = "steward.host", "steward.presence"
+
 
 class Presence:
     """The presence of one run, as a context; `about` is what others may know of it, JSON."""
@@ -98,7 +101,7 @@ def reconciling(settings: Settings, identity: str) -> Iterator[bool]:
 def _taken(lock: Path) -> Iterator[bool]:
     """Hold the lock of a run that is gone; False where the run is alive, or was put right meanwhile."""
     try:
-        handle = os.open(lock, os.O_RDWR)
+        handle = os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
         yield False
         return

@@ -27,7 +27,6 @@ from typing import Any
 import pandas as pd
 
 from ml.digest import digest_of, table_digest
-from ml.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -165,19 +164,25 @@ def held(store: Path, how: int) -> Iterator[None]:
         os.close(handle)
 
 
-def intact(folder: Path) -> bool:
-    """Whether an object still is what its name and its manifest say: every digest is computed again."""
+def fault(folder: Path) -> str:
+    """What of an object is not as its name and its manifest say, every digest being computed again; "" for nothing."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        tables = {
-            name: table_digest(pd.read_parquet(folder / f"{name}.parquet")) for name in manifest["tables"]
-        }
-        files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
-        content = {"tables": tables, "files": files}
-        same = content == {name: manifest[name] for name in content}
-        return same and manifest["digest"] == digest_of(content) and folder.name == digest_of(manifest)
-    except (OSError, ValueError, KeyError, Refusal):
-        return False  # a damaged file breaks its readers in many ways
+        content = {"tables": dict(manifest["tables"]), "files": dict(manifest["files"])}
+        if digest_of(manifest) != folder.name or digest_of(content) != manifest["digest"]:
+            return "its manifest is not the one that it was named after"
+        named = [*(f"{table}.parquet" for table in content["tables"]), *content["files"]]
+        if gone := [name for name in named if not (folder / name).is_file()]:
+            return f"no file {', '.join(gone)}"
+        for name, digest in content["tables"].items():
+            if table_digest(pd.read_parquet(folder / f"{name}.parquet")) != digest:
+                return f"the table {name} is another"
+        for name, digest in content["files"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                return f"the file {name} is another"
+    except Exception as error:  # damaged files may break their readers in any way
+        return f"cannot be read ({type(error).__name__})"
+    return ""
 
 
 def key_of(stage: str, code: Path, libraries: tuple[str, ...] = (), **made_from: Any) -> str:

@@ -21,8 +21,8 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from ml.simulate import SIMULATORS
 from operate import automations
-from operate.console import cases
 from tasks import registry, tracking
+from tasks.cases import cases
 from tasks.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from operate.console import cases
+from tasks.cases import cases
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("prefect", "mlflow", "great_expectations", "torch", "sklearn", "pandas")

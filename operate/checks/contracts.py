@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from ml.refusal import Refusal
-from operate.console import cases
 from operate.findings import Finding, Look
+from tasks.cases import cases
 
 
 def contracts(look: Look) -> Iterator[Finding]:

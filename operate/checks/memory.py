@@ -1,6 +1,5 @@
 """Memory: what earlier runs left, and whether its parts agree: runs, ledger, champions, content store."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -138,13 +137,15 @@ def _version(number: int | None) -> str:
 
 def store(look: Look) -> Iterator[Finding]:
     """Whether keys and objects of the content store are whole; the newest objects, or all, are read again."""
+    from tasks.store import fault
+
     folder = look.home / "store"
     objects = [path for path in (folder / "objects").glob("[!.]*") if path.is_dir()]
     whole = [path for path in objects if (path / "manifest.json").is_file()]
     whole.sort(key=lambda path: (path / "manifest.json").stat().st_mtime_ns)
     read = whole if look.deep else whole[-SAMPLE:]
     wrong = dict.fromkeys(set(objects) - set(whole), "it has no manifest")
-    wrong |= {path: said for path in read if (said := _wrong(path))}
+    wrong |= {path: said for path in read if (said := fault(path))}
     wrong |= {path: "it is no key" for path in (folder / "keys").glob("[!.]*.json") if not _is_key(path)}
     for path, said in sorted(wrong.items()):
         yield Finding("store", "bad", f"{path}: {said}", f"rm -r {path}: it is computed again")
@@ -160,27 +161,3 @@ def _is_key(path: Path) -> bool:
         return isinstance(json.loads(path.read_text())["object"], str)
     except (ValueError, KeyError, TypeError, OSError):
         return False
-
-
-def _wrong(folder: Path) -> str:
-    """What is not as the manifest, or the folder's own name, says; nothing when all is."""
-    import pandas as pd
-
-    from ml.digest import digest_of, table_digest
-
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        tables, files = dict(manifest["tables"]), dict(manifest["files"])
-        if digest_of(manifest) != folder.name:
-            return "its manifest is not the one that it was named after"
-        if gone := [n for n in (*(f"{t}.parquet" for t in tables), *files) if not (folder / n).is_file()]:
-            return f"no file {', '.join(gone)}"
-        for name, digest in tables.items():
-            if table_digest(pd.read_parquet(folder / f"{name}.parquet")) != digest:
-                return f"the table {name} is another"
-        for name, digest in files.items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                return f"the file {name} is another"
-    except Exception as error:  # damaged files may break their readers in any way
-        return f"cannot be read ({type(error).__name__})"
-    return ""

@@ -36,8 +36,8 @@ from ml.gbm import GradientBoosting
 from ml.prior import Prior
 from ml.refusal import DataRefused, UsageError
 from ml.simulate import SIMULATORS
-from tasks import promote, registry, tracking
-from tasks.presence import Presence
+from tasks import history, promote, registry, tracking
+from tasks.presence import HOST, Presence
 from tasks.settings import ROOT, Settings, load
 from tasks.store import Made, Store
 from tasks.turn import TurnRefused, turn
@@ -91,7 +91,7 @@ def versions(client: tracking.Client) -> list[int]:
 
 
 def runs(client: tracking.Client) -> set[str]:
-    return {one.run_id for one in tracking.past(client, datetime.now(UTC) + timedelta(days=1))}
+    return {one.run_id for one in history.past(client, datetime.now(UTC) + timedelta(days=1))}
 
 
 def register(client: tracking.Client, home: Path, source: tracking.Tracked) -> int:
@@ -215,23 +215,23 @@ def test_what_runs_and_what_is_not_ours_stays() -> None:
     resumed = tracking.start(client, load(), QUICK.name, "resumed", {}, [])
     resumed.finish("FAILED")
     client.update_run(resumed.run_id, "RUNNING")
-    client.set_tag(resumed.run_id, tracking.HOST, "another")  # whose reaper is not here
+    client.set_tag(resumed.run_id, HOST, "another")  # whose reaper is not here
     others = client.create_run("0")
     client.set_terminated(others.info.run_id)
     assert client.get_run(resumed.run_id).info.end_time
     assert of_kind(maintenance(), "run") == []
-    assert tracking.status(client, resumed.run_id) == "RUNNING"
+    assert history.status(client, resumed.run_id) == "RUNNING"
 
 
 AT_WORK = """
 import sys
 from pathlib import Path
-from tasks import tracking
-from tasks.presence import Presence
+from tasks import history, tracking
+from tasks.presence import IDENTITY, Presence
 from tasks.settings import load
 settings = load()
 with Presence(settings, "r1", {"case": "fintech-risk", "data": "simulated", "began": sys.argv[1]}) as presence:
-    run = tracking.start(tracking.connect(settings), settings, "fintech-risk", "alive", {tracking.PRESENCE: "r1"}, [])
+    run = tracking.start(tracking.connect(settings), settings, "fintech-risk", "alive", {IDENTITY: "r1"}, [])
     presence.tell(mlflow_run_id=run.run_id)
     print(run.run_id, flush=True)
     sys.stdin.readline()
@@ -259,7 +259,7 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
     assert len(of_kind(done, "result")) == 1
     assert store.recall("of it")
     assert not store.recall("before it")
-    assert tracking.status(client, run_id) == "RUNNING"
+    assert history.status(client, run_id) == "RUNNING"
 
     child.send_signal(signal.SIGKILL)
     child.communicate()
@@ -271,7 +271,7 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
     assert ["KILLED" in told for told in done.put_right] == [True]
     assert of_kind(done, "run") == [run_id]
     assert not store.recall("of it")
-    assert tracking.status(client, run_id) is None
+    assert history.status(client, run_id) is None
 
 
 def test_a_run_that_says_nothing_yet_spares_everything(home: Path) -> None:
@@ -352,14 +352,14 @@ PURGE = """
 import os, signal, sys
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from tasks import tracking
+from tasks import history, tracking
 from tasks.settings import load
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 {at} = die
-tracking.purge(tracking.connect(load()), sys.argv[1])
+history.purge(tracking.connect(load()), sys.argv[1])
 """
 
 
@@ -378,7 +378,7 @@ def test_a_purge_killed_in_the_middle_is_ended_by_the_next(home: Path, at: str) 
     (home / "MLmodel").write_text("x" * 500)
     client.log_model_artifact(model, str(home / "MLmodel"))
     past.finish("FAILED")
-    assert tracking.weight(client, past.run_id) == 1500
+    assert history.weight(client, past.run_id) == 1500
     child = subprocess.run(
         [sys.executable, "-c", PURGE.format(at=at), past.run_id], cwd=ROOT, check=False, capture_output=True
     )

@@ -9,7 +9,7 @@ from filelock import FileLock
 
 import steward
 from operate.console import USAGE
-from tasks import tracking
+from tasks import history, tracking
 from tasks.settings import load
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
@@ -35,7 +35,7 @@ def backfill(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 def test_each_instant_runs_once_on_what_was_known_then(capsys: pytest.CaptureFixture[str]) -> None:
     first = ["--from", "2025-10-15", "--to", "2025-11-15", *MONTHLY]
     assert backfill(capsys, *first, "--dry-run")[:2] == (0, [("2025-11-01", "would run")])
-    assert tracking.intervals(tracking.connect(load()), "fintech-risk", "simulated") == set()
+    assert history.intervals(tracking.connect(load()), "fintech-risk", "simulated") == set()
     assert backfill(capsys, *first)[:2] == (0, [("2025-11-01", "promote")])
 
     wider = ["--from", "2025-11-01", "--to", "2025-12-01", *MONTHLY]

@@ -23,7 +23,7 @@ from ml.refusal import UsageError
 from ml.simulate import SIMULATORS
 from operate.doctor import CHECKS, Check, examine
 from operate.findings import Finding
-from tasks import promote, registry, tracking
+from tasks import history, promote, registry, tracking
 from tasks.settings import load
 
 QUICK = replace(
@@ -119,8 +119,8 @@ def test_a_moved_home_is_told_and_put_right(moved: Path, loans: Path, tmp_path: 
     uri = load().mlflow_uri
     subprocess.run([sys.executable, "-W", "ignore", "-c", LOADS, uri, f"models:/{NAME}@champion"], check=True)
     client = tracking.connect(load())
-    (first,) = tracking.finished(client, "fintech-risk", NAME)
-    remembered = tracking.remembered(client, first)
+    (first,) = history.finished(client, "fintech-risk", NAME)
+    remembered = history.remembered(client, first)
     assert remembered is not None
     assert remembered.facts is not None
     scored = score("fintech-risk", str(loans), str(tmp_path / "scores.parquet"))

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import steward
 from ml.refusal import UsageError
-from tasks import registry, tracking
+from tasks import history, registry, tracking
 from tasks.settings import load
 
 # The home is made once, and disturbed in place.
@@ -326,7 +326,7 @@ def test_the_facts_of_a_killed_run_are_those_of_the_run_that_resumed_it(champion
     version = registry.get_version(client, "health-prediction.simulated", 1)
     assert run["recorded"]["mlflow_run_id"] != version.run_id
     assert run["details"] == [f"registered by the run {version.run_id}, which ended before it decided"]
-    killed = tracking.remembered(client, version.run_id)
+    killed = history.remembered(client, version.run_id)
     assert killed
     assert (killed.status, killed.facts) == ("KILLED", None)
 

@@ -15,7 +15,7 @@ import pytest
 
 from ml.refusal import DataRefused, PackageRefused, UsageError
 from operate.console import exit_code
-from tasks import registry, tracking
+from tasks import history, registry, tracking
 from tasks.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def test_the_same_again_and_the_home_untouched(
     assert all(one["same"] and one["then"] == one["now"] for one in said["compared"])
     # Every stage that the run recorded, every file of the package, and the answers.
     (run,) = [link for link in ask("lineage", *asked)[1]["links"] if link["link"] == "run"]
-    recorded = tracking.remembered(tracking.connect(load()), run["recorded"]["mlflow_run_id"])
+    recorded = history.remembered(tracking.connect(load()), run["recorded"]["mlflow_run_id"])
     assert recorded
     assert recorded.facts
     made = {one["what"]: one["now"] for one in said["compared"]}

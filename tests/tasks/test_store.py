@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tasks import store as module
-from tasks.store import Made, Store, Stored, intact, key_of
+from tasks.store import Made, Store, Stored, fault, key_of
 
 CHILD = """
 import os, signal, sys
@@ -190,18 +190,18 @@ def stored(tmp_path: Path) -> Stored:
     )
 
 
-def test_what_is_there_is_listed_and_intact(tmp_path: Path, stored: Stored) -> None:
+def test_what_is_there_is_listed_and_without_fault(tmp_path: Path, stored: Stored) -> None:
     (tmp_path / "objects" / ".writing-half").mkdir()
     (tmp_path / "objects" / ".writing-half" / "manifest.json").write_text("{}")
     (tmp_path / "objects" / "torn").mkdir()
     (tmp_path / "objects" / "torn" / "manifest.json").write_text('{"digest"')
     ((folder, manifest),) = Store(tmp_path).objects()
     assert (folder, manifest["digest"], manifest["facts"]) == (stored.folder, stored.digest, {"found": 2})
-    assert intact(folder)
+    assert fault(folder) == ""
 
 
 @pytest.mark.parametrize("damage", ["cell", "half", "file", "missing", "facts", "digest", "name"])
-def test_what_is_damaged_is_not_intact(damage: str, stored: Stored) -> None:
+def test_what_is_damaged_is_found_out(damage: str, stored: Stored) -> None:
     folder, rows, note = stored.folder, stored.folder / "rows.parquet", stored.folder / "note.txt"
     manifest = folder / "manifest.json"
     match damage:
@@ -219,7 +219,7 @@ def test_what_is_damaged_is_not_intact(damage: str, stored: Stored) -> None:
             manifest.write_text(manifest.read_text().replace(stored.digest, "0" * 64))
         case "name":
             folder = folder.rename(folder.with_name("0" * 64))
-    assert not intact(folder)
+    assert fault(folder)
 
 
 STAGE = module.ROOT / "tasks" / "store.py"

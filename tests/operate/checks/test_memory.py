@@ -12,19 +12,19 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from operate.findings import Finding
-from tasks import tracking
+from tasks import history, tracking
 from tasks.settings import ROOT, load
 from tasks.store import Made, Store
 
 Examine = Callable[..., list[Finding]]
 KILLED = """
 import os, signal
-from tasks import tracking
-from tasks.presence import Presence
+from tasks import history, tracking
+from tasks.presence import IDENTITY, Presence
 from tasks.settings import load
 settings = load()
 with Presence(settings, "r1", {"case": "fintech-risk", "data": "simulated"}) as presence:
-    tags = {tracking.PRESENCE: "r1", "steward.case": "fintech-risk", "steward.data": "simulated"}
+    tags = {IDENTITY: "r1", "steward.case": "fintech-risk", "steward.data": "simulated"}
     run = tracking.start(tracking.connect(settings), settings, "fintech-risk", "killed", tags, [])
     presence.tell(mlflow_run_id=run.run_id)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -39,17 +39,17 @@ def test_a_run_that_was_killed(home: Path, found: Examine) -> None:
     )
     assert done.returncode == -9
     client = tracking.connect(load())
-    (run,) = tracking.running(client, os.uname().nodename)
+    (run,) = history.running(client, os.uname().nodename)
     (bad,) = found("runs")
     assert bad.state == "bad"
     assert "fintech-risk on simulated is gone" in bad.found
-    assert tracking.status(client, run["mlflow_run_id"]) == "RUNNING"
+    assert history.status(client, run["mlflow_run_id"]) == "RUNNING"
     # Without a server nobody can tell Prefect; MLflow is put right all the same.
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         mended, rest = found("runs", fix=True)
     assert mended.found == "put right: a run of fintech-risk on simulated: in MLflow KILLED"
     assert rest.state == "warn"
-    assert tracking.status(client, run["mlflow_run_id"]) == "KILLED"
+    assert history.status(client, run["mlflow_run_id"]) == "KILLED"
 
 
 def decision(line: int, before: int | None, champion: int | None) -> dict[str, object]:
