@@ -21,7 +21,7 @@ from operate.reproduce import reproduce
 from operate.up import up
 
 if TYPE_CHECKING:
-    from flows.record import Outcome
+    from flows.outcome import Outcome
 
 JSON_FIELDS = [
     "case",

@@ -1,4 +1,4 @@
-"""Announcements: what others hear of a run. Artifacts and events in Prefect, and messages to those who want them."""
+"""Announcements: what others hear of a run, on the pages of MLflow and Prefect, by events, and by messages."""
 
 import logging
 from collections.abc import Mapping
@@ -10,18 +10,54 @@ from prefect.blocks.core import Block
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from tasks import registry
+from tasks.registry import Version
 from tasks.settings import Settings
+from tasks.tracking import Client, Tracked
 
 log = logging.getLogger("steward")
 REFUSED, CHAMPION, SCORED = "steward.data.refused", "steward.champion.new", "steward.scoring.finished"
 STOPPED = "steward.model.refused"
+# What stands where a gate's name would when none stopped the run.
+ERROR = "error"
 
 
 def said(facts: Mapping[str, Any]) -> str:
     """The run's end in one sentence."""
     if "refused" in facts:
-        return f"refused by the gate {facts['refused']['gate']}: {facts['refused']['why']}"
+        gate, why = facts["refused"]["gate"], facts["refused"]["why"]
+        return f"stopped by an error: {why}" if gate == ERROR else f"refused by the gate {gate}: {why}"
     return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
+
+
+def in_mlflow(tracked: Tracked, facts: Mapping[str, Any], report: str) -> None:
+    """What the page of the run says first."""
+    lines = [f"**{said(facts)}**", f"Report: `report.html` under Artifacts, or {report}"]
+    if facts["prefect"]["url"]:
+        lines.append(f"Prefect: [{facts['prefect']['flow_run_name']}]({facts['prefect']['url']})")
+    tracked.describe("\n\n".join(lines))
+
+
+def in_registry(
+    client: Client,
+    challenger: Version,
+    champion: int | None,
+    facts: Mapping[str, Any],
+    line: Mapping[str, Any],
+    report: str,
+) -> None:
+    """What the pages of the registered model and of the version say: the ledger's `line` about it, then the last run.
+
+    A version keeps the word of the run that decided about it; later runs that give the same model say nothing new.
+    """
+    decision = f"{line['verdict']}: {line['reason']}"
+    if line["run_id"] == facts["mlflow"]["run_id"]:
+        registry.describe(client, challenger.name, f"**{decision}**\n\nReport: {report}", challenger.number)
+    held = f"Champion: version {champion} (alias `{registry.ALIAS}`)" if champion else "No champion"
+    about = f"Version {challenger.number}, line {line['line']} of the ledger, {line['at']}: {decision}"
+    last = f"Last run, {facts['begun']}: {said(facts)}"
+    text = "\n\n".join([facts["question"], held, about, last, f"Report: {report}"])
+    registry.describe(client, challenger.name, text)
 
 
 def in_prefect(facts: Mapping[str, Any], report: str) -> None:
@@ -40,7 +76,7 @@ def as_events(facts: Mapping[str, Any], report: str) -> None:
     """What automations can act on: refused data, a refused model, a new champion."""
     if "refused" in facts:
         gate = facts["refused"]["gate"]
-        if gate != "error":
+        if gate != ERROR:
             event(
                 REFUSED if gate in ("data", "split") else STOPPED,
                 facts,
@@ -81,8 +117,7 @@ def to_people(settings: Settings, facts: Mapping[str, Any], report: str) -> None
     news = "refused" in facts or facts["verdict"]["verdict"] == "promote"
     if not settings.notify or not news:
         return
-    verdict = "refused" if "refused" in facts else facts["verdict"]["verdict"]
-    subject = f"Steward: {facts['case']} on {facts['data']}: {verdict}"
+    subject = f"Steward: {facts['case']} on {facts['data']}: {said(facts).partition(' ')[0].strip(':')}"
     links = [f"report: {report}", *([f"run: {facts['prefect']['url']}"] if facts["prefect"]["url"] else [])]
     send(settings, subject, "\n".join([said(facts), *links]))
 

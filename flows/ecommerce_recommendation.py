@@ -4,8 +4,8 @@ from datetime import datetime
 
 from prefect import flow
 
+from flows.outcome import Outcome
 from flows.pipeline import Asked, UseCase, run
-from flows.record import Outcome
 from ml.als import ALS
 from ml.gates import Gates
 from ml.item_knn import ItemKNN

@@ -7,6 +7,7 @@ from typing import Any
 from flows import origins, reaper, stages
 from flows.link import CHANGED, GONE, OK, UNCHECKED, Link
 from flows.trace import TOLD, Trace
+from tasks.history import FACTS_DIGEST
 
 
 def walk(trace: Trace) -> Iterator[Link]:
@@ -118,6 +119,7 @@ def contradictions(trace: Trace) -> Iterator[str]:
     elsewhere |= {f"digest of {name.removeprefix(prefix)}": digest for name, digest in run.inputs.items()}
     said |= {"package": facts.get("package", {}).get("digest", "none"), "commit": str(facts.get("commit"))}
     elsewhere |= {"package": trace.version.digest, "commit": str(run.tags.get("mlflow.source.git.commit"))}
+    said["the file"], elsewhere["the file"] = run.facts_digest, run.tags.get(FACTS_DIGEST, run.facts_digest)
     leader = [line["candidate"] for line in facts.get("leaderboard", []) if line["leads"]]
     said |= {"candidate": ", ".join(leader), "seed": str(facts.get("asked", {}).get("seed"))}
     elsewhere |= {name: tags[name] for name in ("candidate", "seed") if name in tags}

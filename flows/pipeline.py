@@ -14,8 +14,9 @@ import numpy as np
 from prefect.runtime import flow_run
 
 from flows import news
+from flows.outcome import Outcome
 from flows.reaper import reap
-from flows.record import Outcome, Record
+from flows.record import Record
 from ml.gates import Gates
 from ml.judge import Judge
 from ml.model import Candidate, Part, Resources

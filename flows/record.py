@@ -1,11 +1,12 @@
 """What a run leaves behind: facts, from which MLflow, Prefect, the report and the outcome are all made."""
 
+import hashlib
 import json
 import logging
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +16,15 @@ from urllib.parse import unquote, urlparse
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.urls import url_for
 
 from flows import announce, checkout
+from flows.outcome import Outcome
 from ml.contract import Contract
 from ml.refusal import Refusal
 from tasks import registry, report, tracking
+from tasks.history import FACTS, FACTS_DIGEST
 from tasks.presence import IDENTITY, Presence
 from tasks.promote import Verdict
 from tasks.registry import Packaged, Version
@@ -29,6 +34,7 @@ from tasks.store import Stored
 
 log = logging.getLogger("steward")
 NOTHING_NEW = "nothing new"
+REPORT = "report.html"
 LIBRARIES = (
     "steward",
     "prefect",
@@ -42,31 +48,6 @@ LIBRARIES = (
     "scipy",
     "implicit",
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One line about one run: the figures are those of the model that is champion at the end, on test rows."""
-
-    case: str
-    data: str
-    champion: str
-    version: int | None
-    verdict: str
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    baseline: float | None
-    rows: int | None
-    quarantined: int | None
-    excluded: int | None
-    seconds: float
-    reused: list[str]
-    report: str
-    gates: list[str] = field(default_factory=list)
-    reason: str = ""
-    candidate: str = ""
 
 
 @dataclass
@@ -91,7 +72,7 @@ class Record:
         presence: Presence,
     ) -> Self:
         contract: Contract = located.contract
-        prefect = {"flow_run_id": flow_run.id, "flow_run_name": flow_run.name, "url": _prefect_url()}
+        prefect = _prefect()
         tags = {"steward.case": case, "steward.data": located.data, "steward.contract": contract.name}
         tags |= {f"prefect.{name}": str(value) for name, value in prefect.items() if value}
         tags[IDENTITY] = presence.identity
@@ -115,13 +96,9 @@ class Record:
             "asked": {
                 k: v if v is None or isinstance(v, bool | int | float) else str(v) for k, v in asked.items()
             },
-            "begun": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": code.commit,
-            "code": asdict(code),
-            "machine": {"python": platform.python_version(), "threads": settings.threads},
             "files": [str(path.resolve()) for path in located.files],
             "contract_file": _resolved(asked["contract"]),
-            "versions": {name: version(name) for name in LIBRARIES},
+            **_surroundings(settings, code),
             "mlflow": {"run_id": tracked.run_id, "experiment_id": tracked.experiment_id},
             "prefect": prefect,
             "stages": [],
@@ -244,7 +221,7 @@ class Record:
         seconds = time.perf_counter() - self.begun
         self.facts["seconds"] = seconds
         path = self._publish()
-        self._describe_model(challenger, champion)
+        announce.in_registry(self.client, challenger, champion, self.facts, line, self.tracked.uri(REPORT))
         log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
         return self._outcome(verdict.verdict, verdict.reason, champion, champion_candidate, standing, path)
 
@@ -269,7 +246,7 @@ class Record:
             low=standing.get("low"),
             high=standing.get("high"),
             baseline=judged.get("baseline", {}).get("value"),
-            rows=counts.get("rows"),
+            rows=counts.get("rows", self.facts.get("source", {}).get("rows")),
             quarantined=counts.get("quarantined"),
             excluded=counts.get("excluded"),
             seconds=round(self.facts["seconds"], 1),
@@ -286,16 +263,17 @@ class Record:
     def _stopped(self, error: BaseException) -> None:
         """A gate's refusal is told in full; of any other error only its kind, as its text may quote data."""
         told = str(error) if isinstance(error, Refusal) else type(error).__name__
-        gate = error.gate if isinstance(error, Refusal) else "error"
+        gate = error.gate if isinstance(error, Refusal) else announce.ERROR
         self.facts["refused"] = {"gate": gate, "why": told}
         if isinstance(error, Refusal):
             self.facts["refused"] |= {"expected": error.expected, "got": error.got, "todo": error.todo}
             self.facts.setdefault("validate" if gate == "data" else f"refused_{gate}", error.facts)
             self.facts["gates"].append({"gate": gate, "passed": False, "said": told})
         self.facts["seconds"] = time.perf_counter() - self.begun
-        self.tracked.record(tags={"steward.verdict": "refused", "steward.reason": told})
+        verdict = "refused" if isinstance(error, Refusal) else "stopped"
+        self.tracked.record(tags={"steward.verdict": verdict, "steward.reason": told})
         path = self._publish()
-        log.info("  stopped by %s; report: %s", told if gate == "error" else f"the gate {gate}", path)
+        log.info("  stopped by %s; report: %s", told if gate == announce.ERROR else f"the gate {gate}", path)
         if isinstance(error, Refusal):
             holder = registry.champion(self.client, self.facts["contract"])
             version = holder.number if holder else None
@@ -307,44 +285,40 @@ class Record:
         reason = f"data, contract, code and candidates are those of the last decision ({known['verdict']})"
         self.facts["verdict"] = {"verdict": NOTHING_NEW, "reason": reason, "report": known["report"]}
         self.tracked.record(tags={"steward.verdict": NOTHING_NEW, "steward.reason": reason})
-        self._describe(known["report"])
-        self.tracked.write("facts.json", json.dumps(self.facts, indent=1, default=str))
+        announce.in_mlflow(self.tracked, self.facts, known["report"])
+        self._write_facts()
         log.info("  verdict: %s, %s", NOTHING_NEW, reason)
         seconds = round(time.perf_counter() - self.begun, 1)
         told = {**known, "verdict": NOTHING_NEW, "reason": reason, "seconds": seconds}
         return Outcome(**{**told, "reused": ["source", "everything after it"], "gates": []})
 
+    def _write_facts(self) -> None:
+        """With their digest beside them: who changes the file has to change MLflow's database too."""
+        text = json.dumps(self.facts, indent=1, default=str)
+        self.tracked.write(FACTS, text)
+        self.tracked.record(tags={FACTS_DIGEST: hashlib.sha256(text.encode()).hexdigest()})
+
     def _publish(self) -> str:
         """Facts and report into MLflow, and the news to all who want to hear them; the path of the report."""
-        self.tracked.write("facts.json", json.dumps(self.facts, indent=1, default=str))
-        self.tracked.write("report.html", report.render(self.facts))
-        uri = self.tracked.uri("report.html")
-        self._describe(uri)
-        for tell in (announce.in_prefect, announce.as_events):
-            tell(self.facts, uri)
+        self._write_facts()
+        self.tracked.write(REPORT, report.render(self.facts))
+        uri = self.tracked.uri(REPORT)
+        announce.in_mlflow(self.tracked, self.facts, uri)
+        announce.in_prefect(self.facts, uri)
+        announce.as_events(self.facts, uri)
         announce.to_people(self.settings, self.facts, uri)
         return unquote(urlparse(uri).path) if uri.startswith("file:") else uri
 
-    def _describe_model(self, challenger: Version, champion: int | None) -> None:
-        """What MLflow's pages of the registered model and of the version say first."""
-        said, uri = announce.said(self.facts), self.tracked.uri("report.html")
-        about = f"**{said}**\n\nReport: {uri}"
-        registry.describe(self.client, challenger.name, about, challenger.number)
-        held = f"Champion: version {champion} (alias `{registry.ALIAS}`)" if champion else "No champion"
-        lines = [
-            self.facts["question"],
-            held,
-            f"Last decision, {self.facts['begun']}: {said}",
-            f"Report: {uri}",
-        ]
-        registry.describe(self.client, challenger.name, "\n\n".join(lines))
 
-    def _describe(self, report_uri: str) -> None:
-        """What MLflow's page of the run says first."""
-        url = self.facts["prefect"]["url"]
-        links = [f"Report: `report.html` under Artifacts, or {report_uri}"]
-        links += [f"Prefect: [{self.facts['prefect']['flow_run_name']}]({url})"] if url else []
-        self.tracked.describe("\n\n".join([f"**{announce.said(self.facts)}**", *links]))
+def _surroundings(settings: Settings, code: checkout.Code) -> dict[str, Any]:
+    """When, by which code, with which libraries, on what."""
+    return {
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": code.commit,
+        "code": asdict(code),
+        "machine": {"python": platform.python_version(), "threads": settings.threads},
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
 
 
 def _told(stage: str, facts: Mapping[str, Any]) -> str:
@@ -381,5 +355,7 @@ def _resolved(contract: str | None) -> str | None:
     return str(Path(contract).resolve()) if contract and contract.endswith(".json") else None
 
 
-def _prefect_url() -> str | None:
-    return flow_run.ui_url if flow_run.id else None
+def _prefect() -> dict[str, str | None]:
+    """The flow run, and its page: none on the temporary server of one command, which ends with it."""
+    page = url_for("flow-run", obj_id=flow_run.id) if flow_run.id and PREFECT_API_URL.value() else None
+    return {"flow_run_id": flow_run.id, "flow_run_name": flow_run.name, "url": page}

@@ -1,5 +1,6 @@
 """History: what MLflow remembers of runs, how the end of a dead one is said, and how old ones are let go of."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +20,9 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from tasks import presence
+
+# The facts of a run among its artifacts, and the tag that holds their SHA-256.
+FACTS, FACTS_DIGEST = "facts.json", "steward.facts"
 
 
 def status(client: Client, run_id: str) -> str | None:
@@ -76,6 +80,7 @@ class Remembered:
     inputs: Mapping[str, str]  # table name to the first 36 digits of its digest
     artifacts: str
     facts: Mapping[str, Any] | None
+    facts_digest: str  # SHA-256 of facts.json as it lies there
     report: str | None
 
 
@@ -87,8 +92,9 @@ def remembered(client: Client, run_id: str) -> Remembered | None:
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         return None
     inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs} if run.inputs else {}
+    text = _text(client, run, FACTS) or ""
     try:
-        facts = dict(json.loads(_text(client, run, "facts.json") or "null"))
+        facts = dict(json.loads(text))
     except (TypeError, ValueError):
         facts = None
     return Remembered(
@@ -100,6 +106,7 @@ def remembered(client: Client, run_id: str) -> Remembered | None:
         inputs,
         run.info.artifact_uri,
         facts,
+        hashlib.sha256(text.encode()).hexdigest(),
         _text(client, run, "report.html"),
     )
 

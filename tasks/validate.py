@@ -154,7 +154,8 @@ def _columns_present(frame: pd.DataFrame, needed: Sequence[str], contract: Contr
             "reason": "the contract names them",
             "bad": len(missing),
         }
-        facts = {"rows": len(frame), "rules": [{**rule, "rows": len(frame), "verdict": "refused"}]}
+        # How many rows there are tells the source: a table without a column that is known has none.
+        facts = {"rules": [{**rule, "rows": len(frame), "verdict": "refused"}]}
         raise DataRefused(
             f"the columns of {contract.name}",
             f"no column {', '.join(map(repr, missing))}",

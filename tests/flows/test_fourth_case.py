@@ -16,7 +16,7 @@ FLOW = '''"""Claim size: how much will this claim cost?"""
 from prefect import flow
 
 from flows.pipeline import Asked, UseCase, run
-from flows.record import Outcome
+from flows.outcome import Outcome
 from ml.gates import Gates
 from ml.gbm import GradientBoosting
 from ml.judge import NumericJudge

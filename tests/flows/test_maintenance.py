@@ -28,8 +28,8 @@ from flows import past as flow_runs
 from flows.champions import roll_back
 from flows.maintenance import Housekeeping, maintenance, survey
 from flows.needed import MARGIN, spared_since
+from flows.outcome import Outcome
 from flows.pipeline import Asked, run
-from flows.record import Outcome
 from flows.scoring import score
 from ml.gates import Gates
 from ml.gbm import GradientBoosting

@@ -19,8 +19,8 @@ from prefect.events.worker import EventsWorker
 
 from flows import announce, fintech_risk
 from flows.champions import roll_back
+from flows.outcome import Outcome
 from flows.pipeline import Asked, UseCase, run
-from flows.record import Outcome
 from ml.gates import Gates
 from ml.gbm import GradientBoosting
 from ml.prior import Prior
@@ -74,6 +74,15 @@ def test_unchanged_data_are_no_news_and_changed_ones_are(loans: Path) -> None:
     # By hand, and when asked afresh, everything is looked at again.
     assert ended(replace(asked, only_new_data=False)).verdict == "keep"
     assert ended(replace(asked, fresh=True)).verdict == "keep"
+    # The version's page keeps the word of the run that decided about it; the model's page tells of the last run too.
+    version = client.get_model_version("fintech-risk.simulated", "1")
+    assert version.description.startswith("**promote: the first champion")
+    assert first.report in version.description
+    page = client.get_registered_model("fintech-risk.simulated").description
+    assert "Champion: version 1" in page
+    assert "line 1 of the ledger" in page
+    assert "Last run" in page
+    assert "keep: this model was decided about before" in page
     # Another seed, other candidates, other data are news.
     assert ended(replace(asked, seed=1)).verdict != "nothing new"
     fewer = replace(QUICK, candidates={"prior": Prior()})
@@ -182,7 +191,10 @@ def events(name: str, number: int) -> list[dict[str, Any]]:
 
 
 def test_people_and_automations_hear_of_champions_and_refusals(
-    webhook: Webhook, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    webhook: Webhook,
+    prefect_api: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     ended(Asked())
     assert webhook.heard == []  # silent unless asked
@@ -195,7 +207,7 @@ def test_people_and_automations_hear_of_champions_and_refusals(
     assert heard["subject"] == "Steward: fintech-risk on simulated: refused"
     assert "refused by the gate quality: expected roc_auc at least 0.99" in heard["body"]
     assert "report.html" in heard["body"]
-    assert "/flow-run/" in heard["body"]
+    assert f"run: {prefect_api.removesuffix('/api')}/runs/flow-run/" in heard["body"]
     # Who cannot be told is named, without the address of the others.
     err = capfd.readouterr().err
     assert "secret-path" not in err

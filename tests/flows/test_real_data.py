@@ -19,7 +19,7 @@ import pytest
 from flows.ecommerce_recommendation import ecommerce_recommendation
 from flows.fintech_risk import fintech_risk
 from flows.health_prediction import health_prediction
-from flows.record import Outcome
+from flows.outcome import Outcome
 from flows.scoring import score
 from tasks import registry, tracking
 from tasks.settings import load

@@ -262,19 +262,23 @@ DISTURBED: dict[str, tuple[Callable[[Path, Links], AbstractContextManager[None]]
     ),
     "facts with fewer rows in quarantine": (
         lambda _, links: facts(links, lambda j: j["validate"].update(quarantined=2)),
-        {"validate": "changed"},
+        {"facts": "changed", "validate": "changed"},
     ),
     "facts with fewer rows in the test": (
         lambda _, links: facts(links, lambda j: j["split"]["parts"]["test"].update(rows=2)),
-        {"split": "changed"},
+        {"facts": "changed", "split": "changed"},
+    ),
+    "facts with another publisher, which nothing else tells": (
+        lambda _, links: facts(links, lambda j: j["about"].update(publisher="a better one")),
+        {"facts": "changed"},
     ),
     "another pandas": (
         lambda _, links: facts(links, lambda j: j["versions"].update(pandas="2.0.0")),
-        {"libraries": "changed"},
+        {"facts": "changed", "libraries": "changed"},
     ),
     "code that is nowhere": (
         lambda _, links: facts(links, lambda j: j["code"].update(dirty=True, digests={"ml": "0" * 64})),
-        {"code": "gone"},
+        {"facts": "changed", "code": "gone"},
     ),
     "a line less in the ledger": (
         lambda c, _: written(ledger(c), ledger(c).read_bytes().partition(b"\n")[2]),

@@ -95,10 +95,11 @@ def test_a_seed_that_no_prediction_hangs_on(
         code, said = ask("reproduce", "fintech-risk")
     # The champion is a logistic regression, which draws nothing.
     assert (code, said["verdict"], differing(said)) == (0, "the same predictions", ["train LightGBM"])
-    threads, *seeds = said["conditions"]
+    threads, *seeds, file = said["conditions"]
     assert threads == f"{load().threads} threads, then {load().threads - 1}"
     assert seeds
     assert all("seed: facts.json says 1" in line for line in seeds)
+    assert "the file: facts.json says" in file
 
 
 def test_another_parameter_is_another_model(champions: Path, ask: Ask) -> None:
