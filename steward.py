@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operate.backfill import backfill
-from operate.console import OTHER, exit_code, flow_module, known_case, quiet, say
+from operate.console import OTHER, CaseName, exit_code, flow_module, known_case, quiet, say
 from operate.doctor import doctor
 from operate.lineage import lineage
 from operate.maintain import maintain
@@ -48,7 +48,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Case = Annotated[str, typer.Argument(help="A use case; see `steward data`.")]
 Data = Annotated[str, typer.Option(help="A data set that has a contract, or the path of a file.")]
 Contract = Annotated[
     str | None, typer.Option(help="Name or file of the contract; by default the one of the data.")
@@ -112,7 +111,7 @@ def _run_one(
 
 @app.command()
 def validate(
-    case: Case,
+    case: CaseName,
     data: Data = "simulated",
     contract: Contract = None,
     verbose: Verbose = False,
@@ -132,7 +131,7 @@ def validate(
 
 @app.command()
 def score(
-    case: Case,
+    case: CaseName,
     data: Annotated[
         str, typer.Option(help="The file to score: CSV, zipped CSV or Parquet, without the target.")
     ],
@@ -160,7 +159,7 @@ def score(
 
 @app.command()
 def champion(
-    case: Case,
+    case: CaseName,
     data: Annotated[str, typer.Option(help="The data set whose champion is meant.")] = "simulated",
     history: Annotated[bool, typer.Option(help="Every decision so far.")] = False,
     rollback: Annotated[bool, typer.Option(help="Make the champion before this one champion again.")] = False,
@@ -294,9 +293,11 @@ def _print_interfaces() -> None:
     password = "" if database.file_of(known.mlflow_uri) else "PGPASSWORD=... "
     binaries = Path(sys.executable).parent
     typer.echo(
-        "\nBrowse the runs and models:\n"
+        "\nBrowse flows, runs and models, and schedule them:\n"
+        f"    {binaries}/steward up\n"
+        "Browse only the runs and models:\n"
         f"    {password}{binaries}/mlflow ui --backend-store-uri {database.shown(known.mlflow_uri)}\n"
-        "Browse the flows:\n"
+        "Browse only the flows:\n"
         f"    PREFECT_HOME={known.home.resolve() / 'prefect'} {binaries}/prefect server start"
     )
 

@@ -78,6 +78,9 @@ def needed(
     if missing:
         raise _unknown(f"version {missing[0][1]} of {missing[0][0]}")
     runs = {version.run_id for version in made.values()} | named.runs
+    # Where registering and decision were killed, what a version was made from is told by the run that went on.
+    makers = (history.maker(client, v.name, v.run_id, v.digest) for v in made.values())
+    runs |= {maker.run_id for maker in makers if maker}
     digests = {version.digest for version in made.values()}
     flow_runs = set()
     must_be_known = {made[one].run_id: f"the run of version {one[1]} of {one[0]}" for one in champions}

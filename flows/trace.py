@@ -60,21 +60,9 @@ class Trace:
 
     @cached_property
     def run(self) -> Remembered | None:
-        """The run that made this version: the one that registered it, or the first that went on where that was killed.
-
-        Where none of them came to an end with facts that speak of this package, the one that registered it.
-        """
-        first = history.remembered(self.client, self.version.run_id)
-        if self._tells(first):
-            return first
-        later = history.finished(self.client, self.case, self.version.name)
-        rest = (history.remembered(self.client, one) for one in later)
-        return next((run for run in rest if self._tells(run)), first)
-
-    def _tells(self, run: Remembered | None) -> bool:
-        if run is None or run.facts is None or run.status != "FINISHED":
-            return False
-        return bool(run.facts.get("package", {}).get("digest") == self.version.digest)
+        """The run that made this version."""
+        version = self.version
+        return history.maker(self.client, version.name, version.run_id, version.digest)
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:

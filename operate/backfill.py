@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from operate.console import ROOT, exit_code, flow_module, quiet, say
+from operate.console import ROOT, CaseName, exit_code, flow_module, quiet, say
 
 
 def backfill(
-    case: Annotated[str, typer.Argument(help="A use case; see `steward data`.")],
+    case: CaseName,
     since: Annotated[datetime, typer.Option("--from", help="The first instant that may be caught up, UTC.")],
     until: Annotated[datetime, typer.Option("--to", help="The last one, UTC.")],
     data: Annotated[str, typer.Option(help="The data set.")] = "simulated",

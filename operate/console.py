@@ -8,11 +8,18 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHER, USAGE, DATA_REFUSED, MODEL_REFUSED = 1, 2, 3, 4
+
+# What commands about one version take.
+CaseName = Annotated[str, typer.Argument(help="A use case; see `steward data`.")]
+VersionNumber = Annotated[int | None, typer.Argument(help="A version; the champion by default.")]
+ModelOf = Annotated[str, typer.Option(help="The data set whose model is meant.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 def exit_code(refusal: Exception) -> int:

@@ -2,18 +2,17 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
-from operate.console import OTHER, known_case, quiet
+from operate.console import OTHER, AsJson, CaseName, ModelOf, VersionNumber, known_case, quiet
 
 
 def lineage(
-    case: Annotated[str, typer.Argument(help="A use case; see `steward data`.")],
-    version: Annotated[int | None, typer.Argument(help="A version; the champion by default.")] = None,
-    data: Annotated[str, typer.Option(help="The data set whose model is meant.")] = "simulated",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    case: CaseName,
+    version: VersionNumber = None,
+    data: ModelOf = "simulated",
+    as_json: AsJson = False,
 ) -> None:
     """Walk from a version back to decision, run, data, contract, code and libraries; 1 where a link is broken."""
     with quiet():

@@ -2,18 +2,17 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
-from operate.console import MODEL_REFUSED, flow_module, quiet
+from operate.console import MODEL_REFUSED, AsJson, CaseName, ModelOf, VersionNumber, flow_module, quiet
 
 
 def reproduce(
-    case: Annotated[str, typer.Argument(help="A use case; see `steward data`.")],
-    version: Annotated[int | None, typer.Argument(help="A version; the champion by default.")] = None,
-    data: Annotated[str, typer.Option(help="The data set whose model is meant.")] = "simulated",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    case: CaseName,
+    version: VersionNumber = None,
+    data: ModelOf = "simulated",
+    as_json: AsJson = False,
 ) -> None:
     """Train a version again in a memory of its own and compare: 3, its source is gone; 4, it predicts otherwise."""
     with quiet():

@@ -111,12 +111,27 @@ def remembered(client: Client, run_id: str) -> Remembered | None:
     )
 
 
-def finished(client: Client, case: str, contract: str) -> list[str]:
-    """Ids of the runs that came to a decision about this champion, oldest first."""
-    condition = (
-        f"attributes.status = 'FINISHED' and tags.`steward.contract` = '{contract}'"
-        f" and tags.`steward.case` = '{case}'"
-    )
+def maker(client: Client, name: str, run_id: str, digest: str) -> Remembered | None:
+    """The run that made a package of registered model `name`: `run_id`, which registered it, or one that went on.
+
+    The first that came to an end with facts that speak of this package; where none did, the one that registered it.
+    """
+    first = remembered(client, run_id)
+    if _tells(first, digest):
+        return first
+    later = (remembered(client, one) for one in finished(client, name))
+    return next((run for run in later if _tells(run, digest)), first)
+
+
+def _tells(run: Remembered | None, digest: str) -> bool:
+    if run is None or run.facts is None or run.status != "FINISHED":
+        return False
+    return bool(run.facts.get("package", {}).get("digest") == digest)
+
+
+def finished(client: Client, name: str) -> list[str]:
+    """Ids of the runs that came to a decision about registered model `name`, oldest first."""
+    condition = f"attributes.status = 'FINISHED' and tags.`steward.contract` = '{name}'"
     return [run.info.run_id for run in reversed(_search(client, condition))]
 
 

@@ -197,6 +197,27 @@ def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Pa
     assert runs(client) == {made[0].run_id, made[1].run_id, made[3].run_id}
 
 
+def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(home: Path) -> None:
+    """The run that registered it and decided was killed before it could write facts; another went on."""
+    assert ended(Asked()).verdict == "promote"
+    client = tracking.connect(load())
+    first = registry.get_version(client, NAME, 1).run_id
+    assert ended(Asked()).verdict == "keep"
+    client.set_terminated(first, "KILLED")
+    artifacts = Path(str(client.get_run(first).info.artifact_uri).removeprefix("file://"))
+    (artifacts / "facts.json").unlink()
+    maker = history.maker(client, NAME, first, registry.get_version(client, NAME, 1).digest)
+    assert maker is not None
+    assert maker.run_id != first
+    assert maker.facts is not None
+    objects = {home / "store" / "objects" / stage["object"] for stage in maker.facts["stages"]}
+    assert all(path.is_dir() for path in objects)
+    age(home)
+    maintenance()
+    assert all(path.is_dir() for path in objects)
+    assert {first, maker.run_id} <= runs(client)
+
+
 def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     client = tracking.connect(load())
     past = tracking.start(client, load(), QUICK.name, "past", {}, [])

@@ -188,9 +188,18 @@ def test_a_number_may_be_foretold_or_cut_in_two() -> None:
     assert (cut.positive, cut.above) == ((), 0)
 
 
-@pytest.mark.parametrize("key", ["description", "sha256", "split", "budget", "keep_first", "foretelling"])
-def test_what_has_a_default_may_be_left_out(key: str) -> None:
-    parse(changed(TABULAR, f"meta/{key}", ...))
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [("split", SplitPolicy()), ("budget", 0.05), ("keep_first", None), ("foretelling", {})],
+)
+def test_what_has_a_default_may_be_left_out(key: str, default: Any) -> None:
+    assert getattr(parse(changed(TABULAR, f"meta/{key}", ...)), key) == default
+
+
+@pytest.mark.parametrize("key", ["description", "sha256"])
+def test_what_is_not_told_about_the_data_is_not_made_up(key: str) -> None:
+    assert key in parse(TABULAR).about
+    assert key not in parse(changed(TABULAR, f"meta/{key}", ...)).about
 
 
 def test_null_is_as_good_as_nothing_where_a_role_may_be_none() -> None:

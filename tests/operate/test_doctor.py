@@ -119,7 +119,7 @@ def test_a_moved_home_is_told_and_put_right(moved: Path, loans: Path, tmp_path: 
     uri = load().mlflow_uri
     subprocess.run([sys.executable, "-W", "ignore", "-c", LOADS, uri, f"models:/{NAME}@champion"], check=True)
     client = tracking.connect(load())
-    (first,) = history.finished(client, "fintech-risk", NAME)
+    (first,) = history.finished(client, NAME)
     remembered = history.remembered(client, first)
     assert remembered is not None
     assert remembered.facts is not None
