@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run up test check clean
+.PHONY: run up test matrix check clean
 .DEFAULT_GOAL := run
 
 run: .venv/.installed  ## the three use cases on simulated data, to three champions
@@ -14,6 +14,9 @@ up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATA
 
 test: check  ## all tests; real-data tests run where STEWARD_DATA_DIR is set
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+matrix: .venv/.installed-dev  ## every way to end a run, at every step of every flow; in a quarter of an hour
+	.venv/bin/python -m pytest -n 2 -m matrix
 
 check: .venv/.installed-dev  ## format, lint, types, the rules of the folders
 	.venv/bin/ruff format --check .
