@@ -42,6 +42,9 @@ JSON_FIELDS = [
     "report",
 ]
 
+# Bytes that are left where a disk is full: databases write in pages, files in blocks.
+FULL = 2**20
+
 app = typer.Typer(
     help="From raw tables to trusted, registered, watched models.",
     no_args_is_help=True,
@@ -105,8 +108,19 @@ def _run_one(
     except Exception as error:
         if verbose:
             raise
-        say(f"{name}: {type(error).__name__}: {error} (--verbose shows where)")
+        say(f"{name}: {_told(error)} (--verbose shows where)")
         return None, OTHER
+
+
+def _told(error: Exception) -> str:
+    """An error in one line: the kind and the first words of libraries' pages, or what all of them mean by it."""
+    from tasks import settings
+
+    known = settings.load()
+    if known.free < FULL:
+        return f"no space is left in {known.home}: free some and run again; what was done until then is kept"
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}"
 
 
 @app.command()

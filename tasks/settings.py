@@ -45,6 +45,8 @@ TELEMETRY = (
     "GX_ANALYTICS_ENABLED",
     "HF_HUB_DISABLE_TELEMETRY",
 )
+# Bytes that a run should find free: more than the largest run on public data writes.
+LEAST_FREE = 200 * 2**20
 TRUE = ("1", "true", "t", "yes", "y", "on")
 
 
@@ -103,7 +105,7 @@ class Settings(BaseSettings):
         return self.home.resolve() / "ledger"
 
     def prepare(self) -> None:
-        """Make the home. Raises UsageError where it cannot be written, before anything else is."""
+        """Make the home. Raises UsageError where it cannot be written, or hardly, before anything else is."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             probe = self.home / f".writable-{os.getpid()}"
@@ -115,6 +117,17 @@ class Settings(BaseSettings):
                 error.strerror or str(error),
                 "set STEWARD_HOME to one that is",
             ) from None
+        if self.free < LEAST_FREE:
+            raise UsageError(
+                f"room for {LEAST_FREE >> 20} MB more in {self.home}",
+                f"{self.free >> 20} MB",
+                "free some, or set STEWARD_HOME to a folder on a larger disk",
+            )
+
+    @property
+    def free(self) -> int:
+        """Bytes that are left on the disk of the home."""
+        return shutil.disk_usage(self.home).free
 
 
 def load(**overrides: Any) -> Settings:

@@ -62,6 +62,23 @@ def prefect_api() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture
+def mount() -> Iterator[Callable[..., None]]:
+    """Mounts, and takes away again. Skips for who may not."""
+    mounted: list[str] = []
+
+    def do(*arguments: str) -> None:
+        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting needs rights that this process does not have: {done.stderr.strip()}")
+        mounted.append(arguments[-1])
+
+    yield do
+    for place in dict.fromkeys(mounted):
+        # Databases that are still open there do not hold it back.
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[str], str]]:
     """A PostgreSQL server on a free port of loopback: the address, with password, of the database of a name.

@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,22 +15,6 @@ from operate.findings import Finding
 from tasks.settings import ROOT
 
 Examine = Callable[..., list[Finding]]
-
-
-@pytest.fixture
-def mount() -> Iterator[Callable[..., None]]:
-    """Mounts, and takes away again. Skips for who may not."""
-    mounted: list[str] = []
-
-    def do(*arguments: str) -> None:
-        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"mounting needs rights that this process does not have: {done.stderr.strip()}")
-        mounted.append(arguments[-1])
-
-    yield do
-    for place in dict.fromkeys(mounted):
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_home_that_can_be_written(home: Path, found: Examine) -> None:

@@ -1,0 +1,70 @@
+"""The disk of the home is full: at the start of a run, or in the middle of one."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from prefect import flow
+from prefect.states import State
+
+import steward
+from flows import fintech_risk
+from flows.pipeline import Asked, UseCase, run
+from ml.contract import Contract
+from ml.gates import Gates
+from ml.prior import Prior
+from ml.refusal import UsageError
+from tasks import settings, tracking
+from tasks.split import Parts, split_rows
+
+QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, gates=Gates(minimum=0.5))
+Mount = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("contracts", "prefect_api")
+
+
+def ended(case: UseCase) -> State[Any]:
+    return flow(name=case.name)(lambda: run(case, Asked()))(return_state=True)
+
+
+def test_a_run_begins_only_where_there_is_room(home: Path, mount: Mount) -> None:
+    mount("-t", "tmpfs", "-o", "size=100m", "tmpfs", str(home))
+    state = ended(QUICK)
+    with pytest.raises(UsageError, match=r"expected room for 200 MB more in .*; got 100 MB; free some"):
+        state.result()
+    assert not (home / "mlflow.db").exists()
+
+
+def test_a_run_whose_disk_fills_is_put_right_by_the_next(
+    home: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mount("-t", "tmpfs", "-o", "size=50m", "tmpfs", str(home))
+    monkeypatch.setattr(settings, "LEAST_FREE", 0)
+    rest = home / "rest"
+
+    def fill(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
+        with suppress(OSError), rest.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**16))
+        return split_rows(rows, contract)
+
+    def asked(**_: Any) -> Any:
+        return ended(replace(QUICK, split=fill)).result()
+
+    assert steward._run_one("fintech-risk", asked, {}, verbose=False) == (None, 1)
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fintech-risk: ")]
+    assert told.startswith(f"fintech-risk: no space is left in {home}: free some and run again")
+
+    rest.unlink()
+    outcome = ended(QUICK).result()
+    assert outcome.verdict == "promote"
+    assert {"source", "validate"} <= set(outcome.reused)
+    client = tracking.connect(settings.load())
+    experiment = client.get_experiment_by_name("fintech-risk")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+    assert not list((home / "running").iterdir())
