@@ -164,12 +164,14 @@ ENDS = {
     "out of memory": (1, {"FAILED"}, {"FAILED"}),
     "lost database": (1, {"FAILED"}, {"FAILED"}),
 }
+# The champion's name, and how many durable steps there are; then how many of them are ends where the database is lost:
+# MLflow hears of fits when all are made, so that a run that lost it with the first one makes the second one too.
 CASES = {
     # source, validate, split, two fits, golden rows, registry, ledger, what was decided
-    "fintech": ("fintech-risk.simulated", 9),
-    "hospital": ("health-prediction.simulated", 9),
+    "fintech": ("fintech-risk.simulated", 9, 8),
+    "hospital": ("health-prediction.simulated", 9, 8),
     # source, validate, split, two fits, two refits, golden rows, registry, ledger, what was decided
-    "shop": ("ecommerce-recommendation.simulated", 11),
+    "shop": ("ecommerce-recommendation.simulated", 11, 9),
 }
 # What every run of the tests can afford; all of them are run by `make matrix`.
 EACH_ONCE = {("fintech", "SIGKILL"), ("hospital", "SIGTERM"), ("shop", "out of memory")}
@@ -193,7 +195,8 @@ def test_ended_at_every_boundary_comes_to_the_same_and_is_shown_truly(
     prefect_api: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name, steps = CASES[case]
+    name, all_steps, seen = CASES[case]
+    steps = seen if how == "lost database" else all_steps
     flow_name = f"{case} {how}"
     if how == "lost database":
         postgres: Callable[[str], str] = request.getfixturevalue("postgres")
