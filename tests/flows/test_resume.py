@@ -54,9 +54,9 @@ def doors(is_open):
     with closing(psycopg2.connect(os.environ["DOORS"])) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(f"ALTER DATABASE mlflow ALLOW_CONNECTIONS {is_open}")
+            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {is_open}")
             if not is_open:
-                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mlflow'")
+                cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
 
 def end():
     if how == "lost database":
@@ -201,7 +201,7 @@ def test_ended_at_every_boundary_comes_to_the_same_and_is_shown_truly(
     if how == "lost database":
         postgres: Callable[[str], str] = request.getfixturevalue("postgres")
         monkeypatch.setenv("DOORS", postgres("postgres"))
-        monkeypatch.setenv("STEWARD_TRACKING_URI", postgres("mlflow"))
+        monkeypatch.setenv("STEWARD_TRACKING_URI", postgres(case))
     *codes, _ = run_until_one_lives(case, how, home, flow_name)
     assert len(codes) == steps
     assert set(codes) == {ENDS[how][0]}
