@@ -67,7 +67,7 @@ def in_prefect(facts: Mapping[str, Any], report: str) -> None:
     case = facts["case"]
     create_link_artifact(link=report, link_text="report", key=f"{case}-report", description=said(facts))
     if "leaderboard" in facts:
-        columns = ("candidate", "value", "low", "high", "seconds", "leads")
+        columns = ("candidate", "value", "low", "high", "seconds", "megabytes", "leads")
         table = [{c: line[c] for c in columns} for line in facts["leaderboard"]]
         create_table_artifact(table, key=f"{case}-leaderboard", description=facts["question"])
 

@@ -172,7 +172,8 @@ class Record:
     def leaderboard(self, board: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self.facts["leaderboard"] = board
         for line in board:
-            metrics = {f"valid.{k}": v for k, v in line["metrics"].items()} | {"seconds": line["seconds"]}
+            costs = {k: line[k] for k in ("seconds", "megabytes", "milliseconds_per_1000")}
+            metrics = {f"valid.{k}": v for k, v in line["metrics"].items()} | costs
             self.tracked.child(
                 line["candidate"], metrics, {"candidate": line["candidate"], **line["decision"]}
             )

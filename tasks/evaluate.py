@@ -1,5 +1,6 @@
 """Evaluate: valid rows choose the leader, test rows judge it once."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -34,7 +35,10 @@ def choose(fitted: Mapping[str, Stored], parts: Stored, judge: Judge) -> list[di
     leader: dict[str, Any] = {}
     best = pd.DataFrame()
     for name, stored in fitted.items():
-        prediction = model_of(stored).predict(valid.frame)
+        model = model_of(stored)
+        begun = time.perf_counter()
+        prediction = model.predict(valid.frame)
+        milliseconds = 1000 * (time.perf_counter() - begun)
         decision = judge.decide(valid, prediction)
         line: dict[str, Any] = {
             "candidate": name,
@@ -43,6 +47,9 @@ def choose(fitted: Mapping[str, Stored], parts: Stored, judge: Judge) -> list[di
             "decision": dict(decision),
             "seconds": stored.facts["seconds"],
             "stopped_by": stored.facts["stopped_by"],
+            "made_of": stored.facts["made_of"],
+            "megabytes": sum(p.stat().st_size for p in stored.folder.iterdir()) / 1e6,
+            "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
             "reused": stored.reused,
             "leads": not leader,
         }

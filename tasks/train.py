@@ -76,6 +76,7 @@ def _fit(
             "model": class_name(model),
             "parameters": _described(candidate),
             "importance": _importance(model),
+            "made_of": _made_of(model),
             "stopped_by": getattr(model, "stopped_by", None),
             "seconds": seconds,
         }
@@ -88,6 +89,12 @@ def _described(candidate: Candidate) -> dict[str, Any]:
     assert is_dataclass(candidate)
     assert not isinstance(candidate, type)
     return {"candidate": f"{type(candidate).__module__}:{type(candidate).__qualname__}", **asdict(candidate)}
+
+
+def _made_of(model: object) -> Mapping[str, Any]:
+    """What a model that mixes others tells of them; empty for all others."""
+    described = getattr(model, "described", None)
+    return dict(described()) if described else {}
 
 
 def _importance(model: object) -> Mapping[str, float]:

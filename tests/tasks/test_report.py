@@ -84,6 +84,15 @@ RUN: dict[str, Any] = {
         {
             "candidate": "trees", **estimate(0.7404), "seconds": 12.34, "stopped_by": "valid", "leads": False,
             "against": {"candidate": "linear", **estimate(-0.0025), "p_value": 0.5746},
+            "megabytes": 3.456,
+            "milliseconds_per_1000": 78.91,
+            "made_of": {
+                "calibrator": "platt",
+                "members": [
+                    {"name": "small trees", "weight": 0.6125, "models": 8, "roc_auc": 0.7412, "seconds": 61.0},
+                    {"name": "forest", "weight": 0.0, "models": 0, "roc_auc": None, "seconds": None},
+                ],
+            },
         },
     ],
     "test": {
@@ -399,6 +408,16 @@ def test_candidates_that_lost_or_were_skipped_are_told() -> None:
     assert "linear leads: its ROC AUC on the same valid rows is above that of prior by +0.2429" in text
     assert "does not beat it" in text
     assert "network skipped: the budget was spent" in text
+
+
+def test_a_candidate_is_shown_with_its_price_and_with_what_it_is_made_of() -> None:
+    text = words(page_of("binary"))
+    assert "3.46 MB 78.9 ms" in text
+    assert "What trees is made of" in text
+    assert "Calibration: platt." in text
+    assert "small trees 0.6125 8 0.7412 61.0 s" in text
+    assert "forest 0.0000 0 — not fitted" in text
+    assert text.count("is made of") == 1
 
 
 def test_lineage_names_every_stage_and_the_run() -> None:
