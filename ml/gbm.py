@@ -1,4 +1,4 @@
-"""Gradient-boosted trees: LightGBM (Ke et al., 2017) with its own categorical splits."""
+"""Gradient-boosted trees: LightGBM (Ke et al., 2017)."""
 
 import json
 import os
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import pandas as pd
 
-from ml.encode import PREDICTION, CategoryCodes, Columns, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
+from ml.tree_encoding import TreeEncoding
 
 if TYPE_CHECKING:
     import lightgbm
@@ -29,35 +30,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class TreeEncoding:
-    """The matrix that trees are grown on: numbers as they are, categories as codes."""
-
-    columns: Columns
-    codes: tuple[CategoryCodes, ...]
-
-    @classmethod
-    def learn(cls, frame: pd.DataFrame, min_count: int, max_categories: int) -> Self:
-        """Learn codes for every categorical column; errors as in `Columns.of`."""
-        columns = Columns.of(frame)
-        strings = columns.strings(frame).T
-        return cls(
-            columns, tuple(CategoryCodes.learn(values, min_count, max_categories) for values in strings)
-        )
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
-        return cls(Columns.from_json(state["columns"]), tuple(map(CategoryCodes.from_json, state["codes"])))
-
-    def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """Shape (rows, columns), float64, in the order of `columns.names`; errors as in `Columns`."""
-        self.columns.check(frame)
-        strings = self.columns.strings(frame).T
-        codes = [codes.encode(values) for codes, values in zip(self.codes, strings, strict=True)]
-        return np.column_stack([self.columns.numbers(frame), *codes])
 
 
 @dataclass(frozen=True)
@@ -85,6 +57,10 @@ class GradientBoostingModel:
         # LightGBM refuses a matrix without rows.
         answer = self._booster.predict(X, num_threads=threads) if len(X) else np.empty(0)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+
+    def predict_row(self, values: Mapping[str, float | str | None]) -> float:
+        """The prediction of one row from its values by column name; errors as in `TreeEncoding.encode_row`."""
+        return float(self._booster.predict(self.encoding.encode_row(values), num_threads=1)[0])
 
     def importance(self) -> pd.Series:
         """Total gain of each column's splits, summing to 1 (all 0 where there are no splits)."""
@@ -137,9 +113,10 @@ def _without_traces(text: str) -> str:
 class GradientBoosting:
     """LightGBM, stopped early on the log loss (binary) or squared error (numeric) of `valid`.
 
-    Training ends after `patience` rounds without improvement. Categories of fewer than `min_count` training
-    rows, and those beyond the `max_categories` most frequent, share one code. The other fields are LightGBM's
-    own parameters.
+    Training ends after `patience` rounds without improvement. A category of fewer than `min_count` training rows
+    shares one code with those never seen. Columns of `statistics_from` and more categories become target statistics,
+    smoothed by so many rows of the mean (None: no column does); other columns have LightGBM's own categorical splits,
+    over the `max_categories` most frequent. The other fields are LightGBM's own parameters.
     """
 
     target: Target = "binary"
@@ -148,10 +125,14 @@ class GradientBoosting:
     min_child_samples: int = 50
     feature_fraction: float = 0.8
     bagging_fraction: float = 0.8
+    lambda_l2: float = 0.0
+    extra_trees: bool = False
     max_rounds: int = 1000
     patience: int = 50
     min_count: int = 10
     max_categories: int = 255
+    statistics_from: int | None = None
+    smoothing: float = 20.0
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> GradientBoostingModel:
         """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
@@ -164,11 +145,19 @@ class GradientBoosting:
         valid_truth = checked_truth(valid.truth, self.target)
         if self.target == "binary":
             require_both_classes(truth)
-        encoding = TreeEncoding.learn(train.frame, self.min_count, self.max_categories)
+        encoding, X = TreeEncoding.learn(
+            train,
+            truth,
+            self.min_count,
+            self.max_categories,
+            self.statistics_from,
+            self.smoothing,
+            resources.seed,
+        )
         trees, stopped_by = self._grow(
-            (encoding.encode(train.frame), truth),
+            (X, truth),
             (encoding.encode(valid.frame), valid_truth),
-            categorical=list(range(len(encoding.columns.numeric), len(encoding.columns.names))),
+            categorical=encoding.native,
             params=self._params(resources),
             deadline=deadline,
         )
@@ -184,6 +173,8 @@ class GradientBoosting:
             "feature_fraction": self.feature_fraction,
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": 1,
+            "lambda_l2": self.lambda_l2,
+            "extra_trees": self.extra_trees,
             "seed": resources.seed,
             "num_threads": resources.threads,
             "deterministic": True,

@@ -99,7 +99,7 @@ class Linear:
         valid_truth = checked_truth(valid.truth, self.target)
         if self.target == "binary":
             require_both_classes(truth)
-        encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories)
+        encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories, train.special)
         X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
 
         tried: list[tuple[float, _Solution]] = []
