@@ -158,6 +158,10 @@ class CategoryCodes:
         """The code of one value, None for missing."""
         return MISSING if value is None else self._codes.get(value, OTHER)
 
+    def present(self, values: ArrayLike) -> int:
+        """How many of the codes occur."""
+        return len(np.unique(self.encode(values)))
+
     def encode(self, values: ArrayLike) -> np.ndarray:
         """Codes, shape (rows,), int64, of `str` with None or NaN for missing, shape (rows,)."""
         # Only the distinct values are looked up one by one; -1, their place of missing values, is the last entry.
@@ -274,26 +278,36 @@ class OneHot:
         )
 
     @property
+    def sizes(self) -> list[int]:
+        """Bins or codes of each of `columns.names`."""
+        return [len(bins) for bins in self.bins] + [len(codes) for codes in self.codes]
+
+    @property
     def widths(self) -> list[int]:
         """Matrix columns that each of `columns.names` takes."""
         return [len(bins) + 1 for bins in self.bins] + [len(codes) for codes in self.codes]
 
+    def positions(self, frame: pd.DataFrame) -> np.ndarray:
+        """The bin or code of each of `columns.names`, shape (rows, columns), int64; errors as in `Columns`."""
+        self.columns.check(frame)
+        numbers, strings = self.columns.numbers(frame).T, self.columns.strings(frame)
+        found = np.empty((len(frame), len(self.columns.names)), np.int64, order="F")
+        for at, (bins, values) in enumerate(zip(self.bins, numbers, strict=True)):
+            found[:, at] = bins.encode(values)
+        for at, (codes, texts) in enumerate(zip(self.codes, strings, strict=True), start=len(self.bins)):
+            found[:, at] = codes.encode(texts)
+        return found
+
     def encode(self, frame: pd.DataFrame) -> sparse.csr_array:
         """Shape (rows, sum of `widths`), float64; errors as in `Columns`."""
-        self.columns.check(frame)
+        indicators = self.positions(frame)
+        standardised = np.empty((len(frame), len(self.bins)))
+        for at, (bins, values) in enumerate(zip(self.bins, self.columns.numbers(frame).T, strict=True)):
+            standardised[:, at] = bins.standardise(values)
         starts = np.cumsum([0, *self.widths])
-        ones = np.ones(len(frame))
-        indices, data = [], []
-        numbers, strings = self.columns.numbers(frame).T, self.columns.strings(frame)
-        for start, bins, values in zip(starts[: len(self.bins)], self.bins, numbers, strict=True):
-            indices += [start + bins.encode(values), np.full(len(frame), start + len(bins))]
-            data += [ones, bins.standardise(values)]
-        for start, codes, values in zip(starts[len(self.bins) : -1], self.codes, strings, strict=True):
-            indices.append(start + codes.encode(values))
-            data.append(ones)
+        after = starts[: len(self.bins)] + [len(bins) for bins in self.bins]
+        indices = np.hstack([indicators + starts[:-1], np.tile(after, (len(frame), 1)).astype(np.int64)])
+        data = np.hstack([np.ones(indicators.shape), standardised])
         # Every row has the same number of entries, so the compressed rows can be written down directly.
-        entries = np.arange(len(frame) + 1) * len(indices)
-        return sparse.csr_array(
-            (np.column_stack(data).ravel(), np.column_stack(indices).ravel(), entries),
-            shape=(len(frame), starts[-1]),
-        )
+        entries = np.arange(len(frame) + 1) * indices.shape[1]
+        return sparse.csr_array((data.ravel(), indices.ravel(), entries), shape=(len(frame), starts[-1]))

@@ -2,24 +2,22 @@
 
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
+from ml.boost import StoppedBy, base_params, grow
 from ml.encode import PREDICTION, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
 if TYPE_CHECKING:
     import lightgbm
-
-StoppedBy = Literal["valid", "rounds", "budget"]
 
 # Below this many rows, waking further threads costs more than they save.
 SMALL_FRAME = 1000
@@ -82,33 +80,6 @@ class GradientBoostingModel:
         return cls(trees=files["model.txt"].decode(), **rest)
 
 
-class _Budget:
-    """A callback that ends the training after the round in which time ran out."""
-
-    def __init__(self, deadline: float) -> None:
-        self.order = 40  # after recording (20) and early stopping (30)
-        self.deadline = deadline
-        self.spent = False
-
-    def __call__(self, env: "lightgbm.callback.CallbackEnv") -> None:
-        from lightgbm.callback import EarlyStopException
-
-        if time.monotonic() > self.deadline:
-            self.spent = True
-            raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
-
-
-def _without_traces(text: str) -> str:
-    """The text of the trees without what is no part of the model: the threads, and the extremes of each column.
-
-    LightGBM notes the smallest and largest cell, which are values of two people, and does not predict with them.
-    """
-    text = re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 0]", text, flags=re.MULTILINE)
-    head, name, rest = text.partition("\nfeature_infos=")
-    infos, newline, rest = rest.partition("\n")
-    return head + name + re.sub(r"\[[^\]]*\]", "[-inf:inf]", infos) + newline + rest
-
-
 @dataclass(frozen=True)
 class GradientBoosting:
     """LightGBM, stopped early on the log loss (binary) or squared error (numeric) of `valid`.
@@ -154,19 +125,20 @@ class GradientBoosting:
             self.smoothing,
             resources.seed,
         )
-        trees, stopped_by = self._grow(
+        trees, stopped_by = grow(
             (X, truth),
             (encoding.encode(valid.frame), valid_truth),
             categorical=encoding.native,
             params=self._params(resources),
+            rounds=self.max_rounds,
+            patience=self.patience,
             deadline=deadline,
         )
         return GradientBoostingModel(self.target, encoding, trees, stopped_by)
 
     def _params(self, resources: Resources) -> dict[str, Any]:
         return {
-            "objective": "binary" if self.target == "binary" else "regression",
-            "metric": "binary_logloss" if self.target == "binary" else "l2",
+            **base_params(self.target, resources),
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_child_samples": self.min_child_samples,
@@ -175,39 +147,4 @@ class GradientBoosting:
             "bagging_freq": 1,
             "lambda_l2": self.lambda_l2,
             "extra_trees": self.extra_trees,
-            "seed": resources.seed,
-            "num_threads": resources.threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
         }
-
-    def _grow(
-        self,
-        train: tuple[np.ndarray, np.ndarray],
-        valid: tuple[np.ndarray, np.ndarray],
-        categorical: list[int],
-        params: dict[str, Any],
-        deadline: float,
-    ) -> tuple[str, StoppedBy]:
-        """Model text up to the best round on `valid`, and what ended the training."""
-        import lightgbm
-
-        data = lightgbm.Dataset(*train, categorical_feature=categorical, params=params)
-        curves: dict[str, dict[str, list[float]]] = {}
-        budget = _Budget(deadline)
-        patience = lightgbm.early_stopping(self.patience, verbose=False)
-        booster = lightgbm.train(
-            params,
-            data,
-            self.max_rounds,
-            valid_sets=[data.create_valid(*valid)],
-            valid_names=["valid"],
-            callbacks=[lightgbm.record_evaluation(curves), patience, budget],
-        )
-        curve = curves["valid"][params["metric"]]
-        text = booster.model_to_string(num_iteration=int(np.argmin(curve)) + 1)
-        trees = _without_traces(text)
-        if budget.spent:
-            return trees, "budget"
-        return trees, "rounds" if len(curve) == self.max_rounds else "valid"

@@ -36,8 +36,8 @@ class TreeEncoding:
     ) -> tuple[Self, np.ndarray]:
         """The encoding, and the matrix of the training rows, in which no row sees its own truth.
 
-        A column of `statistics_from` and more categories becomes target statistics (none does where that is None);
-        others keep codes of at most `max_categories`. Statistics of training rows come from the rows of other
+        A column of `statistics_from` and more codes, at least 2, becomes target statistics (none does where that is
+        None); others keep codes of at most `max_categories`. Statistics of training rows come from the rows of other
         folds; units stay together. `truth` is (rows,) float64. Errors as in `Columns.of`.
         """
         columns = Columns.of(train.frame)
@@ -46,7 +46,8 @@ class TreeEncoding:
         X = _empty(columns, train.frame)
         for at, values in enumerate(columns.strings(train.frame), start=len(columns.numeric)):
             codes = CategoryCodes.learn(values, min_count, len(values))
-            if statistics_from is None or len(codes.categories) < statistics_from:
+            # The rows outside a fold tell what is inside it: of a constant column, that would be all that is told.
+            if statistics_from is None or codes.present(values) < max(statistics_from, 2):
                 learned.append(CategoryCodes(codes.categories[:max_categories]))
                 X[:, at] = learned[-1].encode(values)
                 continue

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml.additive import Additive
 from ml.encode import PREDICTION, Target
+from ml.forest import Forest
 from ml.gbm import SMALL_FRAME, GradientBoosting, GradientBoostingModel
 from ml.linear import Linear, LinearModel
 from ml.model import Part, Resources
 from ml.prior import Prior
 
 TARGETS: list[Target] = ["binary", "numeric"]
-LEARNERS = [Linear, GradientBoosting]
+LEARNERS = [Linear, Additive, GradientBoosting, Forest]
 CANDIDATES = [Prior, *LEARNERS]
 
 every_target = pytest.mark.parametrize("target", TARGETS)
