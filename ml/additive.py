@@ -162,6 +162,8 @@ class Additive:
             # Each position is a bin of its own.
             "max_bin": max(sizes) + 1,
             "min_data_in_bin": 1,
+            # One category against all others: groups of them, as LightGBM would make, overfit little data.
+            "max_cat_to_onehot": max(sizes) + 1,
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_child_samples": self.min_child_samples,
@@ -181,7 +183,11 @@ def _effects(text: str, encoding: OneHot) -> tuple[float, list[np.ndarray]]:
     sizes = encoding.sizes
     first = float(booster.predict(np.zeros((1, len(sizes))), raw_score=True, num_threads=1)[0])
     effects: list[np.ndarray] = []
+    used = booster.feature_importance("split")
     for column, size in enumerate(sizes):
+        if not used[column]:
+            effects.append(np.zeros(size))
+            continue
         X = np.zeros((size, len(sizes)))
         X[:, column] = np.arange(size)
         effects.append(np.asarray(booster.predict(X, raw_score=True, num_threads=1)) - first)

@@ -120,7 +120,10 @@ def _steps(probability: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, flo
 def _logistic(*columns: np.ndarray, truth: np.ndarray) -> tuple[list[float], float]:
     """Slopes and intercept of a logistic regression."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     X = np.column_stack(columns)
-    fitted = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8).fit(X, truth)
+    # Sums of many rows hang on how many threads share them.
+    with threadpool_limits(1):
+        fitted = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8).fit(X, truth)
     return fitted.coef_[0].tolist(), float(fitted.intercept_[0])

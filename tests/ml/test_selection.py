@@ -1,0 +1,47 @@
+"""Greedy selection: the right mixture is found, noise gets nothing."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from ml.encode import Target
+from ml.link import from_link, losses, to_link
+from ml.selection import greedy_weights
+
+ROWS = 4000
+FOLD = np.arange(ROWS) % 5
+
+
+def known(target: Target) -> tuple[np.ndarray, np.ndarray]:
+    """Two independent signals and a truth that follows their mean."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(2, ROWS)) * 3
+    mean = scores.mean(axis=0)
+    if target == "numeric":
+        return scores, mean + rng.normal(size=ROWS)
+    return scores, (rng.random(ROWS) < special.expit(mean)).astype(float)
+
+
+@pytest.mark.parametrize("target", ["binary", "numeric"])
+def test_finds_the_mixture_and_leaves_noise_out(target: Target) -> None:
+    scores, truth = known(target)
+    noise = np.random.default_rng(1).normal(size=(2, ROWS)) * 3
+    weights = greedy_weights(np.vstack([noise[:1], scores, noise[1:]]), truth, FOLD, target)
+    np.testing.assert_allclose(weights, [0.0, 0.5, 0.5, 0.0], atol=0.06)
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_the_best_alone_when_nothing_adds_to_it() -> None:
+    scores, truth = known("numeric")
+    weights = greedy_weights(np.stack([scores.mean(axis=0), -scores[0]]), truth, FOLD, "numeric")
+    np.testing.assert_array_equal(weights, [1.0, 0.0])
+
+
+def test_losses_are_those_of_the_answers() -> None:
+    score, truth = np.array([-2.0, 0.5]), np.array([0.0, 1.0])
+    p = from_link(score, "binary")
+    np.testing.assert_allclose(losses(score, truth, "binary"), -np.log(np.where(truth == 1, p, 1 - p)))
+    np.testing.assert_allclose(to_link(p, "binary"), score)
+    assert np.isfinite(to_link(np.array([0.0, 1.0]), "binary")).all()
+    np.testing.assert_array_equal(to_link(score, "numeric"), score)
+    np.testing.assert_array_equal(losses(score, truth, "numeric"), (score - truth) ** 2)
