@@ -1,4 +1,4 @@
-"""An ensemble: bags of several candidates over the same folds, mixed by greedy selection, then calibrated."""
+"""An ensemble: bags of several candidates over the same folds, mixed by stacking, then calibrated."""
 
 import json
 import time
@@ -19,9 +19,9 @@ from ml.link import from_link, losses
 from ml.model import Part, Resources
 from ml.package import class_name
 from ml.presets import PRESETS, Preset
-from ml.selection import greedy_weights
+from ml.stacking import stacked_weights
 
-# What is kept of the time for selection and calibration.
+# What is kept of the time for stacking and calibration.
 RESERVE = 0.05
 
 
@@ -42,7 +42,7 @@ class Member:
 
 @dataclass(frozen=True)
 class EnsembleModel:
-    """The mixture of `bags` with `weights`, summing to 1, on the scale of the link, then `calibrator`.
+    """The mixture of `bags` with `weights`, on the scale of the link, then `calibrator`.
 
     `members` tells of all that were tried; `stopped_by` is "budget" where not all could be fitted in full.
     """
@@ -129,7 +129,7 @@ class Ensemble:
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
         weights, calibrator = np.ones(1), Calibrator("none")
         if np.isfinite(scores).all():
-            weights = greedy_weights(scores, truth, fold, self.target)
+            weights = stacked_weights(scores, truth, self.target)
             if self.target == "binary":
                 mixed = from_link((weights[:, None] * scores).sum(axis=0), self.target)
                 calibrator, _ = calibrate.choose(mixed, truth, fold, train.units)
@@ -166,14 +166,15 @@ class Ensemble:
                     complete &= not bag.cut_short
                 else:
                     complete = False
-            wanted = self._worth_more(bags, truth, first) if preset.repeats > 1 else wanted
+            wanted = self._worth_more(bags, truth) if repeat + 1 < preset.repeats else []
         return bags, first, complete
 
-    def _worth_more(self, bags: Mapping[str, GrowingBag], truth: np.ndarray, fold: np.ndarray) -> list[str]:
+    def _worth_more(self, bags: Mapping[str, GrowingBag], truth: np.ndarray) -> list[str]:
+        """The members that have weight so far; none where not even the first could be fitted in full."""
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
         if not np.isfinite(scores).all():
             return []
-        weights = greedy_weights(scores, truth, fold, self.target)
+        weights = stacked_weights(scores, truth, self.target)
         return [name for name, weight in zip(bags, weights, strict=True) if weight]
 
     def _told(

@@ -1,4 +1,4 @@
-"""Greedy selection: the right mixture is found, noise gets nothing."""
+"""Stacking: the right mixture is found, noise gets nothing."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,9 @@ from scipy import special
 
 from ml.encode import Target
 from ml.link import from_link, losses, to_link
-from ml.selection import greedy_weights
+from ml.stacking import stacked_weights
 
-ROWS = 4000
-FOLD = np.arange(ROWS) % 5
+ROWS = 40_000
 
 
 def known(target: Target) -> tuple[np.ndarray, np.ndarray]:
@@ -26,15 +25,30 @@ def known(target: Target) -> tuple[np.ndarray, np.ndarray]:
 def test_finds_the_mixture_and_leaves_noise_out(target: Target) -> None:
     scores, truth = known(target)
     noise = np.random.default_rng(1).normal(size=(2, ROWS)) * 3
-    weights = greedy_weights(np.vstack([noise[:1], scores, noise[1:]]), truth, FOLD, target)
-    np.testing.assert_allclose(weights, [0.0, 0.5, 0.5, 0.0], atol=0.06)
-    assert weights.sum() == pytest.approx(1.0)
+    weights = stacked_weights(np.vstack([noise[:1], scores, noise[1:]]), truth, target)
+    np.testing.assert_allclose(weights, [0.0, 0.5, 0.5, 0.0], atol=0.05)
 
 
-def test_the_best_alone_when_nothing_adds_to_it() -> None:
+def test_few_rows_are_no_reason_to_leave_equal_weights() -> None:
+    scores, truth = known("binary")
+    few, many = (
+        stacked_weights(scores[:, :rows] * [[1.0], [0.2]], truth[:rows], "binary") for rows in (8, ROWS)
+    )
+    np.testing.assert_allclose(few, 0.5, atol=0.1)
+    np.testing.assert_allclose(many, [0.5, 2.5], atol=0.3)
+
+
+def test_timid_members_are_made_bold() -> None:
+    scores, truth = known("binary")
+    timid = stacked_weights(scores / 4, truth, "binary")
+    np.testing.assert_allclose(timid, 2.0, atol=0.2)
+
+
+def test_a_member_that_is_wrong_way_round_gets_nothing() -> None:
     scores, truth = known("numeric")
-    weights = greedy_weights(np.stack([scores.mean(axis=0), -scores[0]]), truth, FOLD, "numeric")
-    np.testing.assert_array_equal(weights, [1.0, 0.0])
+    weights = stacked_weights(np.stack([scores.mean(axis=0), -scores[0]]), truth, "numeric")
+    assert weights[1] == 0.0
+    assert weights[0] == pytest.approx(1.0, abs=0.02)
 
 
 def test_losses_are_those_of_the_answers() -> None:
