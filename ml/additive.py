@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import special
 
 from ml.boost import StoppedBy, base_params, grow
-from ml.encode import PREDICTION, OneHot, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, require_both_classes
 from ml.folds import assign_folds
 from ml.model import Part, Resources
 
@@ -46,6 +46,13 @@ class AdditiveModel:
             score += table[at]
         answer = special.expit(score) if self.target == "binary" else score
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        score = self.intercept
+        for effects, at in zip(self.effects, self.encoding.row_positions(values), strict=True):
+            score += effects[at]
+        return float(special.expit(score)) if self.target == "binary" else score
 
     def importance(self) -> pd.Series:
         """`contributions` by column name, summing to 1 (all 0 where no column matters)."""

@@ -4,15 +4,15 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import pandas as pd
 
-from ml.encode import PREDICTION, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.folds import assign_folds
-from ml.link import from_link, to_link
-from ml.model import Candidate, Model, Part, Resources
+from ml.link import from_link, from_link_one, to_link, to_link_one
+from ml.model import Candidate, Part, Resources, TabularModel
 from ml.package import class_name, load_model
 
 MOST_SEEDS = 1000  # a bag holds fewer models
@@ -23,7 +23,7 @@ class BaggedModel:
     """The mean of `models`: of log odds (binary) or numbers."""
 
     target: Target
-    models: tuple[Model, ...] = field(repr=False)
+    models: tuple[TabularModel, ...] = field(repr=False)
     stopped_by: str
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
@@ -37,6 +37,15 @@ class BaggedModel:
         """Errors as in the models' `predict`."""
         answer = from_link(self.score(frame), self.target)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+
+    def score_row(self, values: Row) -> float:
+        """One row's score on the scale of the link; errors as in `Columns.row`."""
+        scores = [to_link_one(model.predict_row(values), self.target) for model in self.models]
+        return sum(scores) / len(scores)
+
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        return from_link_one(self.score_row(values), self.target)
 
     def importance(self) -> pd.Series:
         """The mean importance over the models."""
@@ -58,24 +67,24 @@ class BaggedModel:
         return cls(own["target"], read_numbered(own["models"], files), own["stopped_by"])
 
 
-def numbered(models: Sequence[Model]) -> dict[str, bytes]:
+def numbered(models: Sequence[TabularModel]) -> dict[str, bytes]:
     """The files of all models, the number of a model in front of each name."""
     return {f"{at}-{name}": data for at, model in enumerate(models) for name, data in model.files().items()}
 
 
-def read_numbered(kinds: Sequence[str], files: Mapping[str, bytes]) -> tuple[Model, ...]:
+def read_numbered(kinds: Sequence[str], files: Mapping[str, bytes]) -> tuple[TabularModel, ...]:
     """The models that `numbered` wrote, of classes named as by `class_name`."""
     own: list[dict[str, bytes]] = [{} for _ in kinds]
     for name, data in files.items():
         at, dash, rest = name.partition("-")
         if dash and at.isdecimal():
             own[int(at)][rest] = data
-    return tuple(load_model(kind, mine) for kind, mine in zip(kinds, own, strict=True))
+    return tuple(cast(TabularModel, load_model(kind, mine)) for kind, mine in zip(kinds, own, strict=True))
 
 
-def mean_importance(models: Sequence[Model], weights: np.ndarray) -> pd.Series:
+def mean_importance(models: Sequence[TabularModel], weights: np.ndarray) -> pd.Series:
     """The weighted mean of the models' importances by column, summing to 1 (all 0 where no column matters)."""
-    shares = [getattr(model, "importance")() * weight for model, weight in zip(models, weights, strict=True)]  # noqa: B009
+    shares = [model.importance() * weight for model, weight in zip(models, weights, strict=True)]
     total: pd.Series = pd.concat(shares, axis=1).sum(axis=1)
     return total / (total.sum() or 1.0)
 
@@ -95,7 +104,7 @@ class GrowingBag:
 
     def __init__(self, member: Candidate, target: Target, rows: int) -> None:
         self.member, self.target = member, target
-        self.models: list[Model] = []
+        self.models: list[TabularModel] = []
         self.seconds = 0.0
         self.cut_short = False
         self._total, self._count = np.zeros(rows), np.zeros(rows)
@@ -114,7 +123,7 @@ class GrowingBag:
         """
         begun = time.monotonic()
         folds = int(fold.max()) + 1
-        found: list[tuple[Model, np.ndarray, np.ndarray]] = []
+        found: list[tuple[TabularModel, np.ndarray, np.ndarray]] = []
         for k in range(folds):
             spent = time.monotonic() - begun
             left = resources.seconds - spent
@@ -139,10 +148,11 @@ class GrowingBag:
 
     def _fit(
         self, train: Part, inside: np.ndarray, resources: Resources
-    ) -> tuple[Model, np.ndarray, np.ndarray]:
+    ) -> tuple[TabularModel, np.ndarray, np.ndarray]:
         """The rows inside the fold are the member's `valid`."""
         valid = train.take(np.flatnonzero(inside))
-        model = self.member.fit(train.take(np.flatnonzero(~inside)), valid, resources)
+        learning = train.take(np.flatnonzero(~inside))
+        model = cast(TabularModel, self.member.fit(learning, valid, resources))
         answer = model.predict(valid.frame)[PREDICTION[self.target]].to_numpy()
         return model, inside, to_link(answer, self.target)
 

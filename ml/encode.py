@@ -1,6 +1,7 @@
 """How tables and truths become arrays: checked columns, category codes, quantile bins, one-hot matrices."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -12,6 +13,8 @@ from scipy import sparse
 
 Target = Literal["binary", "numeric"]
 ArrayLike = np.ndarray | ExtensionArray
+# One row's values by column name; None or NaN for missing.
+Row = Mapping[str, float | str | None]
 
 # The column that a tabular model's predictions stand in.
 PREDICTION: Mapping[Target, str] = {"binary": "probability", "numeric": "value"}
@@ -110,6 +113,20 @@ class Columns:
             X[:, at] = column.to_numpy(np.float64, na_value=np.nan)
         return X
 
+    def row(self, values: Row) -> tuple[list[float], list[str | None]]:
+        """One row's numbers (NaN for missing) and strings (None for missing), each in order of name.
+
+        Raises ValueError where a column is missing, or where a number is given for a category or the reverse.
+        """
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise ValueError(
+                f"expected the columns {list(self.names)}, got a row without {missing}; "
+                "give every column that the model was fitted on, None where it is unknown"
+            )
+        numbers = [_number(values[name], name) for name in self.numeric]
+        return numbers, [_string(values[name], name) for name in self.categorical]
+
     def strings(self, frame: pd.DataFrame) -> list[ArrayLike]:
         """The categorical columns in turn, each an array of `str` with any missing value.
 
@@ -120,6 +137,20 @@ class Columns:
             if not isinstance(dtype, pd.StringDtype) and chosen[name].notna().any():
                 raise ValueError(f"expected categories in {name!r}, got {dtype}; cast it to str as at fit")
         return [chosen[name].array for name in self.categorical]
+
+
+def _number(value: float | str | None, name: str) -> float:
+    if isinstance(value, str):
+        raise ValueError(f"expected a number in {name!r}, got a string; give a number, or None for missing")
+    return np.nan if value is None else float(value)
+
+
+def _string(value: float | str | None, name: str) -> str | None:
+    if value is None or value != value:  # NaN
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string in {name!r}, got a number; give a string, or None for missing")
+    return value
 
 
 @dataclass(frozen=True)
@@ -227,6 +258,20 @@ class QuantileBins:
             bins[values == code] = at
         return bins
 
+    def standardise_one(self, value: float) -> float:
+        """As `standardise`, of one value."""
+        if value != value or value in self.special:
+            return 0.0
+        return (min(max(value, self.low), self.high) - self.mean) / self.scale
+
+    def code(self, value: float) -> int:
+        """The bin of one value, NaN for missing."""
+        if value in self.special:
+            return 1 + self.special.index(value)
+        if value != value:  # NaN
+            return MISSING
+        return 1 + len(self.special) + bisect_left(self.edges, value)
+
     def standardise(self, values: np.ndarray) -> np.ndarray:
         """Clipped values less their training mean, in training standard deviations; 0 for missing and special ones."""
         scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
@@ -287,6 +332,12 @@ class OneHot:
         """Matrix columns that each of `columns.names` takes."""
         return [len(bins) + 1 for bins in self.bins] + [len(codes) for codes in self.codes]
 
+    def row_positions(self, values: Row) -> list[int]:
+        """The bin or code of each of `columns.names` in one row; errors as in `Columns.row`."""
+        numbers, strings = self.columns.row(values)
+        bins = [one.code(number) for one, number in zip(self.bins, numbers, strict=True)]
+        return bins + [one.code(string) for one, string in zip(self.codes, strings, strict=True)]
+
     def positions(self, frame: pd.DataFrame) -> np.ndarray:
         """The bin or code of each of `columns.names`, shape (rows, columns), int64; errors as in `Columns`."""
         self.columns.check(frame)
@@ -297,6 +348,19 @@ class OneHot:
         for at, (codes, texts) in enumerate(zip(self.codes, strings, strict=True), start=len(self.bins)):
             found[:, at] = codes.encode(texts)
         return found
+
+    def encode_row(self, values: Row) -> Iterator[tuple[int, float]]:
+        """Column and value of each entry of one row; errors as in `Columns.row`."""
+        starts = self._starts
+        for start, at in zip(starts, self.row_positions(values), strict=True):
+            yield start + at, 1.0
+        numbers, _ = self.columns.row(values)
+        for start, bins, number in zip(starts, self.bins, numbers, strict=False):
+            yield start + len(bins), bins.standardise_one(number)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *np.cumsum(self.widths[:-1]).tolist()]
 
     def encode(self, frame: pd.DataFrame) -> sparse.csr_array:
         """Shape (rows, sum of `widths`), float64; errors as in `Columns`."""

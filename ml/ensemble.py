@@ -13,13 +13,13 @@ from ml import calibrate
 from ml.bag import BaggedModel, GrowingBag, fold_classes, in_order, mean_importance, numbered, read_numbered
 from ml.calibrate import Calibrator
 from ml.classification import roc_auc
-from ml.encode import PREDICTION, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.folds import assign_folds, most_folds
-from ml.link import from_link, losses
+from ml.link import from_link, from_link_one, losses
 from ml.model import Part, Resources
 from ml.package import class_name
 from ml.presets import PRESETS, Preset
-from ml.stacking import stacked_weights
+from ml.stacking import Mixture, stack
 
 # What is kept of the time for stacking and calibration.
 RESERVE = 0.05
@@ -42,31 +42,34 @@ class Member:
 
 @dataclass(frozen=True)
 class EnsembleModel:
-    """The mixture of `bags` with `weights`, on the scale of the link, then `calibrator`.
+    """The `mixture` of `bags` on the scale of the link, then `calibrator`.
 
     `members` tells of all that were tried; `stopped_by` is "budget" where not all could be fitted in full.
     """
 
     target: Target
     bags: tuple[BaggedModel, ...] = field(repr=False)
-    weights: tuple[float, ...]
+    mixture: Mixture
     calibrator: Calibrator
     members: tuple[Member, ...]
     stopped_by: str
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Errors as in the members' `predict`."""
-        score = np.zeros(len(frame))
-        for bag, weight in zip(self.bags, self.weights, strict=True):
-            score += weight * bag.score(frame)
-        answer = from_link(score, self.target)
+        answer = from_link(self.mixture(bag.score(frame) for bag in self.bags), self.target)
         if self.target == "binary":
             answer = self.calibrator(answer)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        score = float(self.mixture(np.array(bag.score_row(values)) for bag in self.bags))
+        answer = from_link_one(score, self.target)
+        return float(self.calibrator(np.array([answer]))[0]) if self.target == "binary" else answer
+
     def importance(self) -> pd.Series:
         """The weighted mean importance of the bags by column, summing to 1."""
-        return mean_importance(self.bags, np.array(self.weights))
+        return mean_importance(self.bags, np.array(self.mixture.weights))
 
     def described(self) -> dict[str, Any]:
         """For a leaderboard: the calibrator and, for each member, weight, models, seconds, loss and AUC out of fold."""
@@ -77,7 +80,7 @@ class EnsembleModel:
         own = {
             "target": self.target,
             "bags": [class_name(bag) for bag in self.bags],
-            "weights": self.weights,
+            "mixture": asdict(self.mixture),
             "calibrator": asdict(self.calibrator),
             "members": [asdict(replace(member, seconds=None)) for member in self.members],
             "stopped_by": self.stopped_by,
@@ -92,7 +95,7 @@ class EnsembleModel:
         return cls(
             own["target"],
             tuple(bags),
-            tuple(own["weights"]),
+            Mixture(tuple(own["mixture"]["weights"]), own["mixture"]["base"]),
             Calibrator.from_json(own["calibrator"]),
             tuple(Member(**member) for member in own["members"]),
             own["stopped_by"],
@@ -127,20 +130,20 @@ class Ensemble:
         truth = train.truth.to_numpy(np.float64)
         bags, fold, complete = self._bags(preset, train, truth, until, resources)
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
-        weights, calibrator = np.ones(1), Calibrator("none")
+        mixture, calibrator = Mixture((1.0,), 0.0), Calibrator("none")
         if np.isfinite(scores).all():
-            weights = stacked_weights(scores, truth, self.target)
+            mixture = stack(scores, truth, self.target)
             if self.target == "binary":
-                mixed = from_link((weights[:, None] * scores).sum(axis=0), self.target)
+                mixed = from_link(mixture(scores), self.target)
                 calibrator, _ = calibrate.choose(mixed, truth, fold, train.units)
-        chosen = np.flatnonzero(weights)
+        chosen = np.flatnonzero(mixture.weights)
         every = list(bags.values())
         return EnsembleModel(
             self.target,
             tuple(every[i].model() for i in chosen),
-            tuple(weights[chosen].tolist()),
+            Mixture(tuple(mixture.weights[i] for i in chosen), mixture.base),
             calibrator,
-            self._told(preset, bags, weights, truth),
+            self._told(preset, bags, mixture, truth),
             "members" if complete else "budget",
         )
 
@@ -174,13 +177,13 @@ class Ensemble:
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
         if not np.isfinite(scores).all():
             return []
-        weights = stacked_weights(scores, truth, self.target)
+        weights = stack(scores, truth, self.target).weights
         return [name for name, weight in zip(bags, weights, strict=True) if weight]
 
     def _told(
-        self, preset: Preset, bags: Mapping[str, GrowingBag], weights: np.ndarray, truth: np.ndarray
+        self, preset: Preset, bags: Mapping[str, GrowingBag], mixture: Mixture, truth: np.ndarray
     ) -> tuple[Member, ...]:
-        weight_of = dict(zip(bags, weights.tolist(), strict=True))
+        weight_of = dict(zip(bags, mixture.weights, strict=True))
         told: list[Member] = []
         for name in preset.members:
             bag = bags.get(name)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
-from ml.encode import PREDICTION, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
@@ -44,8 +44,8 @@ class ForestModel:
         answer = np.concatenate(answers) if answers else np.empty(0)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
-    def predict_row(self, values: Mapping[str, float | str | None]) -> float:
-        """The prediction of one row from its values by column name; errors as in `TreeEncoding.encode_row`."""
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
         return float(self._walk(self.encoding.encode_row(values))[0])
 
     def _walk(self, X: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ml.boost import StoppedBy, base_params, grow
-from ml.encode import PREDICTION, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
@@ -56,8 +56,8 @@ class GradientBoostingModel:
         answer = self._booster.predict(X, num_threads=threads) if len(X) else np.empty(0)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
-    def predict_row(self, values: Mapping[str, float | str | None]) -> float:
-        """The prediction of one row from its values by column name; errors as in `TreeEncoding.encode_row`."""
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
         return float(self._booster.predict(self.encoding.encode_row(values), num_threads=1)[0])
 
     def importance(self) -> pd.Series:

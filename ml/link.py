@@ -1,5 +1,7 @@
 """The scale on which answers are averaged: log odds of probabilities, numbers as they are."""
 
+import math
+
 import numpy as np
 from scipy import special
 
@@ -19,6 +21,19 @@ def to_link(answer: np.ndarray, target: Target) -> np.ndarray:
 def from_link(score: np.ndarray, target: Target) -> np.ndarray:
     """The way back."""
     return score if target == "numeric" else np.asarray(special.expit(score))
+
+
+def to_link_one(answer: float, target: Target) -> float:
+    """As `to_link`, of one answer."""
+    if target == "numeric":
+        return answer
+    kept = min(max(answer, EDGE), 1.0 - EDGE)
+    return math.log(kept / (1.0 - kept))
+
+
+def from_link_one(score: float, target: Target) -> float:
+    """As `from_link`, of one score."""
+    return score if target == "numeric" else float(special.expit(score))
 
 
 def losses(score: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:

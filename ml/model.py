@@ -96,6 +96,21 @@ class Model(Protocol):
         ...
 
 
+class TabularModel(Model, Protocol):
+    """What every model of rows can do besides."""
+
+    def predict_row(self, values: Mapping[str, float | str | None]) -> float:
+        """The prediction of one row from its values by column name (None or NaN for missing), without a frame.
+
+        Raises ValueError where a column is missing or of the other kind.
+        """
+        ...
+
+    def importance(self) -> pd.Series:
+        """What each column contributes, summing to 1; all 0 where none does."""
+        ...
+
+
 class Candidate(Protocol):
     """Hyperparameters that can be fitted: a frozen dataclass, so that its fields are its digest."""
 

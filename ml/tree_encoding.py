@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ml.encode import CategoryCodes, Columns
+from ml.encode import CategoryCodes, Columns, Row
 from ml.folds import assign_folds, most_folds
 from ml.model import Part
 from ml.target_statistics import TargetStatistics
@@ -85,23 +85,11 @@ class TreeEncoding:
             X[:, at] = one.encode(values)
         return X
 
-    def encode_row(self, values: Mapping[str, float | str | None]) -> np.ndarray:
-        """Shape (1, columns), of one row's values by column name, None or NaN for missing.
-
-        Raises ValueError where a column is missing.
-        """
-        try:
-            numbers = [values[name] for name in self.columns.numeric]
-            strings = [values[name] for name in self.columns.categorical]
-        except KeyError:
-            missing = [name for name in self.columns.names if name not in values]
-            raise ValueError(
-                f"expected the columns {list(self.columns.names)}, got a row without {missing}; "
-                "give every column that the model was fitted on, None where it is unknown"
-            ) from None
-        known = [value if isinstance(value, str) else None for value in strings]
-        codes = [one.code(value) for one, value in zip(self.categories, known, strict=True)]
-        return np.array([[np.nan if number is None else number for number in numbers] + codes], np.float64)
+    def encode_row(self, values: Row) -> np.ndarray:
+        """Shape (1, columns), of one row; errors as in `Columns.row`."""
+        numbers, strings = self.columns.row(values)
+        codes = [one.code(string) for one, string in zip(self.categories, strings, strict=True)]
+        return np.array([numbers + codes], np.float64)
 
 
 def _empty(columns: Columns, frame: pd.DataFrame) -> np.ndarray:

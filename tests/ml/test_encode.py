@@ -131,6 +131,10 @@ class TestQuantileBins:
         expected = np.where(np.isin(values, [1.0, 3.0]), without.standardise(values), 0.0)
         np.testing.assert_array_equal(bins.standardise(values), expected)
         assert QuantileBins.from_json(through_json(bins)) == bins
+        asked = [96.0, 0.0, 1.0, 2.0, 98.0, 99.0, np.nan, np.inf]
+        assert [bins.code(value) for value in asked] == bins.encode(np.array(asked)).tolist()
+        one_by_one = [bins.standardise_one(value) for value in asked]
+        np.testing.assert_array_equal(one_by_one, bins.standardise(np.array(asked)))
 
     def test_few_values_have_a_bin_each(self) -> None:
         bins = QuantileBins.learn(np.array([0.0, 0.0, 1.0, 98.0, np.nan]), bins=3)

@@ -151,13 +151,13 @@ def test_no_time_at_all_gives_a_sound_model() -> None:
 def test_is_the_calibrated_mixture_of_its_bags() -> None:
     model = quick().fit(made(600, 0), made(5, 1), Resources())
     frame = made(50, 2).frame
-    score = sum(weight * bag.score(frame) for weight, bag in zip(model.weights, model.bags, strict=True))
+    score = model.mixture([bag.score(frame) for bag in model.bags])
     expected = model.calibrator(special.expit(score))
     np.testing.assert_allclose(model.predict(frame)["probability"], expected)
     told = model.described()
     assert told["calibrator"] == model.calibrator.method
     assert [one["name"] for one in told["members"]] == ["linear", "trees", "forest"]
-    assert [one["weight"] for one in told["members"] if one["weight"]] == list(model.weights)
+    assert [one["weight"] for one in told["members"] if one["weight"]] == list(model.mixture.weights)
     assert all(one["roc_auc"] > 0.7 and one["loss"] < 0.6 and one["seconds"] > 0 for one in told["members"])
 
 
@@ -166,7 +166,7 @@ def test_timid_members_are_calibrated() -> None:
     timid = quick(trees=GradientBoosting(learning_rate=0.01, max_rounds=30))
     train, held_out = made(3000, 0), made(3000, 1)
     model = timid.fit(train, train, Resources())
-    assert model.weights[0] > 1.5 or model.calibrator.method != "none"
+    assert model.mixture.weights[0] > 1.5 or model.calibrator.method != "none"
     probability = model.predict(held_out.frame)["probability"]
     lowest = probability <= probability.quantile(0.2)
     assert probability[lowest].mean() == pytest.approx(held_out.truth[lowest].mean(), abs=0.03)

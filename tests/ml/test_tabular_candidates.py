@@ -144,6 +144,24 @@ class TestEveryCandidate:
         np.testing.assert_array_equal(alone, together[:5])
         assert not len(predicted(model, frame.iloc[:0], target))
 
+    def test_one_row_without_a_frame_is_predicted_as_in_one(self, kind: Kind, target: Target) -> None:
+        model, frame = fitted(kind, target), cases(30, target, 3).frame
+        frame = pd.concat([frame, frame.assign(town="never seen", age=np.inf, income=np.nan).iloc[:1]])
+        alone = [model.predict_row(row) for row in frame.to_dict(orient="records")]
+        np.testing.assert_allclose(alone, predicted(model, frame, target), rtol=1e-12)
+        row = frame.iloc[0].to_dict()
+        assert model.predict_row({**row, "town": None, "further": 1}) == model.predict_row(
+            {**row, "town": np.nan}
+        )
+        for wrong, message in (
+            ({"town": 1.0}, "expected a string in 'town', got a number"),
+            ({"age": "1"}, "expected a number in 'age', got a string"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                model.predict_row({**row, **wrong})
+        with pytest.raises(ValueError, match=r"got a row without \['town'\]; give every column"):
+            model.predict_row({name: value for name, value in row.items() if name != "town"})
+
     def test_the_same_seed_gives_the_same_files_on_any_threads(self, kind: Kind, target: Target) -> None:
         train, valid = cases(600, target, 1), cases(300, target, 2)
         one, two = (kind(target).fit(train, valid, Resources(5, threads)).files() for threads in (1, 2))
