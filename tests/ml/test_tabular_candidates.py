@@ -256,6 +256,18 @@ class TestEveryLearner:
         )
         assert predicted(model, unseen, target)[0] > predicted(model, usual, target)[0] + 0.3
 
+    @pytest.mark.parametrize("kind", [Linear, additive, GradientBoosting, statistics])
+    def test_a_special_code_amid_the_numbers_has_its_own_effect(self, kind: Kind, target: Target) -> None:
+        rng = np.random.default_rng(0)
+        x = np.where(rng.random(3000) < 0.2, 50.0, rng.uniform(0, 100, 3000))
+        whole = part(pd.DataFrame({"x": x}), answer(np.where(x == 50, 2.0, -2.0), target, rng))
+        model = kind(target).fit(replace(whole, special={"x": (50.0,)}), whole, Resources())
+        code, others = (
+            predicted(model, pd.DataFrame({"x": [50.0]}), target),
+            pd.DataFrame({"x": [48.0, 52.0]}),
+        )
+        assert code[0] > predicted(model, others, target).max() + 0.3
+
     def test_boosting_beats_linear_on_exclusive_or(self, target: Target) -> None:
         def exclusive(rows: int, seed: int) -> Part:
             rng = np.random.default_rng(seed)
