@@ -1,24 +1,23 @@
-"""Gradient-boosted trees: LightGBM (Ke et al., 2017) with its own categorical splits."""
+"""Gradient-boosted trees: LightGBM (Ke et al., 2017)."""
 
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
-from ml.encode import PREDICTION, CategoryCodes, Columns, Target, checked_truth, require_both_classes
+from ml.boost import StoppedBy, base_params, grow
+from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
+from ml.tree_encoding import TreeEncoding
 
 if TYPE_CHECKING:
     import lightgbm
-
-StoppedBy = Literal["valid", "rounds", "budget"]
 
 # Below this many rows, waking further threads costs more than they save.
 SMALL_FRAME = 1000
@@ -29,35 +28,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class TreeEncoding:
-    """The matrix that trees are grown on: numbers as they are, categories as codes."""
-
-    columns: Columns
-    codes: tuple[CategoryCodes, ...]
-
-    @classmethod
-    def learn(cls, frame: pd.DataFrame, min_count: int, max_categories: int) -> Self:
-        """Learn codes for every categorical column; errors as in `Columns.of`."""
-        columns = Columns.of(frame)
-        strings = columns.strings(frame).T
-        return cls(
-            columns, tuple(CategoryCodes.learn(values, min_count, max_categories) for values in strings)
-        )
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
-        return cls(Columns.from_json(state["columns"]), tuple(map(CategoryCodes.from_json, state["codes"])))
-
-    def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """Shape (rows, columns), float64, in the order of `columns.names`; errors as in `Columns`."""
-        self.columns.check(frame)
-        strings = self.columns.strings(frame).T
-        codes = [codes.encode(values) for codes, values in zip(self.codes, strings, strict=True)]
-        return np.column_stack([self.columns.numbers(frame), *codes])
 
 
 @dataclass(frozen=True)
@@ -86,6 +56,10 @@ class GradientBoostingModel:
         answer = self._booster.predict(X, num_threads=threads) if len(X) else np.empty(0)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        return float(self._booster.predict(self.encoding.encode_row(values), num_threads=1)[0])
+
     def importance(self) -> pd.Series:
         """Total gain of each column's splits, summing to 1 (all 0 where there are no splits)."""
         gain = pd.Series(
@@ -106,40 +80,14 @@ class GradientBoostingModel:
         return cls(trees=files["model.txt"].decode(), **rest)
 
 
-class _Budget:
-    """A callback that ends the training after the round in which time ran out."""
-
-    def __init__(self, deadline: float) -> None:
-        self.order = 40  # after recording (20) and early stopping (30)
-        self.deadline = deadline
-        self.spent = False
-
-    def __call__(self, env: "lightgbm.callback.CallbackEnv") -> None:
-        from lightgbm.callback import EarlyStopException
-
-        if time.monotonic() > self.deadline:
-            self.spent = True
-            raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
-
-
-def _without_traces(text: str) -> str:
-    """The text of the trees without what is no part of the model: the threads, and the extremes of each column.
-
-    LightGBM notes the smallest and largest cell, which are values of two people, and does not predict with them.
-    """
-    text = re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 0]", text, flags=re.MULTILINE)
-    head, name, rest = text.partition("\nfeature_infos=")
-    infos, newline, rest = rest.partition("\n")
-    return head + name + re.sub(r"\[[^\]]*\]", "[-inf:inf]", infos) + newline + rest
-
-
 @dataclass(frozen=True)
 class GradientBoosting:
     """LightGBM, stopped early on the log loss (binary) or squared error (numeric) of `valid`.
 
-    Training ends after `patience` rounds without improvement. Categories of fewer than `min_count` training
-    rows, and those beyond the `max_categories` most frequent, share one code. The other fields are LightGBM's
-    own parameters.
+    Training ends after `patience` rounds without improvement. A category of fewer than `min_count` training rows
+    shares one code with those never seen. Columns of `statistics_from` and more categories become target statistics,
+    smoothed by so many rows of the mean (None: no column does); other columns have LightGBM's own categorical splits,
+    over the `max_categories` most frequent. The other fields are LightGBM's own parameters.
     """
 
     target: Target = "binary"
@@ -148,10 +96,14 @@ class GradientBoosting:
     min_child_samples: int = 50
     feature_fraction: float = 0.8
     bagging_fraction: float = 0.8
+    lambda_l2: float = 0.0
+    extra_trees: bool = False
     max_rounds: int = 1000
     patience: int = 50
     min_count: int = 10
     max_categories: int = 255
+    statistics_from: int | None = None
+    smoothing: float = 20.0
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> GradientBoostingModel:
         """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
@@ -164,59 +116,35 @@ class GradientBoosting:
         valid_truth = checked_truth(valid.truth, self.target)
         if self.target == "binary":
             require_both_classes(truth)
-        encoding = TreeEncoding.learn(train.frame, self.min_count, self.max_categories)
-        trees, stopped_by = self._grow(
-            (encoding.encode(train.frame), truth),
+        encoding, X = TreeEncoding.learn(
+            train,
+            truth,
+            self.min_count,
+            self.max_categories,
+            self.statistics_from,
+            self.smoothing,
+            resources.seed,
+        )
+        trees, stopped_by = grow(
+            (X, truth),
             (encoding.encode(valid.frame), valid_truth),
-            categorical=list(range(len(encoding.columns.numeric), len(encoding.columns.names))),
+            categorical=encoding.native,
             params=self._params(resources),
+            rounds=self.max_rounds,
+            patience=self.patience,
             deadline=deadline,
         )
         return GradientBoostingModel(self.target, encoding, trees, stopped_by)
 
     def _params(self, resources: Resources) -> dict[str, Any]:
         return {
-            "objective": "binary" if self.target == "binary" else "regression",
-            "metric": "binary_logloss" if self.target == "binary" else "l2",
+            **base_params(self.target, resources),
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_child_samples": self.min_child_samples,
             "feature_fraction": self.feature_fraction,
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": 1,
-            "seed": resources.seed,
-            "num_threads": resources.threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
+            "lambda_l2": self.lambda_l2,
+            "extra_trees": self.extra_trees,
         }
-
-    def _grow(
-        self,
-        train: tuple[np.ndarray, np.ndarray],
-        valid: tuple[np.ndarray, np.ndarray],
-        categorical: list[int],
-        params: dict[str, Any],
-        deadline: float,
-    ) -> tuple[str, StoppedBy]:
-        """Model text up to the best round on `valid`, and what ended the training."""
-        import lightgbm
-
-        data = lightgbm.Dataset(*train, categorical_feature=categorical, params=params)
-        curves: dict[str, dict[str, list[float]]] = {}
-        budget = _Budget(deadline)
-        patience = lightgbm.early_stopping(self.patience, verbose=False)
-        booster = lightgbm.train(
-            params,
-            data,
-            self.max_rounds,
-            valid_sets=[data.create_valid(*valid)],
-            valid_names=["valid"],
-            callbacks=[lightgbm.record_evaluation(curves), patience, budget],
-        )
-        curve = curves["valid"][params["metric"]]
-        text = booster.model_to_string(num_iteration=int(np.argmin(curve)) + 1)
-        trees = _without_traces(text)
-        if budget.spent:
-            return trees, "budget"
-        return trees, "rounds" if len(curve) == self.max_rounds else "valid"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, special
 
-from ml.encode import PREDICTION, OneHot, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
 
 
@@ -40,6 +40,13 @@ class LinearModel:
         score = self.encoding.encode(frame) @ self._weights + self.intercept
         answer = special.expit(score) if self.target == "binary" else score
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        score = self.intercept
+        for at, weight in self.encoding.encode_row(values):
+            score += self.coefficients[at] * weight
+        return float(special.expit(score)) if self.target == "binary" else score
 
     def importance(self) -> pd.Series:
         """`contributions` by column name, summing to 1 (all 0 where no column matters)."""
@@ -99,7 +106,7 @@ class Linear:
         valid_truth = checked_truth(valid.truth, self.target)
         if self.target == "binary":
             require_both_classes(truth)
-        encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories)
+        encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories, train.special)
         X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
 
         tried: list[tuple[float, _Solution]] = []

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pandas as pd
 
 from ml.columns import cast
 from ml.contract import parse
+from ml.encode import PREDICTION
 from ml.model import Model
 from ml.refusal import PackageRefused
 
@@ -46,6 +48,42 @@ class Package:
             decided = prediction["probability"] >= self.decision["threshold"]
             prediction = prediction.assign(decision=decided.astype("int64"))
         return prediction
+
+    def predict_row(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """As `predict`, of one row of a table from its cells by column name, without a frame.
+
+        Cells that JSON knows are read as in a frame of their own. Raises ValueError where a column is missing, and
+        PackageRefused for a model that does not predict rows.
+        """
+        if not hasattr(self.model, "predict_row"):
+            raise PackageRefused("a model of rows", class_name(self.model), "use predict")
+        kinds = self._kinds
+        typed = {c: _cell(value, kinds[c]) for c, value in values.items() if c in kinds}
+        prediction = {self._answer: float(self.model.predict_row(typed))}
+        if "threshold" in self.decision:
+            prediction["decision"] = int(prediction[self._answer] >= self.decision["threshold"])
+        return prediction
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        parsed = parse(self.contract)
+        return {c: parsed.read.columns[c] for c in parsed.features}
+
+    @cached_property
+    def _answer(self) -> str:
+        return PREDICTION[getattr(self.model, "target", "binary")]
+
+
+def _cell(value: Any, kind: str) -> float | str | None:
+    """One cell in the type that models were trained with."""
+    if value is None or value != value:  # NaN
+        return None
+    if kind != "category":
+        return float(value)
+    # As in a frame: the code 1 is the category "1", also where it came as 1.0.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def as_features(frame: pd.DataFrame, contract: Mapping[str, Any]) -> pd.DataFrame:

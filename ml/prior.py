@@ -7,7 +7,7 @@ from typing import Self
 
 import pandas as pd
 
-from ml.encode import PREDICTION, Columns, Target, checked_truth
+from ml.encode import PREDICTION, Columns, Row, Target, checked_truth
 from ml.model import Part, Resources
 
 
@@ -23,6 +23,11 @@ class PriorModel:
         """The training rate or mean in every row; ValueError where a column is missing."""
         self.columns.check(frame)
         return pd.DataFrame({PREDICTION[self.target]: self.mean}, index=frame.index, dtype="float64")
+
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        self.columns.row(values)
+        return self.mean
 
     def importance(self) -> pd.Series:
         """0 for each column."""

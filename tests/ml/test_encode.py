@@ -84,9 +84,10 @@ class TestColumns:
         with pytest.raises(ValueError, match="expected numbers in 'a', got str"):
             Columns(("a",), ()).numbers(pd.DataFrame({"a": strings("1")}))
 
-    def test_missing_strings_are_none(self) -> None:
+    def test_strings_come_in_order_of_name(self) -> None:
         frame = pd.DataFrame({"b": [np.nan, np.nan], "a": strings("x", None)})
-        assert Columns((), ("a", "b")).strings(frame).tolist() == [["x", None], [None, None]]
+        a, b = Columns((), ("a", "b")).strings(frame)
+        assert (a[0], pd.isna(a[1]), pd.isna(b).all()) == ("x", True, True)
 
 
 class TestCategoryCodes:
@@ -114,8 +115,27 @@ class TestCategoryCodes:
             assert code < 2 or codes.categories[code - 2] == value
             assert code != 1 or train.count(value) < min_count or len(codes.categories) == most
 
+    def test_one_value_has_the_code_that_it_has_in_a_column(self) -> None:
+        codes = CategoryCodes(("c", "a"))
+        values = ["a", "c", "unseen", None]
+        assert [codes.code(value) for value in values] == codes.encode(strings(*values).array).tolist()
+
 
 class TestQuantileBins:
+    def test_special_codes_have_a_bin_each_and_are_no_quantities(self) -> None:
+        values = np.array([96.0, 1.0, 98.0, np.nan, 3.0, 98.0, 1.0])
+        bins = QuantileBins.learn(values, bins=8, special=(96.0, 98.0))
+        assert bins.encode(values).tolist() == [1, 3, 2, 0, 4, 2, 3]
+        assert len(bins) == 5
+        without = QuantileBins.learn(np.array([1.0, 3.0, 1.0]), bins=8)
+        expected = np.where(np.isin(values, [1.0, 3.0]), without.standardise(values), 0.0)
+        np.testing.assert_array_equal(bins.standardise(values), expected)
+        assert QuantileBins.from_json(through_json(bins)) == bins
+        asked = [96.0, 0.0, 1.0, 2.0, 98.0, 99.0, np.nan, np.inf]
+        assert [bins.code(value) for value in asked] == bins.encode(np.array(asked)).tolist()
+        one_by_one = [bins.standardise_one(value) for value in asked]
+        np.testing.assert_array_equal(one_by_one, bins.standardise(np.array(asked)))
+
     def test_few_values_have_a_bin_each(self) -> None:
         bins = QuantileBins.learn(np.array([0.0, 0.0, 1.0, 98.0, np.nan]), bins=3)
         assert bins.edges == (0.0, 1.0)

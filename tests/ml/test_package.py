@@ -20,13 +20,17 @@ from pandas.testing import assert_frame_equal
 
 import ml
 from ml import refusal
+from ml.additive import Additive
 from ml.als import ALS
+from ml.ensemble import Ensemble
+from ml.forest import Forest
 from ml.gbm import GradientBoosting
 from ml.item_knn import ItemKNN
 from ml.linear import Linear
 from ml.model import Candidate, Part, Resources
 from ml.package import Package, as_features, class_name, code_digest, load_model, read, to_files, write
 from ml.popularity import Popularity
+from ml.presets import Preset
 from ml.prior import Prior
 from ml.refusal import ModelRefused, PackageRefused, Refusal
 
@@ -68,10 +72,18 @@ def histories() -> Part:
     return Part(frame, pd.Series([[]] * 20, dtype=object), np.arange(20, dtype=np.uint64))
 
 
+FEW: dict[str, Candidate] = {
+    "linear": Linear(),
+    "boosting": GradientBoosting(max_rounds=5, statistics_from=2),
+}
+ENSEMBLE = Ensemble(presets=(Preset(np.inf, 2, 1, FEW),))
 CANDIDATES: dict[str, Candidate] = {
     "prior": Prior(),
     "linear": Linear(),
     "boosting": GradientBoosting(max_rounds=5, min_child_samples=5),
+    "additive": Additive(max_rounds=5),
+    "forest": Forest(trees=5),
+    "ensemble": ENSEMBLE,
     "number, linear": Linear("numeric"),
     "number, boosting": GradientBoosting("numeric", max_rounds=5, min_child_samples=5),
     "popularity": Popularity(),
@@ -153,7 +165,8 @@ def test_files_are_text_or_plain_arrays_and_never_pickles(kind: str) -> None:
         suffix = Path(name).suffix
         assert suffix in {".json", ".txt", ".npy"}
         if suffix == ".npy":
-            assert np.load(BytesIO(data), allow_pickle=False).dtype.kind in "fiu"
+            dtype = np.load(BytesIO(data), allow_pickle=False).dtype
+            assert {field.kind for field, _ in (dtype.fields or {"": (dtype, 0)}).values()} <= set("fiu")
         elif suffix == ".json":
             json.loads(data)
         else:
@@ -228,6 +241,24 @@ def test_a_category_without_neighbours_is_the_same_question() -> None:
     package, frame = packed("linear"), rows().frame
     as_numbers = frame.assign(grade=frame["grade"].astype("float64"))
     assert_frame_equal(package.predict(as_numbers), package.predict(frame), check_exact=True)
+
+
+@pytest.mark.parametrize("kind", ["prior", "linear", "boosting", "ensemble", "number, boosting"])
+def test_a_row_alone_is_answered_as_in_a_frame(kind: str) -> None:
+    package, frame = packed(kind), rows().frame.head(20)
+    answers = package.predict(frame).to_dict(orient="records")
+    cells = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+    for row, answer in zip(cells, answers, strict=True):
+        assert package.predict_row({**row, "note": [1]}) == pytest.approx(answer, rel=1e-12)
+        assert package.predict_row(
+            {**row, "grade": float(row["grade"]), "n": str(row["n"])}
+        ) == pytest.approx(answer)
+        assert package.predict_row({**row, "grade": int(row["grade"])}) == pytest.approx(answer)
+
+
+def test_a_row_is_no_question_to_a_recommender() -> None:
+    with pytest.raises(PackageRefused, match=r"a model of rows.*PopularityModel.*use predict"):
+        packed("popularity").predict_row({"u": "u1"})
 
 
 def test_histories_pass_as_they_are() -> None:

@@ -1,5 +1,6 @@
 """What every tabular candidate does, on tables made for the purpose."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,15 +10,48 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml.additive import Additive
+from ml.bag import Bagged
 from ml.encode import PREDICTION, Target
+from ml.ensemble import Ensemble
+from ml.forest import Forest
 from ml.gbm import SMALL_FRAME, GradientBoosting, GradientBoostingModel
 from ml.linear import Linear, LinearModel
-from ml.model import Part, Resources
+from ml.model import Candidate, Part, Resources
+from ml.presets import Preset
 from ml.prior import Prior
 
 TARGETS: list[Target] = ["binary", "numeric"]
-LEARNERS = [Linear, GradientBoosting]
-CANDIDATES = [Prior, *LEARNERS]
+Kind = Callable[..., Candidate]
+
+
+def statistics(target: Target = "binary", **changes: Any) -> GradientBoosting:
+    return GradientBoosting(target, extra_trees=True, statistics_from=3, **changes)
+
+
+def additive(target: Target = "binary", **changes: Any) -> Additive:
+    return Additive(target, learning_rate=0.1, patience=20, **changes)
+
+
+def forest(target: Target = "binary") -> Forest:
+    return Forest(target, trees=50)
+
+
+def bagged(target: Target = "binary", **changes: Any) -> Bagged:
+    return Bagged(GradientBoosting(target, **changes), folds=3, target=target)
+
+
+def ensemble(target: Target = "binary") -> Ensemble:
+    members = {
+        "linear": Linear(strengths=(0.1, 1.0)),
+        "additive": Additive(max_rounds=50),
+        "trees": statistics(max_rounds=300),
+    }
+    return Ensemble(target, (Preset(rows=np.inf, folds=3, repeats=1, members=members),))
+
+
+LEARNERS: list[Kind] = [Linear, additive, GradientBoosting, statistics, forest, bagged, ensemble]
+CANDIDATES: list[Kind] = [Prior, *LEARNERS]
 
 every_target = pytest.mark.parametrize("target", TARGETS)
 every_learner = pytest.mark.parametrize("kind", LEARNERS)
@@ -58,7 +92,7 @@ def cases(rows: int, target: Target, seed: int) -> Part:
 
 
 @cache
-def fitted(kind: type, target: Target) -> Any:
+def fitted(kind: Kind, target: Target) -> Any:
     return kind(target).fit(cases(1500, target, 1), cases(600, target, 2), Resources())
 
 
@@ -85,7 +119,7 @@ def loss(model: Any, held_out: Part, target: Target) -> float:
 @every_target
 @every_candidate
 class TestEveryCandidate:
-    def test_files_give_the_model_back_to_the_bit(self, kind: type, target: Target) -> None:
+    def test_files_give_the_model_back_to_the_bit(self, kind: Kind, target: Target) -> None:
         model = fitted(kind, target)
         frame = cases(SMALL_FRAME + 1, target, 3).frame
         files = model.files()
@@ -95,7 +129,7 @@ class TestEveryCandidate:
         assert again.files() == files
         assert all(isinstance(content, bytes) for content in files.values())
 
-    def test_the_order_of_rows_and_columns_is_nothing(self, kind: type, target: Target) -> None:
+    def test_the_order_of_rows_and_columns_is_nothing(self, kind: Kind, target: Target) -> None:
         model, frame = fitted(kind, target), cases(300, target, 3).frame
         values = predicted(model, frame, target)
         rows = np.random.default_rng(0).permutation(len(frame))
@@ -103,26 +137,44 @@ class TestEveryCandidate:
         wider = frame[frame.columns[::-1]].assign(further="x")
         np.testing.assert_array_equal(predicted(model, wider, target), values)
 
-    def test_rows_are_predicted_alone_as_together(self, kind: type, target: Target) -> None:
+    def test_rows_are_predicted_alone_as_together(self, kind: Kind, target: Target) -> None:
         model, frame = fitted(kind, target), cases(SMALL_FRAME + 1, target, 3).frame
         together = predicted(model, frame, target)
         alone = np.concatenate([predicted(model, frame.iloc[[row]], target) for row in range(5)])
         np.testing.assert_array_equal(alone, together[:5])
         assert not len(predicted(model, frame.iloc[:0], target))
 
-    def test_the_same_seed_gives_the_same_files_on_any_threads(self, kind: type, target: Target) -> None:
+    def test_one_row_without_a_frame_is_predicted_as_in_one(self, kind: Kind, target: Target) -> None:
+        model, frame = fitted(kind, target), cases(30, target, 3).frame
+        frame = pd.concat([frame, frame.assign(town="never seen", age=np.inf, income=np.nan).iloc[:1]])
+        alone = [model.predict_row(row) for row in frame.to_dict(orient="records")]
+        np.testing.assert_allclose(alone, predicted(model, frame, target), rtol=1e-12)
+        row = frame.iloc[0].to_dict()
+        assert model.predict_row({**row, "town": None, "further": 1}) == model.predict_row(
+            {**row, "town": np.nan}
+        )
+        for wrong, message in (
+            ({"town": 1.0}, "expected a string in 'town', got a number"),
+            ({"age": "1"}, "expected a number in 'age', got a string"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                model.predict_row({**row, **wrong})
+        with pytest.raises(ValueError, match=r"got a row without \['town'\]; give every column"):
+            model.predict_row({name: value for name, value in row.items() if name != "town"})
+
+    def test_the_same_seed_gives_the_same_files_on_any_threads(self, kind: Kind, target: Target) -> None:
         train, valid = cases(600, target, 1), cases(300, target, 2)
         one, two = (kind(target).fit(train, valid, Resources(5, threads)).files() for threads in (1, 2))
         assert one == two
         turned = replace(train, frame=train.frame[train.frame.columns[::-1]])
         assert kind(target).fit(turned, valid, Resources(5)).files() == one
 
-    def test_a_missing_column_is_refused(self, kind: type, target: Target) -> None:
+    def test_a_missing_column_is_refused(self, kind: Kind, target: Target) -> None:
         frame = cases(5, target, 3).frame.drop(columns="town")
         with pytest.raises(ValueError, match=r"got a frame without \['town'\]; give every column"):
             fitted(kind, target).predict(frame)
 
-    def test_new_categories_missing_columns_and_infinities_survive(self, kind: type, target: Target) -> None:
+    def test_new_categories_missing_columns_and_infinities_survive(self, kind: Kind, target: Target) -> None:
         model, frame = fitted(kind, target), cases(50, target, 3).frame
         for changes in (
             {"town": "never seen"},
@@ -132,7 +184,7 @@ class TestEveryCandidate:
         ):
             predicted(model, frame.assign(**changes), target)
 
-    def test_columns_without_information_survive(self, kind: type, target: Target) -> None:
+    def test_columns_without_information_survive(self, kind: Kind, target: Target) -> None:
         def empty(of: Part) -> Part:
             nothing = pd.Series(np.nan, index=of.frame.index)
             return replace(
@@ -145,26 +197,26 @@ class TestEveryCandidate:
         np.testing.assert_allclose(values, train.truth.mean(), rtol=1e-3)
         assert model.importance().max() == 0
 
-    def test_ten_thousand_categories_survive(self, kind: type, target: Target) -> None:
+    def test_ten_thousand_categories_survive(self, kind: Kind, target: Target) -> None:
         def named(of: Part, names: np.ndarray) -> Part:
             return replace(of, frame=of.frame.assign(name=pd.Series(names, of.frame.index, dtype="str")))
 
         names = np.char.add("person ", np.arange(10_000).astype(str))
         train, valid = named(cases(10_000, target, 1), names), named(cases(500, target, 2), names[:500])
-        quick = {GradientBoosting: {"max_rounds": 20}}.get(kind, {})
+        quick = {"max_rounds": 20} if kind in (additive, GradientBoosting, statistics, bagged) else {}
         model = kind(target, **quick).fit(train, valid, Resources())
         predicted(model, valid.frame, target)
         # A category of one row is a person: it is pooled, and no file names it.
         assert not any(b"person" in content for content in model.files().values())
 
-    def test_importance_is_a_share_by_column(self, kind: type, target: Target) -> None:
+    def test_importance_is_a_share_by_column(self, kind: Kind, target: Target) -> None:
         importance = fitted(kind, target).importance()
         assert set(importance.index) == {"income", "age", "town", "grade", "constant"}
         assert (importance >= 0).all()
         assert importance["constant"] == 0
         assert importance.sum() == pytest.approx(0.0 if kind is Prior else 1.0)
 
-    def test_an_unusable_truth_is_refused(self, kind: type, target: Target) -> None:
+    def test_an_unusable_truth_is_refused(self, kind: Kind, target: Target) -> None:
         good, bad = cases(100, target, 1), part(cases(100, target, 1).frame, np.nan)
         with pytest.raises(ValueError, match="expected finite truth, got 100 missing"):
             kind(target).fit(bad, good, Resources())
@@ -173,14 +225,14 @@ class TestEveryCandidate:
 @every_target
 class TestEveryLearner:
     @every_learner
-    def test_beats_the_prior(self, kind: type, target: Target) -> None:
+    def test_beats_the_prior(self, kind: Kind, target: Target) -> None:
         held_out = cases(2000, target, 4)
         assert loss(fitted(kind, target), held_out, target) < 0.9 * loss(
             fitted(Prior, target), held_out, target
         )
 
     @every_learner
-    def test_finds_a_threshold(self, kind: type, target: Target) -> None:
+    def test_finds_a_threshold(self, kind: Kind, target: Target) -> None:
         x = np.random.default_rng(0).uniform(size=3000)
         frame = pd.DataFrame({"x": x, "noise": x[::-1]})
         whole = part(frame, x > 0.5)
@@ -191,7 +243,7 @@ class TestEveryLearner:
         assert model.importance()["x"] > 0.9
 
     @every_learner
-    def test_learns_that_missing_and_rare_mean_something(self, kind: type, target: Target) -> None:
+    def test_learns_that_missing_and_rare_mean_something(self, kind: Kind, target: Target) -> None:
         rng = np.random.default_rng(0)
         names = np.where(rng.random(3000) < 0.8, "common", rng.integers(0, 2000, 3000).astype(str))
         number = np.where(rng.random(3000) < 0.3, np.nan, rng.normal(size=3000))
@@ -203,6 +255,18 @@ class TestEveryLearner:
             pd.DataFrame({"name": ["?"], "number": [np.nan]}),
         )
         assert predicted(model, unseen, target)[0] > predicted(model, usual, target)[0] + 0.3
+
+    @pytest.mark.parametrize("kind", [Linear, additive, GradientBoosting, statistics])
+    def test_a_special_code_amid_the_numbers_has_its_own_effect(self, kind: Kind, target: Target) -> None:
+        rng = np.random.default_rng(0)
+        x = np.where(rng.random(3000) < 0.2, 50.0, rng.uniform(0, 100, 3000))
+        whole = part(pd.DataFrame({"x": x}), answer(np.where(x == 50, 2.0, -2.0), target, rng))
+        model = kind(target).fit(replace(whole, special={"x": (50.0,)}), whole, Resources())
+        code, others = (
+            predicted(model, pd.DataFrame({"x": [50.0]}), target),
+            pd.DataFrame({"x": [48.0, 52.0]}),
+        )
+        assert code[0] > predicted(model, others, target).max() + 0.3
 
     def test_boosting_beats_linear_on_exclusive_or(self, target: Target) -> None:
         def exclusive(rows: int, seed: int) -> Part:
@@ -220,7 +284,7 @@ class TestEveryLearner:
         assert trees < 0.75 * linear
 
     @every_learner
-    def test_no_time_gives_a_model_all_the_same(self, kind: type, target: Target) -> None:
+    def test_no_time_gives_a_model_all_the_same(self, kind: Kind, target: Target) -> None:
         model = kind(target).fit(cases(600, target, 1), cases(300, target, 2), Resources(seconds=0.0))
         assert model.stopped_by == "budget"
         predicted(model, cases(10, target, 3).frame, target)
@@ -234,7 +298,7 @@ def test_prior_is_the_mean(target: Target) -> None:
 
 
 @every_learner
-def test_learners_need_both_classes(kind: type) -> None:
+def test_learners_need_both_classes(kind: Kind) -> None:
     whole = part(pd.DataFrame({"x": np.arange(100.0)}), 1.0)
     with pytest.raises(
         ValueError, match="expected both classes in the training part, got 100 rows that are all 1"

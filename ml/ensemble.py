@@ -1,0 +1,198 @@
+"""An ensemble: bags of several candidates over the same folds, mixed by stacking, then calibrated."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from ml import calibrate
+from ml.bag import BaggedModel, GrowingBag, fold_classes, in_order, mean_importance, numbered, read_numbered
+from ml.calibrate import Calibrator
+from ml.classification import roc_auc
+from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
+from ml.folds import assign_folds, most_folds
+from ml.link import from_link, from_link_one, losses
+from ml.model import Part, Resources
+from ml.package import class_name
+from ml.presets import PRESETS, Preset
+from ml.stacking import Mixture, stack
+
+# What is kept of the time for stacking and calibration.
+RESERVE = 0.05
+
+
+@dataclass(frozen=True)
+class Member:
+    """What became of a member: its weight, models, out-of-fold loss and (binary) AUC, and what it cost.
+
+    `seconds` are told by a model that was just fitted: they are no part of it, so a reloaded one has None.
+    """
+
+    name: str
+    weight: float = 0.0
+    models: int = 0
+    loss: float | None = None
+    roc_auc: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class EnsembleModel:
+    """The `mixture` of `bags` on the scale of the link, then `calibrator`.
+
+    `members` tells of all that were tried; `stopped_by` is "budget" where not all could be fitted in full.
+    """
+
+    target: Target
+    bags: tuple[BaggedModel, ...] = field(repr=False)
+    mixture: Mixture
+    calibrator: Calibrator
+    members: tuple[Member, ...]
+    stopped_by: str
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Errors as in the members' `predict`."""
+        answer = from_link(self.mixture(bag.score(frame) for bag in self.bags), self.target)
+        if self.target == "binary":
+            answer = self.calibrator(answer)
+        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+
+    def predict_row(self, values: Row) -> float:
+        """The prediction of one row; errors as in `Columns.row`."""
+        score = float(self.mixture(np.array(bag.score_row(values)) for bag in self.bags))
+        answer = from_link_one(score, self.target)
+        return float(self.calibrator(np.array([answer]))[0]) if self.target == "binary" else answer
+
+    def importance(self) -> pd.Series:
+        """The weighted mean importance of the bags by column, summing to 1."""
+        return mean_importance(self.bags, np.array(self.mixture.weights))
+
+    def described(self) -> dict[str, Any]:
+        """For a leaderboard: the calibrator and, for each member, weight, models, seconds, loss and AUC out of fold."""
+        return {"calibrator": self.calibrator.method, "members": [asdict(member) for member in self.members]}
+
+    def files(self) -> dict[str, bytes]:
+        """The files of each bag, numbered, and `ensemble.json`."""
+        own = {
+            "target": self.target,
+            "bags": [class_name(bag) for bag in self.bags],
+            "mixture": asdict(self.mixture),
+            "calibrator": asdict(self.calibrator),
+            "members": [asdict(replace(member, seconds=None)) for member in self.members],
+            "stopped_by": self.stopped_by,
+        }
+        return {"ensemble.json": json.dumps(own).encode(), **numbered(self.bags)}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read what `files` gave."""
+        own = json.loads(files["ensemble.json"])
+        bags = [bag for bag in read_numbered(own["bags"], files) if isinstance(bag, BaggedModel)]
+        return cls(
+            own["target"],
+            tuple(bags),
+            Mixture(tuple(own["mixture"]["weights"]), own["mixture"]["base"]),
+            Calibrator.from_json(own["calibrator"]),
+            tuple(Member(**member) for member in own["members"]),
+            own["stopped_by"],
+        )
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The members of the first of `presets` that is meant for so many rows, each asked for `target`.
+
+    Members are fitted in their order, the whole order once in each repeat, while the time lasts: the first in any
+    case, a later one only if its first fold says that all its folds fit into what is left. Repeats after the first
+    are for members that were given weight. `valid` is not looked at: it stays free to choose the candidate.
+    """
+
+    target: Target = "binary"
+    presets: tuple[Preset, ...] = PRESETS
+
+    def fit(self, train: Part, valid: Part, resources: Resources) -> EnsembleModel:
+        """The best mixture that the time allows.
+
+        Raises ValueError as in `checked_truth`, `require_both_classes` (binary), `Columns.of`, and `assign_folds`
+        where units do not allow two folds of both classes.
+        """
+        begun = time.monotonic()
+        until = begun + (1.0 - RESERVE) * resources.seconds
+        truth = checked_truth(train.truth, self.target)
+        if self.target == "binary":
+            require_both_classes(truth)
+        preset = next(one for one in self.presets if len(truth) <= one.rows)
+        train = in_order(train)
+        truth = train.truth.to_numpy(np.float64)
+        bags, fold, complete = self._bags(preset, train, truth, until, resources)
+        scores = np.stack([bag.out_of_fold for bag in bags.values()])
+        mixture, calibrator = Mixture((1.0,), 0.0), Calibrator("none")
+        if np.isfinite(scores).all():
+            mixture = stack(scores, truth, self.target)
+            if self.target == "binary":
+                mixed = from_link(mixture(scores), self.target)
+                calibrator, _ = calibrate.choose(mixed, truth, fold, train.units)
+        chosen = np.flatnonzero(mixture.weights)
+        every = list(bags.values())
+        return EnsembleModel(
+            self.target,
+            tuple(every[i].model() for i in chosen),
+            Mixture(tuple(mixture.weights[i] for i in chosen), mixture.base),
+            calibrator,
+            self._told(preset, bags, mixture, truth),
+            "members" if complete else "budget",
+        )
+
+    def _bags(
+        self, preset: Preset, train: Part, truth: np.ndarray, until: float, resources: Resources
+    ) -> tuple[dict[str, GrowingBag], np.ndarray, bool]:
+        """The bags that could be fitted, the folds of the first repeat, and whether that is all of the preset."""
+        classes = fold_classes(truth, self.target)
+        folds = min(preset.folds, most_folds(train.units, classes))
+        bags: dict[str, GrowingBag] = {}
+        first = np.empty(0)
+        complete = True
+        wanted = list(preset.members)
+        for repeat in range(preset.repeats):
+            fold = assign_folds(train.units, classes, folds, resources.seed + repeat)
+            first = first if repeat else fold
+            for name in wanted:
+                member = replace(preset.members[name], target=self.target)  # type: ignore[type-var]
+                bag = bags.get(name) or GrowingBag(member, self.target, len(truth))
+                left = replace(resources, seconds=until - time.monotonic())
+                if bag.grow(train, fold, left, obliged=not bags):
+                    bags[name] = bag
+                    complete &= not bag.cut_short
+                else:
+                    complete = False
+            wanted = self._worth_more(bags, truth) if repeat + 1 < preset.repeats else []
+        return bags, first, complete
+
+    def _worth_more(self, bags: Mapping[str, GrowingBag], truth: np.ndarray) -> list[str]:
+        """The members that have weight so far; none where not even the first could be fitted in full."""
+        scores = np.stack([bag.out_of_fold for bag in bags.values()])
+        if not np.isfinite(scores).all():
+            return []
+        weights = stack(scores, truth, self.target).weights
+        return [name for name, weight in zip(bags, weights, strict=True) if weight]
+
+    def _told(
+        self, preset: Preset, bags: Mapping[str, GrowingBag], mixture: Mixture, truth: np.ndarray
+    ) -> tuple[Member, ...]:
+        weight_of = dict(zip(bags, mixture.weights, strict=True))
+        told: list[Member] = []
+        for name in preset.members:
+            bag = bags.get(name)
+            if bag is None:
+                told.append(Member(name))
+                continue
+            known = np.isfinite(bag.out_of_fold)
+            score, answers = bag.out_of_fold[known], truth[known]
+            auc = roc_auc(answers, from_link(score, "binary")) if self.target == "binary" else None
+            loss = float(losses(score, answers, self.target).mean())
+            told.append(Member(name, weight_of[name], len(bag.models), loss, auc, bag.seconds))
+        return tuple(told)

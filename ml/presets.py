@@ -1,0 +1,77 @@
+"""The members of the ensemble by size of the table, those of most worth per second first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ml.additive import Additive
+from ml.forest import Forest
+from ml.gbm import GradientBoosting
+from ml.linear import Linear
+from ml.model import Candidate
+
+
+@dataclass(frozen=True)
+class Preset:
+    """For tables of at most `rows` rows: `members` as bags over `folds` folds, `repeats` times over."""
+
+    rows: float
+    folds: int
+    repeats: int
+    members: Mapping[str, Candidate]
+
+
+# Little data: few bins and leaves, strong shrinkage, chance in the thresholds, no native categories.
+SMALL = Preset(
+    rows=5_000,
+    folds=5,
+    repeats=2,
+    members={
+        "logistic": Linear(bins=4, strengths=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0)),
+        "extra trees": GradientBoosting(
+            learning_rate=0.03,
+            num_leaves=4,
+            min_child_samples=5,
+            feature_fraction=0.4,
+            bagging_fraction=0.7,
+            extra_trees=True,
+            statistics_from=3,
+            max_rounds=5000,
+            patience=100,
+        ),
+        "additive": Additive(),
+        "forest": Forest(trees=200),
+    },
+)
+
+LARGE = Preset(
+    rows=float("inf"),
+    folds=5,
+    repeats=1,
+    members={
+        "trees": GradientBoosting(
+            learning_rate=0.04,
+            num_leaves=15,
+            min_child_samples=50,
+            feature_fraction=0.5,
+            lambda_l2=5.0,
+            statistics_from=8,
+            smoothing=50.0,
+            max_rounds=3000,
+        ),
+        "extra trees": GradientBoosting(
+            learning_rate=0.06,
+            num_leaves=31,
+            min_child_samples=50,
+            feature_fraction=0.5,
+            lambda_l2=5.0,
+            extra_trees=True,
+            statistics_from=8,
+            smoothing=50.0,
+            max_rounds=3000,
+        ),
+        "logistic": Linear(),
+        "additive": Additive(learning_rate=0.06, min_child_samples=50, max_rounds=3000, patience=50),
+    },
+)
+
+PRESETS = (SMALL, LARGE)

@@ -1,0 +1,47 @@
+"""The forest: scikit-learn's own predictions, to the last bit, from arrays."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml import forest
+from ml.forest import Forest
+from ml.model import Part, Resources
+
+
+def made(rows: int, seed: int) -> Part:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "x": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(size=rows)),
+            "y": rng.normal(size=rows),
+            "town": pd.Series(rng.choice(["N", "S", "E"], rows), dtype="str"),
+        }
+    )
+    truth = pd.Series((frame["y"] + rng.normal(size=rows) > np.isnan(frame["x"])).astype(float))
+    return Part(frame, truth, np.arange(rows, dtype=np.uint64))
+
+
+@pytest.mark.parametrize("target", ["binary", "numeric"])
+def test_predicts_what_scikit_learn_predicts(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    grown: list[Any] = []
+    exported = forest._exported
+
+    def noted(trees: Any, truth: np.ndarray) -> Any:
+        grown.append(trees)
+        return exported(trees, truth)
+
+    monkeypatch.setattr(forest, "_exported", noted)
+    model = Forest(target, trees=30).fit(made(600, 0), made(10, 1), Resources())
+    frame = made(forest.CHUNK + 10, 2).frame
+    X = model.encoding.encode(frame)
+    expected = grown[0].predict_proba(X)[:, 1] if target == "binary" else grown[0].predict(X)
+    np.testing.assert_array_equal(model.predict(frame).iloc[:, 0], expected)
+    assert model.predict_row(frame.iloc[0].to_dict()) == expected[0]
+
+
+def test_trees_of_large_tables_stay_small() -> None:
+    model = Forest(trees=5, max_leaves=8).fit(made(2000, 0), made(10, 1), Resources())
+    assert len(model.nodes) <= 5 * (2 * 8 - 1)
