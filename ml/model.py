@@ -20,12 +20,16 @@ class Part:
 
     `units` (uint64, one per row) says which rows belong together when rows are resampled: row, patient or user.
     `about` has the columns that judge but are not shown to models: sensitive columns, site, id.
+
+    `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
+    measured"). Whoever takes the part from a contract sets it; it is no part of the stored table.
     """
 
     frame: pd.DataFrame
     truth: pd.Series
     units: np.ndarray
     about: pd.DataFrame = field(default_factory=pd.DataFrame)
+    special: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Self:
         """The part of these rows: positions, in the order wanted."""
