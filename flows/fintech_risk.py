@@ -6,6 +6,8 @@ from prefect import flow
 
 from flows.outcome import Outcome
 from flows.pipeline import Asked, UseCase, run
+from ml.additive import Additive
+from ml.ensemble import Ensemble
 from ml.gates import Gates
 from ml.gbm import GradientBoosting
 from ml.judge import BinaryJudge
@@ -20,7 +22,9 @@ CASE = UseCase(
     candidates={
         "prior": Prior(),
         "logistic regression": Linear(),
+        "additive": Additive(),
         "LightGBM": GradientBoosting(),
+        "ensemble": Ensemble(),
     },
     judge=BinaryJudge(primary="roc_auc"),
     gates=Gates(minimum=0.6, calibration_error=0.05, subgroup_gap=0.1),

@@ -22,7 +22,7 @@ class Gates:
     minimum: least value of the primary measure on test. calibration_error: most, on test; chance alone makes one in
     few rows, so the lower end of its 95 % interval is held against the bound. subgroup_gap: how far the
     primary measure of a sensitive group may lie below everyone's; the group is harmed when even the upper end of its
-    95 % interval lies lower. megabytes: size of the package. milliseconds: median time for one row.
+    95 % interval lies lower. megabytes: size of the package. milliseconds: median processor time for one row.
     """
 
     minimum: float

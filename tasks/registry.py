@@ -45,9 +45,10 @@ model = mlflow.pyfunc.load_model(sys.argv[1])
 frame = pd.read_parquet(sys.argv[2])
 model.predict(frame).to_parquet(sys.argv[3])
 def milliseconds():
-    begun = time.perf_counter()
+    # Of the processor: what else the machine does refuses no model.
+    begun = time.process_time()
     model.predict(one)
-    return (time.perf_counter() - begun) * 1000
+    return (time.process_time() - begun) * 1000
 one = frame.head(1)
 import ml
 print(json.dumps({"code": ml.__file__, "milliseconds": sorted(milliseconds() for _ in range(9))[4]}))

@@ -45,6 +45,7 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, 
         _refuse_empty(parts, contract)
         facts["policy"] = {**asdict(contract.split), "unit": _unit(contract)}
         facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
+        facts["special"] = {column: list(codes) for column, codes in contract.special.items()}
         tables = {name: part.table() for name, part in parts.items()}
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 

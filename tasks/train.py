@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,14 @@ def _fit(
         learn_from=learn_from,
         seed=resources.seed,
         budget=budget,
+        special=parts.facts["special"],
     )
 
     def make() -> Made:
-        learning, valid = (Part.from_table(parts.part(part)) for part in (learn_from, "valid"))
+        special = {column: tuple(codes) for column, codes in parts.facts["special"].items()}
+        learning, valid = (
+            replace(Part.from_table(parts.part(part)), special=special) for part in (learn_from, "valid")
+        )
         begun = time.perf_counter()
         model = candidate.fit(learning, valid, resources)
         seconds = time.perf_counter() - begun

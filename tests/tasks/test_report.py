@@ -412,7 +412,7 @@ def test_candidates_that_lost_or_were_skipped_are_told() -> None:
 
 def test_a_candidate_is_shown_with_its_price_and_with_what_it_is_made_of() -> None:
     text = words(page_of("binary"))
-    assert "3.46 MB 78.9 ms" in text
+    assert "78.9 ms 3.46 MB" in text
     assert "What trees is made of" in text
     assert "Calibration: platt." in text
     assert "small trees 0.6125 8 0.7412 61.0 s" in text
