@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def _fit(
     budget: float,
     store: Store,
 ) -> Stored:
+    special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
     key = key_of(
         "train",
         Path(__file__),
@@ -62,12 +63,15 @@ def _fit(
         candidate=_described(candidate),
         parts=parts.digest,
         learn_from=learn_from,
+        special=special,
         seed=resources.seed,
         budget=budget,
     )
 
     def make() -> Made:
-        learning, valid = (Part.from_table(parts.part(part)) for part in (learn_from, "valid"))
+        learning, valid = (
+            replace(Part.from_table(parts.part(part)), special=special) for part in (learn_from, "valid")
+        )
         begun = time.perf_counter()
         model = candidate.fit(learning, valid, resources)
         seconds = time.perf_counter() - begun
@@ -77,6 +81,7 @@ def _fit(
             "parameters": _described(candidate),
             "importance": _importance(model),
             "stopped_by": getattr(model, "stopped_by", None),
+            "described": _described_by(model),
             "seconds": seconds,
         }
         return Made({}, facts, model.files())
@@ -88,6 +93,12 @@ def _described(candidate: Candidate) -> dict[str, Any]:
     assert is_dataclass(candidate)
     assert not isinstance(candidate, type)
     return {"candidate": f"{type(candidate).__module__}:{type(candidate).__qualname__}", **asdict(candidate)}
+
+
+def _described_by(model: object) -> Mapping[str, Any]:
+    """What a model of several members tells of them; empty for others."""
+    described = getattr(model, "described", None)
+    return described() if described else {}
 
 
 def _importance(model: object) -> Mapping[str, float]:
