@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -96,11 +97,14 @@ def fit(folder: Path) -> None:
 
 
 def main() -> None:
-    """For each folder on stdin a fit in a process of its own, and its exit code on stdout."""
+    """For each folder on stdin a fit in a process of its own, its exit code on stdout. Arguments: the candidates."""
     # Once, and not part of a fit: whoever fits twice in a process pays for them once.
     import lightgbm  # noqa: F401
     import sklearn.linear_model  # noqa: F401
 
+    # Their code is read now, so that a file that is changed meanwhile changes no result.
+    for name in sys.argv[1:]:
+        entry(name)
     for line in sys.stdin:
         child = os.fork()
         if not child:
@@ -116,11 +120,11 @@ def main() -> None:
 class Fits:
     """The process that forks one for each fit: libraries are read once, and no fit sees another's memory."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, candidates: Sequence[str], threads: int) -> None:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self.environment = {**os.environ, **dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
         self.server = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.fits"],
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.fits", *candidates],
             env=self.environment,
             cwd=Path(__file__).resolve().parents[1],
             stdin=subprocess.PIPE,

@@ -208,7 +208,7 @@ def main() -> None:
         (known,) = _peer(asked.peer_python).values()
         print(f"AutoGluon {known}, best quality, {asked.peer_seconds:g} s")
     print(f"seed: the number of the repeat; at most {asked.seconds:g} s a fit; 95 % intervals over splits")
-    with fits.Fits(asked.threads) as run:
+    with fits.Fits(asked.candidates.split(","), asked.threads) as run:
         for name in asked.sets.split(","):
             data = load(name)
             lines = measure(data, candidates, results, run, asked)

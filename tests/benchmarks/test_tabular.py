@@ -38,7 +38,7 @@ def table(rows: int = 240, units: int | None = None) -> Part:
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Fits]:
-    with Fits(threads=1) as started:
+    with Fits(["logistic regression", "LightGBM defaults"], threads=1) as started:
         yield started
 
 
