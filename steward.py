@@ -203,7 +203,8 @@ def _where(name: str, meta: dict[str, Any], folder: Path | None) -> dict[str, An
     if "simulator" not in read:
         here = "STEWARD_DATA_DIR is not set"
         if folder:
-            missing = [f for f in read["files"] if not (folder / name / f).exists()]
+            there = folder / (read.get("folder") or name)
+            missing = [f for f in read["files"] if not (there / f).exists()]
             here = f"missing {', '.join(missing)}" if missing else "ready"
     return {"state": here} | {k: meta.get(k, "") for k in ("description", "publisher", "url", "licence")}
 

@@ -39,7 +39,9 @@ def files(trace: Trace) -> list[File]:
 def _found(trace: Trace, name: str, sha: str) -> File:
     facts, folder = trace.facts, trace.settings.data_dir
     places = [Path(path) for path in (*facts.get("files", []), facts["asked"]["data"])]
-    places += [folder / facts["data"] / name] if folder else []
+    # A contract may name another folder than its own.
+    folders = dict.fromkeys([facts["data"], *(path.parent.name for path in places)])
+    places += [folder / one / name for one in folders] if folder else []
     there = [path for path in places if path.name == name and path.is_file()]
     same = next((path for path in there if _sha256(path) == sha), None)
     if same:

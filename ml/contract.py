@@ -19,6 +19,7 @@ ROW_EXPECTATION = re.compile(
     r"expect_(column_values|column_pair_values|column_value_lengths|multicolumn|select_column|compound_columns)_"
     r"(?!to_be_of_type|to_be_in_type_list)"
 )
+NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 
 
@@ -77,18 +78,22 @@ class Roles:
 class Read:
     """How to read the files. Readers guess nothing.
 
-    `columns` maps every column that is read to its type. `source_column` stacks several files and names the column
-    that holds each file's stem; `join` joins several files on that key.
+    `columns` maps every column that is read to its type. `strip` takes white space off both ends of every cell of a
+    text file, before the `missing` words are looked for. `source_column` stacks several files and names the column
+    that holds each file's stem; `join` joins several files on that key. `folder` is where the files lie when it is not
+    named as the contract, as where two contracts are about the same files.
     A `simulator` makes `rows` rows from `seed` instead.
     """
 
     columns: Mapping[str, str]
     files: tuple[str, ...] = ()
+    folder: str | None = None
     format: str = "csv"
     encoding: str = "utf-8"
     separator: str = ","
     header: bool = True
     missing: tuple[str, ...] = ("",)
+    strip: bool = False
     source_column: str | None = None
     join: str | None = None
     simulator: str | None = None
@@ -128,6 +133,8 @@ class Contract:
     keep_first: KeepFirst | None
     # Columns that may foretell the target on their own, each with the reason why that is no leak.
     foretelling: Mapping[str, str]
+    # Values of numeric columns that are codes and no quantities, such as 0 for not measured, in ascending order.
+    special: Mapping[str, tuple[float, ...]]
     about: Mapping[str, Any]
     source: Mapping[str, Any]
 
@@ -170,7 +177,8 @@ def parse(source: Mapping[str, Any]) -> Contract:
         raise ContractError("a name such as fintech-risk.my_loans", repr(name), "name <case>.<data set>")
     expectations = _typed(_required(source, "expectations", "the contract"), list, "expectations")
     meta = _required(source, "meta", "the contract")
-    _known(meta, ("read", "roles", "split", "budget", "keep_first", "foretelling", *ABOUT, "sha256"), "meta")
+    keys = ("read", "roles", "split", "budget", "keep_first", "foretelling", "special", *ABOUT, "sha256")
+    _known(meta, keys, "meta")
     read = _read(_required(meta, "read", "meta"))
     roles = _roles(_required(meta, "roles", "meta"), read)
     contract = Contract(
@@ -182,6 +190,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
         budget=_share(meta.get("budget", 0.05), "meta.budget"),
         keep_first=_keep_first(meta["keep_first"], read) if "keep_first" in meta else None,
         foretelling=_foretelling(meta.get("foretelling", {}), read),
+        special=_special(meta.get("special", {}), read),
         about=_about(meta),
         source=source,
     )
@@ -195,6 +204,8 @@ def _read(raw: Mapping[str, Any]) -> Read:
     for column, kind in read.columns.items():
         _one_of(kind, COLUMN_TYPES, f"meta.read.columns[{column!r}]")
     _one_of(read.format, ("csv", "parquet"), "meta.read.format")
+    if read.folder is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", read.folder):
+        raise ContractError("the name of a folder in meta.read.folder", repr(read.folder), "correct it")
     if read.source_column and read.join:
         raise ContractError(
             "files either stacked or joined", "both meta.read.source_column and meta.read.join", "keep one"
@@ -325,9 +336,35 @@ def _keep_first(raw: Mapping[str, Any], read: Read) -> KeepFirst:
 
 
 def _foretelling(raw: Mapping[str, Any], read: Read) -> dict[str, str]:
-    _known(raw, tuple(raw), "meta.foretelling")
+    _object(raw, "meta.foretelling")
     _columns_exist(set(raw), read, "meta.foretelling")
     return {column: _reason({"reason": raw[column]}, f"meta.foretelling[{column!r}]") for column in raw}
+
+
+def _special(raw: Mapping[str, Any], read: Read) -> dict[str, tuple[float, ...]]:
+    """The codes of each column, as numbers; the contract says of each what it means."""
+    _object(raw, "meta.special")
+    _columns_exist(set(raw), read, "meta.special")
+    return {column: _codes(raw[column], column, read) for column in raw}
+
+
+def _codes(raw: Mapping[str, Any], column: str, read: Read) -> tuple[float, ...]:
+    where = f"meta.special[{column!r}]"
+    _object(raw, where)
+    if read.columns[column] not in ("number", "integer"):
+        raise ContractError(
+            f"a column of type number or integer for {where}",
+            repr(read.columns[column]),
+            "remove it: each value of a category is a code already",
+        )
+    for code in raw:
+        _reason({"reason": raw[code]}, f"{where}[{code!r}]")
+    codes = sorted({float(code) for code in raw if NUMBER.fullmatch(code)})
+    if not codes or len(codes) < len(raw):
+        raise ContractError(
+            f"different numbers as keys of {where}", f"{sorted(raw)}", 'write each code once, as in "98"'
+        )
+    return tuple(codes)
 
 
 def _about(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,9 +388,13 @@ def _features_fit(contract: Contract) -> None:
         )
 
 
-def _known(raw: object, known: Sequence[str], where: str) -> None:
+def _object(raw: object, where: str) -> None:
     if not isinstance(raw, Mapping):
         raise ContractError(f"an object in {where}", type(raw).__name__, "see the contracts in expectations/")
+
+
+def _known(raw: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    _object(raw, where)
     unknown = sorted(set(raw) - set(known))
     if unknown:
         raise ContractError(

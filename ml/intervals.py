@@ -136,6 +136,40 @@ def mean_difference(
     return Difference(value, value - half, value + half, p_value)
 
 
+def resampled_interval(values: np.ndarray, test_per_train: float, level: float = 0.95) -> Interval:
+    """Mean of a measure over the splits of repeated cross-validation, shape (splits,).
+
+    The splits learn from overlapping rows, so their mean varies more than that of independent values: by
+    (1/splits + `test_per_train`) of their variance, with Student's t of splits - 1 degrees of freedom (Nadeau and
+    Bengio, 2003; for repeated folds Bouckaert and Frank, 2004). `test_per_train` is the number of test rows for each
+    training row, 1 / (folds - 1) for folds. Raises ValueError where it is not above 0; errors as in `mean_interval`.
+    """
+    value, error, splits = _mean_and_error(values, None)
+    half = (
+        error * _resampling_factor(splits, test_per_train) * float(stats.t.ppf(0.5 + level / 2.0, splits - 1))
+    )
+    return Interval(value, value - half, value + half)
+
+
+def resampled_difference(
+    a: np.ndarray, b: np.ndarray, test_per_train: float, level: float = 0.95
+) -> Difference:
+    """Mean of a - b over the splits of repeated cross-validation: `resampled_interval`, and the test that fits it.
+
+    Splits that all differ by the same amount have no t; the p-value is then 1 where that is 0, else 0.
+    """
+    if np.shape(a) != np.shape(b):
+        raise ValueError(
+            f"expected pairs, got shapes {np.shape(a)} and {np.shape(b)}; score both on the same splits"
+        )
+    paired = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    interval = resampled_interval(paired, test_per_train, level)
+    value, error, splits = _mean_and_error(paired, None)
+    error *= _resampling_factor(splits, test_per_train)
+    p_value = float(2.0 * stats.t.sf(abs(value) / error, splits - 1)) if error else float(value == 0.0)
+    return Difference(value, interval.low, interval.high, p_value)
+
+
 def bootstrap_intervals(
     statistics: Statistics, units: np.ndarray, seed: int, resamples: int = 1000, level: float = 0.95
 ) -> dict[str, Interval]:
@@ -281,6 +315,15 @@ def _mean_and_error(values: np.ndarray, groups: np.ndarray | None) -> tuple[floa
         return value, 0.0, units
     sums = _unit_sums(deviations[None, :], codes)[0] / len(values)
     return value, float(np.sqrt(_unbiased(units) * (sums @ sums))), units
+
+
+def _resampling_factor(splits: int, test_per_train: float) -> float:
+    """What the standard error of independent values is multiplied by."""
+    if not test_per_train > 0.0:
+        raise ValueError(
+            f"expected test rows for each training row above 0, got {test_per_train}; give 1 / (folds - 1)"
+        )
+    return float(np.sqrt(1.0 + splits * test_per_train))
 
 
 def _unit_codes(groups: np.ndarray | None, rows: int) -> np.ndarray:

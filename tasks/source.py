@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from prefect import task
@@ -54,11 +55,11 @@ def locate(case: str, data: str, contract: str | None, settings: Settings) -> Lo
         return Located(data, loaded, ())
     if settings.data_dir is None:
         raise UsageError(
-            f"STEWARD_DATA_DIR with a folder {data}/",
+            f"STEWARD_DATA_DIR with a folder {loaded.read.folder or data}/",
             "no such variable",
             "set it, or give a file with --data",
         )
-    folder = settings.data_dir / data
+    folder = settings.data_dir / (loaded.read.folder or data)
     todo = f"put the file there ({loaded.about.get('url', 'see the contract')}), or set STEWARD_DATA_DIR"
     return Located(data, loaded, tuple(_existing(folder / name, todo) for name in loaded.read.files))
 
@@ -245,17 +246,31 @@ def _read_table(path: Path, how: Read) -> pa.Table:
 def _read_csv(file: Any, how: Read) -> pa.Table:
     """Every cell as text: what it means is decided by validation, in the open."""
     names = None if how.header else [c for c in how.columns if c != how.source_column]
-    return pacsv.read_csv(
+    # In padded cells, the words for missing are found after the padding is gone.
+    missing = [] if how.strip else list(how.missing)
+    table = pacsv.read_csv(
         file,
         pacsv.ReadOptions(encoding=how.encoding, column_names=names),
         pacsv.ParseOptions(delimiter=how.separator, newlines_in_values=True),
         pacsv.ConvertOptions(
             column_types=dict.fromkeys(how.columns, pa.string()),
-            null_values=list(how.missing),
+            null_values=missing,
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
         ),
     )
+    return _stripped(table, how) if how.strip else table
+
+
+def _stripped(table: pa.Table, how: Read) -> pa.Table:
+    """The columns of the contract without white space around their cells, missing where a word says so."""
+    words = pa.array(how.missing, pa.string())
+    for position, name in enumerate(table.column_names):
+        if name in how.columns:
+            cells = pc.utf8_trim_whitespace(table.column(position))
+            cells = pc.if_else(pc.is_in(cells, words), pa.scalar(None, pa.string()), cells)
+            table = table.set_column(position, name, cells)
+    return table
 
 
 def _sha256(path: Path) -> str:

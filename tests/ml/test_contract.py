@@ -54,11 +54,13 @@ TABULAR: dict[str, Any] = {
                 "bad": "category",
             },
             "files": ["a.csv", "b.csv"],
+            "folder": "branches",
             "format": "csv",
             "encoding": "latin-1",
             "separator": ";",
             "header": False,
             "missing": ["", "?"],
+            "strip": True,
             "source_column": "branch",
         },
         "roles": {
@@ -75,6 +77,7 @@ TABULAR: dict[str, Any] = {
         "budget": 0.01,
         "keep_first": {"per": "client", "by": "day", "reason": "later loans know the first"},
         "foretelling": {"amount": "small loans are always paid back"},
+        "special": {"age": {"98.0": "unknown", "-1": "refused to say", "0.50": "a child"}},
     },
 }
 
@@ -127,10 +130,12 @@ def test_a_tabular_contract_is_read_whole() -> None:
     assert contract.read == Read(
         columns=TABULAR["meta"]["read"]["columns"],
         files=("a.csv", "b.csv"),
+        folder="branches",
         encoding="latin-1",
         separator=";",
         header=False,
         missing=("", "?"),
+        strip=True,
         source_column="branch",
     )
     assert contract.roles == Roles(
@@ -148,6 +153,7 @@ def test_a_tabular_contract_is_read_whole() -> None:
     assert contract.keep_first == KeepFirst("client", "day", "later loans know the first")
     assert contract.budget == 0.01
     assert contract.foretelling == {"amount": "small loans are always paid back"}
+    assert contract.special == {"age": (-1.0, 0.5, 98.0)}
     assert set(contract.about) == {"description", "publisher", "licence", "citation", "url", "sha256"}
     # The site is no feature where whole sites are left out; sensitive columns are features.
     assert contract.features == ("age", "region", "amount")
@@ -190,7 +196,7 @@ def test_a_number_may_be_foretold_or_cut_in_two() -> None:
 
 @pytest.mark.parametrize(
     ("key", "default"),
-    [("split", SplitPolicy()), ("budget", 0.05), ("keep_first", None), ("foretelling", {})],
+    [("split", SplitPolicy()), ("budget", 0.05), ("keep_first", None), ("foretelling", {}), ("special", {})],
 )
 def test_what_has_a_default_may_be_left_out(key: str, default: Any) -> None:
     assert getattr(parse(changed(TABULAR, f"meta/{key}", ...)), key) == default
@@ -246,6 +252,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/keep_first/per", "nowhere", "meta.keep_first"),
     ("meta/keep_first/by", "nowhere", "meta.keep_first"),
     ("meta/foretelling", {"nowhere": "x"}, "meta.foretelling"),
+    ("meta/special", {"nowhere": {"0": "x"}}, "meta.special"),
     # Words that mean nothing.
     (f"{RULE}/meta/action", "quarantaine", "expectations[0].meta.action"),
     ("meta/read/columns/age", "int", "meta.read.columns['age']"),
@@ -256,11 +263,22 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{RULE}/meta/reason", "  ", "expectations[0].meta"),
     ("meta/keep_first/reason", "", "meta.keep_first"),
     ("meta/foretelling/amount", " ", "meta.foretelling['amount']"),
+    ("meta/special/age/98.0", " ", "meta.special['age']['98.0']"),
+    # Codes are different numbers of numeric columns.
+    ("meta/special", {"region": {"0": "x"}}, "meta.special['region']"),
+    ("meta/special", {"day": {"0": "x"}}, "meta.special['day']"),
+    ("meta/special/age", {}, "meta.special['age']"),
+    ("meta/special/age/98.00", "the same again", "meta.special['age']"),
+    *(
+        (f"meta/special/age/{code}", "x", "meta.special['age']")
+        for code in ("?", "", " 9", "+9", "1e3", "nan", "inf", "1_0")
+    ),
     # Expectations about the whole table tell no rows.
     ("expectations/2/meta/action", "quarantine", "expectations[2].meta.action"),
     ("expectations/2/meta/action", "exclude", "expectations[2].meta.action"),
     (f"{RULE}/type", "expect_column_values_to_be_of_type", "expectations[0].meta.action"),
     # Files.
+    *(("meta/read/folder", folder, "meta.read.folder") for folder in ("", "..", "a/b", "/tmp", " a")),
     ("meta/read/files", ..., "meta.read.files"),
     ("meta/read/files", [], "meta.read.files"),
     ("meta/read/simulator", "lender", "meta.read.simulator"),
@@ -315,6 +333,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/read/header", "no", "meta.read.header"),
     ("meta/read/missing", "?", "meta.read.missing"),
     ("meta/read/missing", [0], "meta.read.missing"),
+    ("meta/read/strip", "yes", "meta.read.strip"),
+    ("meta/read/folder", ["a"], "meta.read.folder"),
     ("meta/read/separator", None, "meta.read.separator"),
     ("meta/read/rows", "many", "meta.read.rows"),
     ("meta/roles", "bad", "meta.roles"),
@@ -336,6 +356,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/keep_first/by", ["day"], "meta.keep_first.by"),
     ("meta/foretelling", ["amount"], "meta.foretelling"),
     ("meta/foretelling/amount", True, "meta.foretelling['amount']"),
+    ("meta/foretelling", None, "meta.foretelling"),
+    ("meta/special", ["age"], "meta.special"),
+    ("meta/special", 0, "meta.special"),
+    ("meta/special/age", None, "meta.special['age']"),
+    ("meta/special/age", [98], "meta.special['age']"),
+    ("meta/special/age/98.0", 98, "meta.special['age']['98.0']"),
     ("meta/sha256", "00", "meta.sha256"),
     ("meta/url", 3, "meta.url"),
 ]

@@ -21,6 +21,8 @@ from ml.intervals import (
     delong,
     mean_difference,
     mean_interval,
+    resampled_difference,
+    resampled_interval,
 )
 
 
@@ -238,6 +240,25 @@ def test_constant_differences() -> None:
     assert mean_difference(a + 0.1, a).p_value == 1 / 8
 
 
+def test_resampled_difference_by_hand() -> None:
+    # s² = 0.0001, times 1/3 + 1/2; t of 2 degrees of freedom: 4.302653 for 95 %, and p = 1 - t / sqrt(t² + 2).
+    a, b = np.array([0.71, 0.73, 0.72]), np.full(3, 0.70)
+    found = resampled_difference(a, b, test_per_train=0.5)
+    error = (0.0001 * (1 / 3 + 1 / 2)) ** 0.5
+    assert found.value == pytest.approx(0.02)
+    assert (found.low, found.high) == pytest.approx((0.02 - 4.302653 * error, 0.02 + 4.302653 * error))
+    t = 0.02 / error
+    assert found.p_value == pytest.approx(1 - t / (t**2 + 2) ** 0.5)
+    of_values = resampled_interval(a - b, test_per_train=0.5)
+    assert (of_values.low, of_values.high) == pytest.approx((found.low, found.high))
+
+
+def test_resampled_difference_of_equal_splits() -> None:
+    a = np.array([0.5, 0.25, 0.75])
+    assert resampled_difference(a, a, 0.5) == Difference(0.0, 0.0, 0.0, 1.0)
+    assert resampled_difference(a + 0.125, a, 0.5) == Difference(0.125, 0.125, 0.125, 0.0)
+
+
 def test_bootstrap_agrees_with_scipy() -> None:
     values = np.random.default_rng(2).exponential(size=300)
     found = bootstrap_interval(lambda i: values[i].mean(), np.arange(300, dtype=np.uint64), 0, 4000)
@@ -370,6 +391,24 @@ def test_mean_interval_covers() -> None:
     assert 0.92 <= covered(interval, true=0.0, times=300) <= 0.98
 
 
+def test_resampled_interval_covers_where_the_plain_one_does_not() -> None:
+    """Three folds, three times, of values with a mean of 0: nine means of one and the same table."""
+    generator = np.random.default_rng(0)
+
+    def folds() -> np.ndarray:
+        table = generator.normal(size=60)
+        return np.concatenate([generator.permutation(table).reshape(3, 20).mean(axis=1) for _ in range(3)])
+
+    tables = [folds() for _ in range(300)]
+    plain = [mean_interval(values) for values in tables]
+    corrected = [resampled_interval(values, 20 / 40) for values in tables]
+    share_plain, share_corrected = (
+        np.mean([i.low <= 0.0 <= i.high for i in intervals]) for intervals in (plain, corrected)
+    )
+    assert share_plain < 0.85
+    assert share_corrected >= 0.92
+
+
 def test_bootstrap_interval_covers() -> None:
     groups = np.repeat(np.arange(60), 2)
 
@@ -451,6 +490,13 @@ def test_refusals() -> None:
         mean_interval(np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="expected pairs"):
         mean_difference(truth, truth[:3])
+    with pytest.raises(ValueError, match="expected pairs"):
+        resampled_difference(truth, truth[:3], 0.5)
+    for ratio in (0.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            resampled_interval(truth, ratio)
+    with pytest.raises(UndefinedMeasureError, match="at least two units"):
+        resampled_interval(np.ones(1), 0.5)
     for values in (np.empty(0), np.ones(1)):
         with pytest.raises(UndefinedMeasureError, match="at least two units"):
             mean_interval(values)

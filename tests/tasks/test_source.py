@@ -110,6 +110,17 @@ def test_missing_words_are_those_of_the_contract(tmp_path: Path) -> None:
     assert rows(tmp_path, data, missing=["?", "NA"]) == [[None, None, "0"], [None, "", "1"]]
 
 
+def test_padding_goes_before_missing_words_are_found(tmp_path: Path) -> None:
+    """As SAS writes: quoted, padded, a full stop for missing; blanks inside of a cell are its own."""
+    data = b'\xef\xbb\xbf"id","amount","bad","note"\n"  a b ","     .","\t1"," . "\n.,   2.5,"  ",x\n'
+    how = {"missing": [".", ""], "strip": True}
+    assert rows(tmp_path, data, **how) == [["a b", None, "1"], [None, "2.5", None]]
+    # Without it, only what is the word itself is missing.
+    assert rows(tmp_path, data, missing=[".", ""])[1] == [None, "   2.5", "  "]
+    bare = rows(tmp_path, b" x ;. ; 1\n", separator=";", header=False, **how)
+    assert bare == [["x", None, "1"]]
+
+
 def test_large_ids_beside_a_missing_one_stay_apart(tmp_path: Path) -> None:
     ids = [2**53, 2**53 + 1, None]
     table = pa.table({"id": pa.array(ids, pa.int64()), "age": [1, 2, 3]})
@@ -350,6 +361,17 @@ def test_a_file_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None
         locate("loans", str(tmp_path / "elsewhere" / "none.csv"), "small", settings)
     with pytest.raises(UsageError, match="can be read"):
         locate("loans", f"{tmp_path}/", "small", settings)
+
+
+def test_a_contract_may_be_about_files_of_another_folder(settings: Settings) -> None:
+    folder = settings.contracts / "loans"
+    other = {**contract(folder="small").source, "name": "loans.other"}
+    (folder / "other.json").write_text(json.dumps(other))
+    located = locate("loans", "other", None, settings)
+    assert located.files == locate("loans", "small", None, settings).files
+    assert (located.data, located.contract.name) == ("other", "loans.other")
+    with pytest.raises(UsageError, match="a folder small/"):
+        locate("loans", "other", None, settings.model_copy(update={"data_dir": None}))
 
 
 def test_a_contract_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Public tables to compare candidates on, each through its contract: the rows are those that a run would learn from."""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ml.digest import digest_of, row_hashes, table_digest
+from ml.model import Part
+
+# The case that holds the contract; breast cancer (Wisconsin) comes with scikit-learn.
+SETS = {
+    "give_me_some_credit": "fintech-risk",
+    "taiwan_credit_default": "fintech-risk",
+    "german_credit": "fintech-risk",
+    "hmeq": "fintech-risk",
+    "diabetes_130_hospitals": "health-prediction",
+    "pima_diabetes": "health-prediction",
+    "heart_disease": "health-prediction",
+    "cardio_70k": "health-prediction",
+    "breast_cancer": "scikit-learn",
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All rows of a table, those of one group (where `grouped`) never to be divided."""
+
+    name: str
+    part: Part
+    grouped: bool
+
+    @cached_property
+    def digest(self) -> str:
+        codes = {column: list(values) for column, values in self.part.special.items()}
+        return digest_of({"table": table_digest(self.part.table()), "special": codes})
+
+
+def load(name: str) -> Dataset:
+    """The clean rows of a data set of `SETS`. Needs STEWARD_DATA_DIR; raises a Refusal as a run would."""
+    return _breast_cancer() if SETS[name] == "scikit-learn" else _through_contract(name)
+
+
+def _through_contract(name: str) -> Dataset:
+    from ml.split import answers, entities
+    from tasks.settings import load as settings
+    from tasks.source import locate, read
+    from tasks.store import Store
+    from tasks.validate import examine
+
+    located = locate(SETS[name], name, None, settings())
+    contract = located.contract
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, *_ = examine(read(located, Store(Path(scratch))).part("rows"), contract)
+    frame = rows[list(contract.features)]
+    units = entities(rows, contract)
+    grouped = bool(contract.roles.group) and len(np.unique(units)) < len(units)
+    return Dataset(name, Part(frame, answers(rows, contract), units, special=contract.special), grouped)
+
+
+def _breast_cancer() -> Dataset:
+    """Cells of a biopsy; malignant is what is asked for."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer(as_frame=True)
+    frame: pd.DataFrame = bunch.data.astype("float64")
+    truth = (bunch.target == list(bunch.target_names).index("malignant")).astype("float64")
+    return Dataset("breast_cancer", Part(frame, truth, row_hashes(frame)), grouped=False)
