@@ -22,7 +22,7 @@ class Preset:
 
 # Little data: few bins and leaves, strong shrinkage, chance in the thresholds, no native categories.
 SMALL = Preset(
-    rows=5_000,
+    rows=2_000,
     folds=5,
     repeats=2,
     members={
@@ -45,7 +45,7 @@ SMALL = Preset(
 
 # Enough data for interactions, not yet for many leaves of many rows.
 MEDIUM = Preset(
-    rows=20_000,
+    rows=15_000,
     folds=5,
     repeats=1,
     members={
