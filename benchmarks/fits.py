@@ -97,7 +97,7 @@ def fit(folder: Path) -> None:
 
 
 def main() -> None:
-    """For each folder on stdin a fit in a process of its own, its exit code on stdout; arguments name candidates."""
+    """For each folder on stdin a fit in a process of its own, its exit code on stdout. Arguments: the candidates."""
     # Once, and not part of a fit: whoever fits twice in a process pays for them once.
     import lightgbm  # noqa: F401
     import sklearn.linear_model  # noqa: F401

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 StoppedBy = Literal["valid", "rounds", "budget"]
 
+# Below this many rows, waiting for further threads costs more than they bring.
+FEW_ROWS = 5_000
+
 
 def base_params(target: Target, resources: Resources) -> dict[str, Any]:
     """What every booster of ours asks of LightGBM: the loss of its target, and the same trees on any threads."""
@@ -45,6 +48,8 @@ def grow(
     """
     import lightgbm
 
+    if len(train[0]) < FEW_ROWS:
+        params = {**params, "num_threads": 1}
     data = lightgbm.Dataset(*train, categorical_feature=categorical, params=params)
     curves: dict[str, dict[str, list[float]]] = {}
     budget = _Budget(deadline)

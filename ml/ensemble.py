@@ -136,7 +136,8 @@ class Ensemble:
             if self.target == "binary":
                 mixed = from_link(mixture(scores), self.target)
                 calibrator, _ = calibrate.choose(mixed, truth, fold, train.units)
-        chosen = np.flatnonzero(mixture.weights)
+        # Where no member is worth anything, one stays with weight 0: it knows the columns.
+        chosen = np.flatnonzero(mixture.weights) if any(mixture.weights) else np.zeros(1, np.int64)
         every = list(bags.values())
         return EnsembleModel(
             self.target,

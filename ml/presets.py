@@ -22,7 +22,7 @@ class Preset:
 
 # Little data: few bins and leaves, strong shrinkage, chance in the thresholds, no native categories.
 SMALL = Preset(
-    rows=5_000,
+    rows=2_000,
     folds=5,
     repeats=2,
     members={
@@ -43,6 +43,36 @@ SMALL = Preset(
     },
 )
 
+# Enough data for interactions, not yet for many leaves of many rows.
+MEDIUM = Preset(
+    rows=15_000,
+    folds=5,
+    repeats=1,
+    members={
+        "trees": GradientBoosting(
+            learning_rate=0.05,
+            num_leaves=31,
+            min_child_samples=10,
+            feature_fraction=0.5,
+            lambda_l2=1.0,
+            statistics_from=8,
+            max_rounds=3000,
+        ),
+        "extra trees": GradientBoosting(
+            learning_rate=0.05,
+            num_leaves=31,
+            min_child_samples=10,
+            feature_fraction=0.7,
+            extra_trees=True,
+            statistics_from=3,
+            max_rounds=3000,
+        ),
+        "logistic": Linear(bins=16),
+        "additive": Additive(learning_rate=0.05),
+        "forest": Forest(trees=200, min_samples_leaf=1, max_leaves=5000),
+    },
+)
+
 LARGE = Preset(
     rows=float("inf"),
     folds=5,
@@ -50,28 +80,37 @@ LARGE = Preset(
     members={
         "trees": GradientBoosting(
             learning_rate=0.04,
-            num_leaves=15,
-            min_child_samples=50,
+            num_leaves=31,
+            min_child_samples=100,
             feature_fraction=0.5,
             lambda_l2=5.0,
-            statistics_from=8,
+            statistics_from=30,
             smoothing=50.0,
             max_rounds=3000,
         ),
         "extra trees": GradientBoosting(
             learning_rate=0.06,
-            num_leaves=31,
+            num_leaves=15,
             min_child_samples=50,
             feature_fraction=0.5,
-            lambda_l2=5.0,
+            lambda_l2=1.0,
             extra_trees=True,
             statistics_from=8,
             smoothing=50.0,
             max_rounds=3000,
         ),
+        "small trees": GradientBoosting(
+            learning_rate=0.06,
+            num_leaves=7,
+            min_child_samples=50,
+            feature_fraction=0.7,
+            lambda_l2=5.0,
+            statistics_from=8,
+            smoothing=50.0,
+            max_rounds=3000,
+        ),
         "logistic": Linear(),
-        "additive": Additive(learning_rate=0.06, min_child_samples=50, max_rounds=3000, patience=50),
     },
 )
 
-PRESETS = (SMALL, LARGE)
+PRESETS = (SMALL, MEDIUM, LARGE)

@@ -55,6 +55,7 @@ def _fit(
     budget: float,
     store: Store,
 ) -> Stored:
+    special = {column: tuple(codes) for column, codes in parts.facts["special"].items()}
     key = key_of(
         "train",
         Path(__file__),
@@ -62,13 +63,12 @@ def _fit(
         candidate=_described(candidate),
         parts=parts.digest,
         learn_from=learn_from,
+        special=special,
         seed=resources.seed,
         budget=budget,
-        special=parts.facts["special"],
     )
 
     def make() -> Made:
-        special = {column: tuple(codes) for column, codes in parts.facts["special"].items()}
         learning, valid = (
             replace(Part.from_table(parts.part(part)), special=special) for part in (learn_from, "valid")
         )

@@ -17,7 +17,7 @@ from ml.ensemble import Ensemble, EnsembleModel
 from ml.folds import assign_folds
 from ml.forest import Forest
 from ml.gbm import GradientBoosting
-from ml.linear import Linear
+from ml.linear import Linear, LinearModel
 from ml.model import Candidate, Part, Resources
 from ml.presets import PRESETS, Preset
 from ml.prior import Prior, PriorModel
@@ -159,6 +159,26 @@ def test_is_the_calibrated_mixture_of_its_bags() -> None:
     assert [one["name"] for one in told["members"]] == ["linear", "trees", "forest"]
     assert [one["weight"] for one in told["members"] if one["weight"]] == list(model.mixture.weights)
     assert all(one["roc_auc"] > 0.7 and one["loss"] < 0.6 and one["seconds"] > 0 for one in told["members"])
+
+
+@dataclass(frozen=True)
+class Contrary:
+    """Learns, and says the reverse."""
+
+    target: Target = "binary"
+
+    def fit(self, train: Part, valid: Part, resources: Resources) -> LinearModel:
+        reverse = replace(train, truth=1 - train.truth)
+        return Linear(strengths=(1.0,)).fit(reverse, reverse, resources)
+
+
+def test_members_that_are_worth_nothing_leave_the_rate() -> None:
+    train = made(1500, 0)
+    model = quick(contrary=Contrary()).fit(train, train, Resources())
+    np.testing.assert_allclose(model.predict(train.frame)["probability"], train.truth.mean())
+    assert model.importance().max() == 0
+    with pytest.raises(ValueError, match="got a frame without"):
+        model.predict(train.frame[["x"]])
 
 
 def test_timid_members_are_calibrated() -> None:

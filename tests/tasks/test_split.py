@@ -98,6 +98,12 @@ def parts_of(stored: Stored) -> dict[str, Part]:
     return {name: Part.from_table(stored.part(name)) for name in stored.parts}
 
 
+def test_the_codes_of_the_contract_go_with_the_parts(run: Run) -> None:
+    coded = contract(special={"x": {"98": "refused to say", "-1": "not asked"}})
+    assert run(rows(), coded).facts["special"] == {"x": [-1.0, 98.0]}
+    assert run(rows(), contract()).facts["special"] == {}
+
+
 def test_rows_are_divided_and_nothing_that_judges_is_shown(run: Run) -> None:
     its = contract({"sensitive": ["town"], "ignored": ["who", "town"], "site": "who"})
     stored = run(rows(), its)

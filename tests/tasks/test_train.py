@@ -1,5 +1,6 @@
 """Fits: what is learned from, what is reused, and what is written down about them."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml.ensemble import Ensemble
 from ml.gbm import GradientBoosting
 from ml.linear import Linear
 from ml.model import Candidate, Part, Resources
 from ml.package import load_model
 from ml.popularity import Popularity
+from ml.presets import Preset
 from ml.prior import Prior
 from tasks.store import Made, Store, Stored
 from tasks.train import keep, refit, train
@@ -69,6 +72,24 @@ def test_the_stored_model_is_the_fitted_one(candidate: Candidate, parts: Stored,
     loaded = load_model(fitted.facts["model"], files)
     frame = rows(50, 4).frame
     pd.testing.assert_frame_equal(loaded.predict(frame), model.predict(frame), check_exact=True)
+
+
+def test_special_codes_of_the_split_reach_the_fit_and_its_key(store: Store) -> None:
+    def split(codes: dict[str, list[float]]) -> Stored:
+        tables = {"train": rows(300, 1).table(), "valid": rows(100, 2).table()}
+        return store.remember(f"parts {codes}", lambda: Made(tables, {"special": codes}))
+
+    plain, coded = fit(Linear(), split({}), store), fit(Linear(), split({"x": [0.0, 9.0]}), store)
+    assert plain.digest != coded.digest
+    encodings = [json.loads((one.folder / "model.json").read_bytes())["encoding"] for one in (plain, coded)]
+    assert [one["bins"][0]["special"] for one in encodings] == [[], [0.0, 9.0]]
+
+
+def test_an_ensemble_tells_of_its_members(parts: Stored, store: Store) -> None:
+    few = Ensemble(presets=(Preset(math.inf, 2, 1, {"linear": Linear(), "boosting": FAST}),))
+    described = fit(few, parts, store).facts["described"]
+    assert [member["name"] for member in described["members"]] == ["linear", "boosting"]
+    assert fit(FAST, parts, store).facts["described"] == {}
 
 
 def test_facts_say_what_was_fitted(parts: Stored, store: Store) -> None:
