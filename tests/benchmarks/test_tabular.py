@@ -162,6 +162,48 @@ def test_the_table_tells_means_and_each_pair_once() -> None:
     assert "0.7200 [" in said
 
 
+@pytest.mark.parametrize(("published", "rows"), [(False, 28), (True, 38)])
+def test_rows_come_through_the_contract(
+    published: bool, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40, two are quarantined in any case; ten are outside of the population that the contract is about."""
+    lines = "".join(f"{i},{i % 4},{i % 2}\n" for i in range(38)) + "-1,1,0\n-2,1,1\n"
+    (tmp_path / "german_credit").mkdir()
+    (tmp_path / "german_credit" / "loans.csv").write_text("amount,kind,bad\n" + lines)
+    rules = [
+        ("quarantine", {"column": "amount", "min_value": 0}),
+        ("exclude", {"column": "kind", "min_value": 1}),
+    ]
+    contract = {
+        "name": "fintech-risk.german_credit",
+        "expectations": [
+            {
+                "type": "expect_column_values_to_be_between",
+                "kwargs": kwargs,
+                "meta": {"action": action, "reason": "to be tried"},
+            }
+            for action, kwargs in rules
+        ],
+        "meta": {
+            "read": {
+                "files": ["loans.csv"],
+                "columns": {"amount": "number", "kind": "integer", "bad": "category"},
+            },
+            "roles": {"target": {"column": "bad", "positive": ["1"]}},
+            "special": {"kind": {"3": "unknown"}},
+            "budget": 0.2,
+        },
+    }
+    (tmp_path / "contracts" / "fintech_risk").mkdir(parents=True)
+    (tmp_path / "contracts" / "fintech_risk" / "german_credit.json").write_text(json.dumps(contract))
+    monkeypatch.setenv("STEWARD_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("STEWARD_CONTRACTS", str(tmp_path / "contracts"))
+    data = load("german_credit", published)
+    assert data.part.frame.shape == (rows, 2)
+    assert (data.part.frame["amount"] % 2 == data.part.truth).all()
+    assert (data.part.special, data.grouped) == ({"kind": (3.0,)}, False)
+
+
 def test_breast_cancer_is_read_as_it_comes() -> None:
     data = load("breast_cancer")
     assert data.part.frame.shape == (569, 30)
