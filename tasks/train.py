@@ -55,7 +55,7 @@ def _fit(
     budget: float,
     store: Store,
 ) -> Stored:
-    special = {column: tuple(codes) for column, codes in parts.facts["special"].items()}
+    special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
     key = key_of(
         "train",
         Path(__file__),

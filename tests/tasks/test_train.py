@@ -87,9 +87,9 @@ def test_special_codes_of_the_split_reach_the_fit_and_its_key(store: Store) -> N
 
 def test_an_ensemble_tells_of_its_members(parts: Stored, store: Store) -> None:
     few = Ensemble(presets=(Preset(math.inf, 2, 1, {"linear": Linear(), "boosting": FAST}),))
-    described = fit(few, parts, store).facts["described"]
+    described = fit(few, parts, store).facts["made_of"]
     assert [member["name"] for member in described["members"]] == ["linear", "boosting"]
-    assert fit(FAST, parts, store).facts["described"] == {}
+    assert fit(FAST, parts, store).facts["made_of"] == {}
 
 
 def test_facts_say_what_was_fitted(parts: Stored, store: Store) -> None:
