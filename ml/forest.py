@@ -22,7 +22,7 @@ NODE = np.dtype(
 # Rows that are walked at once: as much as stays near the processor.
 CHUNK = 512
 # Trees grown between two looks at the clock.
-STEP = 25
+STEP = 5
 
 
 @dataclass(frozen=True, eq=False)

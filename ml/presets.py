@@ -109,6 +109,7 @@ LARGE = Preset(
             smoothing=50.0,
             max_rounds=3000,
         ),
+        "forest": Forest(trees=60, min_samples_leaf=5, max_leaves=2000, max_features=0.2),
         "logistic": Linear(),
     },
 )
