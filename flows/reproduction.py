@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from tasks.evaluate import choose, model_of
 from tasks.source import Located, read
 from tasks.split import split
 from tasks.store import Store, Stored
-from tasks.train import train
+from tasks.train import rebuilt, train
 from tasks.validate import validate
 
 TRAIN, REFIT = "train ", "refit "
@@ -142,15 +141,15 @@ def _turns(trace: Trace) -> Iterator[tuple[str, Resources]]:
 
 def _candidate(trace: Trace, case: UseCase, name: str) -> Candidate:
     """The candidate as it was told then; today's of that name where that is not recorded."""
-    told = dict(trace.stages[f"{TRAIN}{name}"].get("parameters", {}))
-    module, _, kind = told.pop("candidate", "").partition(":")
-    if not module.startswith("ml."):
+    told = trace.stages[f"{TRAIN}{name}"].get("parameters", {})
+    kind = told.get("candidate", "")
+    if not kind.startswith("ml."):
         return case.candidates[name]
     try:
-        made: Candidate = getattr(import_module(module), kind)(**told)
+        made: Candidate = rebuilt(told)
     except (ImportError, AttributeError, TypeError):
         raise PackageRefused(
-            f"{name} as {module}:{kind} of {sorted(told)}",
+            f"{name} as {kind} of {sorted(set(told) - {'candidate'})}",
             "code that has no such",
             "check out the code of then",
         ) from None

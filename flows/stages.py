@@ -24,6 +24,11 @@ def links(trace: Trace) -> Iterator[Link]:
             yield tell(trace, trace.stages[name], trace.held(trace.stages[name]["digest"]))
 
 
+def _nested(value: Any) -> bool:
+    """Whether a hyperparameter is made of candidates itself: too long for a line."""
+    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
+
+
 def _model(trace: Trace) -> Link:
     """The fit that the package was made from."""
     name, digest = trace.version.tags.get("candidate", ""), _fit(trace)
@@ -33,7 +38,7 @@ def _model(trace: Trace) -> Link:
         )
     stage, fit = trace.stages.get(f"train {name}", {}), trace.held(digest)
     parameters = fit.manifest["facts"]["parameters"] if fit.path else stage.get("parameters", {})
-    told = ", ".join(f"{k}={v}" for k, v in parameters.items() if k != "candidate")
+    told = ", ".join(f"{k}={v}" for k, v in parameters.items() if k != "candidate" and not _nested(v))
     said = f"{digest[:12]}, {name}" + (f" ({told})" if told else "")
     again = bool(stage) and digest != stage["digest"]
     others = [line["candidate"] for line in trace.facts.get("leaderboard", []) if not line["leads"]]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _fit(
         "train",
         Path(__file__),
         LIBRARIES,
-        candidate=_described(candidate),
+        candidate=described(candidate),
         parts=parts.digest,
         learn_from=learn_from,
         special=special,
@@ -78,7 +79,7 @@ def _fit(
         facts = {
             "candidate": name,
             "model": class_name(model),
-            "parameters": _described(candidate),
+            "parameters": described(candidate),
             "importance": _importance(model),
             "made_of": _made_of(model),
             "stopped_by": getattr(model, "stopped_by", None),
@@ -89,10 +90,32 @@ def _fit(
     return store.remember(key, make)
 
 
-def _described(candidate: Candidate) -> dict[str, Any]:
-    assert is_dataclass(candidate)
-    assert not isinstance(candidate, type)
-    return {"candidate": f"{type(candidate).__module__}:{type(candidate).__qualname__}", **asdict(candidate)}
+def described(value: Any) -> Any:
+    """Hyperparameters as JSON knows them: whatever is made of fields, however deep, with the name of its class."""
+    if is_dataclass(value):
+        own = {field.name: described(getattr(value, field.name)) for field in fields(value)}
+        return {"candidate": f"{type(value).__module__}:{type(value).__qualname__}", **own}
+    if isinstance(value, Mapping):
+        return {str(name): described(one) for name, one in value.items()}
+    return [described(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def rebuilt(told: Any) -> Any:
+    """What `described` told, read back from JSON.
+
+    Raises ImportError, AttributeError or TypeError where the code of `ml` has no such class or fields.
+    """
+    if isinstance(told, list):
+        return tuple(rebuilt(one) for one in told)
+    if not isinstance(told, Mapping):
+        return told
+    own = {name: rebuilt(one) for name, one in told.items() if name != "candidate"}
+    if "candidate" not in told:
+        return own
+    module, _, kind = told["candidate"].partition(":")
+    if not module.startswith("ml."):
+        raise ImportError(f"expected a class of ml, got {told['candidate']}")
+    return getattr(import_module(module), kind)(**own)
 
 
 def _made_of(model: object) -> Mapping[str, Any]:

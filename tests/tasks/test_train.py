@@ -5,11 +5,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from flows import fintech_risk
+from ml.bag import Bagged
 from ml.ensemble import Ensemble
 from ml.gbm import GradientBoosting
 from ml.linear import Linear
@@ -19,7 +22,7 @@ from ml.popularity import Popularity
 from ml.presets import Preset
 from ml.prior import Prior
 from tasks.store import Made, Store, Stored
-from tasks.train import keep, refit, train
+from tasks.train import described, keep, rebuilt, refit, train
 
 FAST = GradientBoosting(max_rounds=5)
 
@@ -178,3 +181,27 @@ def test_a_candidate_gets_the_seconds_that_are_left(parts: Stored, store: Store)
         "it", Timed(), parts, stored(store, "r", refit=rows(50, 1), valid=rows(50, 2)), Resources(), store
     )
     assert seconds == [7.5, math.inf]
+
+
+@pytest.mark.parametrize(
+    "candidate", [*fintech_risk.CASE.candidates.values(), Bagged(Linear(bins=7), folds=3)]
+)
+def test_hyperparameters_are_read_back_however_deep(candidate: Any) -> None:
+    told = json.loads(json.dumps(described(candidate)))
+    assert rebuilt(told) == candidate
+    assert told["candidate"] == f"{type(candidate).__module__}:{type(candidate).__name__}"
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({"candidate": "os:system"}, ImportError),
+        ({"candidate": "ml.gone:Gone"}, ImportError),
+        ({"candidate": "ml.linear:Gone"}, AttributeError),
+        ({"candidate": "ml.linear:Linear", "gone": 1}, TypeError),
+        ({"candidate": "ml.bag:Bagged", "member": {"candidate": "subprocess:Popen"}}, ImportError),
+    ],
+)
+def test_what_the_code_does_not_know_is_not_made(told: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        rebuilt(told)
