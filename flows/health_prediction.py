@@ -17,7 +17,7 @@ from tasks.split import split_rows
 
 CASE = UseCase(
     name="health-prediction",
-    question="Will this patient be readmitted within 30 days?",
+    question="What is this patient's risk?",
     split=split_rows,
     candidates={
         "prior": Prior(),
@@ -41,7 +41,7 @@ def health_prediction(
     as_of: datetime | None = None,
     only_new_data: bool = False,
 ) -> Outcome:
-    """Will this patient be readmitted within 30 days?
+    """What is this patient's risk?
 
     Args:
         data: A data set that has a contract, or the path of a file.
