@@ -242,7 +242,7 @@ def test_a_scheduled_run_on_known_data_finds_nothing_new(
     ("which", "why"),
     [
         ("impossible", "expected a budget of more than 0 seconds; got -1; give --budget SECONDS"),
-        ("unknown data", "expected a data set of health-prediction (diabetes_130_hospitals, simulated)"),
+        ("unknown data", "expected a data set of health-prediction (cardio_70k, diabetes_130_hospitals, "),
     ],
 )
 def test_what_cannot_be_done_fails_with_one_message(

@@ -91,7 +91,7 @@ def outside(calls: Sequence[str]) -> list[str]:
 
 
 def test_a_run_of_everything_keeps_to_itself(home: Path, contracts: Path, tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--budget", "20", "--json"]
+    command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--budget", "5", "--json"]
     done, calls, lost = watched(tmp_path / "watch", command, namespace())
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(cases())

@@ -174,7 +174,7 @@ CASES = {
     "shop": ("ecommerce-recommendation.simulated", 11, 9),
 }
 # What every run of the tests can afford; all of them are run by `make matrix`.
-EACH_ONCE = {("fintech", "SIGKILL"), ("hospital", "SIGTERM"), ("shop", "out of memory")}
+EACH_ONCE = {("fintech", "SIGKILL"), ("shop", "out of memory")}
 
 
 @pytest.mark.parametrize(
