@@ -2,18 +2,29 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from filelock import FileLock
 
 import steward
+from flows import fintech_risk
+from ml.linear import Linear
+from ml.prior import Prior
 from operate.console import USAGE
 from tasks import history, tracking
 from tasks.settings import load
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
+QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior(), "linear": Linear()})
 MONTHLY = ["--cron", "0 0 1 * *", "--json"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is not what is at stake."""
+    monkeypatch.setattr(fintech_risk, "CASE", QUICK)
 
 
 def backfill(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[tuple[str, str]], str]:
