@@ -1,5 +1,6 @@
-"""Growing trees with LightGBM until rows that do not teach no longer gain, or time is up."""
+"""Trees in LightGBM's text format: grown until rows that do not teach no longer gain, or time is up; and asked."""
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,23 @@ StoppedBy = Literal["valid", "rounds", "budget"]
 
 # Below this many rows, waiting for further threads costs more than they bring.
 FEW_ROWS = 5_000
+# The same of rows that are asked about.
+SMALL_FRAME = 1000
+
+
+def answers(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
+    """What the trees say of each row, shape (rows,)."""
+    # LightGBM refuses a matrix without rows.
+    if not len(X):
+        return np.empty(0)
+    return np.asarray(booster.predict(X, num_threads=1 if len(X) <= SMALL_FRAME else _cores()))
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def base_params(target: Target, resources: Resources) -> dict[str, Any]:

@@ -1,64 +1,53 @@
-"""Extremely randomised trees (Geurts, Ernst and Wehenkel, 2006), grown by scikit-learn, predicted by numpy."""
+"""Extremely randomised trees (Geurts, Ernst and Wehenkel, 2006), grown by scikit-learn, kept and asked by LightGBM."""
 
-import io
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
+from ml.boost import answers
 from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
-# One node: rows with `value` of column `feature` up to `threshold` go to `left`, missing ones where `lost` says, others
-# to `right`. A leaf is its own child, and its `threshold` is what it predicts.
-NODE = np.dtype(
-    [("feature", "<i4"), ("threshold", "<f8"), ("left", "<i4"), ("right", "<i4"), ("lost", "<i4")]
-)
-# Rows that are walked at once: as much as stays near the processor.
-CHUNK = 512
+if TYPE_CHECKING:
+    import lightgbm
+
+# LightGBM's flags of a split on a number for which NaN means missing; then of one that sends missing values left.
+MISSING_IS_NAN, LOST_GO_LEFT = 8, 2
 # Trees grown between two looks at the clock.
 STEP = 5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ForestModel:
-    """All trees in one array of `NODE`; `roots` says where each begins, `depth` how deep the deepest is."""
+    """Trees in LightGBM's text format, whose answer is their mean, and the encoding of what they split on."""
 
     target: Target
     encoding: TreeEncoding
-    nodes: np.ndarray = field(repr=False)
-    roots: tuple[int, ...] = field(repr=False)
-    depth: int
+    trees: str = field(repr=False)
     importances: tuple[float, ...]
     stopped_by: Literal["trees", "budget"]
 
+    @cached_property
+    def _booster(self) -> "lightgbm.Booster":
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.trees)
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Mean over trees; errors as in `TreeEncoding.encode`."""
-        X = self.encoding.encode(frame)
-        answers = [self._walk(X[start : start + CHUNK]) for start in range(0, len(X), CHUNK)]
-        answer = np.concatenate(answers) if answers else np.empty(0)
+        answer = answers(self._booster, _single(self.encoding.encode(frame)))
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
     def predict_row(self, values: Row) -> float:
         """The prediction of one row; errors as in `Columns.row`."""
-        return float(self._walk(self.encoding.encode_row(values))[0])
-
-    def _walk(self, X: np.ndarray) -> np.ndarray:
-        values = _single(X)
-        rows = np.arange(len(values))[:, None]
-        at = np.tile(np.array(self.roots), (len(values), 1))
-        for _ in range(self.depth):
-            nodes = self.nodes[at]
-            value = values[rows, nodes["feature"]]
-            beyond = np.where(value <= nodes["threshold"], nodes["left"], nodes["right"])
-            at = np.where(np.isnan(value), nodes["lost"], beyond)
-        # One tree after the other, as the reference does, so that sums agree to the last bit.
-        return np.asarray(self.nodes["threshold"][at].cumsum(axis=1)[:, -1] / len(self.roots))
+        return float(answers(self._booster, _single(self.encoding.encode_row(values)))[0])
 
     def importance(self) -> pd.Series:
         """Total decrease of impurity by column, summing to 1 (all 0 where there are no splits)."""
@@ -66,27 +55,22 @@ class ForestModel:
         return raw / (raw.sum() or 1.0)
 
     def files(self) -> dict[str, bytes]:
-        """`nodes.npy` and `model.json`."""
-        nodes = io.BytesIO()
-        np.lib.format.write_array(nodes, self.nodes, allow_pickle=False)
+        """`model.txt`, which LightGBM reads, and `model.json`."""
         rest = {
             "target": self.target,
             "encoding": asdict(self.encoding),
-            "roots": self.roots,
-            "depth": self.depth,
             "importances": self.importances,
             "stopped_by": self.stopped_by,
         }
-        return {"nodes.npy": nodes.getvalue(), "model.json": json.dumps(rest).encode()}
+        return {"model.txt": self.trees.encode(), "model.json": json.dumps(rest).encode()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Read what `files` gave."""
-        state = json.loads(files["model.json"])
-        state["encoding"] = TreeEncoding.from_json(state["encoding"])
-        state["roots"], state["importances"] = tuple(state["roots"]), tuple(state["importances"])
-        nodes = np.lib.format.read_array(io.BytesIO(files["nodes.npy"]), allow_pickle=False)
-        return cls(nodes=nodes, **state)
+        rest = json.loads(files["model.json"])
+        rest["encoding"] = TreeEncoding.from_json(rest["encoding"])
+        rest["importances"] = tuple(rest["importances"])
+        return cls(trees=files["model.txt"].decode(), **rest)
 
 
 @dataclass(frozen=True)
@@ -121,13 +105,10 @@ class Forest:
         while grown < self.trees and (not grown or time.monotonic() < deadline):
             grown = min(grown + STEP, self.trees)
             forest.set_params(n_estimators=grown).fit(X, truth)
-        nodes, roots, depth = _exported(forest, truth)
         return ForestModel(
             self.target,
             encoding,
-            nodes,
-            roots,
-            depth,
+            _exported(forest, encoding),
             tuple(forest.feature_importances_.tolist()),
             "trees" if grown == self.trees else "budget",
         )
@@ -152,23 +133,39 @@ def _single(X: np.ndarray) -> np.ndarray:
     return clipped.astype(np.float32)
 
 
-def _exported(forest: Any, truth: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], int]:
-    """The trees as `NODE`, their roots, and the greatest depth."""
-    tables, roots, start = [], [], 0
-    for tree in (one.tree_ for one in forest.estimators_):
-        state = tree.__getstate__()["nodes"]
-        own = np.arange(len(state)) + start
-        leaf = state["left_child"] == -1
-        left, right = state["left_child"] + start, state["right_child"] + start
+def _exported(forest: Any, encoding: TreeEncoding) -> str:
+    """The trees as LightGBM writes them, their answers to be averaged and not to be transformed."""
+    names = [f"Column_{at}" for at in range(len(encoding.columns.names))]
+    head = {
+        "version": "v4",
+        "num_class": 1,
+        "num_tree_per_iteration": 1,
+        "label_index": 0,
+        "max_feature_idx": len(names) - 1,
+        "objective": "regression",
+    }
+    lines = ["tree", *(f"{key}={value}" for key, value in head.items()), "average_output"]
+    lines += [f"feature_names={' '.join(names)}", f"feature_infos={' '.join(['none'] * len(names))}", ""]
+    for number, tree in enumerate(one.tree_ for one in forest.estimators_):
+        lines += [f"Tree={number}", *_lines(tree), ""]
+    return "\n".join([*lines, "end of trees", ""])
+
+
+def _lines(tree: Any) -> list[str]:
+    """One tree: splits are numbered apart from leaves, and a leaf as a child has the complement of its number."""
+    nodes = tree.__getstate__()["nodes"]
+    leaf = nodes["left_child"] == -1
+    number = np.where(leaf, ~(np.cumsum(leaf) - 1), np.cumsum(~leaf) - 1)
+    splits = nodes[~leaf]
+    lost = np.where(splits["missing_go_to_left"], LOST_GO_LEFT, 0)
+    values: dict[str, Any] = {
+        "split_feature": splits["feature"],
+        "threshold": splits["threshold"],
+        "decision_type": MISSING_IS_NAN + lost,
+        "left_child": number[splits["left_child"]],
+        "right_child": number[splits["right_child"]],
         # The last class is the positive one; a regression has the one value.
-        value = tree.value[:, 0, -1]
-        table = np.empty(len(state), NODE)
-        table["feature"] = np.where(leaf, 0, state["feature"])
-        table["threshold"] = np.where(leaf, value, state["threshold"])
-        table["left"] = np.where(leaf, own, left)
-        table["right"] = np.where(leaf, own, right)
-        table["lost"] = np.where(leaf, own, np.where(state["missing_go_to_left"], left, right))
-        tables.append(table)
-        roots.append(start)
-        start += len(state)
-    return np.concatenate(tables), tuple(roots), max(one.tree_.max_depth for one in forest.estimators_)
+        "leaf_value": tree.value[leaf, 0, -1],
+    }
+    told = [f"{key}={' '.join(map(repr, one.tolist()))}" for key, one in values.items() if len(one)]
+    return [f"num_leaves={leaf.sum()}", "num_cat=0", *told, "is_linear=0", "shrinkage=1"]

@@ -1,33 +1,21 @@
 """Gradient-boosted trees: LightGBM (Ke et al., 2017)."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import pandas as pd
 
-from ml.boost import StoppedBy, base_params, grow
+from ml.boost import StoppedBy, answers, base_params, grow
 from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
 if TYPE_CHECKING:
     import lightgbm
-
-# Below this many rows, waking further threads costs more than they save.
-SMALL_FRAME = 1000
-
-
-def _cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -50,15 +38,12 @@ class GradientBoostingModel:
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Errors as in `TreeEncoding.encode`."""
-        X = self.encoding.encode(frame)
-        threads = 1 if len(X) <= SMALL_FRAME else _cores()
-        # LightGBM refuses a matrix without rows.
-        answer = self._booster.predict(X, num_threads=threads) if len(X) else np.empty(0)
+        answer = answers(self._booster, self.encoding.encode(frame))
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
     def predict_row(self, values: Row) -> float:
         """The prediction of one row; errors as in `Columns.row`."""
-        return float(self._booster.predict(self.encoding.encode_row(values), num_threads=1)[0])
+        return float(answers(self._booster, self.encoding.encode_row(values))[0])
 
     def importance(self) -> pd.Series:
         """Total gain of each column's splits, summing to 1 (all 0 where there are no splits)."""

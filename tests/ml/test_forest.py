@@ -1,4 +1,4 @@
-"""The forest: scikit-learn's own predictions, to the last bit, from arrays."""
+"""The forest: scikit-learn's own predictions, to the last bit, from LightGBM's text."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml import forest
+from ml import boost, forest
 from ml.forest import Forest
 from ml.model import Part, Resources
+from ml.tree_encoding import TreeEncoding
 
 
 def made(rows: int, seed: int) -> Part:
@@ -29,13 +30,13 @@ def test_predicts_what_scikit_learn_predicts(target: Any, monkeypatch: pytest.Mo
     grown: list[Any] = []
     exported = forest._exported
 
-    def noted(trees: Any, truth: np.ndarray) -> Any:
+    def noted(trees: Any, encoding: TreeEncoding) -> str:
         grown.append(trees)
-        return exported(trees, truth)
+        return exported(trees, encoding)
 
     monkeypatch.setattr(forest, "_exported", noted)
     model = Forest(target, trees=30).fit(made(600, 0), made(10, 1), Resources())
-    frame = made(forest.CHUNK + 10, 2).frame
+    frame = made(2 * boost.SMALL_FRAME, 2).frame
     X = model.encoding.encode(frame)
     expected = grown[0].predict_proba(X)[:, 1] if target == "binary" else grown[0].predict(X)
     np.testing.assert_array_equal(model.predict(frame).iloc[:, 0], expected)
@@ -44,4 +45,8 @@ def test_predicts_what_scikit_learn_predicts(target: Any, monkeypatch: pytest.Mo
 
 def test_trees_of_large_tables_stay_small() -> None:
     model = Forest(trees=5, max_leaves=8).fit(made(2000, 0), made(10, 1), Resources())
-    assert len(model.nodes) <= 5 * (2 * 8 - 1)
+    sizes = [
+        int(line.partition("=")[2]) for line in model.trees.splitlines() if line.startswith("num_leaves=")
+    ]
+    assert len(sizes) == 5
+    assert 2 <= max(sizes) <= 8

@@ -12,10 +12,11 @@ import pytest
 
 from ml.additive import Additive
 from ml.bag import Bagged
+from ml.boost import SMALL_FRAME
 from ml.encode import PREDICTION, Target
 from ml.ensemble import Ensemble
 from ml.forest import Forest
-from ml.gbm import SMALL_FRAME, GradientBoosting, GradientBoostingModel
+from ml.gbm import GradientBoosting, GradientBoostingModel
 from ml.linear import Linear, LinearModel
 from ml.model import Candidate, Part, Resources
 from ml.presets import Preset
