@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import special
 
 from ml.boost import StoppedBy, base_params, grow
-from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, training_truth
 from ml.folds import assign_folds
 from ml.model import Part, Resources
 
@@ -127,14 +127,12 @@ class Additive:
     def fit(self, train: Part, valid: Part, resources: Resources) -> AdditiveModel:
         """Grow until the rows that stop the training no longer gain, or the rounds or the time are over.
 
-        Raises ValueError as in `checked_truth`, `require_both_classes` (binary), `Columns.of` and, with bags,
+        Raises ValueError as in `training_truth`, `Columns.of` and, with bags,
         `assign_folds`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = checked_truth(train.truth, self.target)
+        truth = training_truth(train.truth, self.target)
         valid_truth = checked_truth(valid.truth, self.target)
-        if self.target == "binary":
-            require_both_classes(truth)
         encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories, train.special)
         X = encoding.positions(train.frame)
         if self.bags == 1:

@@ -9,7 +9,7 @@ from typing import Self, cast
 import numpy as np
 import pandas as pd
 
-from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.folds import assign_folds
 from ml.link import from_link, from_link_one, to_link, to_link_one
 from ml.model import Candidate, Part, Resources, TabularModel
@@ -173,12 +173,10 @@ class Bagged:
     def fit(self, train: Part, valid: Part, resources: Resources) -> BaggedModel:
         """Fit until all are fitted or a further repeat would take longer than what is left of the time.
 
-        Raises ValueError as in `checked_truth`, `require_both_classes` (binary), `assign_folds` and the member.
+        Raises ValueError as in `training_truth`, `assign_folds` and the member.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = checked_truth(train.truth, self.target)
-        if self.target == "binary":
-            require_both_classes(truth)
+        truth = training_truth(train.truth, self.target)
         train = in_order(train)
         classes = fold_classes(train.truth.to_numpy(), self.target)
         bag = GrowingBag(self.member, self.target, len(truth))

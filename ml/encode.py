@@ -43,13 +43,15 @@ def checked_truth(truth: pd.Series, target: Target) -> np.ndarray:
     return values
 
 
-def require_both_classes(truth: np.ndarray) -> None:
-    """Raises ValueError where a binary truth has one class only."""
-    if truth.min() == truth.max():
+def training_truth(truth: pd.Series, target: Target) -> np.ndarray:
+    """As `checked_truth`, of rows to learn from: raises ValueError also where a binary truth has one class only."""
+    values = checked_truth(truth, target)
+    if target == "binary" and values.min() == values.max():
         raise ValueError(
-            f"expected both classes in the training part, got {len(truth)} rows that are all {truth[0]:g}; "
+            f"expected both classes in the training part, got {len(values)} rows that are all {values[0]:g}; "
             "use more data or a stratified split (only Prior can be fitted to a single class)"
         )
+    return values
 
 
 @dataclass(frozen=True)
@@ -221,16 +223,21 @@ class QuantileBins:
         """At most `bins` of about equal weight, or one for each value where there are no more than that.
 
         So a column of counts keeps a bin for a value such as 98, which may be a code and no quantity. The
-        clipping bounds are the 1st and 99th percentiles; missing and infinite values are left out throughout.
+        clipping bounds are the 1st and 99th percentiles; missing and infinite values are left out throughout. Edges,
+        and the bounds of a column of many values, lie between two values: no cell of a person is kept.
         """
         finite = values[np.isfinite(values) & ~np.isin(values, special)]
         if not len(finite):
             return cls((), 0.0, 0.0, 0.0, 1.0, special)
-        cuts = np.unique(finite)
-        if len(cuts) > bins:
+        distinct = np.unique(finite)
+        many = len(distinct) > bins
+        cuts = distinct
+        if many:
             cuts = np.unique(np.quantile(finite, np.arange(1, bins) / bins, method="inverted_cdf"))
-        edges = cuts[cuts < finite.max()]
+        edges = _beside(cuts[cuts < distinct[-1]], distinct)
         low, high = np.quantile(finite, (0.01, 0.99), method="inverted_cdf")
+        if many:
+            low, high = _beside(np.array([low, high]), distinct)
         clipped = np.clip(finite, low, high)
         return cls(
             tuple(edges.tolist()),
@@ -276,6 +283,15 @@ class QuantileBins:
         """Clipped values less their training mean, in training standard deviations; 0 for missing and special ones."""
         scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
         return np.where(np.isnan(scaled) | np.isin(values, self.special), 0.0, scaled)
+
+
+def _beside(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+    """Half the way from each of `values` to the next one of `distinct` (ascending); of the last, to the one before."""
+    at = np.minimum(np.searchsorted(distinct, values), max(len(distinct) - 2, 0))
+    left, right = distinct[at], distinct[np.minimum(at + 1, len(distinct) - 1)]
+    half = left / 2 + right / 2
+    # Neighbours in the precision of the machine have nothing between them.
+    return np.where((half > left) & (half < right), half, left)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ml import calibrate
 from ml.bag import BaggedModel, GrowingBag, fold_classes, in_order, mean_importance, numbered, read_numbered
 from ml.calibrate import Calibrator
 from ml.classification import roc_auc
-from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.folds import assign_folds, most_folds
 from ml.link import from_link, from_link_one, losses
 from ml.model import Part, Resources
@@ -117,14 +117,12 @@ class Ensemble:
     def fit(self, train: Part, valid: Part, resources: Resources) -> EnsembleModel:
         """The best mixture that the time allows.
 
-        Raises ValueError as in `checked_truth`, `require_both_classes` (binary), `Columns.of`, and `assign_folds`
+        Raises ValueError as in `training_truth`, `Columns.of`, and `assign_folds`
         where units do not allow two folds of both classes.
         """
         begun = time.monotonic()
         until = begun + (1.0 - RESERVE) * resources.seconds
-        truth = checked_truth(train.truth, self.target)
-        if self.target == "binary":
-            require_both_classes(truth)
+        truth = training_truth(train.truth, self.target)
         preset = next(one for one in self.presets if len(truth) <= one.rows)
         train = in_order(train)
         truth = train.truth.to_numpy(np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ml.boost import answers
-from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
@@ -92,12 +92,10 @@ class Forest:
     def fit(self, train: Part, valid: Part, resources: Resources) -> ForestModel:
         """Grow the trees until time is up (at least a few); `valid` is not looked at.
 
-        Raises ValueError as in `checked_truth`, `require_both_classes` (binary) and `Columns.of`.
+        Raises ValueError as in `training_truth` and `Columns.of`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = checked_truth(train.truth, self.target)
-        if self.target == "binary":
-            require_both_classes(truth)
+        truth = training_truth(train.truth, self.target)
         encoding, X = TreeEncoding.learn(train, truth, self.min_count, 0, 0, self.smoothing, resources.seed)
         forest = self._forest(resources, len(X))
         X = _single(X)

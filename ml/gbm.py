@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 
 from ml.boost import StoppedBy, answers, base_params, grow
-from ml.encode import PREDICTION, Row, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, Row, Target, checked_truth, training_truth
 from ml.model import Part, Resources
 from ml.tree_encoding import TreeEncoding
 
@@ -94,13 +94,11 @@ class GradientBoosting:
         """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
 
         The trees are the same for any number of threads, unless time stops them. Raises ValueError as in
-        `checked_truth`, `require_both_classes` (binary) and `Columns.of`.
+        `training_truth` and `Columns.of`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = checked_truth(train.truth, self.target)
+        truth = training_truth(train.truth, self.target)
         valid_truth = checked_truth(valid.truth, self.target)
-        if self.target == "binary":
-            require_both_classes(truth)
         encoding, X = TreeEncoding.learn(
             train,
             truth,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, special
 
-from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, require_both_classes
+from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, training_truth
 from ml.model import Part, Resources
 
 
@@ -98,14 +98,12 @@ class Linear:
     def fit(self, train: Part, valid: Part, resources: Resources) -> LinearModel:
         """Fit once for each of `strengths` until time is up (at least once) and keep the best on `valid`.
 
-        One thread is used whatever `resources` allows. Raises ValueError as in `checked_truth`,
-        `require_both_classes` (binary) and `Columns.of`.
+        One thread is used whatever `resources` allows. Raises ValueError as in `training_truth`
+        and `Columns.of`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = checked_truth(train.truth, self.target)
+        truth = training_truth(train.truth, self.target)
         valid_truth = checked_truth(valid.truth, self.target)
-        if self.target == "binary":
-            require_both_classes(truth)
         encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories, train.special)
         X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
 

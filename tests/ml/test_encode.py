@@ -16,7 +16,7 @@ from ml.encode import (
     OneHot,
     QuantileBins,
     checked_truth,
-    require_both_classes,
+    training_truth,
 )
 
 CELLS = st.one_of(st.none(), st.text(max_size=3))
@@ -52,7 +52,7 @@ class TestTruth:
 
     def test_one_class(self) -> None:
         with pytest.raises(ValueError, match=r"got 2 rows that are all 1"):
-            require_both_classes(np.ones(2))
+            training_truth(pd.Series([1.0, 1.0]), "binary")
 
 
 class TestColumns:
@@ -138,21 +138,14 @@ class TestQuantileBins:
 
     def test_few_values_have_a_bin_each(self) -> None:
         bins = QuantileBins.learn(np.array([0.0, 0.0, 1.0, 98.0, np.nan]), bins=3)
-        assert bins.edges == (0.0, 1.0)
-        assert bins.encode(np.array([np.nan, -1.0, 0.0, 0.5, 1.0, 98.0, np.inf])).tolist() == [
-            0,
-            1,
-            1,
-            2,
-            2,
-            3,
-            3,
-        ]
+        assert bins.edges == (0.5, 49.5)
+        asked = np.array([np.nan, -1.0, 0.0, 0.6, 1.0, 98.0, np.inf])
+        assert bins.encode(asked).tolist() == [0, 1, 1, 2, 2, 3, 3]
         assert len(bins) == 4
 
     def test_many_values_are_cut_at_quantiles(self) -> None:
         bins = QuantileBins.learn(np.arange(1.0, 101.0), bins=4)
-        assert bins.edges == (25.0, 50.0, 75.0)
+        assert bins.edges == (25.5, 50.5, 75.5)
         assert np.bincount(bins.encode(np.arange(1.0, 101.0))).tolist() == [0, 25, 25, 25, 25]
 
     def test_a_heavy_value_makes_no_empty_bin(self) -> None:
@@ -163,13 +156,23 @@ class TestQuantileBins:
     def test_value_is_clipped_to_percentiles_and_standardised(self) -> None:
         values = np.arange(1.0, 101.0)
         bins = QuantileBins.learn(values, bins=4)
-        assert (bins.low, bins.high) == (1.0, 99.0)
+        assert (bins.low, bins.high) == (1.5, 99.5)
         scaled = bins.standardise(values)
         assert scaled.mean() == pytest.approx(0.0, abs=1e-12)
         assert scaled.std() == pytest.approx(1.0)
         np.testing.assert_array_equal(
-            bins.standardise(np.array([1e9, np.inf, np.nan])), [*scaled[[98, 98]], 0.0]
+            bins.standardise(np.array([1e9, np.inf, np.nan])), [*scaled[[99, 99]], 0.0]
         )
+
+    @given(NUMBERS.filter(lambda values: np.isfinite(values).any()), st.integers(1, 12))
+    @settings(deadline=None, max_examples=50)
+    def test_no_cell_is_kept_where_there_is_room_beside_it(self, train: np.ndarray, most: int) -> None:
+        bins = QuantileBins.learn(train, most)
+        distinct = np.unique(train[np.isfinite(train)])
+        kept = [*bins.edges, *((bins.low, bins.high) if len(distinct) > most else ())]
+        # Neighbours in the precision of the machine have nothing between them.
+        tight = distinct[:-1][np.nextafter(distinct[:-1], np.inf) == distinct[1:]]
+        assert set(kept) & set(distinct.tolist()) <= set(tight.tolist())
 
     @given(NUMBERS, NUMBERS, st.integers(1, 12))
     @settings(deadline=None, max_examples=50)
