@@ -306,7 +306,7 @@ def test_a_byte_that_was_changed_is_refused(folder: Path, name: str, place: floa
     data[round(place * (len(data) - 1))] ^= 1
     path.write_bytes(data)
     # A manifest alone cannot vouch for itself: what was registered vouches for it.
-    refused(folder, expected=digest)
+    assert refused(folder, expected=digest)
     if name != "manifest.json":
         assert name in refused(folder).expected
 
@@ -314,9 +314,9 @@ def test_a_byte_that_was_changed_is_refused(folder: Path, name: str, place: floa
 @every_file
 def test_a_file_that_is_gone_or_a_folder_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    refused(folder)
+    assert refused(folder)
     (folder / name).mkdir()
-    refused(folder)
+    assert refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -331,12 +331,12 @@ def test_a_file_more_is_refused(folder: Path, name: str) -> None:
 def test_another_package_than_expected_is_refused(folder: Path) -> None:
     digest = write(packed("popularity"), folder.parent / "other")
     assert digest[:12] in refused(folder, expected=digest).expected
-    refused(folder, expected="")
+    assert refused(folder, expected="")
 
 
 def test_a_folder_without_package_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path)
-    refused(tmp_path / "nowhere")
+    assert refused(tmp_path)
+    assert refused(tmp_path / "nowhere")
 
 
 # --- faults under a manifest that vouches for them -----------------------------------------------------------------
@@ -390,7 +390,7 @@ def test_digests_that_are_no_digests_are_refused(folder: Path) -> None:
     names = [name for name in FILES if name != "manifest.json"]
     for value in (None, 1, "", ["a"], {}):
         forge(folder, files=dict.fromkeys(names, value))
-        refused(folder)
+        assert refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_the_files_of_another_model_are_refused(folder: Path, name: str) -> None
 @pytest.mark.parametrize("data", [None, b"", b"\x93NUMPY\x01\x00", b"[]", b"nonsense"], ids=repr)
 def test_a_file_that_is_not_what_it_should_be_is_refused(folder: Path, name: str, data: bytes | None) -> None:
     forge(folder, {name: data})
-    refused(folder)
+    assert refused(folder)
 
 
 class Bomb:
@@ -469,7 +469,7 @@ def test_a_pickle_inside_an_array_is_refused_and_not_run(
 ) -> None:
     mark = folder.parent / "mark"
     forge(folder, {name: hide(Bomb(mark))})
-    refused(folder)
+    assert refused(folder)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb(mark)))  # it would have gone off
     assert mark.exists()
@@ -511,7 +511,7 @@ def test_no_manifest_ends_in_another_error(forged: Path, key: str, value: Any) -
     if key == "format" and value == 1:
         value = 2
     (forged / "manifest.json").write_text(json.dumps(value if key == "whole" else {**told, key: value}))
-    refused(forged)
+    assert refused(forged)
 
 
 @settings(max_examples=60, deadline=None)
@@ -526,7 +526,7 @@ def test_no_file_ends_in_another_error(forged: Path, name: str, data: bytes) -> 
     for each, whole in to_files(packed("popularity")).items():
         (forged / each).write_bytes(whole)
     forge(forged, {name: data})
-    refused(forged)
+    assert refused(forged)
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
