@@ -283,7 +283,7 @@ def with_three(script: str) -> str:
 
 
 def middle(runs: list[dict[str, Any]], part: str) -> float:
-    return median(run[part] for run in runs)
+    return float(median(run[part] for run in runs))
 
 
 def compare_flow() -> None:

@@ -131,7 +131,9 @@ def main() -> None:
     for name, mine in table.groupby("candidate", sort=False):
         if len(mine) > 1:
             (few, one), (many, other) = mine[["rows", "wall_seconds"]].tail(2).to_numpy()
-            print(f"  {name}: seconds grow as rows to the {math.log(other / one) / math.log(many / few):.2f}")
+            print(
+                f"  {name!s}: seconds grow as rows to the {math.log(other / one) / math.log(many / few):.2f}"
+            )
     if asked.plot:
         plot(table, best, asked.plot)
         print(f"plotted to {asked.plot}", file=sys.stderr)

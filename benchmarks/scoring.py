@@ -79,9 +79,9 @@ def cores() -> int:
 def bare(model: Any, frame: pd.DataFrame) -> Callable[[], object]:
     """LightGBM's own predictions of the encoded rows, one booster after the other."""
     models = model.models if isinstance(model, BaggedModel) else (model,)
-    boosters = [one._booster for one in models if isinstance(one, GradientBoostingModel)]
-    X = models[0].encoding.encode(frame)
-    return lambda: [booster.predict(X, num_threads=cores()) for booster in boosters]
+    boosting = [one for one in models if isinstance(one, GradientBoostingModel)]
+    X = boosting[0].encoding.encode(frame)
+    return lambda: [one._booster.predict(X, num_threads=cores()) for one in boosting]
 
 
 def seconds(*calls: Callable[[], object]) -> list[float]:
