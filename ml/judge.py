@@ -47,8 +47,10 @@ class Judge(Protocol):
         """Every measure that has an interval, with it."""
         ...
 
-    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
-        """The primary measure of `one` less that of `other` on the same units, paired."""
+    def difference(
+        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    ) -> Difference:
+        """The primary measure of `one` less that of `other` on the same units, paired; limits at `level`."""
         ...
 
     def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
@@ -113,9 +115,11 @@ class BinaryJudge(_Rows):
             "calibration_error": intervals.calibration_interval(truth, probability, part.units, seed),
         }
 
-    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+    def difference(
+        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    ) -> Difference:
         return intervals.auc_difference(
-            part.truth.to_numpy(), _probability(one), _probability(other), _groups(part)
+            part.truth.to_numpy(), _probability(one), _probability(other), _groups(part), level
         )
 
     def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
@@ -166,12 +170,16 @@ class NumericJudge(_Rows):
         measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
         return intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES)
 
-    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+    def difference(
+        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    ) -> Difference:
         def r2_of(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
             measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
             return lambda counts: measures(counts)["r2"]
 
-        return intervals.bootstrap_difference(r2_of(one), r2_of(other), part.units, seed=0, resamples=1000)
+        return intervals.bootstrap_difference(
+            r2_of(one), r2_of(other), part.units, seed=0, resamples=1000, level=level
+        )
 
     def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
         """Mean truth by tenths of the prediction."""
@@ -219,9 +227,11 @@ class RankingJudge:
         values = self._per_user(part, prediction)
         return {str(name): intervals.mean_interval(values[name].to_numpy()) for name in values.columns}
 
-    def difference(self, part: Part, one: pd.DataFrame, other: pd.DataFrame) -> Difference:
+    def difference(
+        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    ) -> Difference:
         mine, theirs = (self._per_user(part, p)[self.primary].to_numpy() for p in (one, other))
-        return intervals.mean_difference(mine, theirs)
+        return intervals.mean_difference(mine, theirs, level=level)
 
     def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
         """The primary measure by length of history."""

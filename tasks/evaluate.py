@@ -16,6 +16,9 @@ from ml.oracle import achieved, align
 from ml.package import load_model
 from tasks.store import Stored
 
+# The share of runs in which a candidate may lead by chance alone.
+ERRORS = 0.05
+
 
 def model_of(fitted: Stored) -> Model:
     """The model that a fit left in the store."""
@@ -23,45 +26,57 @@ def model_of(fitted: Stored) -> Model:
     return load_model(fitted.facts["model"], files)
 
 
+def contest(
+    predictions: Mapping[str, pd.DataFrame], part: Part, judge: Judge
+) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Who leads, of `predictions` in their order, and what each later one was held against.
+
+    One takes the lead only when the paired interval of its advantage over the leader lies above 0: the simplest that
+    nothing beats wins. Each comparison is made at a level so much higher (Bonferroni) that all of them together mistake
+    chance for an advantage in at most one of twenty runs.
+    """
+    level = 1.0 - ERRORS / max(len(predictions) - 1, 1)
+    leader, *others = predictions
+    held: dict[str, dict[str, Any]] = {}
+    for name in others:
+        difference = judge.difference(part, predictions[name], predictions[leader], level)
+        held[name] = {"candidate": leader, **asdict(difference), "level": level}
+        leader = name if difference.low > 0 else leader
+    return leader, held
+
+
 @task(name="choose", cache_policy=NO_CACHE)
 def choose(fitted: Mapping[str, Stored], parts: Stored, judge: Judge) -> list[dict[str, Any]]:
-    """The leaderboard on valid rows, from simple to complex; the line with `leads` is the chosen one.
-
-    A candidate takes the lead only when the paired interval of its advantage over the leader lies above 0: the
-    simplest model that nothing beats wins.
-    """
+    """The leaderboard on valid rows, from simple to complex; the line with `leads` is the one that `contest` chose."""
     valid = Part.from_table(parts.part("valid"))
     lines: list[dict[str, Any]] = []
-    leader: dict[str, Any] = {}
-    best = pd.DataFrame()
+    predictions: dict[str, pd.DataFrame] = {}
     for name, stored in fitted.items():
         model = model_of(stored)
         begun = time.process_time()
-        prediction = model.predict(valid.frame)
+        predictions[name] = model.predict(valid.frame)
         milliseconds = 1000 * (time.process_time() - begun)
-        decision = judge.decide(valid, prediction)
-        line: dict[str, Any] = {
-            "candidate": name,
-            **asdict(judge.interval(valid, prediction)),
-            "metrics": judge.measure(valid, prediction, decision),
-            "decision": dict(decision),
-            "seconds": stored.facts["seconds"],
-            "stopped_by": stored.facts["stopped_by"],
-            "made_of": stored.facts["made_of"],
-            "megabytes": sum(p.stat().st_size for p in stored.folder.iterdir()) / 1e6,
-            "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
-            "reused": stored.reused,
-            "leads": not leader,
-        }
-        if leader:
-            difference = judge.difference(valid, prediction, best)
-            line["against"] = {"candidate": leader["candidate"], **asdict(difference)}
-            line["leads"] = difference.low > 0
-        if line["leads"]:
-            leader = {**line}
-            best = prediction
-        lines.append(line)
-    return [{**line, "leads": line["candidate"] == leader["candidate"]} for line in lines]
+        decision = judge.decide(valid, predictions[name])
+        lines.append(
+            {
+                "candidate": name,
+                **asdict(judge.interval(valid, predictions[name])),
+                "metrics": judge.measure(valid, predictions[name], decision),
+                "decision": dict(decision),
+                "seconds": stored.facts["seconds"],
+                "stopped_by": stored.facts["stopped_by"],
+                "made_of": stored.facts["made_of"],
+                "megabytes": sum(p.stat().st_size for p in stored.folder.iterdir()) / 1e6,
+                "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
+                "reused": stored.reused,
+            }
+        )
+    leader, held = contest(predictions, valid, judge)
+    for line in lines:
+        line["leads"] = line["candidate"] == leader
+        if line["candidate"] in held:
+            line["against"] = held[line["candidate"]]
+    return lines
 
 
 @task(name="judge", cache_policy=NO_CACHE)

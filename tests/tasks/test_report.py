@@ -79,11 +79,11 @@ RUN: dict[str, Any] = {
             "candidate": "linear", **estimate(0.7429), "seconds": 1.5, "stopped_by": "grid", "leads": True,
             "reused": True,
             "decision": {"threshold": 0.2119},
-            "against": {"candidate": "prior", **estimate(0.2429), "p_value": 1e-9},
+            "against": {"candidate": "prior", **estimate(0.2429), "p_value": 1e-9, "level": 0.975},
         },
         {
             "candidate": "trees", **estimate(0.7404), "seconds": 12.34, "stopped_by": "valid", "leads": False,
-            "against": {"candidate": "linear", **estimate(-0.0025), "p_value": 0.5746},
+            "against": {"candidate": "linear", **estimate(-0.0025), "p_value": 0.5746, "level": 0.975},
             "megabytes": 3.456,
             "milliseconds_per_1000": 78.91,
             "made_of": {
@@ -406,6 +406,7 @@ def test_files_are_compared_with_what_was_published() -> None:
 def test_candidates_that_lost_or_were_skipped_are_told() -> None:
     text = words(page_of("binary"))
     assert "linear leads: its ROC AUC on the same valid rows is above that of prior by +0.2429" in text
+    assert "These intervals are at 97.5 % (Bonferroni)" in text
     assert "does not beat it" in text
     assert "network skipped: the budget was spent" in text
 
