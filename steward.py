@@ -5,7 +5,7 @@ Everything heavy is imported where it is used, so that `steward --help` answers 
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,6 +77,9 @@ def run(
     contract: Contract = None,
     seed: Annotated[int, typer.Option(help="Seed of training; the test rows do not depend on it.")] = 0,
     budget: Annotated[float, typer.Option(help="Seconds of training, over all candidates.")] = 120.0,
+    trials: Annotated[
+        int, typer.Option(help="Trials that may refine the ensemble, in what time is left.")
+    ] = 0,
     fresh: Annotated[bool, typer.Option(help="Compute everything again.")] = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -87,8 +90,9 @@ def run(
     names = cases() if case == "all" else [case]
     with quiet(verbose):
         # Whatever is wrong with any of them is said before the first one starts.
-        loaded = [_load(name, data, contract, seed, budget) for name in names]
-        asked = {"data": data, "contract": contract, "seed": seed, "budget": budget, "fresh": fresh}
+        given = {"data": data, "contract": contract, "seed": seed, "budget": budget, "trials": trials}
+        loaded = [_load(name, given) for name in names]
+        asked = {**given, "fresh": fresh}
         ended = [_run_one(name, flow, asked, verbose) for name, flow in zip(names, loaded, strict=True)]
     _print_outcomes([outcome for outcome, _ in ended if outcome], as_json)
     sys.exit(next((code for _, code in ended if code), 0))
@@ -133,7 +137,7 @@ def validate(
 ) -> None:
     """Hold data against their contract, and do nothing else."""
     with quiet(verbose):
-        _load(case, data, contract, 0, 1.0)
+        _load(case, {"data": data, "contract": contract})
         from flows.pipeline import examine_only
 
         facts = examine_only(case, data, contract)
@@ -237,13 +241,13 @@ def _decision(line: dict[str, Any]) -> str:
     return f"{line['line']:>4}  {line['at']}  {line['verdict']}{about}: {moved}; {line['reason']}"
 
 
-def _load(case: str, data: str, contract: str | None, seed: int, budget: float) -> Any:
+def _load(case: str, given: Mapping[str, Any]) -> Any:
     """The flow of a use case, after everything was checked that can be before a run exists."""
     module = flow_module(case)
     from flows.pipeline import Asked, preflight
     from tasks import settings
 
-    preflight(module.CASE, Asked(data, contract, seed, budget), settings.load())
+    preflight(module.CASE, Asked(**given), settings.load())
     return getattr(module, case.replace("-", "_"))
 
 

@@ -37,6 +37,7 @@ def fintech_risk(
     contract: str | None = None,
     seed: int = 0,
     budget: float = 120.0,
+    trials: int = 0,
     fresh: bool = False,
     as_of: datetime | None = None,
     only_new_data: bool = False,
@@ -48,8 +49,9 @@ def fintech_risk(
         contract: The contract's name or file; by default the one named as the data.
         seed: Seed of everything random in training. The test rows do not depend on it.
         budget: Seconds of training, over all candidates.
+        trials: Trials that may refine a candidate's hyperparameters, where it can, while the budget lasts.
         fresh: Compute everything again instead of reusing what is known.
         as_of: Leave out rows from after this instant (UTC): the run as it would have been then.
         only_new_data: End at once when the last decided run knew all of this already.
     """
-    return run(CASE, Asked(data, contract, seed, budget, fresh, as_of, only_new_data))
+    return run(CASE, Asked(data, contract, seed, budget, trials, fresh, as_of, only_new_data))

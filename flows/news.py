@@ -27,7 +27,7 @@ def question(case: Any, contract: Contract, source: Stored, asked: Mapping[str, 
         gates=asdict(case.gates),
         split=case.split.__name__,
         finalise=case.finalise.__name__,
-        asked={name: str(asked[name]) for name in ("seed", "budget", "as_of")},
+        asked={name: str(asked[name]) for name in ("seed", "budget", "trials", "as_of")},
         all_code=[code_digest(ROOT / folder) for folder in FOLDERS],
     )
 

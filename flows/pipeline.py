@@ -62,6 +62,7 @@ class Asked:
     contract: str | None = None
     seed: int = 0
     budget: float = 120.0
+    trials: int = 0
     fresh: bool = False
     as_of: datetime | None = None
     only_new_data: bool = False
@@ -74,6 +75,8 @@ def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
     """
     if asked.budget <= 0:
         raise UsageError("a budget of more than 0 seconds", f"{asked.budget:g}", "give --budget SECONDS")
+    if asked.trials < 0:
+        raise UsageError("0 trials or more", str(asked.trials), "give --trials NUMBER")
     located = locate(case.name, asked.data, asked.contract, settings)
     if asked.as_of and not located.contract.roles.time:
         raise UsageError(
@@ -144,7 +147,7 @@ def _train(
         if fitted and spent >= asked.budget:
             record.skipped(name, f"the training budget of {asked.budget:g} s was spent")
             continue
-        resources = Resources(asked.seed, settings.threads, asked.budget - spent)
+        resources = Resources(asked.seed, settings.threads, asked.budget - spent, asked.trials)
         fitted[name] = record.stage(
             f"train {name}", training.train(name, candidate, parts, resources, asked.budget, store)
         )
@@ -165,7 +168,7 @@ def _finalise(
     """The models that test rows will judge: the leader, and the baseline for scale."""
 
     def final(name: str) -> Stored:
-        resources = Resources(asked.seed, settings.threads)
+        resources = Resources(asked.seed, settings.threads, trials=asked.trials)
         made = case.finalise(name, case.candidates[name], fitted[name], parts, resources, store)
         return made if made.digest == fitted[name].digest else record.stage(f"refit {name}", made)
 

@@ -35,6 +35,8 @@ from tasks.store import Stored
 log = logging.getLogger("steward")
 NOTHING_NEW = "nothing new"
 REPORT = "report.html"
+# Trials of a candidate that become runs of their own.
+MOST_TRIALS = 10
 LIBRARIES = (
     "steward",
     "prefect",
@@ -177,11 +179,22 @@ class Record:
             self.tracked.child(
                 line["candidate"], metrics, {"candidate": line["candidate"], **line["decision"]}
             )
+            self._trials(line)
         leader = next(line for line in board if line["leads"])
         log.info(
             "  %s leads on valid rows: %s %.4f", leader["candidate"], self.facts["metric"], leader["value"]
         )
         return board
+
+    def _trials(self, line: Mapping[str, Any]) -> None:
+        """The best trials of a candidate as runs of their own: more would bury the candidates."""
+        trials = list(enumerate(line["made_of"].get("trials", ()), 1))
+        for number, trial in sorted(trials, key=lambda one: (one[1]["pruned"], one[1]["loss"]))[:MOST_TRIALS]:
+            self.tracked.child(
+                f"{line['candidate']}, trial {number}",
+                {"out_of_fold.loss": trial["loss"], "seconds": trial["seconds"]},
+                {"candidate": line["candidate"], "pruned": trial["pruned"], **trial["parameters"]},
+            )
 
     def judged(self, judged: dict[str, Any]) -> dict[str, Any]:
         self.facts["test"] = judged

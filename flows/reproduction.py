@@ -130,12 +130,14 @@ def _turns(trace: Trace) -> Iterator[tuple[str, Resources]]:
     The clock stops only those that it stopped then: a slower machine is no other model.
     """
     asked, spent = trace.facts["asked"], 0.0
-    stopped = {line["candidate"]: line["stopped_by"] for line in trace.facts["leaderboard"]}
+    boards = {line["candidate"]: line for line in trace.facts["leaderboard"]}
     for stage, line in trace.stages.items():
         if stage.startswith(TRAIN):
             name = stage.removeprefix(TRAIN)
-            left = asked["budget"] - spent if stopped[name] == "budget" else float("inf")
-            yield name, Resources(asked["seed"], trace.settings.threads, left)
+            left = asked["budget"] - spent if boards[name]["stopped_by"] == "budget" else float("inf")
+            # The trials that time allowed then.
+            trials = len(boards[name].get("made_of", {}).get("trials", ()))
+            yield name, Resources(asked["seed"], trace.settings.threads, left, trials)
             spent += line["seconds"]
 
 

@@ -131,7 +131,7 @@ class GrowingBag:
                 break
             if not obliged and (left <= 0 or spent / max(k, 1) * (folds - k) > left):
                 return False
-            seed = resources.seed * MOST_SEEDS + len(self.models) + k
+            seed = self.seed(resources, len(self.models) + k)
             seconds = left / (folds - k) if obliged else left
             found.append(self._fit(train, fold == k, replace(resources, seed=seed, seconds=seconds)))
             cut_short = getattr(found[-1][0], "stopped_by", None) == "budget"
@@ -145,6 +145,11 @@ class GrowingBag:
         self.cut_short |= len(found) < folds
         self.seconds += time.monotonic() - begun
         return True
+
+    @staticmethod
+    def seed(resources: Resources, model: int) -> int:
+        """The seed of the bag's model of that number."""
+        return resources.seed * MOST_SEEDS + model
 
     def _fit(
         self, train: Part, inside: np.ndarray, resources: Resources

@@ -15,10 +15,12 @@ from ml.calibrate import Calibrator
 from ml.classification import roc_auc
 from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.folds import assign_folds, most_folds
+from ml.gbm import GradientBoosting
 from ml.link import from_link, from_link_one, losses
 from ml.model import Part, Resources
 from ml.package import class_name
 from ml.presets import PRESETS, Preset
+from ml.refine import Trial, refine
 from ml.stacking import Mixture, stack
 
 # What is kept of the time for stacking and calibration.
@@ -44,7 +46,8 @@ class Member:
 class EnsembleModel:
     """The `mixture` of `bags` on the scale of the link, then `calibrator`.
 
-    `members` tells of all that were tried; `stopped_by` is "budget" where not all could be fitted in full.
+    `members` tells of all that were tried, `trials` of what refined one of them (told by a model that was just fitted);
+    `stopped_by` is "budget" where not all members could be fitted in full.
     """
 
     target: Target
@@ -53,6 +56,7 @@ class EnsembleModel:
     calibrator: Calibrator
     members: tuple[Member, ...]
     stopped_by: str
+    trials: tuple[Trial, ...] = field(default=(), compare=False, repr=False)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Errors as in the members' `predict`."""
@@ -72,8 +76,12 @@ class EnsembleModel:
         return mean_importance(self.bags, np.array(self.mixture.weights))
 
     def described(self) -> dict[str, Any]:
-        """For a leaderboard: the calibrator and, for each member, weight, models, seconds, loss and AUC out of fold."""
-        return {"calibrator": self.calibrator.method, "members": [asdict(member) for member in self.members]}
+        """For a leaderboard: the calibrator, what became of each member, and the trials."""
+        return {
+            "calibrator": self.calibrator.method,
+            "members": [asdict(member) for member in self.members],
+            "trials": [asdict(trial) | {"loss": trial.loss} for trial in self.trials],
+        }
 
     def files(self) -> dict[str, bytes]:
         """The files of each bag, numbered, and `ensemble.json`."""
@@ -108,7 +116,9 @@ class Ensemble:
 
     Members are fitted in their order, the whole order once in each repeat, while the time lasts: the first in any
     case, a later one only if its first fold says that all its folds fit into what is left. Repeats after the first
-    are for members that were given weight. `valid` is not looked at: it stays free to choose the candidate.
+    are for members that were given weight. What is left then goes into the trials that are
+    asked for (`ml/refine.py`), of the boosted trees with most weight; the best, if it is better, is one more member.
+    `valid` is not looked at: it stays free to choose the candidate.
     """
 
     target: Target = "binary"
@@ -126,14 +136,22 @@ class Ensemble:
         preset = next(one for one in self.presets if len(truth) <= one.rows)
         train = in_order(train)
         truth = train.truth.to_numpy(np.float64)
-        bags, fold, complete = self._bags(preset, train, truth, until, resources)
+        classes = fold_classes(truth, self.target)
+        number = min(preset.folds, most_folds(train.units, classes))
+        folds = [
+            assign_folds(train.units, classes, number, resources.seed + repeat)
+            for repeat in range(preset.repeats)
+        ]
+        bags, complete = self._bags(preset, train, truth, folds, until, resources)
+        trials, refined = self._refine(bags, train, truth, folds, until, resources)
+        complete &= refined
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
         mixture, calibrator = Mixture((1.0,), 0.0), Calibrator("none")
         if np.isfinite(scores).all():
             mixture = stack(scores, truth, self.target)
             if self.target == "binary":
                 mixed = from_link(mixture(scores), self.target)
-                calibrator, _ = calibrate.choose(mixed, truth, fold, train.units)
+                calibrator, _ = calibrate.choose(mixed, truth, folds[0], train.units)
         # Where no member is worth anything, one stays with weight 0: it knows the columns.
         chosen = np.flatnonzero(mixture.weights) if any(mixture.weights) else np.zeros(1, np.int64)
         every = list(bags.values())
@@ -144,21 +162,23 @@ class Ensemble:
             calibrator,
             self._told(preset, bags, mixture, truth),
             "members" if complete else "budget",
+            tuple(trials),
         )
 
     def _bags(
-        self, preset: Preset, train: Part, truth: np.ndarray, until: float, resources: Resources
-    ) -> tuple[dict[str, GrowingBag], np.ndarray, bool]:
-        """The bags that could be fitted, the folds of the first repeat, and whether that is all of the preset."""
-        classes = fold_classes(truth, self.target)
-        folds = min(preset.folds, most_folds(train.units, classes))
+        self,
+        preset: Preset,
+        train: Part,
+        truth: np.ndarray,
+        folds: list[np.ndarray],
+        until: float,
+        resources: Resources,
+    ) -> tuple[dict[str, GrowingBag], bool]:
+        """The bags that could be fitted, and whether that is all of the preset; `folds` has those of each repeat."""
         bags: dict[str, GrowingBag] = {}
-        first = np.empty(0)
         complete = True
         wanted = list(preset.members)
-        for repeat in range(preset.repeats):
-            fold = assign_folds(train.units, classes, folds, resources.seed + repeat)
-            first = first if repeat else fold
+        for repeat, fold in enumerate(folds):
             for name in wanted:
                 member = replace(preset.members[name], target=self.target)  # type: ignore[type-var]
                 bag = bags.get(name) or GrowingBag(member, self.target, len(truth))
@@ -166,25 +186,47 @@ class Ensemble:
                 if bag.grow(train, fold, left, obliged=not bags):
                     bags[name] = bag
                     complete &= not bag.cut_short
+                    resources.tell(f"{name}: {len(bag.models)} models in {bag.seconds:.1f} s")
                 else:
                     complete = False
-            wanted = self._worth_more(bags, truth) if repeat + 1 < preset.repeats else []
-        return bags, first, complete
+                    resources.tell(f"{name}: left out, it would take longer than what is left")
+            wanted = list(self._weights(bags, truth)) if repeat + 1 < preset.repeats else []
+        return bags, complete
 
-    def _worth_more(self, bags: Mapping[str, GrowingBag], truth: np.ndarray) -> list[str]:
+    def _refine(
+        self,
+        bags: dict[str, GrowingBag],
+        train: Part,
+        truth: np.ndarray,
+        folds: list[np.ndarray],
+        until: float,
+        resources: Resources,
+    ) -> tuple[list[Trial], bool]:
+        """The trials that time allows, and whether it allows the bag of a better one, which `bags` gains."""
+        weights = self._weights(bags, truth) if resources.trials else {}
+        trees = [name for name in weights if isinstance(bags[name].member, GradientBoosting)]
+        if not trees:
+            return [], True
+        name = max(trees, key=lambda one: weights[one])
+        trials, bag = refine(bags[name], train, folds, until, resources)
+        if bag and bag.models:
+            bags[f"{name}, refined"] = bag
+        return trials, not (bag and bag.cut_short)
+
+    def _weights(self, bags: Mapping[str, GrowingBag], truth: np.ndarray) -> dict[str, float]:
         """The members that have weight so far; none where not even the first could be fitted in full."""
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
         if not np.isfinite(scores).all():
-            return []
+            return {}
         weights = stack(scores, truth, self.target).weights
-        return [name for name, weight in zip(bags, weights, strict=True) if weight]
+        return {name: weight for name, weight in zip(bags, weights, strict=True) if weight}
 
     def _told(
         self, preset: Preset, bags: Mapping[str, GrowingBag], mixture: Mixture, truth: np.ndarray
     ) -> tuple[Member, ...]:
         weight_of = dict(zip(bags, mixture.weights, strict=True))
         told: list[Member] = []
-        for name in preset.members:
+        for name in dict.fromkeys([*preset.members, *bags]):
             bag = bags.get(name)
             if bag is None:
                 told.append(Member(name))

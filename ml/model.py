@@ -1,8 +1,8 @@
 """What a candidate takes and gives back: parts of a table, resources, a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -67,13 +67,29 @@ class Part:
         return cls(named("x"), table["truth"], table["unit"].to_numpy(), named("about"))
 
 
+# What was found before under a name, or else what the call gives: facts as JSON knows them.
+Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+
+
+def forget(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """No memory: make it."""
+    return make()
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What a fit may use: a seed, a number of threads, and wall-clock seconds after which it should stop early."""
+    """What a fit may use: a seed, a number of threads, and wall-clock seconds after which it should stop early.
+
+    A candidate that can refine its hyperparameters may use so many `trials` for it. A long fit hands its steps to
+    `remember`, so that one that was killed goes on where it stopped, and tells how far it is.
+    """
 
     seed: int = 0
     threads: int = 1
     seconds: float = float("inf")
+    trials: int = 0
+    remember: Remember = field(default=forget, compare=False, repr=False)
+    tell: Callable[[str], None] = field(default=lambda said: None, compare=False, repr=False)
 
 
 class Model(Protocol):

@@ -1,5 +1,6 @@
 """Train: fit one candidate, or find the fit that an earlier run left in the store."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -14,7 +15,9 @@ from ml.model import Candidate, Part, Resources
 from ml.package import class_name
 from tasks.store import Made, Store, Stored, key_of
 
-LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "numpy", "scipy")
+LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "numpy", "scipy", "optuna")
+
+log = logging.getLogger("steward")
 
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
@@ -67,14 +70,22 @@ def _fit(
         special=special,
         seed=resources.seed,
         budget=budget,
+        trials=resources.trials,
     )
+
+    def remember(step: str, found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        step_key = key_of("step", Path(__file__), LIBRARIES, fit=key, step=step)
+        return dict(store.remember(step_key, lambda: Made({}, found())).facts)
+
+    def tell(said: str) -> None:
+        log.info("    %s: %s", name, said)
 
     def make() -> Made:
         learning, valid = (
             replace(Part.from_table(parts.part(part)), special=special) for part in (learn_from, "valid")
         )
         begun = time.perf_counter()
-        model = candidate.fit(learning, valid, resources)
+        model = candidate.fit(learning, valid, replace(resources, remember=remember, tell=tell))
         seconds = time.perf_counter() - begun
         facts = {
             "candidate": name,

@@ -44,6 +44,7 @@ BEFORE_A_RUN = {
         None,
         "a file no/such.csv",
     ),
+    "fewer trials than none": (["run", "fintech-risk", "--trials", "-1"], None, "0 trials or more"),
     "budget of nothing": (["run", "fintech-risk", "--budget", "0"], None, "a budget of more than 0 seconds"),
     "not a number": (["run", "fintech-risk", "--seed", "many"], None, "Invalid value for '--seed'"),
     "unknown key": (["run", "fintech-risk"], lambda c: c["meta"].update(rolse={}), "rolse"),

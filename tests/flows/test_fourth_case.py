@@ -43,7 +43,7 @@ def claim_size(
     data: str = "claims", contract: str | None = None, seed: int = 0, budget: float = 120.0, fresh: bool = False
 ) -> Outcome:
     """How much will this claim cost?"""
-    return run(CASE, Asked(data, contract, seed, budget, fresh))
+    return run(CASE, Asked(data, contract, seed, budget, fresh=fresh))
 '''
 CONTRACT = {
     "name": "claim-size.claims",

@@ -1,6 +1,7 @@
 """What happens around a run: nothing new, one at a time, an instant of the past, events and messages."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +22,10 @@ from flows import announce, fintech_risk
 from flows.champions import roll_back
 from flows.outcome import Outcome
 from flows.pipeline import Asked, UseCase, run
+from ml.ensemble import Ensemble
 from ml.gates import Gates
 from ml.gbm import GradientBoosting
+from ml.presets import Preset
 from ml.prior import Prior
 from ml.refusal import ModelRefused, UsageError
 from ml.simulate import SIMULATORS
@@ -54,6 +57,24 @@ def loans(tmp_path: Path) -> Path:
     path = tmp_path / "loans.parquet"
     SIMULATORS["lender"](1500, 0).rows.to_parquet(path)
     return path
+
+
+def test_trials_are_runs_below_the_run(loans: Path) -> None:
+    members = {"trees": GradientBoosting(num_leaves=3, learning_rate=0.01, max_rounds=20)}
+    mixed = replace(
+        QUICK, candidates={"prior": Prior(), "ensemble": Ensemble(presets=(Preset(math.inf, 2, 1, members),))}
+    )
+    outcome = ended(Asked(str(loans), "simulated", trials=3), mixed)
+    client = tracking.connect(load())
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    trials = [one for one in runs if "trial" in one.info.run_name]
+    assert sorted(one.info.run_name for one in trials) == [f"ensemble, trial {n}" for n in (1, 2, 3)]
+    for one in trials:
+        assert one.info.status == "FINISHED"
+        assert one.data.tags["mlflow.parentRunId"] == parents()[0].info.run_id
+        assert one.data.metrics["out_of_fold.loss"] > 0
+        assert {"num_leaves", "learning_rate", "pruned"} <= set(one.data.params)
+    assert "3 trials of other hyperparameters" in Path(outcome.report).read_text()
 
 
 def test_unchanged_data_are_no_news_and_changed_ones_are(loans: Path) -> None:

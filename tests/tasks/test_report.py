@@ -88,6 +88,10 @@ RUN: dict[str, Any] = {
             "milliseconds_per_1000": 78.91,
             "made_of": {
                 "calibrator": "platt",
+                "trials": [
+                    {"parameters": {"num_leaves": 7}, "loss": 0.4312, "seconds": 30.25, "pruned": False},
+                    {"parameters": {"num_leaves": 60}, "loss": 0.4111, "seconds": 4.0, "pruned": True},
+                ],
                 "members": [
                     {"name": "small trees", "weight": 0.6125, "models": 8, "roc_auc": 0.7412, "seconds": 61.0},
                     {"name": "forest", "weight": 0.0, "models": 0, "roc_auc": None, "seconds": None},
@@ -418,6 +422,8 @@ def test_a_candidate_is_shown_with_its_price_and_with_what_it_is_made_of() -> No
     assert "Calibration: platt." in text
     assert "small trees 0.6125 8 0.7412 61.0 s" in text
     assert "forest 0.0000 0 — not fitted" in text
+    assert "2 trials of other hyperparameters for its boosted trees, in 34.2 s; 1 were ended early." in text
+    assert "Best mean loss out of fold: 0.4312." in text
     assert text.count("is made of") == 1
 
 

@@ -1,6 +1,7 @@
 """Fits: what is learned from, what is reused, and what is written down about them."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,6 +121,45 @@ def test_a_fit_is_reused_until_something_it_is_made_from_changes(parts: Stored, 
     assert not fit(Prior(), parts, store).reused
     assert not fit(FAST, parts, store, seed=1).reused
     assert not fit(FAST, parts, store, budget=59.0).reused
+
+
+def test_a_fit_that_was_killed_goes_on_with_the_steps_it_took(parts: Stored, store: Store) -> None:
+    """Trials of a mixture are steps: what was tried before a kill is not tried again."""
+    few = Ensemble(presets=(Preset(math.inf, 2, 1, {"boosting": FAST}),))
+    told: list[str] = []
+
+    def killed_after_three(said: str) -> None:
+        told.append(said)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    def run(memory: Store) -> Stored:
+        return train.fn("it", few, parts, Resources(0, 1, 60.0, trials=4), 60.0, memory)
+
+    log = logging.getLogger("steward")
+    handler = logging.Handler()
+    handler.emit = lambda record: killed_after_three(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    level, log.level = log.level, logging.INFO
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(store)
+        steps = {one.name for one, _ in store.objects()}
+        fitted = run(store)
+    finally:
+        log.removeHandler(handler)
+        log.level = level
+    assert told[-1] == "    it: trial 4: " + told[-1].rpartition(": ")[2]
+    taken = {
+        one.name: manifest
+        for one, manifest in store.objects()
+        if set(manifest["facts"]) == {"loss", "seconds"}
+    }
+    assert len(steps & set(taken)) >= 3
+    trials = fitted.facts["made_of"]["trials"]
+    losses = [loss for trial in trials for loss in trial["losses"]]
+    # One object for each fold that was learned, in both runs together: seconds would tell two of the same apart.
+    assert sorted(m["facts"]["loss"] for m in taken.values()) == sorted(losses)
 
 
 def test_what_is_left_of_the_budget_is_no_part_of_the_key(parts: Stored, store: Store) -> None:

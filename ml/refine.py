@@ -1,0 +1,175 @@
+"""Refining boosted trees: Optuna (Akiba et al., 2019) proposes hyperparameters, inner folds answer."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.bag import GrowingBag
+from ml.encode import PREDICTION
+from ml.gbm import GradientBoosting
+from ml.link import losses, to_link
+from ml.model import Part, Resources, TabularModel
+
+if TYPE_CHECKING:
+    import optuna
+
+# Trials by chance before the sampler learns from them, and before any is pruned.
+BY_CHANCE = 4
+# Lowest and highest; all but the shares on a logarithmic scale.
+LEARNING_RATE, LEAVES, ROWS_OF_A_LEAF, RIDGE = (0.01, 0.1), (3, 96), (2, 300), (1e-3, 100.0)
+COLUMNS, ROWS = (0.2, 1.0), (0.5, 1.0)
+# Of the seconds of a bag, what is kept for another one whose trees may be larger.
+SPARE = 2.0
+
+# The loss of these trees, learned outside of a fold, on it.
+FoldLoss = Callable[[GradientBoosting, int], float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Hyperparameters, the mean loss of each fold that was learned, and the seconds of them all.
+
+    A trial that was `pruned` has losses of fewer folds.
+    """
+
+    parameters: Mapping[str, Any]
+    losses: tuple[float, ...]
+    seconds: float
+    pruned: bool
+
+    @property
+    def loss(self) -> float:
+        """The mean over the folds that were learned."""
+        return float(np.mean(self.losses))
+
+    def refined(self, base: GradientBoosting) -> GradientBoosting:
+        """The trees that were tried."""
+        return replace(base, **self.parameters)
+
+
+def refine(
+    base: GrowingBag, train: Part, folds: Sequence[np.ndarray], until: float, resources: Resources
+) -> tuple[list[Trial], GrowingBag | None]:
+    """Trials of the trees of `base`, and the bag of the best; None where no trial is better than `base`.
+
+    `train` is in the order of the bag; `folds` has the fold of each row, (rows,), for each repeat, of which trials see
+    the first. `until` is an instant of `time.monotonic`.
+    """
+    member, fold = base.member, folds[0]
+    assert isinstance(member, GradientBoosting)
+    truth = train.truth.to_numpy(np.float64)
+
+    def loss_of(model: TabularModel, k: int) -> float:
+        answer = model.predict(train.frame[fold == k])[PREDICTION[member.target]].to_numpy()
+        return float(losses(to_link(answer, member.target), truth[fold == k], member.target).mean())
+
+    def fold_loss(candidate: GradientBoosting, k: int) -> float:
+        teach, judge = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
+        left = replace(resources, seed=base.seed(resources, k), seconds=until - time.monotonic())
+        return loss_of(candidate.fit(teach, judge, left), k)
+
+    known = [loss_of(base.models[k], k) for k in range(int(fold.max()) + 1)]
+    # The best has to be fitted as a bag as well.
+    seconds = until - time.monotonic() - SPARE * base.seconds
+    found = search(member, known, fold_loss, seconds, resources)
+    best = min((one for one in found if not one.pruned), key=lambda one: one.loss, default=None)
+    if best is None or best.loss >= np.mean(known):
+        return found, None
+    bag = GrowingBag(best.refined(member), member.target, len(truth))
+    for one in folds:
+        left = replace(resources, seconds=until - time.monotonic())
+        bag.cut_short |= not bag.grow(train, one, left, obliged=False)
+    return found, bag
+
+
+def search(
+    base: GradientBoosting,
+    base_losses: Sequence[float],
+    fold_loss: FoldLoss,
+    seconds: float,
+    resources: Resources,
+) -> list[Trial]:
+    """At most `resources.trials` trials beside `base`, whose losses by fold are known; no fold begins after `seconds`.
+
+    Proposals come from a tree-structured Parzen estimator (Bergstra et al., 2011) with the seed: the same losses lead
+    to the same trials. After each fold a trial ends that is so far worse than the median of those before it. A fold
+    that `resources.remember` knows costs the seconds that it took when it was made, so that a run that goes on after a
+    kill comes to the same end. A trial that time cuts short is not told.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=resources.seed, n_startup_trials=BY_CHANCE),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=BY_CHANCE),
+    )
+    study.enqueue_trial(_point(base))
+    known = study.ask()
+    _parameters(known)
+    for k in range(len(base_losses)):
+        known.report(float(np.mean(base_losses[: k + 1])), k)
+    study.tell(known, float(np.mean(base_losses)))
+    found: list[Trial] = []
+    spent = 0.0
+    for number in range(resources.trials):
+        asked = study.ask()
+        parameters = _parameters(asked)
+        candidate = replace(base, **parameters)
+        losses: list[float] = []
+        before, pruned = spent, False
+        for k in range(len(base_losses)):
+            if spent >= seconds:
+                return found
+            name = json.dumps({"trial": number, "fold": k, **parameters})
+            told = resources.remember(name, partial(_timed, fold_loss, candidate, k))
+            losses.append(told["loss"])
+            spent += told["seconds"]
+            asked.report(float(np.mean(losses)), k)
+            pruned = k + 1 < len(base_losses) and asked.should_prune()
+            if pruned:
+                break
+        found.append(Trial(parameters, tuple(losses), spent - before, pruned))
+        resources.tell(f"trial {number + 1}: loss {found[-1].loss:.5f}{' (pruned)' if pruned else ''}")
+        if pruned:
+            study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(asked, found[-1].loss)
+    return found
+
+
+def _timed(fold_loss: FoldLoss, candidate: GradientBoosting, k: int) -> dict[str, Any]:
+    begun = time.monotonic()
+    loss = fold_loss(candidate, k)
+    return {"loss": loss, "seconds": time.monotonic() - begun}
+
+
+def _parameters(trial: "optuna.Trial") -> dict[str, Any]:
+    """What Optuna proposes."""
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATE, log=True),
+        "num_leaves": trial.suggest_int("num_leaves", *LEAVES, log=True),
+        "min_child_samples": trial.suggest_int("min_child_samples", *ROWS_OF_A_LEAF, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", *COLUMNS),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", *ROWS),
+        "lambda_l2": trial.suggest_float("lambda_l2", *RIDGE, log=True),
+        "extra_trees": trial.suggest_categorical("extra_trees", [False, True]),
+    }
+
+
+def _point(base: GradientBoosting) -> dict[str, Any]:
+    """Where the base stands in the space of proposals, or as near to it as that goes."""
+    bounds = {
+        "learning_rate": LEARNING_RATE,
+        "num_leaves": LEAVES,
+        "min_child_samples": ROWS_OF_A_LEAF,
+        "feature_fraction": COLUMNS,
+        "bagging_fraction": ROWS,
+        "lambda_l2": RIDGE,
+    }
+    near = {name: min(max(getattr(base, name), low), high) for name, (low, high) in bounds.items()}
+    return {**near, "extra_trees": base.extra_trees}
