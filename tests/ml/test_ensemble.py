@@ -241,6 +241,16 @@ class TestBadInput:
         frame = train.frame.assign(one=1.0, again=train.frame["x"], name="same")
         assert self.auc(replace(train, frame=frame.assign(name=frame["name"].astype("str")))) > 0.6
 
+    def test_as_many_categories_as_rows(self) -> None:
+        """None is frequent enough to be learned or kept, so a model of them is as small as one without them."""
+        train = made(2000, 0)
+        names = pd.Series([f"customer-{n:07}" for n in range(2000)], dtype="str")
+        crowded = replace(train, frame=train.frame.assign(name=names))
+        model = quick().fit(crowded, crowded, Resources())
+        assert not any(b"customer-" in data for data in model.files().values())
+        probability = model.predict(crowded.frame.assign(name="somebody else"))["probability"]
+        assert roc_auc(train.truth.to_numpy(), probability.to_numpy()) > 0.7
+
     def test_many_columns_of_few_rows(self) -> None:
         train = made(60, 0)
         noise = np.random.default_rng(0).normal(size=(60, 2000))
