@@ -47,9 +47,7 @@ class GradientBoostingModel:
 
     def importance(self) -> pd.Series:
         """Total gain of each column's splits, summing to 1 (all 0 where there are no splits)."""
-        gain = pd.Series(
-            self._booster.feature_importance("gain"), list(self.encoding.columns.names), dtype="float64"
-        )
+        gain = self.encoding.by_column(self._booster.feature_importance("gain"))
         return gain / (gain.sum() or 1.0)
 
     def files(self) -> dict[str, bytes]:
@@ -72,7 +70,8 @@ class GradientBoosting:
     Training ends after `patience` rounds without improvement. A category of fewer than `min_count` training rows
     shares one code with those never seen. Columns of `statistics_from` and more categories become target statistics,
     smoothed by so many rows of the mean (None: no column does); other columns have LightGBM's own categorical splits,
-    over the `max_categories` most frequent. The other fields are LightGBM's own parameters.
+    over the `max_categories` most frequent. At most `crosses` pairs of columns are target statistics besides, as
+    `ml.crosses` chooses them. The other fields are LightGBM's own parameters.
     """
 
     target: Target = "binary"
@@ -89,6 +88,7 @@ class GradientBoosting:
     max_categories: int = 255
     statistics_from: int | None = None
     smoothing: float = 20.0
+    crosses: int = 0
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> GradientBoostingModel:
         """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
@@ -107,6 +107,7 @@ class GradientBoosting:
             self.statistics_from,
             self.smoothing,
             resources.seed,
+            self.crosses,
         )
         trees, stopped_by = grow(
             (X, truth),

@@ -86,6 +86,7 @@ LARGE = Preset(
             lambda_l2=5.0,
             statistics_from=30,
             smoothing=50.0,
+            crosses=10,
             max_rounds=3000,
         ),
         "extra trees": GradientBoosting(
@@ -97,6 +98,7 @@ LARGE = Preset(
             extra_trees=True,
             statistics_from=8,
             smoothing=50.0,
+            crosses=10,
             max_rounds=3000,
         ),
         "small trees": GradientBoosting(
@@ -107,6 +109,7 @@ LARGE = Preset(
             lambda_l2=5.0,
             statistics_from=8,
             smoothing=50.0,
+            crosses=10,
             max_rounds=3000,
         ),
         "forest": Forest(trees=60, min_samples_leaf=5, max_leaves=2000, max_features=0.2),

@@ -1,4 +1,4 @@
-"""The matrix that trees are grown on: numbers as they are, categories as codes or as target statistics."""
+"""The matrix that trees are grown on: numbers as they are, categories as codes or target statistics, crosses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ml import crosses
+from ml.crosses import Cross
 from ml.encode import CategoryCodes, Columns, Row
 from ml.folds import assign_folds, most_folds
 from ml.model import Part
@@ -18,10 +20,11 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class TreeEncoding:
-    """Numbers come first, then `categories`, each as its codes or its target statistics."""
+    """Numbers come first, then `categories`, each as its codes or its target statistics, then `crosses` of two."""
 
     columns: Columns
     categories: tuple[CategoryCodes | TargetStatistics, ...]
+    crosses: tuple[Cross, ...] = ()
 
     @classmethod
     def learn(
@@ -33,18 +36,21 @@ class TreeEncoding:
         statistics_from: int | None,
         smoothing: float,
         seed: int,
+        most_crosses: int = 0,
     ) -> tuple[Self, np.ndarray]:
         """The encoding, and the matrix of the training rows, in which no row sees its own truth.
 
         A column of `statistics_from` and more codes, at least 2, becomes target statistics (none does where that is
         None); others keep codes of at most `max_categories`. Statistics of training rows come from the rows of other
-        folds; units stay together. `truth` is (rows,) float64. Errors as in `Columns.of`.
+        folds; units stay together. At most `most_crosses` pairs of columns are added, as `ml.crosses` chooses them.
+        `truth` is (rows,) float64. Errors as in `Columns.of`.
         """
         columns = Columns.of(train.frame)
         fold = np.empty(0)
         learned: list[CategoryCodes | TargetStatistics] = []
         X = _empty(columns, train.frame)
-        for at, values in enumerate(columns.strings(train.frame), start=len(columns.numeric)):
+        strings = columns.strings(train.frame)
+        for at, values in enumerate(strings, start=len(columns.numeric)):
             codes = CategoryCodes.learn(values, min_count, len(values))
             # The rows outside a fold tell what is inside it: of a constant column, that would be all that is told.
             if statistics_from is None or codes.present(values) < max(statistics_from, 2):
@@ -55,7 +61,11 @@ class TreeEncoding:
             statistics = TargetStatistics.learn(codes, values, truth, smoothing)
             learned.append(statistics)
             X[:, at] = statistics.out_of_fold(values, truth, fold, smoothing)
-        return cls(columns, tuple(learned)), X
+        if not most_crosses or len(strings) < 2:
+            return cls(columns, tuple(learned)), X
+        fold = fold if len(fold) else _folds(train.units, truth, seed)
+        found, means = crosses.learn(strings, truth, fold, most_crosses, min_count, smoothing)
+        return cls(columns, tuple(learned), found), np.vstack([X.T, *means]).T
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -66,6 +76,8 @@ class TreeEncoding:
                 TargetStatistics.from_json(one) if "means" in one else CategoryCodes.from_json(one)
                 for one in state["categories"]
             ),
+            # Models of before had none.
+            tuple(Cross.from_json(one) for one in state.get("crosses", ())),
         )
 
     @property
@@ -75,26 +87,39 @@ class TreeEncoding:
         return [first + i for i, one in enumerate(self.categories) if isinstance(one, CategoryCodes)]
 
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """Shape (rows, columns), float64, in the order of `columns.names`; errors as in `Columns`."""
+        """Shape (rows, columns and crosses), float64, in the order of `columns.names`; errors as in `Columns`."""
         self.columns.check(frame)
-        X = _empty(self.columns, frame)
+        X = _empty(self.columns, frame, len(self.crosses))
         strings = self.columns.strings(frame)
         for at, (one, values) in enumerate(
             zip(self.categories, strings, strict=True), len(self.columns.numeric)
         ):
             X[:, at] = one.encode(values)
+        for at, cross in enumerate(self.crosses, len(self.columns.names)):
+            X[:, at] = cross.encode(strings)
         return X
 
     def encode_row(self, values: Row) -> np.ndarray:
-        """Shape (1, columns), of one row; errors as in `Columns.row`."""
+        """Shape (1, columns and crosses), of one row; errors as in `Columns.row`."""
         numbers, strings = self.columns.row(values)
         codes = [one.code(string) for one, string in zip(self.categories, strings, strict=True)]
-        return np.array([numbers + codes], np.float64)
+        return np.array([numbers + codes + [cross.code(strings) for cross in self.crosses]], np.float64)
+
+    def by_column(self, values: np.ndarray) -> pd.Series:
+        """A number of each column of the matrix, shape (columns and crosses,), by name of the table's column.
+
+        What a cross has goes to its two columns in equal parts.
+        """
+        names, first = list(self.columns.names), len(self.columns.numeric)
+        total = np.array(values[: len(names)], np.float64)
+        for cross, value in zip(self.crosses, values[len(names) :], strict=True):
+            total[[first + cross.first, first + cross.second]] += value / 2.0
+        return pd.Series(total, names)
 
 
-def _empty(columns: Columns, frame: pd.DataFrame) -> np.ndarray:
-    """A matrix with the numbers of `frame` and room for its categories."""
-    X = np.empty((len(frame), len(columns.names)), order="F")
+def _empty(columns: Columns, frame: pd.DataFrame, further: int = 0) -> np.ndarray:
+    """A matrix with the numbers of `frame` and room for its categories and `further` columns."""
+    X = np.empty((len(frame), len(columns.names) + further), order="F")
     columns.numbers(frame, out=X[:, : len(columns.numeric)])
     return X
 

@@ -27,7 +27,7 @@ Kind = Callable[..., Candidate]
 
 
 def statistics(target: Target = "binary", **changes: Any) -> GradientBoosting:
-    return GradientBoosting(target, extra_trees=True, statistics_from=3, **changes)
+    return GradientBoosting(target, extra_trees=True, statistics_from=3, crosses=2, **changes)
 
 
 def additive(target: Target = "binary", **changes: Any) -> Additive:
