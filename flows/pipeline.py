@@ -17,6 +17,7 @@ from flows import news
 from flows.outcome import Outcome
 from flows.reaper import reap
 from flows.record import Record
+from ml.device import check_device
 from ml.gates import Gates
 from ml.judge import Judge
 from ml.model import Candidate, Part, Resources
@@ -86,6 +87,7 @@ def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
         )
     check(located.contract)
     settings.prepare()
+    check_device(settings.device)
     return located
 
 
@@ -147,7 +149,8 @@ def _train(
         if fitted and spent >= asked.budget:
             record.skipped(name, f"the training budget of {asked.budget:g} s was spent")
             continue
-        resources = Resources(asked.seed, settings.threads, asked.budget - spent, asked.trials)
+        left = asked.budget - spent
+        resources = Resources(asked.seed, settings.threads, left, asked.trials, settings.device)
         fitted[name] = record.stage(
             f"train {name}", training.train(name, candidate, parts, resources, asked.budget, store)
         )
@@ -168,7 +171,9 @@ def _finalise(
     """The models that test rows will judge: the leader, and the baseline for scale."""
 
     def final(name: str) -> Stored:
-        resources = Resources(asked.seed, settings.threads, trials=asked.trials)
+        resources = Resources(
+            asked.seed, settings.threads, trials=asked.trials, device=settings.device
+        )
         made = case.finalise(name, case.candidates[name], fitted[name], parts, resources, store)
         return made if made.digest == fitted[name].digest else record.stage(f"refit {name}", made)
 

@@ -49,6 +49,7 @@ LIBRARIES = (
     "pyarrow",
     "scipy",
     "implicit",
+    "torch",
 )
 
 

@@ -101,7 +101,7 @@ def _run(trace: Trace, case: UseCase, located: Located, store: Store) -> Iterato
     leader = next(line for line in choose.fn(fitted, parts, case.judge) if line["leads"])
     name, chosen = leader["candidate"], trace.version.tags["candidate"]
     yield Compared("choice", name == chosen, chosen, name)
-    resources = Resources(asked["seed"], trace.settings.threads)
+    resources = Resources(asked["seed"], trace.settings.threads, device=trace.settings.device)
     again = [stage.removeprefix(REFIT) for stage in trace.stages if stage.startswith(REFIT)]
     finals: dict[str, Stored] = {}
     for final in dict.fromkeys((*again, name)):
@@ -137,7 +137,8 @@ def _turns(trace: Trace) -> Iterator[tuple[str, Resources]]:
             left = asked["budget"] - spent if boards[name]["stopped_by"] == "budget" else float("inf")
             # The trials that time allowed then.
             trials = len(boards[name].get("made_of", {}).get("trials", ()))
-            yield name, Resources(asked["seed"], trace.settings.threads, left, trials)
+            settings = trace.settings
+            yield name, Resources(asked["seed"], settings.threads, left, trials, settings.device)
             spent += line["seconds"]
 
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
+from ml.device import Device, check_device
+
 
 @dataclass(frozen=True)
 class Part:
@@ -78,18 +80,24 @@ def forget(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a fit may use: a seed, a number of threads, and wall-clock seconds after which it should stop early.
+    """What a fit may use: a seed, threads, wall-clock seconds after which it should stop early, a device.
 
     A candidate that can refine its hyperparameters may use so many `trials` for it. A long fit hands its steps to
     `remember`, so that one that was killed goes on where it stopped, and tells how far it is.
+
+    Raises UsageError where a GPU is asked for and there is none, which is before any fit.
     """
 
     seed: int = 0
     threads: int = 1
     seconds: float = float("inf")
     trials: int = 0
+    device: Device = "cpu"
     remember: Remember = field(default=forget, compare=False, repr=False)
     tell: Callable[[str], None] = field(default=lambda said: None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
 
 
 class Model(Protocol):

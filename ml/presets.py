@@ -8,6 +8,7 @@ from ml.forest import Forest
 from ml.gbm import GradientBoosting
 from ml.linear import Linear
 from ml.model import Candidate
+from ml.network import Network
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ MEDIUM = Preset(
         "logistic": Linear(bins=16),
         "additive": Additive(learning_rate=0.05),
         "forest": Forest(trees=200, min_samples_leaf=1, max_leaves=5000),
+        # The dearest, and worth it: on HMEQ it takes more off the log loss than any other. With fewer rows what it
+        # brings is within the noise, with more it has brought nothing.
+        "network": Network(),
     },
 )
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ml.device import Device
 from ml.refusal import UsageError
 from tasks import servers
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="threads of a fit"
     )
+    device: Device = Field(default="cpu", description="what networks are trained on: cpu or cuda")
     notify: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Prefect blocks told of new champions and refusals, with commas between"
     )

@@ -15,7 +15,7 @@ from ml.model import Candidate, Part, Resources
 from ml.package import class_name
 from tasks.store import Made, Store, Stored, key_of
 
-LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "numpy", "scipy", "optuna")
+LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
 
 log = logging.getLogger("steward")
 
@@ -71,6 +71,7 @@ def _fit(
         seed=resources.seed,
         budget=budget,
         trials=resources.trials,
+        device=resources.device,
     )
 
     def remember(step: str, found: Callable[[], dict[str, Any]]) -> dict[str, Any]:

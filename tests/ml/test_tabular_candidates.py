@@ -19,6 +19,7 @@ from ml.forest import Forest
 from ml.gbm import GradientBoosting, GradientBoostingModel
 from ml.linear import Linear, LinearModel
 from ml.model import Candidate, Part, Resources
+from ml.network import Network
 from ml.presets import Preset
 from ml.prior import Prior
 
@@ -38,6 +39,10 @@ def forest(target: Target = "binary") -> Forest:
     return Forest(target, trees=50)
 
 
+def network(target: Target = "binary", **changes: Any) -> Network:
+    return Network(target, members=4, width=32, **changes)
+
+
 def bagged(target: Target = "binary", **changes: Any) -> Bagged:
     return Bagged(GradientBoosting(target, **changes), folds=3, target=target)
 
@@ -51,7 +56,7 @@ def ensemble(target: Target = "binary") -> Ensemble:
     return Ensemble(target, (Preset(rows=np.inf, folds=3, repeats=1, members=members),))
 
 
-LEARNERS: list[Kind] = [Linear, additive, GradientBoosting, statistics, forest, bagged, ensemble]
+LEARNERS: list[Kind] = [Linear, additive, GradientBoosting, statistics, forest, network, bagged, ensemble]
 CANDIDATES: list[Kind] = [Prior, *LEARNERS]
 
 every_target = pytest.mark.parametrize("target", TARGETS)
@@ -205,6 +210,7 @@ class TestEveryCandidate:
         names = np.char.add("person ", np.arange(10_000).astype(str))
         train, valid = named(cases(10_000, target, 1), names), named(cases(500, target, 2), names[:500])
         quick = {"max_rounds": 20} if kind in (additive, GradientBoosting, statistics, bagged) else {}
+        quick |= {"max_epochs": 3} if kind is network else {}
         model = kind(target, **quick).fit(train, valid, Resources())
         predicted(model, valid.frame, target)
         # A category of one row is a person: it is pooled, and no file names it.
@@ -257,7 +263,7 @@ class TestEveryLearner:
         )
         assert predicted(model, unseen, target)[0] > predicted(model, usual, target)[0] + 0.3
 
-    @pytest.mark.parametrize("kind", [Linear, additive, GradientBoosting, statistics])
+    @pytest.mark.parametrize("kind", [Linear, additive, GradientBoosting, statistics, network])
     def test_a_special_code_amid_the_numbers_has_its_own_effect(self, kind: Kind, target: Target) -> None:
         rng = np.random.default_rng(0)
         x = np.where(rng.random(3000) < 0.2, 50.0, rng.uniform(0, 100, 3000))

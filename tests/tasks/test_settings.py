@@ -21,6 +21,7 @@ def test_without_an_environment_everything_lies_in_the_project() -> None:
     assert settings.contracts == ROOT / "expectations"
     assert settings.data_dir is None
     assert settings.threads == len(os.sched_getaffinity(0))
+    assert settings.device == "cpu"
     assert settings.mlflow_uri == f"sqlite:///{ROOT / 'mlruns' / 'mlflow.db'}"
 
 
