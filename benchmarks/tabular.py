@@ -36,7 +36,7 @@ from ml import classification
 from ml.digest import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("lightgbm", "scikit-learn", "numpy", "scipy", "pandas")
+LIBRARIES = ("lightgbm", "scikit-learn", "torch", "numpy", "scipy", "pandas")
 SMALL = 2000
 AUTOGLUON = "AutoGluon"
 MEASURES = ("roc_auc", "brier", "log_loss", "calibration_error", "calibration_slope")
