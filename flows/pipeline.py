@@ -171,9 +171,7 @@ def _finalise(
     """The models that test rows will judge: the leader, and the baseline for scale."""
 
     def final(name: str) -> Stored:
-        resources = Resources(
-            asked.seed, settings.threads, trials=asked.trials, device=settings.device
-        )
+        resources = Resources(asked.seed, settings.threads, trials=asked.trials, device=settings.device)
         made = case.finalise(name, case.candidates[name], fitted[name], parts, resources, store)
         return made if made.digest == fitted[name].digest else record.stage(f"refit {name}", made)
 
