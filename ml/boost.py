@@ -40,7 +40,7 @@ def base_params(target: Target, resources: Resources) -> dict[str, Any]:
     """What every booster of ours asks of LightGBM: the loss of its target, and the same trees on any threads."""
     return {
         "objective": "binary" if target == "binary" else "regression",
-        "metric": "binary_logloss" if target == "binary" else "l2",
+        "metric": ["binary_logloss" if target == "binary" else "l2"],
         "seed": resources.seed,
         "num_threads": resources.threads,
         "deterministic": True,
@@ -61,14 +61,18 @@ def grow(
     """Model text up to the best round on `valid`, and what ended the training.
 
     `train` and `valid` are a matrix (rows, columns) and truth (rows,), `categorical` the columns that are codes. The
-    training ends after `patience` rounds without a gain, after `rounds`, or after the round in which `deadline` (of
-    `time.monotonic`) passed, but never before the first.
+    best round has the lowest of the first `metric` of `params`; with the AUC besides, it is that of the highest AUC if
+    this comes later. The training ends after `patience` rounds without a gain in the last metric, after `rounds`, or
+    after the round in which `deadline` (of `time.monotonic`) passed, but never before the first.
     """
     import lightgbm
 
     if len(train[0]) < FEW_ROWS:
         params = {**params, "num_threads": 1}
     data = lightgbm.Dataset(*train, categorical_feature=categorical, params=params)
+    loss, *ranking = params["metric"]
+    # LightGBM's callback looks at the first one that it is told of.
+    params = {**params, "metric": [*ranking, loss]}
     curves: dict[str, dict[str, list[float]]] = {}
     budget = _Budget(deadline)
     booster = lightgbm.train(
@@ -77,14 +81,20 @@ def grow(
         rounds,
         valid_sets=[data.create_valid(*valid)],
         valid_names=["valid"],
+        # Else LightGBM throws away the trees after the best round of its own choice.
+        keep_training_booster=True,
         callbacks=[
             lightgbm.record_evaluation(curves),
-            lightgbm.early_stopping(patience, verbose=False),
+            lightgbm.early_stopping(patience, first_metric_only=True, verbose=False),
             budget,
         ],
     )
-    curve = curves["valid"][params["metric"]]
-    text = _without_traces(booster.model_to_string(num_iteration=int(np.argmin(curve)) + 1))
+    curve = curves["valid"][loss]
+    best = int(np.argmin(curve))
+    if ranking:
+        # Of noisy rows the AUC may be highest long before the probabilities are right.
+        best = max(best, int(np.argmax(curves["valid"]["auc"])))
+    text = _without_traces(booster.model_to_string(num_iteration=best + 1))
     if budget.spent:
         return text, "budget"
     return text, "rounds" if len(curve) == rounds else "valid"

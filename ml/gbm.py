@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pandas as pd
 
@@ -67,11 +67,13 @@ class GradientBoostingModel:
 class GradientBoosting:
     """LightGBM, stopped early on the log loss (binary) or squared error (numeric) of `valid`.
 
-    Training ends after `patience` rounds without improvement. A category of fewer than `min_count` training rows
-    shares one code with those never seen. Columns of `statistics_from` and more categories become target statistics,
-    smoothed by so many rows of the mean (None: no column does); other columns have LightGBM's own categorical splits,
-    over the `max_categories` most frequent. At most `crosses` pairs of columns are target statistics besides, as
-    `ml.crosses` chooses them. The other fields are LightGBM's own parameters.
+    Training ends after `patience` rounds without improvement. With `stop_on` ranking it goes on while the AUC (binary)
+    improves, which it does when probabilities have long become too extreme: whoever mixes them puts that right. A
+    category of fewer than `min_count` training rows shares one code with those never seen. Columns of
+    `statistics_from` and more categories become target statistics, smoothed by so many rows of the mean (None: no
+    column does); other columns have LightGBM's own categorical splits, over the `max_categories` most frequent. At most
+    `crosses` pairs of columns are target statistics besides, as `ml.crosses` chooses them. The other fields are
+    LightGBM's own parameters.
     """
 
     target: Target = "binary"
@@ -89,6 +91,7 @@ class GradientBoosting:
     statistics_from: int | None = None
     smoothing: float = 20.0
     crosses: int = 0
+    stop_on: Literal["loss", "ranking"] = "loss"
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> GradientBoostingModel:
         """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
@@ -131,4 +134,10 @@ class GradientBoosting:
             "bagging_freq": 1,
             "lambda_l2": self.lambda_l2,
             "extra_trees": self.extra_trees,
+            **self._metrics(),
         }
+
+    def _metrics(self) -> dict[str, list[str]]:
+        """What is measured on `valid`, where that is not the loss alone."""
+        ranks = self.stop_on == "ranking" and self.target == "binary"
+        return {"metric": ["binary_logloss", "auc"]} if ranks else {}

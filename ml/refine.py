@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import optimize
 
 from ml.bag import GrowingBag
-from ml.encode import PREDICTION
+from ml.encode import PREDICTION, Target
 from ml.gbm import GradientBoosting
 from ml.link import losses, to_link
 from ml.model import Part, Resources, TabularModel
@@ -25,6 +26,8 @@ LEARNING_RATE, LEAVES, ROWS_OF_A_LEAF, RIDGE = (0.01, 0.1), (3, 96), (2, 300), (
 COLUMNS, ROWS = (0.2, 1.0), (0.5, 1.0)
 # Of the seconds of a bag, what is kept for another one whose trees may be larger.
 SPARE = 2.0
+# What log odds may be multiplied by before they are judged.
+SCALES = (0.05, 4.0)
 
 # The loss of these trees, learned outside of a fold, on it.
 FoldLoss = Callable[[GradientBoosting, int], float]
@@ -66,7 +69,7 @@ def refine(
 
     def loss_of(model: TabularModel, k: int) -> float:
         answer = model.predict(train.frame[fold == k])[PREDICTION[member.target]].to_numpy()
-        return float(losses(to_link(answer, member.target), truth[fold == k], member.target).mean())
+        return scaled_loss(to_link(answer, member.target), truth[fold == k], member.target)
 
     def fold_loss(candidate: GradientBoosting, k: int) -> float:
         teach, judge = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
@@ -85,6 +88,16 @@ def refine(
         left = replace(resources, seconds=until - time.monotonic())
         bag.cut_short |= not bag.grow(train, one, left, obliged=False)
     return found, bag
+
+
+def scaled_loss(score: np.ndarray, truth: np.ndarray, target: Target) -> float:
+    """The mean loss of `score` (rows,), of log odds after the best scaling: mixing would find that anyway."""
+    if target == "numeric":
+        return float(losses(score, truth, target).mean())
+    found = optimize.minimize_scalar(
+        lambda scale: losses(scale * score, truth, target).mean(), bounds=SCALES, method="bounded"
+    )
+    return float(found.fun)
 
 
 def search(

@@ -16,7 +16,7 @@ from ml.gbm import GradientBoosting
 from ml.linear import Linear
 from ml.model import Part, Resources
 from ml.presets import Preset
-from ml.refine import Trial, refine, search
+from ml.refine import Trial, refine, scaled_loss, search
 
 BASE = GradientBoosting(learning_rate=0.02, num_leaves=80, lambda_l2=0.0)
 FOLDS = 5
@@ -138,8 +138,9 @@ def test_a_better_trial_becomes_a_bag() -> None:
     # The trial's losses are those of the bag that its trees make: same folds, same seeds.
     again = bag_of(best.refined(STUMPS), train, folds[0])
     truth = train.truth.to_numpy()
-    loss = np.logaddexp(0.0, again.out_of_fold) - truth * again.out_of_fold
-    np.testing.assert_allclose(best.losses, [loss[folds[0] == k].mean() for k in range(3)], rtol=1e-9)
+    inside = [folds[0] == k for k in range(3)]
+    losses = [scaled_loss(again.out_of_fold[one], truth[one], "binary") for one in inside]
+    np.testing.assert_allclose(best.losses, losses, rtol=1e-9)
 
 
 def test_where_nothing_is_better_there_is_no_bag() -> None:
@@ -149,12 +150,25 @@ def test_where_nothing_is_better_there_is_no_bag() -> None:
     # A single round at a small rate is as good as knowing nothing, and nothing is all that can be known.
     base = bag_of(GradientBoosting(num_leaves=3, learning_rate=1e-9, max_rounds=1), train, fold)
     trials, bag = refine(base, train, [fold], math.inf, Resources(trials=6))
-    assert all(trial.loss > base_loss(base, train) for trial in trials if not trial.pruned) == (bag is None)
+    assert all(trial.loss >= base_loss(base, train, fold) for trial in trials if not trial.pruned) == (
+        bag is None
+    )
 
 
-def base_loss(bag: GrowingBag, train: Part) -> float:
+def base_loss(bag: GrowingBag, train: Part, fold: np.ndarray) -> float:
     truth = train.truth.to_numpy()
-    return float((np.logaddexp(0.0, bag.out_of_fold) - truth * bag.out_of_fold).mean())
+    inside = [fold == k for k in range(3)]
+    return float(np.mean([scaled_loss(bag.out_of_fold[one], truth[one], "binary") for one in inside]))
+
+
+def test_a_loss_is_that_of_the_best_scale() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=4000)
+    truth = (rng.random(4000) < 1 / (1 + np.exp(-score))).astype(float)
+    right = scaled_loss(score, truth, "binary")
+    assert right <= (np.logaddexp(0.0, score) - truth * score).mean() + 1e-9
+    assert scaled_loss(3.0 * score, truth, "binary") == pytest.approx(right, abs=1e-6)
+    assert scaled_loss(score, truth, "numeric") == pytest.approx(((score - truth) ** 2).mean())
 
 
 class TestEnsemble:

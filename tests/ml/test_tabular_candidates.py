@@ -13,6 +13,7 @@ import pytest
 from ml.additive import Additive
 from ml.bag import Bagged
 from ml.boost import SMALL_FRAME
+from ml.classification import roc_auc
 from ml.encode import PREDICTION, Target
 from ml.ensemble import Ensemble
 from ml.forest import Forest
@@ -33,6 +34,10 @@ def statistics(target: Target = "binary", **changes: Any) -> GradientBoosting:
 
 def additive(target: Target = "binary", **changes: Any) -> Additive:
     return Additive(target, learning_rate=0.1, patience=20, **changes)
+
+
+def ranked(target: Target = "binary", **changes: Any) -> GradientBoosting:
+    return GradientBoosting(target, stop_on="ranking", **changes)
 
 
 def forest(target: Target = "binary") -> Forest:
@@ -56,7 +61,17 @@ def ensemble(target: Target = "binary") -> Ensemble:
     return Ensemble(target, (Preset(rows=np.inf, folds=3, repeats=1, members=members),))
 
 
-LEARNERS: list[Kind] = [Linear, additive, GradientBoosting, statistics, forest, network, bagged, ensemble]
+LEARNERS: list[Kind] = [
+    Linear,
+    additive,
+    GradientBoosting,
+    statistics,
+    ranked,
+    forest,
+    network,
+    bagged,
+    ensemble,
+]
 CANDIDATES: list[Kind] = [Prior, *LEARNERS]
 
 every_target = pytest.mark.parametrize("target", TARGETS)
@@ -362,6 +377,21 @@ def test_boosting_says_what_stopped_it(change: dict[str, int], seconds: float, r
     assert {"valid": 5 < rounds(model) < 900, "rounds": rounds(model) == 5, "budget": rounds(model) == 1}[
         reason
     ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boosting_that_stops_on_ranking_goes_on_to_the_best_auc(seed: int) -> None:
+    """The later of the best rounds by loss and by AUC, of those that were grown."""
+    train, valid = cases(600, "binary", seed), cases(300, "binary", 100 + seed)
+    ranked = GradientBoosting(stop_on="ranking", patience=80, max_rounds=80)
+    model = ranked.fit(train, valid, Resources())
+    every = GradientBoosting(patience=80, max_rounds=80)
+    X, truth = model.encoding.encode(valid.frame), valid.truth.to_numpy()
+    kept = rounds(model)
+    by_round = [model._booster.predict(X, num_iteration=n) for n in range(1, kept + 1)]
+    by_loss = rounds(every.fit(train, valid, Resources()))
+    by_auc = int(np.argmax([roc_auc(truth, p) for p in by_round])) + 1
+    assert kept == max(by_loss, by_auc)
 
 
 @pytest.mark.parametrize(
