@@ -32,10 +32,10 @@ def contest(
     """Who leads, of `predictions` in their order, and what each later one was held against.
 
     One takes the lead only when the paired interval of its advantage over the leader lies above 0: the simplest that
-    nothing beats wins. Each comparison is made at a level so much higher (Bonferroni) that all of them together mistake
-    chance for an advantage in at most one of twenty runs.
+    nothing beats wins. Each comparison is made at such a level, at least 95 %, that all of them together mistake chance
+    for an advantage in at most one of twenty runs (Bonferroni; only one end of an interval can make a leader).
     """
-    level = 1.0 - ERRORS / max(len(predictions) - 1, 1)
+    level = max(1.0 - ERRORS, 1.0 - 2.0 * ERRORS / max(len(predictions) - 1, 1))
     leader, *others = predictions
     held: dict[str, dict[str, Any]] = {}
     for name in others:

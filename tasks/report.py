@@ -97,7 +97,7 @@ def _template() -> Template:
         "span": span,
         "count": lambda value: f"{value:,}" if _number(value) else NOTHING,
         "percent": percent,
-        # 95 % where runs of before comparisons were counted; 98.75 % for four of them.
+        # 95 % where runs of before comparisons were counted; 97.5 % for four of them.
         "level": lambda value: f"{100 * value if _number(value) else 95:.4g} %",
         "gate_name": _gate_name,
         "seconds": seconds,

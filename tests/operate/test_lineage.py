@@ -45,13 +45,7 @@ BEATEN = ["train prior", "train additive", "train LightGBM", "train ensemble"]
     ("asked", "version", "champion", "fits"),
     [
         (["fintech-risk"], 1, True, BEATEN),
-        # On the rows until June, the additive model does.
-        (
-            ["fintech-risk", "2"],
-            2,
-            False,
-            ["train logistic regression" if "additive" in fit else fit for fit in BEATEN],
-        ),
+        (["fintech-risk", "2"], 2, False, BEATEN),
         (["health-prediction"], 1, True, BEATEN),
         (
             ["ecommerce-recommendation"],

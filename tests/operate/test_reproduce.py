@@ -199,4 +199,5 @@ def test_other_code_is_named(tmp_path: Path, champions: Path) -> None:
     assert "  train prior: " in done.stdout
     assert "train logistic regression" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["    other code in ml/", "  differs"]
-    assert done.stderr == ""
+    # Mixtures tell how far they are; nothing else is said beside the answer.
+    assert all(line.startswith("    ensemble: ") for line in done.stderr.splitlines())

@@ -41,7 +41,7 @@ def test_the_simplest_that_nothing_beats_leads() -> None:
         "same": "good",
         "bad": "good",
     }
-    assert [line["level"] for line in others.values()] == pytest.approx([1.0 - 0.05 / 3] * 3)
+    assert [line["level"] for line in others.values()] == pytest.approx([1.0 - 0.1 / 3] * 3)
 
 
 def test_one_candidate_leads_unopposed() -> None:
@@ -57,14 +57,14 @@ def test_an_advantage_within_the_chance_of_all_comparisons_does_not_lead() -> No
         plain = scores(truth, rng)
         lucky = scores(truth, rng)
         leader, others = held({"plain": plain, "lucky": lucky}, truth)
-        if leader == "lucky" and others["lucky"]["p_value"] > 0.05 / 4:
+        if leader == "lucky" and others["lucky"]["p_value"] > 0.1 / 4:
             break
     else:
         pytest.fail("no seed gave an advantage of that size")
     rest = {name: np.full(ROWS, 0.5) for name in ("first", "second", "third")}
     among, more = held({"plain": plain, **rest, "lucky": lucky}, truth)
     assert among == "plain"
-    assert more["lucky"]["p_value"] == others["lucky"]["p_value"]
+    assert more["lucky"]["p_value"] == pytest.approx(others["lucky"]["p_value"])
     assert more["lucky"]["low"] < 0 < others["lucky"]["low"]
 
 
