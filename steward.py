@@ -92,7 +92,8 @@ def run(
         # Whatever is wrong with any of them is said before the first one starts.
         given = {"data": data, "contract": contract, "seed": seed, "budget": budget, "trials": trials}
         loaded = [_load(name, given) for name in names]
-        asked = {**given, "fresh": fresh}
+        # A use case whose flow has no trials takes none.
+        asked = {name: value for name, value in given.items() if name != "trials" or value} | {"fresh": fresh}
         ended = [_run_one(name, flow, asked, verbose) for name, flow in zip(names, loaded, strict=True)]
     _print_outcomes([outcome for outcome, _ in ended if outcome], as_json)
     sys.exit(next((code for _, code in ended if code), 0))

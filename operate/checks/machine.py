@@ -77,7 +77,8 @@ def _direct(project: Path) -> list[str]:
 
 def _installed(name: str) -> str | None:
     try:
-        return version(name)
+        # A local label, as in 2.13.0+cpu, tells how the same release was built.
+        return version(name).partition("+")[0]
     except PackageNotFoundError:
         return None
 
