@@ -101,7 +101,8 @@ def _run(trace: Trace, case: UseCase, located: Located, store: Store) -> Iterato
     leader = next(line for line in choose.fn(fitted, parts, case.judge) if line["leads"])
     name, chosen = leader["candidate"], trace.version.tags["candidate"]
     yield Compared("choice", name == chosen, chosen, name)
-    resources = Resources(asked["seed"], trace.settings.threads, device=trace.settings.device)
+    settings, trials = trace.settings, asked.get("trials", 0)
+    resources = Resources(asked["seed"], settings.threads, trials=trials, device=settings.device)
     again = [stage.removeprefix(REFIT) for stage in trace.stages if stage.startswith(REFIT)]
     finals: dict[str, Stored] = {}
     for final in dict.fromkeys((*again, name)):

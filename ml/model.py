@@ -69,7 +69,7 @@ class Part:
         return cls(named("x"), table["truth"], table["unit"].to_numpy(), named("about"))
 
 
-# What was found before under a name, or else what the call gives: facts as JSON knows them.
+# What was found before under a name, or else what the call gives: facts as JSON knows them, `seconds` among them.
 Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 
 

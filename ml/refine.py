@@ -29,8 +29,12 @@ SPARE = 2.0
 # What log odds may be multiplied by before they are judged.
 SCALES = (0.05, 4.0)
 
-# The loss of these trees, learned outside of a fold, on it.
+# The loss of these trees, learned outside of a fold, on it; raises OutOfTimeError where the clock stopped them.
 FoldLoss = Callable[[GradientBoosting, int], float]
+
+
+class OutOfTimeError(Exception):
+    """The clock, not what was tried, ended a trial: it says nothing of its hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,10 @@ def refine(
     def fold_loss(candidate: GradientBoosting, k: int) -> float:
         teach, judge = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
         left = replace(resources, seed=base.seed(resources, k), seconds=until - time.monotonic())
-        return loss_of(candidate.fit(teach, judge, left), k)
+        model = candidate.fit(teach, judge, left)
+        if model.stopped_by == "budget":
+            raise OutOfTimeError
+        return loss_of(model, k)
 
     known = [loss_of(base.models[k], k) for k in range(int(fold.max()) + 1)]
     # The best has to be fitted as a bag as well.
@@ -114,11 +121,26 @@ def search(
     that `resources.remember` knows costs the seconds that it took when it was made, so that a run that goes on after a
     kill comes to the same end. A trial that time cuts short is not told.
     """
+    study = _study(base, base_losses, resources.seed)
+    found: list[Trial] = []
+    for number in range(1, resources.trials + 1):
+        left = seconds - sum(trial.seconds for trial in found)
+        try:
+            trial = _tried(study, base, fold_loss, len(base_losses), left, resources)
+        except OutOfTimeError:
+            break
+        found.append(trial)
+        resources.tell(f"trial {number}: loss {trial.loss:.5f}{' (pruned)' if trial.pruned else ''}")
+    return found
+
+
+def _study(base: GradientBoosting, base_losses: Sequence[float], seed: int) -> "optuna.Study":
+    """What has learned the losses of `base`, or of the point of its space that is next to it."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=resources.seed, n_startup_trials=BY_CHANCE),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=BY_CHANCE),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=BY_CHANCE),
     )
     study.enqueue_trial(_point(base))
@@ -127,32 +149,38 @@ def search(
     for k in range(len(base_losses)):
         known.report(float(np.mean(base_losses[: k + 1])), k)
     study.tell(known, float(np.mean(base_losses)))
-    found: list[Trial] = []
-    spent = 0.0
-    for number in range(resources.trials):
-        asked = study.ask()
-        parameters = _parameters(asked)
-        candidate = replace(base, **parameters)
-        losses: list[float] = []
-        before, pruned = spent, False
-        for k in range(len(base_losses)):
-            if spent >= seconds:
-                return found
-            name = json.dumps({"trial": number, "fold": k, **parameters})
-            told = resources.remember(name, partial(_timed, fold_loss, candidate, k))
-            losses.append(told["loss"])
-            spent += told["seconds"]
-            asked.report(float(np.mean(losses)), k)
-            pruned = k + 1 < len(base_losses) and asked.should_prune()
-            if pruned:
-                break
-        found.append(Trial(parameters, tuple(losses), spent - before, pruned))
-        resources.tell(f"trial {number + 1}: loss {found[-1].loss:.5f}{' (pruned)' if pruned else ''}")
+    return study
+
+
+def _tried(
+    study: "optuna.Study",
+    base: GradientBoosting,
+    fold_loss: FoldLoss,
+    folds: int,
+    seconds: float,
+    resources: Resources,
+) -> Trial:
+    """The next trial. Raises OutOfTimeError where time cuts it short."""
+    from optuna.trial import TrialState
+
+    asked = study.ask()
+    parameters = _parameters(asked)
+    losses: list[float] = []
+    spent, pruned = 0.0, False
+    for k in range(folds):
+        if spent >= seconds:
+            raise OutOfTimeError
+        name = json.dumps({"trial": asked.number, "fold": k, **parameters})
+        told = resources.remember(name, partial(_timed, fold_loss, replace(base, **parameters), k))
+        losses.append(told["loss"])
+        spent += told["seconds"]
+        asked.report(float(np.mean(losses)), k)
+        pruned = k + 1 < folds and asked.should_prune()
         if pruned:
-            study.tell(asked, state=optuna.trial.TrialState.PRUNED)
-        else:
-            study.tell(asked, found[-1].loss)
-    return found
+            break
+    trial = Trial(parameters, tuple(losses), spent, pruned)
+    study.tell(asked, None if pruned else trial.loss, TrialState.PRUNED if pruned else TrialState.COMPLETE)
+    return trial
 
 
 def _timed(fold_loss: FoldLoss, candidate: GradientBoosting, k: int) -> dict[str, Any]:

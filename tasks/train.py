@@ -74,20 +74,18 @@ def _fit(
         device=resources.device,
     )
 
-    def remember(step: str, found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        step_key = key_of("step", Path(__file__), LIBRARIES, fit=key, step=step)
-        return dict(store.remember(step_key, lambda: Made({}, found())).facts)
-
-    def tell(said: str) -> None:
-        log.info("    %s: %s", name, said)
-
     def make() -> Made:
         learning, valid = (
             replace(Part.from_table(parts.part(part)), special=special) for part in (learn_from, "valid")
         )
+        steps = _Steps(store, key)
         begun = time.perf_counter()
-        model = candidate.fit(learning, valid, replace(resources, remember=remember, tell=tell))
-        seconds = time.perf_counter() - begun
+        model = candidate.fit(
+            learning,
+            valid,
+            replace(resources, remember=steps.remember, tell=lambda said: log.info("    %s: %s", name, said)),
+        )
+        seconds = time.perf_counter() - begun + steps.seconds
         facts = {
             "candidate": name,
             "model": class_name(model),
@@ -100,6 +98,20 @@ def _fit(
         return Made({}, facts, model.files())
 
     return store.remember(key, make)
+
+
+class _Steps:
+    """The steps of one fit in the store. `seconds` is what those cost that a killed run had taken before."""
+
+    def __init__(self, store: Store, fit: str) -> None:
+        self.store, self.fit, self.seconds = store, fit, 0.0
+
+    def remember(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """As `ml.model.Remember`; what is made has `seconds` among its facts."""
+        key = key_of("step", Path(__file__), LIBRARIES, fit=self.fit, step=name)
+        known = self.store.remember(key, lambda: Made({}, make()))
+        self.seconds += known.facts["seconds"] if known.reused else 0.0
+        return dict(known.facts)
 
 
 def described(value: Any) -> Any:

@@ -16,7 +16,7 @@ from ml.gbm import GradientBoosting
 from ml.linear import Linear
 from ml.model import Part, Resources
 from ml.presets import Preset
-from ml.refine import Trial, refine, scaled_loss, search
+from ml.refine import OutOfTimeError, Trial, refine, scaled_loss, search
 
 BASE = GradientBoosting(learning_rate=0.02, num_leaves=80, lambda_l2=0.0)
 FOLDS = 5
@@ -82,6 +82,29 @@ def test_no_fold_begins_after_the_time(seconds: float, folds: int) -> None:
     assert len(asked) == folds
     # What was cut short is not told.
     assert len(found) == folds // FOLDS
+
+
+def test_a_fold_that_the_clock_stopped_is_no_trial() -> None:
+    """Else its loss would say of the hyperparameters what is only true of the time."""
+    calls = 0
+
+    def slow(candidate: GradientBoosting, k: int) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 7:
+            raise OutOfTimeError
+        return fold_loss(candidate, k)
+
+    remembered: list[str] = []
+
+    def remember(step: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        told = make()
+        remembered.append(step)
+        return told
+
+    found = search(BASE, KNOWN, slow, math.inf, Resources(trials=6, remember=remember))
+    assert [len(trial.losses) for trial in found] == [FOLDS]
+    assert len(remembered) == 7
 
 
 def test_goes_on_where_it_was_killed() -> None:

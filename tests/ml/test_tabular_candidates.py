@@ -203,7 +203,7 @@ class TestEveryCandidate:
             {"town": None, "age": None},
             {"age": np.inf, "income": -np.inf},
         ):
-            predicted(model, frame.assign(**changes), target)
+            assert len(predicted(model, frame.assign(**changes), target)) == len(frame)
 
     def test_columns_without_information_survive(self, kind: Kind, target: Target) -> None:
         def empty(of: Part) -> Part:

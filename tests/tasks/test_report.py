@@ -422,7 +422,7 @@ def test_a_candidate_is_shown_with_its_price_and_with_what_it_is_made_of() -> No
     assert "Calibration: platt." in text
     assert "small trees 0.6125 8 0.7412 61.0 s" in text
     assert "forest 0.0000 0 — not fitted" in text
-    assert "2 trials of other hyperparameters for its boosted trees, in 34.2 s; 1 were ended early." in text
+    assert "2 trials of other hyperparameters for its boosted trees, in 34.2 s; ended early: 1." in text
     assert "Best mean loss out of fold: 0.4312." in text
     assert text.count("is made of") == 1
 

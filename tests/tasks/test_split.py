@@ -189,11 +189,13 @@ def test_now_may_be_told_in_any_zone(run: Run) -> None:
 
 
 def test_events_after_now_are_refused(run: Run) -> None:
-    run.refused(log(), log_contract(), split_histories, LAST - timedelta(minutes=1))
+    refusal = run.refused(log(), log_contract(), split_histories, LAST - timedelta(minutes=1))
+    assert "after now" in refusal.expected
 
 
 def test_without_times_there_is_no_future(run: Run) -> None:
-    run(rows(), contract({"time": None, "ignored": ["day"]}), now=datetime(1999, 1, 1, tzinfo=UTC))
+    stored = run(rows(), contract({"time": None, "ignored": ["day"]}), now=datetime(1999, 1, 1, tzinfo=UTC))
+    assert sum(len(part.frame) for part in parts_of(stored).values()) == ROWS
 
 
 # --- parts that cannot judge -------------------------------------------------------------------------------------
@@ -218,8 +220,8 @@ def test_a_log_without_next_items_is_refused(run: Run) -> None:
 
 def test_a_number_to_predict_needs_two_values(run: Run) -> None:
     its = contract({"target": {"column": "y"}})
-    run(rows(y=np.arange(ROWS, dtype=float)), its)
-    run.refused(rows(y=3.0), its)
+    assert parts_of(run(rows(y=np.arange(ROWS, dtype=float)), its))["test"].truth.nunique() > 1
+    assert "answers in" in run.refused(rows(y=3.0), its).expected
 
 
 # --- leaks -------------------------------------------------------------------------------------------------------
@@ -268,8 +270,9 @@ def test_a_column_may_tell_the_answer_for_a_reason(run: Run) -> None:
 
 
 def test_a_leak_is_refused_again_when_it_is_reused(run: Run) -> None:
-    for _ in range(2):
-        run.refused(rows(x=ANSWER), contract())
+    first, again = (run.refused(rows(x=ANSWER), contract()) for _ in range(2))
+    assert list(first.facts["checks"]["foretelling"]) == ["x"]
+    assert str(again) == str(first)
 
 
 def test_histories_that_reach_into_the_test_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

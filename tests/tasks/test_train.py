@@ -156,6 +156,8 @@ def test_a_fit_that_was_killed_goes_on_with_the_steps_it_took(parts: Stored, sto
         if set(manifest["facts"]) == {"loss", "seconds"}
     }
     assert len(steps & set(taken)) >= 3
+    # What the killed run had spent on steps is part of the price.
+    assert fitted.facts["seconds"] >= sum(m["facts"]["seconds"] for m in taken.values())
     trials = fitted.facts["made_of"]["trials"]
     losses = [loss for trial in trials for loss in trial["losses"]]
     # One object for each fold that was learned, in both runs together: seconds would tell two of the same apart.
