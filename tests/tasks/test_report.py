@@ -411,7 +411,8 @@ def test_candidates_that_lost_or_were_skipped_are_told() -> None:
     text = words(page_of("binary"))
     assert "linear leads: its ROC AUC on the same valid rows is above that of prior by +0.2429" in text
     assert "These intervals are at 97.5 % (Bonferroni)" in text
-    assert "does not beat it" in text
+    assert "does not beat linear, p = 0.5746" in text
+    assert "✓ beats prior" in text
     assert "network skipped: the budget was spent" in text
 
 
