@@ -1,5 +1,6 @@
 """Maps from a probability to a calibrated one, and the choice among them by cross-validated log loss."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,15 +79,19 @@ class Calibrator:
 
 
 def choose(
-    probability: np.ndarray, truth: np.ndarray, fold: np.ndarray, units: np.ndarray
+    probability: np.ndarray,
+    truth: np.ndarray,
+    fold: np.ndarray,
+    units: np.ndarray,
+    methods: tuple[Method, ...] = METHODS,
 ) -> tuple[Calibrator, dict[str, float]]:
-    """The calibrator of lowest cross-validated log loss, fitted on all rows, and that loss by method.
+    """The calibrator of lowest cross-validated log loss of `methods`, fitted on all rows, and that loss by method.
 
-    All are shape (rows,); probabilities must not have been learned from their own rows. A method other than `none`
-    has to be better by more than one standard error of its advantage, `units` taken as independent.
+    Arrays are shape (rows,); probabilities must not have been learned from their own rows. `methods` hold
+    `none`; another has to be better by more than one standard error of its advantage, `units` taken as independent.
     """
     losses: dict[Method, np.ndarray] = {}
-    for method in METHODS:
+    for method in methods:
         calibrated = np.empty(len(truth))
         for k in np.unique(fold):
             rows = fold == k
@@ -124,6 +129,8 @@ def _logistic(*columns: np.ndarray, truth: np.ndarray) -> tuple[list[float], flo
 
     X = np.column_stack(columns)
     # Sums of many rows hang on how many threads share them.
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        # It then goes on with another solver by itself.
+        warnings.filterwarnings("ignore", "Line search of Newton solver")
         fitted = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8).fit(X, truth)
     return fitted.coef_[0].tolist(), float(fitted.intercept_[0])

@@ -1,8 +1,8 @@
-"""An ensemble: bags of several candidates over the same folds, mixed by stacking, then calibrated."""
+"""An ensemble: bags of several candidates over the same folds, each calibrated, mixed by stacking, calibrated again."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -11,18 +11,20 @@ import pandas as pd
 
 from ml import calibrate
 from ml.bag import BaggedModel, GrowingBag, fold_classes, in_order, mean_importance, numbered, read_numbered
-from ml.calibrate import Calibrator
+from ml.calibrate import Calibrator, Method
 from ml.classification import roc_auc
 from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.folds import assign_folds, most_folds
 from ml.gbm import GradientBoosting
-from ml.link import from_link, from_link_one, losses
+from ml.link import from_link, from_link_one, losses, to_link
 from ml.model import Part, Resources
 from ml.package import class_name
 from ml.presets import PRESETS, Preset
 from ml.refine import Trial, refine
 from ml.stacking import Mixture, stack
 
+# A member's calibration ties no rows: the others would decide among them.
+SMOOTH: tuple[Method, ...] = ("none", "platt", "beta")
 # What is kept of the time for stacking and calibration.
 RESERVE = 0.05
 
@@ -44,7 +46,7 @@ class Member:
 
 @dataclass(frozen=True)
 class EnsembleModel:
-    """The `mixture` of `bags` on the scale of the link, then `calibrator`.
+    """`bags`, each put right by its one of `calibrators`; their `mixture` on the scale of the link; then `calibrator`.
 
     `members` tells of all that were tried, `trials` of what refined one of them (told by a model that was just fitted);
     `stopped_by` is "budget" where not all members could be fitted in full.
@@ -52,6 +54,7 @@ class EnsembleModel:
 
     target: Target
     bags: tuple[BaggedModel, ...] = field(repr=False)
+    calibrators: tuple[Calibrator, ...]
     mixture: Mixture
     calibrator: Calibrator
     members: tuple[Member, ...]
@@ -60,16 +63,19 @@ class EnsembleModel:
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Errors as in the members' `predict`."""
-        answer = from_link(self.mixture(bag.score(frame) for bag in self.bags), self.target)
+        answer = from_link(self.mixture(self._scores([bag.score(frame) for bag in self.bags])), self.target)
         if self.target == "binary":
             answer = self.calibrator(answer)
         return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
 
     def predict_row(self, values: Row) -> float:
         """The prediction of one row; errors as in `Columns.row`."""
-        score = float(self.mixture(np.array(bag.score_row(values)) for bag in self.bags))
-        answer = from_link_one(score, self.target)
+        scores = self._scores([np.array([bag.score_row(values)]) for bag in self.bags])
+        answer = from_link_one(float(self.mixture(scores)[0]), self.target)
         return float(self.calibrator(np.array([answer]))[0]) if self.target == "binary" else answer
+
+    def _scores(self, raw: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [calibrated(one, by, self.target) for one, by in zip(raw, self.calibrators, strict=True)]
 
     def importance(self) -> pd.Series:
         """The weighted mean importance of the bags by column, summing to 1."""
@@ -88,6 +94,7 @@ class EnsembleModel:
         own = {
             "target": self.target,
             "bags": [class_name(bag) for bag in self.bags],
+            "calibrators": [asdict(calibrator) for calibrator in self.calibrators],
             "mixture": asdict(self.mixture),
             "calibrator": asdict(self.calibrator),
             "members": [asdict(replace(member, seconds=None)) for member in self.members],
@@ -103,11 +110,26 @@ class EnsembleModel:
         return cls(
             own["target"],
             tuple(bags),
+            tuple(Calibrator.from_json(one) for one in own["calibrators"]),
             Mixture(tuple(own["mixture"]["weights"]), own["mixture"]["base"]),
             Calibrator.from_json(own["calibrator"]),
             tuple(Member(**member) for member in own["members"]),
             own["stopped_by"],
         )
+
+
+def calibrated(score: np.ndarray, by: Calibrator, target: Target) -> np.ndarray:
+    """The score (rows,) on the scale of the link, as the calibrator says; numbers have none."""
+    return score if by.method == "none" else to_link(by(from_link(score, target)), target)
+
+
+@dataclass(frozen=True)
+class _Mix:
+    """How members are mixed: the calibrator of each, their scores after it (members, rows), and the mixture."""
+
+    calibrators: list[Calibrator]
+    scores: np.ndarray
+    mixture: Mixture
 
 
 @dataclass(frozen=True)
@@ -142,15 +164,15 @@ class Ensemble:
             assign_folds(train.units, classes, number, resources.seed + repeat)
             for repeat in range(preset.repeats)
         ]
-        bags, complete = self._bags(preset, train, truth, folds, until, resources)
-        trials, refined = self._refine(bags, train, truth, folds, until, resources)
+        bags, complete = self._bags(preset, train, folds, until, resources)
+        trials, refined = self._refine(bags, train, folds, until, resources)
         complete &= refined
-        scores = np.stack([bag.out_of_fold for bag in bags.values()])
-        mixture, calibrator = Mixture((1.0,), 0.0), Calibrator("none")
-        if np.isfinite(scores).all():
-            mixture = stack(scores, truth, self.target)
+        # Where a member is not known of all rows, the one that has to be there stands alone.
+        calibrators, mixture, calibrator = [Calibrator("none")], Mixture((1.0,), 0.0), Calibrator("none")
+        if mix := self._mix(bags, train, folds[0]):
+            calibrators, mixture = mix.calibrators, mix.mixture
             if self.target == "binary":
-                mixed = from_link(mixture(scores), self.target)
+                mixed = from_link(mixture(mix.scores), self.target)
                 calibrator, _ = calibrate.choose(mixed, truth, folds[0], train.units)
         # Where no member is worth anything, one stays with weight 0: it knows the columns.
         chosen = np.flatnonzero(mixture.weights) if any(mixture.weights) else np.zeros(1, np.int64)
@@ -158,6 +180,7 @@ class Ensemble:
         return EnsembleModel(
             self.target,
             tuple(every[i].model() for i in chosen),
+            tuple(calibrators[i] for i in chosen),
             Mixture(tuple(mixture.weights[i] for i in chosen), mixture.base),
             calibrator,
             self._told(preset, bags, mixture, truth),
@@ -169,7 +192,6 @@ class Ensemble:
         self,
         preset: Preset,
         train: Part,
-        truth: np.ndarray,
         folds: list[np.ndarray],
         until: float,
         resources: Resources,
@@ -181,7 +203,7 @@ class Ensemble:
         for repeat, fold in enumerate(folds):
             for name in wanted:
                 member = replace(preset.members[name], target=self.target)  # type: ignore[type-var]
-                bag = bags.get(name) or GrowingBag(member, self.target, len(truth))
+                bag = bags.get(name) or GrowingBag(member, self.target, len(train.truth))
                 left = replace(resources, seconds=until - time.monotonic())
                 if bag.grow(train, fold, left, obliged=not bags):
                     bags[name] = bag
@@ -190,20 +212,19 @@ class Ensemble:
                 else:
                     complete = False
                     resources.tell(f"{name}: left out, it would take longer than what is left")
-            wanted = list(self._weights(bags, truth)) if repeat + 1 < preset.repeats else []
+            wanted = list(self._weights(bags, train, folds[0])) if repeat + 1 < preset.repeats else []
         return bags, complete
 
     def _refine(
         self,
         bags: dict[str, GrowingBag],
         train: Part,
-        truth: np.ndarray,
         folds: list[np.ndarray],
         until: float,
         resources: Resources,
     ) -> tuple[list[Trial], bool]:
         """The trials that time allows, and whether it allows the bag of a better one, which `bags` gains."""
-        weights = self._weights(bags, truth) if resources.trials else {}
+        weights = self._weights(bags, train, folds[0]) if resources.trials else {}
         trees = [name for name in weights if isinstance(bags[name].member, GradientBoosting)]
         if not trees:
             return [], True
@@ -213,13 +234,32 @@ class Ensemble:
             bags[f"{name}, refined"] = bag
         return trials, not (bag and bag.cut_short)
 
-    def _weights(self, bags: Mapping[str, GrowingBag], truth: np.ndarray) -> dict[str, float]:
-        """The members that have weight so far; none where not even the first could be fitted in full."""
+    def _mix(self, bags: Mapping[str, GrowingBag], train: Part, fold: np.ndarray) -> _Mix | None:
+        """How the bags are mixed so far; None where not even the first could be fitted in full.
+
+        A member that ranks best may be the one whose probabilities are most timid, as those of a forest: it is put
+        right before it is weighed against others.
+        """
         scores = np.stack([bag.out_of_fold for bag in bags.values()])
         if not np.isfinite(scores).all():
-            return {}
-        weights = stack(scores, truth, self.target).weights
-        return {name: weight for name, weight in zip(bags, weights, strict=True) if weight}
+            return None
+        truth = train.truth.to_numpy(np.float64)
+        calibrators = [Calibrator("none")] * len(bags)
+        if self.target == "binary":
+            calibrators = [
+                calibrate.choose(from_link(score, self.target), truth, fold, train.units, SMOOTH)[0]
+                for score in scores
+            ]
+        scores = np.stack(
+            [calibrated(one, by, self.target) for one, by in zip(scores, calibrators, strict=True)]
+        )
+        return _Mix(calibrators, scores, stack(scores, truth, self.target))
+
+    def _weights(self, bags: Mapping[str, GrowingBag], train: Part, fold: np.ndarray) -> dict[str, float]:
+        """The members that have weight so far."""
+        mix = self._mix(bags, train, fold)
+        weights = mix.mixture.weights if mix else ()
+        return {name: weight for name, weight in zip(bags, weights, strict=False) if weight}
 
     def _told(
         self, preset: Preset, bags: Mapping[str, GrowingBag], mixture: Mixture, truth: np.ndarray

@@ -78,7 +78,7 @@ class Forest:
     """`trees` of random thresholds, every category column as target statistics.
 
     A leaf holds at least `min_samples_leaf` rows, and more on large tables, so that a tree has at most `max_leaves`.
-    `max_features` is the share of columns that a split may choose from.
+    `max_features` is the share of columns that a split may choose from, one at least.
     """
 
     target: Target = "binary"

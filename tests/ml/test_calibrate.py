@@ -103,3 +103,12 @@ def test_separated_classes_have_a_finite_map() -> None:
         values = Calibrator.fit(method, p, (p > 0.5).astype(float))(p)
         assert np.isfinite(values).all()
         assert (np.diff(values) > 0).all()
+
+
+def test_only_the_methods_that_are_asked_for_are_tried() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=4000)
+    truth = (rng.random(4000) < special.expit(3.0 * score)).astype(float)
+    fold, units = np.arange(4000) % 5, np.arange(4000)
+    chosen, losses = choose(special.expit(score), truth, fold, units, ("none", "beta"))
+    assert (chosen.method, set(losses)) == ("beta", {"none", "beta"})

@@ -20,7 +20,7 @@ from ml.forest import Forest
 from ml.gbm import GradientBoosting
 from ml.linear import Linear, LinearModel
 from ml.model import Candidate, Part, Resources
-from ml.presets import PRESETS, Preset
+from ml.presets import MEDIUM, PRESETS, Preset
 from ml.prior import Prior, PriorModel
 
 
@@ -152,7 +152,11 @@ def test_no_time_at_all_gives_a_sound_model() -> None:
 def test_is_the_calibrated_mixture_of_its_bags() -> None:
     model = quick().fit(made(600, 0), made(5, 1), Resources())
     frame = made(50, 2).frame
-    score = model.mixture([bag.score(frame) for bag in model.bags])
+    each = [
+        special.logit(by(special.expit(bag.score(frame))))
+        for bag, by in zip(model.bags, model.calibrators, strict=True)
+    ]
+    score = model.mixture(each)
     expected = model.calibrator(special.expit(score))
     np.testing.assert_allclose(model.predict(frame)["probability"], expected)
     told = model.described()
@@ -187,10 +191,36 @@ def test_timid_members_are_calibrated() -> None:
     timid = quick(trees=GradientBoosting(learning_rate=0.01, max_rounds=30))
     train, held_out = made(3000, 0), made(3000, 1)
     model = timid.fit(train, train, Resources())
-    assert model.mixture.weights[0] > 1.5 or model.calibrator.method != "none"
+    assert model.calibrators[0].method != "none"
     probability = model.predict(held_out.frame)["probability"]
     lowest = probability <= probability.quantile(0.2)
     assert probability[lowest].mean() == pytest.approx(held_out.truth[lowest].mean(), abs=0.03)
+
+
+def relatives(rows: int, seed: int, away: float) -> Part:
+    """Strangers whose truth is a coin, each with a relative `away`, in two halves: those and then their relatives."""
+    rng = np.random.default_rng(seed)
+    strangers = rng.normal(size=(rows, 5))
+    both = np.vstack([strangers, strangers + rng.normal(scale=away, size=strangers.shape)])
+    truth = pd.Series(np.tile((rng.random(rows) < 0.3).astype(float), 2))
+    return Part(pd.DataFrame(both).add_prefix("x"), truth, np.arange(2 * rows, dtype=np.uint64))
+
+
+def test_a_forest_knows_near_relatives_and_is_heard() -> None:
+    part = relatives(1500, 0, away=0.02)
+    # Of half the strangers both are known, so that the folds tell what a relative is worth.
+    learned = np.r_[0:1500, 1500:2250]
+    asked = part.take(np.arange(2250, 3000))
+    forest = MEDIUM.members["forest"]
+    model = quick(linear=Linear(strengths=(0.1,)), forest=forest).fit(part.take(learned), asked, Resources())
+    truth = asked.truth.to_numpy()
+    mixed = roc_auc(truth, model.predict(asked.frame)["probability"].to_numpy())
+    alone = roc_auc(truth, model.bags[-1].predict(asked.frame)["probability"].to_numpy())
+    assert mixed > alone - 0.005
+    assert alone > 0.95
+    greedy = quick(forest=replace(forest, max_features=0.6, min_samples_leaf=5))  # type: ignore[type-var]
+    other = greedy.fit(part.take(learned), asked, Resources())
+    assert roc_auc(truth, other.predict(asked.frame)["probability"].to_numpy()) < alone - 0.05
 
 
 def test_looks_at_no_valid_rows() -> None:
