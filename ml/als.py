@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, from_npy, to_npy
+from ml.histories import Catalogue, Sequences, from_npy, to_npy
 from ml.model import Part, Resources
 
 
@@ -37,7 +37,7 @@ class ALSModel:
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The score is the preference, near 0 to 1; lists and errors as in `Catalogue.recommend`."""
-        return self.catalogue.recommend(frame, self._scores, self.repeat)
+        return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -70,8 +70,9 @@ class ALSModel:
         catalogue = Catalogue.from_json(files["catalogue.json"])
         return cls(catalogue, from_npy(files, "item_factors.npy"), **json.loads(files["model.json"]))
 
-    def _scores(self, counts: sparse.csr_array) -> np.ndarray:
-        scores: np.ndarray = self.user_factors(counts) @ self._wide.T
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """Preferences, shape (users, items)."""
+        scores: np.ndarray = self.user_factors(histories.counts()) @ self._wide.T
         return scores
 
 
@@ -87,7 +88,6 @@ class ALS:
     alpha: float = 10.0
     iterations: int = 15
     days: float | None = None
-    repeat: bool = False
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> ALSModel:
         """Factorise with `implicit` until time is up (one iteration at least); errors as in `Catalogue.of`.
@@ -117,7 +117,7 @@ class ALS:
                 solver.fit(counts, show_progress=False)
                 if time.monotonic() > deadline:
                     break
-        return ALSModel(catalogue, solver.item_factors, self.regularization, self.alpha, self.repeat)
+        return ALSModel(catalogue, solver.item_factors, self.regularization, self.alpha, train.repeat)
 
 
 def _in_own_order(counts: sparse.csr_array) -> sparse.csr_matrix:

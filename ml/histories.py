@@ -1,7 +1,7 @@
 """Histories as a sparse matrix, and scores as ranked lists.
 
 A frame of histories has one row per user: `user` (str), `items` (list of str, oldest first) and `times` (list
-of seconds since 1970); predictions need no `times`.
+of seconds since 1970, NaN where only the order is known); predictions need no `times`.
 """
 
 import io
@@ -21,6 +21,68 @@ LIST_LENGTH = 40
 BLOCK_ROWS = 2048
 BLOCK_CELLS = 2**24
 SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Histories in the codes of a catalogue of `catalogue` items, those that it lacks left out.
+
+    User u had `items[start[u]:start[u + 1]]` (int64) at `times` (float64, seconds; NaN where none are known), oldest
+    first; `start` is int64, shape (users + 1,).
+    """
+
+    start: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    catalogue: int
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each user, shape (users,)."""
+        return np.diff(self.start)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """The user of each event, shape (events,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @cached_property
+    def since(self) -> np.ndarray:
+        """How many events of the same user came after each event, shape (events,): 0 for the last one."""
+        return np.asarray(self.start[1:][self.users] - 1 - np.arange(len(self.items)))
+
+    def block(self, rows: slice) -> "Sequences":
+        """The users of a slice of step 1."""
+        start = self.start[rows.start : rows.stop + 1]
+        events = slice(start[0], start[-1])
+        return Sequences(start - start[0], self.items[events], self.times[events], self.catalogue)
+
+    def where(self, kept: np.ndarray) -> "Sequences":
+        """The same users with the events that `kept`, shape (events,), is true of."""
+        start = np.concatenate([[0], np.cumsum(np.bincount(self.users[kept], minlength=len(self)))])
+        return Sequences(start, self.items[kept], self.times[kept], self.catalogue)
+
+    def counts(self) -> sparse.csr_array:
+        """How often each user had each item, float64, shape (users, items)."""
+        return self.weighted(np.ones(len(self.items)))
+
+    def weighted(self, weight: np.ndarray) -> sparse.csr_array:
+        """The sum of the `weight` (events,) of each user's events with each item, float64, shape (users, items)."""
+        triplets = (np.asarray(weight, np.float64), (self.users, self.items))
+        matrix = sparse.coo_array(triplets, (len(self), self.catalogue)).tocsr()
+        matrix.sum_duplicates()
+        return matrix
+
+    def last(self, n: int) -> np.ndarray:
+        """The last `n` items of each user, the latest first, shape (users, n), -1 where there are fewer."""
+        at = self.start[1:, None] - 1 - np.arange(n)
+        known = at >= self.start[:-1, None]
+        if not len(self.items):
+            return np.full(at.shape, -1)
+        return np.where(known, self.items[np.where(known, at, 0)], -1)
 
 
 @dataclass(frozen=True)
@@ -43,8 +105,9 @@ class Catalogue:
         items = tuple(sorted(set(flat)))
         user = np.repeat(np.arange(len(lengths)), lengths)
         item = pd.Index(items, dtype=object).get_indexer(flat)
-        if days is not None:
-            times = np.fromiter(chain.from_iterable(frame["times"]), np.float64, len(flat))
+        times = _times(frame, len(flat)) if days is not None else np.empty(0)
+        # Where only the order is known, no event is older than another one of somebody else.
+        if days is not None and not np.isnan(times).any():
             recent = times > times.max() - days * SECONDS_PER_DAY
             user, item = user[recent], item[recent]
         had = np.unique(user * len(items) + item) % len(items)
@@ -54,44 +117,51 @@ class Catalogue:
     def _index(self) -> pd.Index:
         return pd.Index(self.items, dtype=object)
 
+    def sequences(self, frame: pd.DataFrame) -> Sequences:
+        """The histories of a frame in codes, which are positions in `items`; raises ValueError as in `counts`."""
+        lengths, flat = _flatten(frame)
+        codes = self._index.get_indexer(flat)
+        times = _times(frame, len(flat)) if "times" in frame else np.full(len(flat), np.nan)
+        every = Sequences(np.concatenate([[0], np.cumsum(lengths)]), codes, times, len(self.items))
+        return every.where(codes >= 0)
+
     def counts(self, frame: pd.DataFrame) -> sparse.csr_array:
         """How often each user had each item, float64, shape (users, items), columns as `items`.
 
         Items that the catalogue lacks are left out. Raises ValueError where a column is missing.
         """
-        lengths, flat = _flatten(frame)
-        user, item = np.repeat(np.arange(len(lengths)), lengths), self._index.get_indexer(flat)
-        known = item >= 0
-        shape = (len(frame), len(self.items))
-        matrix = sparse.coo_array((np.ones(known.sum()), (user[known], item[known])), shape).tocsr()
-        matrix.sum_duplicates()
-        return matrix
+        return self.sequences(frame).counts()
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events whose item the catalogue lacks."""
         return int((self._index.get_indexer(_flatten(frame)[1]) < 0).sum())
 
     def recommend(
-        self, frame: pd.DataFrame, score: Callable[[sparse.csr_array], np.ndarray], repeat: bool
+        self, frame: pd.DataFrame, score: Callable[[Sequences], np.ndarray], repeat: bool
     ) -> pd.DataFrame:
         """The best `LIST_LENGTH` items for each user: rows `user`, `rank`, `item`, `score`, best first.
 
-        `score` turns a block of counts (users, items) into scores of that shape; who has no known item is
-        scored by popularity. Scores are compared as float32, so that sums that differ only by the order of
-        their terms are ties; ties go by the order of the catalogue. Items of the history are not listed
-        unless `repeat`: a list is shorter where fewer are left.
+        `score` turns a block of histories into scores, shape (users, items); who has no known item is scored by
+        popularity. Scores are compared as float32, so that sums that differ only by the order of their terms are ties;
+        ties go by the order of the catalogue. Items of the history are not listed unless `repeat`: a list is shorter
+        where fewer are left.
         """
-        counts = self.counts(frame)
         lists: list[tuple[np.ndarray, np.ndarray]] = []
-        for rows in blocks(len(frame), len(self.items)):
-            block = counts[rows]
-            lengths = np.diff(block.indptr)
-            scores = np.asarray(score(block), dtype=np.float32)
-            scores[lengths == 0] = self.popularity
-            if not repeat:
-                scores[np.repeat(np.arange(len(lengths)), lengths), block.indices] = -np.inf
+        for _, scores in self.scored(self.sequences(frame), score, repeat):
             lists += [(best, row[best]) for row in scores for best in [top(row, LIST_LENGTH)]]
         return self._table(frame["user"], lists)
+
+    def scored(
+        self, histories: Sequences, score: Callable[[Sequences], np.ndarray], repeat: bool
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Blocks of users with their scores, float32, shape (users, items), -inf for what is not to be listed."""
+        for rows in blocks(len(histories), len(self.items)):
+            block = histories.block(rows)
+            scores = np.array(score(block), dtype=np.float32)
+            scores[block.lengths == 0] = self.popularity
+            if not repeat:
+                scores[block.users, block.items] = -np.inf
+            yield rows, scores
 
     def _table(self, users: pd.Series, lists: list[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
         lengths = [len(codes) for codes, _ in lists]
@@ -142,6 +212,10 @@ def from_npy(files: Mapping[str, bytes], name: str) -> np.ndarray:
     """The array of the file `name`."""
     array: np.ndarray = np.load(io.BytesIO(files[name]), allow_pickle=False)
     return array
+
+
+def _times(frame: pd.DataFrame, events: int) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(frame["times"]), np.float64, events)
 
 
 def _flatten(frame: pd.DataFrame) -> tuple[np.ndarray, pd.Index]:

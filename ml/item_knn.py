@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, blocks, from_npy, to_npy, top
+from ml.histories import Catalogue, Sequences, blocks, from_npy, to_npy, top
 from ml.model import Part, Resources
 
 
@@ -27,7 +27,7 @@ class ItemKNNModel:
         Who has no neighbour of a known item is scored by popularity. Lists and errors are as in
         `Catalogue.recommend`.
         """
-        return self.catalogue.recommend(frame, self._scores, self.repeat)
+        return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -51,8 +51,9 @@ class ItemKNNModel:
         similarity = sparse.csr_array(arrays, shape=(len(catalogue.items), len(catalogue.items)))
         return cls(catalogue, similarity, **json.loads(files["model.json"]))
 
-    def _scores(self, counts: sparse.csr_array) -> np.ndarray:
-        found = counts.sign() @ self.similarity
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """The sum of similarities to the history, shape (users, items)."""
+        found = histories.counts().sign() @ self.similarity
         scores: np.ndarray = found.toarray()
         scores[np.diff(found.indptr) == 0] = self.catalogue.popularity
         return scores
@@ -72,7 +73,6 @@ class ItemKNN:
     neighbours: int = 100
     shrink: float = 10.0
     days: float | None = None
-    repeat: bool = False
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> ItemKNNModel:
         """Compare all pairs of items that share a user, on one thread; errors as in `Catalogue.of`."""
@@ -81,13 +81,16 @@ class ItemKNN:
         by_item = had.T.tocsr()
         root = np.sqrt(np.diff(by_item.indptr))
         nearest = [
-            self._nearest(by_item[rows] @ had, root, rows.start) for rows in blocks(len(root), len(root))
+            self._nearest(by_item[rows] @ had, root, rows.start, train.repeat)
+            for rows in blocks(len(root), len(root))
         ]
-        return ItemKNNModel(catalogue, sparse.vstack(nearest, format="csr"), self.repeat)
+        return ItemKNNModel(catalogue, sparse.vstack(nearest, format="csr"), train.repeat)
 
-    def _nearest(self, both: sparse.csr_array, root: np.ndarray, start: int) -> sparse.csr_array:
+    def _nearest(
+        self, both: sparse.csr_array, root: np.ndarray, start: int, repeat: bool
+    ) -> sparse.csr_array:
         """The similarities of items `start` and on, from the number of users who had both."""
-        if not self.repeat:
+        if not repeat:
             both.setdiag(0.0, k=start)
             both.eliminate_zeros()
         both.sort_indices()

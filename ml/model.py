@@ -17,14 +17,15 @@ class Part:
     A tabular part has one row per case; `frame` holds the feature columns only (numbers as float64 with NaN for
     missing, categories as `str` with NaN for missing) and `truth` is float64 (1.0 for the positive class, or the
     number to predict). A part of a recommendation has one row per user; `frame` holds `user` (str), `items` (list of
-    str, oldest first) and `times` (list of float, seconds since 1970), and `truth` is the list of items that came
-    next (empty in the part that is only learned from).
+    str, oldest first) and `times` (list of float, seconds since 1970; NaN where only the order is known), and `truth`
+    is the list of items that came next (empty in the part that is only learned from).
 
     `units` (uint64, one per row) says which rows belong together when rows are resampled: row, patient or user.
     `about` has the columns that judge but are not shown to models: sensitive columns, site, id.
 
     `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
-    measured"). Whoever takes the part from a contract sets it; it is no part of the stored table.
+    measured"). `repeat` says of a recommendation that items of the history may be recommended again. Whoever takes the
+    part from a contract sets both; they are no part of the stored table.
     """
 
     frame: pd.DataFrame
@@ -32,6 +33,7 @@ class Part:
     units: np.ndarray
     about: pd.DataFrame = field(default_factory=pd.DataFrame)
     special: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    repeat: bool = False
 
     def take(self, rows: np.ndarray) -> Self:
         """The part of these rows: positions, in the order wanted."""

@@ -7,9 +7,8 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from ml.histories import Catalogue
+from ml.histories import Catalogue, Sequences
 from ml.model import Part, Resources
 
 
@@ -22,7 +21,7 @@ class PopularityModel:
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The score is the number of users who had the item; lists and errors as in `Catalogue.recommend`."""
-        return self.catalogue.recommend(frame, self._scores, self.repeat)
+        return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -40,8 +39,9 @@ class PopularityModel:
         """Read what `files` gave."""
         return cls(Catalogue.from_json(files["catalogue.json"]), **json.loads(files["model.json"]))
 
-    def _scores(self, counts: sparse.csr_array) -> np.ndarray:
-        return np.tile(np.array(self.catalogue.popularity, dtype=np.float32), (counts.shape[0], 1))
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """The number of users who had each item, for all users alike, shape (users, items)."""
+        return np.tile(np.array(self.catalogue.popularity, dtype=np.float32), (len(histories), 1))
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class Popularity:
     """Counts the users of each item: of all time or, with `days`, of so many days before the last event."""
 
     days: float | None = None
-    repeat: bool = False
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> PopularityModel:
         """Count; errors as in `Catalogue.of`."""
-        return PopularityModel(Catalogue.of(train.frame, self.days), self.repeat)
+        return PopularityModel(Catalogue.of(train.frame, self.days), train.repeat)

@@ -60,6 +60,7 @@ def _fit(
     store: Store,
 ) -> Stored:
     special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
+    repeat = bool(parts.facts.get("repeat", False))
     key = key_of(
         "train",
         Path(__file__),
@@ -68,6 +69,7 @@ def _fit(
         parts=parts.digest,
         learn_from=learn_from,
         special=special,
+        repeat=repeat,
         seed=resources.seed,
         budget=budget,
         trials=resources.trials,
@@ -76,7 +78,8 @@ def _fit(
 
     def make() -> Made:
         learning, valid = (
-            replace(Part.from_table(parts.part(part)), special=special) for part in (learn_from, "valid")
+            replace(Part.from_table(parts.part(part)), special=special, repeat=repeat)
+            for part in (learn_from, "valid")
         )
         steps = _Steps(store, key)
         begun = time.perf_counter()

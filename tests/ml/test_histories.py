@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import sparse
 
 from ml import histories
-from ml.histories import LIST_LENGTH, SECONDS_PER_DAY, Catalogue, blocks, from_npy, to_npy, top
+from ml.histories import LIST_LENGTH, SECONDS_PER_DAY, Catalogue, Sequences, blocks, from_npy, to_npy, top
 
 lists_of_items = st.lists(st.lists(st.sampled_from(["a", "b", "c", "é", "10", "9"])), max_size=8)
 
@@ -39,6 +38,23 @@ def test_counts_and_unknown_account_for_every_event(lists: list[list[str]]) -> N
     np.testing.assert_array_equal(counts.toarray(), expected)
     assert counts.nnz == np.count_nonzero(expected)
     assert catalogue.unknown(frame) == sum(map(len, lists)) - expected.sum()
+
+
+@given(lists_of_items.filter(any), st.integers(1, 4))
+def test_sequences_say_who_had_what_and_when(lists: list[list[str]], n: int) -> None:
+    catalogue = Catalogue.of(frame_of(lists))
+    found = catalogue.sequences(frame_of([*lists, ["unknown", lists[0][0] if lists[0] else "unknown"]]))
+    codes = [[catalogue.items.index(item) for item in items] for items in lists]
+    assert [found.items[a:b].tolist() for a, b in zip(found.start, found.start[1:], strict=False)][
+        :-1
+    ] == codes
+    assert found.since.tolist()[: sum(map(len, codes))] == [k for c in codes for k in range(len(c))[::-1]]
+    latest = [(c[::-1] + [-1] * n)[:n] for c in codes]
+    assert found.last(n)[:-1].tolist() == latest
+    rows = slice(1, len(lists))
+    block = found.block(rows)
+    np.testing.assert_array_equal(block.counts().toarray(), found.counts().toarray()[rows])
+    np.testing.assert_array_equal(block.times, [t for c in codes[1:] for t in range(len(c))])
 
 
 def test_recent_popularity_counts_the_last_days_of_the_whole_log() -> None:
@@ -91,8 +107,8 @@ def test_the_size_of_blocks_makes_no_difference(monkeypatch: pytest.MonkeyPatch)
     catalogue = Catalogue(tuple("abcd"), (4, 3, 2, 1))
     frame = frame_of([["a"], [], ["d", "b"], ["a", "b", "c", "d"], ["unknown"]])
 
-    def score(counts: sparse.csr_array) -> np.ndarray:
-        scores: np.ndarray = counts.toarray() @ np.arange(16.0).reshape(4, 4)
+    def score(histories: Sequences) -> np.ndarray:
+        scores: np.ndarray = histories.counts().toarray() @ np.arange(16.0).reshape(4, 4)
         return scores
 
     whole = catalogue.recommend(frame, score, repeat=False)
@@ -113,7 +129,9 @@ def test_sums_in_another_order_are_ties() -> None:
 def test_lists_are_cut_to_their_length() -> None:
     items = tuple(f"{number:03}" for number in range(3 * LIST_LENGTH))
     catalogue = Catalogue(items, tuple(range(len(items))))
-    listed = catalogue.recommend(frame_of([[]]), lambda counts: np.zeros(counts.shape), repeat=False)
+    listed = catalogue.recommend(
+        frame_of([[]]), lambda histories: np.zeros((len(histories), histories.catalogue)), repeat=False
+    )
     assert listed["item"].tolist() == list(items[: -LIST_LENGTH - 1 : -1])
     assert listed["rank"].tolist() == list(range(1, LIST_LENGTH + 1))
 
@@ -128,3 +146,9 @@ def test_arrays_round_trip(array: np.ndarray) -> None:
 def test_catalogue_round_trips() -> None:
     catalogue = Catalogue(("", "a", "日本"), (0, 2, 1))
     assert Catalogue.from_json(catalogue.to_json()) == catalogue
+
+
+def test_where_only_the_order_is_known_no_event_is_old() -> None:
+    frame = frame_of([["a", "b"], ["b"]])
+    frame["times"] = frame["times"].map(lambda times: [np.nan] * len(times))
+    assert Catalogue.of(frame, days=1.0) == Catalogue.of(frame)

@@ -36,18 +36,16 @@ def frame_of(lists: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame({"user": users, **{name: pd.Series(c, dtype=object) for name, c in columns.items()}})
 
 
-def part(frame: pd.DataFrame) -> Part:
+def part(frame: pd.DataFrame, repeat: bool = False) -> Part:
     truth = pd.Series([[]] * len(frame), dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64))
+    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64), repeat=repeat)
 
 
-def fitted(candidate: Recommender, frame: pd.DataFrame, threads: int = 1) -> Recommendations:
+def fitted(
+    candidate: Recommender, frame: pd.DataFrame, threads: int = 1, repeat: bool = False
+) -> Recommendations:
     nothing = part(frame.iloc[:0])
-    return candidate.fit(part(frame), nothing, Resources(seed=7, threads=threads))
-
-
-def with_repeat(candidate: Recommender) -> Recommender:
-    return replace(candidate, repeat=True)
+    return candidate.fit(part(frame, repeat), nothing, Resources(seed=7, threads=threads))
 
 
 @cache
@@ -125,7 +123,7 @@ def test_item_similarities_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("repeat", [False, True])
 def test_item_neighbours_agree_with_a_dense_computation(repeat: bool) -> None:
-    model = fitted(ItemKNN(neighbours=5, shrink=3.0, repeat=repeat), clusters())
+    model = fitted(ItemKNN(neighbours=5, shrink=3.0), clusters(), repeat=repeat)
     assert isinstance(model, ItemKNNModel)
     had = (model.catalogue.counts(clusters()).toarray() > 0).astype(float)
     root = np.sqrt(had.sum(axis=0))
@@ -188,12 +186,12 @@ def test_seen_items_come_back_only_where_they_may(candidate: Recommender) -> Non
     for user, items in lists(model_of(candidate).predict(frame)).items():
         assert len(items) == 24
         assert not set(items) & set(histories[user])
-    for items in lists(fitted(with_repeat(candidate), frame).predict(frame)).values():
+    for items in lists(fitted(candidate, frame, repeat=True).predict(frame)).values():
         assert len(items) == 32
 
 
 def test_an_item_that_may_be_repeated_is_its_nearest_neighbour() -> None:
-    model = fitted(ItemKNN(repeat=True), clusters())
+    model = fitted(ItemKNN(), clusters(), repeat=True)
     listed = lists(model.predict(frame_of({"new": ["b05", "b04"]})))
     assert set(listed["new"][:2]) == {"b05", "b04"}
 
@@ -259,7 +257,7 @@ def test_files_round_trip_and_name_no_user(candidate: Recommender) -> None:
 
 @every_candidate
 def test_round_trip_keeps_repeat(candidate: Recommender) -> None:
-    model = fitted(with_repeat(candidate), clusters())
+    model = fitted(candidate, clusters(), repeat=True)
     back = type(model).from_files(model.files())
     pd.testing.assert_frame_equal(back.predict(clusters()), model.predict(clusters()), check_exact=True)
 
