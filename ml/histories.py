@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Self
 
 import numpy as np
@@ -162,6 +162,15 @@ class Catalogue:
             if not repeat:
                 scores[block.users, block.items] = -np.inf
             yield rows, scores
+
+    def listed(self, users: pd.Series, user: np.ndarray, code: np.ndarray, score: np.ndarray) -> pd.DataFrame:
+        """As `recommend`, of candidates: `user` (ascending positions in `users`), `code` and `score` are (rows,)."""
+        start = np.searchsorted(user, np.arange(len(users) + 1))
+        lists = []
+        for first, end in pairwise(start):
+            best = first + top(score[first:end], LIST_LENGTH)
+            lists.append((code[best], score[best]))
+        return self._table(users, lists)
 
     def _table(self, users: pd.Series, lists: list[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
         lengths = [len(codes) for codes, _ in lists]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,23 @@ import pytest
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from ml import ease
 from ml.als import ALS, ALSModel
+from ml.ease import EASE, EASEModel
+from ml.habit import Habit, HabitModel
 from ml.histories import LIST_LENGTH
 from ml.item_knn import ItemKNN, ItemKNNModel
+from ml.markov import Markov, MarkovModel, transitions
 from ml.model import Part, Resources
 from ml.popularity import Popularity, PopularityModel
+from ml.refusal import DataRefused
 
-Recommender = Popularity | ItemKNN | ALS
-Recommendations = PopularityModel | ItemKNNModel | ALSModel
+Recommender = Popularity | Habit | ItemKNN | Markov | EASE | ALS
+Recommendations = PopularityModel | HabitModel | ItemKNNModel | MarkovModel | EASEModel | ALSModel
 # Two factors for two tastes, so that there is one optimum and all starts lead to it.
 TWO_FACTORS = ALS(factors=2, iterations=40)
-PERSONAL: list[Recommender] = [ItemKNN(), TWO_FACTORS]
-CANDIDATES: list[Recommender] = [Popularity(), Popularity(days=2.5), *PERSONAL]
+PERSONAL: list[Recommender] = [ItemKNN(), Markov(), EASE(penalty=20.0), TWO_FACTORS]
+CANDIDATES: list[Recommender] = [Popularity(), Popularity(days=2.5), Habit(), *PERSONAL]
 DAY = 86_400.0
 
 every_candidate = pytest.mark.parametrize("candidate", CANDIDATES, ids=str)
@@ -325,3 +331,90 @@ def test_lists_of_a_large_catalogue_are_cut(candidate: Recommender) -> None:
 def test_nothing_to_learn_from_is_refused(candidate: Recommender) -> None:
     with pytest.raises(ValueError, match="at least one event"):
         fitted(candidate, frame_of({"u": []}))
+
+
+def test_ease_agrees_with_its_formula() -> None:
+    model = fitted(EASE(penalty=5.0, decay=0.5), clusters())
+    assert isinstance(model, EASEModel)
+    had = (model.catalogue.counts(clusters()).toarray() > 0).astype(float)
+    P = np.linalg.inv(had.T @ had + 5.0 * np.eye(had.shape[1]))
+    expected = P / -np.diag(P)
+    np.fill_diagonal(expected, 0.0)
+    np.testing.assert_allclose(model.weights.toarray(), expected, atol=1e-5)
+    one = model.catalogue.sequences(frame_of({"u": ["a01", "b02", "a03"]}))
+    rows = [model.catalogue.items.index(item) for item in ("a01", "b02", "a03")]
+    scores = 0.25 * expected[rows[0]] + 0.5 * expected[rows[1]] + expected[rows[2]]
+    np.testing.assert_allclose(model.scores(one)[0], scores, atol=1e-5)
+
+
+def test_ease_solves_the_regression_that_it_stands_for() -> None:
+    """The gradient of |X - XB|^2 + penalty |B|^2 is nil but on the diagonal, which is held at 0."""
+    model = fitted(EASE(penalty=5.0, decay=1.0), clusters())
+    assert isinstance(model, EASEModel)
+    had, B = (model.catalogue.counts(clusters()).toarray() > 0).astype(float), model.weights.toarray()
+    gradient = had.T @ (had @ B - had) + 5.0 * B
+    np.fill_diagonal(gradient, 0.0)
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-3)
+
+
+def test_ease_keeps_the_largest_weights() -> None:
+    whole, few = (fitted(EASE(penalty=5.0, neighbours=n), clusters()) for n in (500, 3))
+    assert isinstance(whole, EASEModel)
+    assert isinstance(few, EASEModel)
+    dense = np.abs(whole.weights.toarray())
+    assert (np.diff(few.weights.indptr) == 3).all()
+    third = np.sort(dense, axis=1)[:, -3]
+    kept = np.abs(few.weights.toarray())
+    assert (np.where(kept > 0, kept, np.inf).min(axis=1) >= third - 1e-6).all()
+
+
+def test_ease_refuses_a_catalogue_whose_matrix_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "MOST_ITEMS", 31)
+    with pytest.raises(DataRefused, match="at most 31 items for EASE, got 32; use item-kNN or ALS"):
+        fitted(EASE(), clusters())
+
+
+def test_transitions_worked_out_by_hand() -> None:
+    frame = frame_of({"u": ["x", "y", "z"], "v": ["x", "y"], "w": ["z"]})
+    model = fitted(Markov(lags=2, lag_decay=0.5, shrink=1.0, last=2, decay=0.5), frame)
+    assert isinstance(model, MarkovModel)
+    x, y, z = range(3)
+    expected = np.zeros((3, 3))
+    expected[x, y], expected[x, z], expected[y, z] = 2.0 / 3.5, 0.5 / 3.5, 1.0 / 2.0
+    np.testing.assert_allclose(model.follows.toarray(), expected, rtol=1e-6)
+    histories = model.catalogue.sequences(frame_of({"u": ["z", "x", "y"]}))
+    np.testing.assert_allclose(model.scores(histories)[0], 0.5 * expected[x] + expected[y], rtol=1e-6)
+
+
+@pytest.mark.parametrize("lags", [1, 3])
+def test_transitions_agree_with_a_loop(lags: int) -> None:
+    model = model_of(Markov())
+    histories = model.catalogue.sequences(clusters())
+    expected = np.zeros((32, 32))
+    for first, end in pairwise(histories.start):
+        items = histories.items[first:end]
+        for i in range(len(items)):
+            for k in range(1, lags + 1):
+                if i + k < len(items):
+                    expected[items[i], items[i + k]] += 0.7 ** (k - 1)
+    np.testing.assert_allclose(transitions(histories, lags, 0.7).toarray(), expected)
+
+
+def test_habits_come_by_number_then_by_what_is_popular() -> None:
+    frame = frame_of({"u": ["x", "y", "z"], "v": ["y"]})
+    model = fitted(Habit(decay=0.9), frame, repeat=True)
+    listed = lists(model.predict(frame_of({"new": ["z", "x", "z", "x", "z"], "later": ["x", "z"]})))
+    assert listed == {"new": ["z", "x", "y"], "later": ["z", "x", "y"]}
+
+
+@pytest.mark.parametrize(
+    "candidate", [Habit(), ItemKNN(), Markov(), EASE(penalty=20.0), ALS(factors=4)], ids=str
+)
+def test_contributions_of_the_history_sum_to_the_score(candidate: Recommender) -> None:
+    model = fitted(candidate, clusters(), repeat=True)
+    history = model.catalogue.sequences(frame_of({"u": ["a03", "a00", "b07", "a03"]}))
+    scores = model.scores(history)[0]
+    if isinstance(model, HabitModel):
+        scores = scores - model._trend
+    for code in (0, 5, 20):
+        assert model.contributions(history, code).sum() == pytest.approx(scores[code], abs=1e-5)

@@ -1,0 +1,223 @@
+"""First stage of a recommender: the best items of several models for each user, and what is known of each pair."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from ml.histories import Catalogue, Sequences, from_npy, to_npy
+from ml.markov import transitions
+from ml.sparse_files import from_files, to_files
+
+# Users at a time: the scores of each model are dense.
+BLOCK_USERS = 512
+# The latest share of all events, for what is popular now.
+RECENT = 0.1
+# Items of a history that are compared with a candidate one by one.
+LATEST = 3
+
+
+class Scorer(Protocol):
+    """A fitted recommender that can say what every item of its catalogue is worth to a user."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    def scores(self, histories: Sequences) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Candidates of users in the order of the users: `user` and `code` (rows,), `features` float32 (rows, features)."""
+
+    user: np.ndarray
+    code: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a log tells of items and of pairs of items, all sparse or of one number an item.
+
+    `items` is float32, shape (facts, items); `follows` holds the shares of what came next, `together` the cosine of
+    the users of two items.
+    """
+
+    items: np.ndarray
+    follows: sparse.csr_array
+    together: sparse.csr_array
+
+    @classmethod
+    def of(cls, histories: Sequences) -> Self:
+        """Learned from the histories; times may be NaN, where age and recency are those of positions."""
+        catalogue, item = histories.catalogue, histories.items
+        count = np.bincount(item, minlength=catalogue)
+        when = _when(histories)
+        position = (histories.lengths[histories.users] - histories.since) / histories.lengths[histories.users]
+        first, last = np.full(catalogue, 1.0), np.zeros(catalogue)
+        np.minimum.at(first, item, when)
+        np.maximum.at(last, item, when)
+        recent = np.bincount(item, when > 1.0 - RECENT, minlength=catalogue)
+        many = np.maximum(count, 1)
+        facts = [
+            np.log1p(count),
+            np.log1p(recent),
+            (recent + 1.0) / (many + 10.0),
+            first,
+            last,
+            np.bincount(item, position, minlength=catalogue) / many,
+        ]
+        counts = transitions(histories, 1, 1.0)
+        follows = sparse.diags_array(1.0 / (counts.sum(axis=1) + 2.0)) @ counts
+        had = histories.counts().sign()
+        both = (had.T @ had).tocsr()
+        root = np.sqrt(many)
+        shrunk = sparse.coo_array(both)
+        shrunk.data = shrunk.data / (root[shrunk.row] * root[shrunk.col] + 2.0)
+        return cls(
+            np.array(facts, dtype=np.float32),
+            follows.tocsr().astype(np.float32),
+            shrunk.tocsr().astype(np.float32),
+        )
+
+    def features(self, histories: Sequences, user: np.ndarray, code: np.ndarray) -> np.ndarray:
+        """Shape (rows, features), float32, of pairs of a user (a position in `histories`) and an item."""
+        columns = [*self.items[:, code]]
+        latest = histories.last(LATEST)
+        follows: list[np.ndarray] = []
+        back: list[np.ndarray] = []
+        together: list[np.ndarray] = []
+        for k in range(LATEST):
+            before = latest[user, k]
+            known = before >= 0
+            for found, matrix, pair in (
+                (follows, self.follows, (before, code)),
+                (back, self.follows, (code, before)),
+                (together, self.together, (before, code)),
+            ):
+                values = np.zeros(len(code), np.float32)
+                values[known] = _cells(matrix, pair[0][known], pair[1][known])
+                found.append(values)
+        columns += [follows[0], np.sum(follows[1:], axis=0), back[0], *together]
+        length = histories.lengths[user]
+        liked = self.items[0][histories.items]
+        mean = np.bincount(histories.users, liked, minlength=len(histories)) / np.maximum(
+            histories.lengths, 1
+        )
+        columns += [np.log1p(length), self.items[0][code] - mean[user]]
+        columns += _own(histories, user, code)
+        return np.column_stack(columns).astype(np.float32)
+
+    def files(self) -> dict[str, bytes]:
+        """`items.npy` and the arrays of two CSR matrices."""
+        return {
+            "items.npy": to_npy(self.items),
+            **to_files("follows", self.follows),
+            **to_files("together", self.together),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read what `files` gave."""
+        items = from_npy(files, "items.npy")
+        shape = (items.shape[1], items.shape[1])
+        return cls(items, from_files("follows", files, shape), from_files("together", files, shape))
+
+
+@dataclass(frozen=True, eq=False)
+class FirstStage:
+    """Models with the number of items that each may put into the pool, and the evidence; one catalogue for all."""
+
+    catalogue: Catalogue = field(repr=False)
+    models: Mapping[str, Scorer]
+    depths: Mapping[str, int]
+    evidence: Evidence = field(repr=False)
+    repeat: bool
+
+    def pool(self, histories: Sequences) -> Pool:
+        """The union of what the models list, with the features of each pair: of each model score, gap and rank.
+
+        Who has no known item is scored by each model's popularity.
+        """
+        found: list[Pool] = []
+        for first in range(0, len(histories), BLOCK_USERS):
+            block = histories.block(slice(first, min(first + BLOCK_USERS, len(histories))))
+            one = self._block(block)
+            found.append(Pool(one.user + first, one.code, one.features))
+        return Pool(
+            *(np.concatenate([getattr(one, name) for one in found]) for name in ("user", "code", "features"))
+        )
+
+    def placed_by(self, histories: Sequences, codes: Sequence[int]) -> list[str]:
+        """For one user, the model that puts each of the items highest."""
+        pool = self._block(histories)
+        rank = dict(zip(pool.code.tolist(), pool.features, strict=True))
+        names = list(self.models)
+        return [names[int(np.argmin(rank[code][2 : 3 * len(names) : 3]))] for code in codes]
+
+    def _block(self, block: Sequences) -> Pool:
+        scores = {name: self._scores(model, block) for name, model in self.models.items()}
+        wanted = np.zeros((len(block), block.catalogue), dtype=bool)
+        for name, each in scores.items():
+            depth = min(self.depths[name], block.catalogue)
+            best = np.argpartition(-each, depth - 1, axis=1)[:, :depth]
+            np.put_along_axis(wanted, best, True, axis=1)
+        if not self.repeat:
+            wanted[block.users, block.items] = False
+        user, code = np.nonzero(wanted)
+        start = np.searchsorted(user, np.arange(len(block) + 1))
+        columns: list[np.ndarray] = []
+        for each in scores.values():
+            mine = each[user, code]
+            columns += [mine, *_standing(mine, user, start)]
+        features = np.column_stack([*columns, self.evidence.features(block, user, code)])
+        return Pool(user, code, features.astype(np.float32))
+
+    def _scores(self, model: Scorer, block: Sequences) -> np.ndarray:
+        scores = np.array(model.scores(block), dtype=np.float32)
+        scores[block.lengths == 0] = model.catalogue.popularity
+        if not self.repeat:
+            scores[block.users, block.items] = -np.inf
+        return scores
+
+
+def _standing(score: np.ndarray, user: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each score is below the best of its user, and its rank, from 1, in the pool of that user."""
+    if not len(score):
+        return score, score
+    order = np.lexsort((-score, user))
+    rank = np.empty(len(score))
+    rank[order] = np.arange(len(score)) - start[user[order]] + 1
+    some = np.flatnonzero(np.diff(start))
+    best = np.zeros(len(start) - 1, np.float32)
+    best[some] = np.maximum.reduceat(score, start[some])
+    return best[user] - score, rank
+
+
+def _when(histories: Sequences) -> np.ndarray:
+    """When each event was, 0 to 1: its rank in time, or where times are unknown in its history."""
+    if len(histories.times) and not np.isnan(histories.times).any():
+        return np.asarray(pd.Series(histories.times).rank(pct=True))
+    length = histories.lengths[histories.users]
+    return np.asarray((length - histories.since) / np.maximum(length, 1))
+
+
+def _cells(matrix: sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return np.asarray(matrix[rows, columns]).ravel() if len(rows) else np.empty(0, np.float32)
+
+
+def _own(histories: Sequences, user: np.ndarray, code: np.ndarray) -> list[np.ndarray]:
+    """How often the user had the item, and how many events ago (the length of the history where never)."""
+    pair = histories.users * np.int64(histories.catalogue) + histories.items
+    known, at, count = np.unique(pair[::-1], return_index=True, return_counts=True)
+    asked = user * np.int64(histories.catalogue) + code
+    found = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
+    had = known[found] == asked if len(known) else np.zeros(len(asked), bool)
+    since = histories.since[::-1][at[found]] if len(known) else np.zeros(len(asked))
+    return [
+        np.where(had, count[found] if len(known) else 0, 0),
+        np.where(had, since, histories.lengths[user]),
+    ]
