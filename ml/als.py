@@ -75,6 +75,20 @@ class ALSModel:
         scores: np.ndarray = self.user_factors(histories.counts()) @ self._wide.T
         return scores
 
+    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+        """What each event of one user adds to the score of item `code`, shape (events,); the sum is the score.
+
+        Section 5 of Hu, Koren and Volinsky (2008): the score is the sum over the items of the history of
+        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is alpha for each event with the item j.
+        """
+        counts = history.counts()
+        Y = self._wide[counts.indices]
+        weighed = self._gram + (Y.T * (self.alpha * counts.data - 1.0)) @ Y
+        contributed: np.ndarray = (
+            self.alpha * self._wide[history.items] @ np.linalg.solve(weighed, self._wide[code])
+        )
+        return contributed
+
 
 @dataclass(frozen=True)
 class ALS:

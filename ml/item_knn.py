@@ -58,6 +58,16 @@ class ItemKNNModel:
         scores[np.diff(found.indptr) == 0] = self.catalogue.popularity
         return scores
 
+    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+        """What each event of one user adds to the score of item `code`, shape (events,).
+
+        An item that was had several times counts once, each of its events for an equal part of it. The sum is the
+        score, or 0 for who is scored by popularity.
+        """
+        similar = self.similarity[history.items][:, [code]].toarray()[:, 0].astype(np.float64)
+        shared: np.ndarray = similar / np.bincount(history.items)[history.items]
+        return shared
+
 
 @dataclass(frozen=True)
 class ItemKNN:
