@@ -85,12 +85,10 @@ class EASE:
     days: float | None = None
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> EASEModel:
-        """Invert one matrix; errors as in `Catalogue.of`.
+        """Invert one matrix, on one thread: any number would give other last bits. Errors as in `Catalogue.of`.
 
         Raises DataRefused for a catalogue of more than `MOST_ITEMS`, whose matrix does not fit.
         """
-        from threadpoolctl import threadpool_limits
-
         catalogue = Catalogue.of(train.frame, self.days)
         if len(catalogue.items) > MOST_ITEMS:
             raise DataRefused(
@@ -102,18 +100,21 @@ class EASE:
         usual = LONG if histories.lengths.mean() > LONG_HISTORY else SHORT
         penalty = usual["penalty"] if self.penalty is None else self.penalty
         decay = usual["decay"] if self.decay is None else self.decay
-        with threadpool_limits(resources.threads):
-            weights = self._weights(histories.counts().sign().astype(np.float32), penalty)
+        weights = self._weights(histories.counts().sign().astype(np.float32), penalty)
         return EASEModel(catalogue, weights, decay, train.repeat)
 
     def _weights(self, had: sparse.csr_array, penalty: float) -> sparse.csr_array:
+        # Imported before the limit, which holds for the libraries that are loaded.
         from scipy.linalg import lapack
+        from threadpoolctl import threadpool_limits
 
         # In single precision and in place: LAPACK works in column-major order.
         gram = np.asfortranarray((had.T @ had).toarray(order="F"), dtype=np.float32)
         np.fill_diagonal(gram, gram.diagonal() + np.float32(penalty))
-        factor, _ = lapack.spotrf(gram, lower=1, overwrite_a=1, clean=0)
-        inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
+        # Blocks of several threads would be summed in another order.
+        with threadpool_limits(1):
+            factor, _ = lapack.spotrf(gram, lower=1, overwrite_a=1, clean=0)
+            inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
         diagonal = inverse.diagonal().copy()
         found = []
         for rows in blocks(len(inverse), len(inverse)):

@@ -26,7 +26,7 @@ Recommender = Popularity | Habit | ItemKNN | Markov | EASE | ALS
 Recommendations = PopularityModel | HabitModel | ItemKNNModel | MarkovModel | EASEModel | ALSModel
 # Two factors for two tastes, so that there is one optimum and all starts lead to it.
 TWO_FACTORS = ALS(factors=2, iterations=40)
-PERSONAL: list[Recommender] = [ItemKNN(), Markov(), EASE(penalty=20.0), TWO_FACTORS]
+PERSONAL: list[Recommender] = [ItemKNN(), Markov(), EASE(penalty=300.0), TWO_FACTORS]
 CANDIDATES: list[Recommender] = [Popularity(), Popularity(days=2.5), Habit(), *PERSONAL]
 DAY = 86_400.0
 
@@ -370,7 +370,7 @@ def test_ease_keeps_the_largest_weights() -> None:
 
 def test_ease_refuses_a_catalogue_whose_matrix_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "MOST_ITEMS", 31)
-    with pytest.raises(DataRefused, match="at most 31 items for EASE, got 32; use item-kNN or ALS"):
+    with pytest.raises(DataRefused, match="at most 31 items for EASE; got 32; use item-kNN or ALS"):
         fitted(EASE(), clusters())
 
 
