@@ -94,7 +94,7 @@ def grow(
     if ranking:
         # Of noisy rows the AUC may be highest long before the probabilities are right.
         best = max(best, int(np.argmax(curves["valid"]["auc"])))
-    text = _without_traces(booster.model_to_string(num_iteration=best + 1))
+    text = without_traces(booster.model_to_string(num_iteration=best + 1))
     if budget.spent:
         return text, "budget"
     return text, "rounds" if len(curve) == rounds else "valid"
@@ -116,7 +116,7 @@ class _Budget:
             raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
 
 
-def _without_traces(text: str) -> str:
+def without_traces(text: str) -> str:
     """The text of the trees without what is no part of the model: the threads, and the extremes of each column.
 
     LightGBM notes the smallest and largest cell, which are values of two people, and does not predict with them.

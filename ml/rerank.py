@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ml.bag import numbered, read_numbered
+from ml.boost import without_traces
 from ml.histories import Catalogue, Sequences
 from ml.model import Candidate, Part, Resources
 from ml.package import class_name
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     import lightgbm
 
 HoldOut = Literal["time", "last", "random"]
+NO_TREES = ""
+FUSION = 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class RerankedModel:
-    """The trees of the second stage in LightGBM's text format over the first one."""
+    """The trees of the second stage in LightGBM's text format over the first one.
+
+    Where nothing that was held out came into a pool there are no trees, and the ranks of the first stage are fused: the
+    score is the sum of 1 / (`FUSION` + rank) (Cormack, Clarke and Buettcher, 2009).
+    """
 
     first: FirstStage
     trees: str = field(repr=False)
@@ -53,6 +60,9 @@ class RerankedModel:
     def _score(self, pool: Pool) -> np.ndarray:
         if not len(pool.user):
             return np.empty(0, np.float32)
+        if self.trees == NO_TREES:
+            ranks = pool.features[:, 2 : 3 * len(self.first.models) : 3]
+            return np.asarray((1.0 / (FUSION + ranks)).sum(axis=1), np.float32)
         # Few rows on one thread: waiting for others costs more than they bring.
         threads = 1 if len(pool.user) < 5000 else 0
         return np.asarray(self._booster.predict(pool.features, num_threads=threads), np.float32)
@@ -142,8 +152,6 @@ class Reranked:
     def _ranker(self, first: FirstStage, before: Part, after: pd.Series, resources: Resources) -> str:
         import lightgbm
 
-        from ml.boost import _without_traces
-
         pools = list(self._lessons(first, before, after, resources))
         params = {
             "objective": "lambdarank",
@@ -160,16 +168,13 @@ class Reranked:
             "verbose": -1,
         }
         if not pools:
-            # Nothing that was held out is in any pool: an empty ranker leaves all where they are.
-            features = first.pool(first.catalogue.sequences(before.frame.iloc[:1])).features
-            data = lightgbm.Dataset(features, np.zeros(len(features)), group=[len(features)])
-            return str(lightgbm.train({**params, "num_iterations": 1}, data).model_to_string())
+            return NO_TREES
         features = np.concatenate([features for features, _, _ in pools])
         hit = np.concatenate([hit for _, hit, _ in pools])
         sizes = np.concatenate([sizes for _, _, sizes in pools])
         data = lightgbm.Dataset(features, hit.astype(np.float64), group=sizes)
         booster = lightgbm.train(params, data, self.rounds)
-        return _without_traces(booster.model_to_string())
+        return without_traces(booster.model_to_string())
 
     def _lessons(
         self, first: FirstStage, before: Part, after: pd.Series, resources: Resources
@@ -207,6 +212,8 @@ def held_out(train: Part, how: HoldOut, share: float, seed: int) -> tuple[Part, 
     if how == "time":
         times = np.concatenate([np.asarray(one, np.float64) for one in frame["times"]])
         out = times >= np.quantile(times, 1.0 - share)
+        # A log of one instant has no end to hold out.
+        out &= not out.all()
     elif how == "last":
         ends = np.cumsum(lengths)
         out = np.zeros(len(users), bool)

@@ -1,0 +1,224 @@
+"""The two stages: what is in the pool, that the ranker never sees what it predicts, that a marker gives it away."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml.ease import EASE
+from ml.habit import Habit
+from ml.histories import LIST_LENGTH
+from ml.item_knn import ItemKNN
+from ml.markov import Markov
+from ml.model import Candidate, Part, Resources
+from ml.pool import Evidence, FirstStage
+from ml.popularity import Popularity
+from ml.rerank import HoldOut, Reranked, RerankedModel, held_out
+
+DAY = 86_400.0
+SIMPLE: dict[str, Candidate] = {"popularity": Popularity(), "kNN": ItemKNN(), "Markov": Markov()}
+FAST = Reranked(SIMPLE, depth=12, rounds=20)
+
+
+def part_of(lists: dict[str, list[str]], repeat: bool = False, known: bool = True) -> Part:
+    """The n-th event of everybody is on day n."""
+    times = [[DAY * t if known else np.nan for t in range(len(items))] for items in lists.values()]
+    frame = pd.DataFrame(
+        {
+            "user": pd.Series(list(lists), dtype="str"),
+            "items": pd.Series(list(lists.values()), dtype=object),
+            "times": pd.Series(times, dtype=object),
+        }
+    )
+    truth = pd.Series([[]] * len(frame), dtype=object)
+    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64), repeat=repeat)
+
+
+def walks(users: int = 300, seed: int = 0, length: int = 8) -> dict[str, list[str]]:
+    """Each user walks along a ring of forty items, one or two steps at a time."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for user in range(users):
+        at = rng.integers(40) + np.cumsum(rng.choice([1, 2], length, p=[0.8, 0.2]))
+        found[f"u{user:03}"] = [f"i{item:02}" for item in at % 40]
+    return found
+
+
+def first_stage(part: Part, **models: Candidate) -> FirstStage:
+    return Reranked(models or SIMPLE, depth=5)._first(part, Resources())
+
+
+class TestPool:
+    def test_is_the_union_of_the_best_of_each_model(self) -> None:
+        part = part_of(walks())
+        first = first_stage(part)
+        histories = first.catalogue.sequences(part.frame.iloc[:20])
+        pool = first.pool(histories)
+        expected = set()
+        for model in first.models.values():
+            scores = np.array(model.scores(histories), np.float32)
+            scores[histories.users, histories.items] = -np.inf
+            for user, row in enumerate(scores):
+                fifth = np.sort(row)[-5]
+                # Ties at the edge may go either way.
+                expected |= {(user, code) for code in np.flatnonzero(row > fifth)}
+        listed = set(zip(pool.user.tolist(), pool.code.tolist(), strict=True))
+        assert expected <= listed
+        assert len(listed) == len(pool.user) <= 20 * 5 * len(SIMPLE)
+        own = set(zip(histories.users.tolist(), histories.items.tolist(), strict=True))
+        assert not own & listed
+        assert np.isfinite(pool.features).all()
+
+    def test_features_of_models_are_score_gap_and_rank(self) -> None:
+        part = part_of(walks())
+        first = first_stage(part)
+        histories = first.catalogue.sequences(part.frame.iloc[:5])
+        pool = first.pool(histories)
+        for at, model in enumerate(first.models.values()):
+            score, gap, rank = pool.features[:, 3 * at : 3 * at + 3].T
+            np.testing.assert_allclose(
+                score, np.array(model.scores(histories))[pool.user, pool.code], rtol=1e-5
+            )
+            for user in range(5):
+                mine = pool.user == user
+                np.testing.assert_allclose(gap[mine], score[mine].max() - score[mine], atol=1e-5)
+                assert sorted(rank[mine]) == list(range(1, mine.sum() + 1))
+                assert (np.diff(score[mine][np.argsort(rank[mine])]) <= 1e-6).all()
+
+    def test_users_do_not_hang_on_their_company(self) -> None:
+        part = part_of(walks())
+        first = first_stage(part)
+        together = first.pool(first.catalogue.sequences(part.frame.iloc[:4]))
+        alone = first.pool(first.catalogue.sequences(part.frame.iloc[[2]]))
+        mine = together.user == 2
+        np.testing.assert_array_equal(together.code[mine], alone.code)
+        np.testing.assert_allclose(together.features[mine], alone.features, rtol=1e-6)
+
+    def test_evidence_worked_out_by_hand(self) -> None:
+        part = part_of({"u": ["x", "y", "z"], "v": ["x", "y"], "w": ["z"]})
+        first = first_stage(part)
+        histories = first.catalogue.sequences(part_of({"a": ["z", "x"]}).frame)
+        evidence = Evidence.of(first.catalogue.sequences(part.frame))
+        found = evidence.features(histories, np.array([0, 0]), np.array([1, 2]))
+        count, _, _, first_seen, last_seen, position, follows = found[:, :7].T
+        np.testing.assert_allclose(count, np.log1p([2, 2]), rtol=1e-6)
+        # Days 0, 0, 0, 1, 1, 2: the mean rank of those of one day, as a share.
+        np.testing.assert_allclose(first_seen, [4.5 / 6, 2 / 6], rtol=1e-6)
+        np.testing.assert_allclose(last_seen, [4.5 / 6, 1.0], rtol=1e-6)
+        np.testing.assert_allclose(position, [(2 / 3 + 1) / 2, 1.0], rtol=1e-6)
+        # After x came y twice; y and z have a cosine of 1 of sqrt(2 * 2), shrunk by 2.
+        np.testing.assert_allclose(follows, [2 / 4, 0.0], rtol=1e-6)
+        together = found[:, 9:12].T
+        np.testing.assert_allclose(together, [[2 / 4, 1 / 4], [1 / 4, 2 / 4], [0, 0]], rtol=1e-6)
+
+
+class TestHoldOut:
+    def test_the_last_of_each(self) -> None:
+        before, after = held_out(part_of({"u": ["x", "y", "x"], "v": ["z"], "w": ["x", "y"]}), "last", 0.2, 0)
+        assert before.frame["items"].tolist() == [["x", "y"], ["z"], ["x"]]
+        # The second x of u is no news, and who had one thing only keeps it.
+        assert after.tolist() == [[], [], ["y"]]
+        assert [len(times) for times in before.frame["times"]] == [2, 1, 1]
+
+    def test_the_end_of_the_log(self) -> None:
+        part = part_of({"u": ["a", "b", "c", "d"], "v": ["a", "b"]})
+        before, after = held_out(part, "time", 0.3, 0)
+        assert before.frame["items"].tolist() == [["a", "b"], ["a", "b"]]
+        assert after.tolist() == [["c", "d"], []]
+
+    @pytest.mark.parametrize("how", ["last", "time", "random"])
+    def test_nothing_is_lost_and_nothing_that_is_asked_was_told(self, how: HoldOut) -> None:
+        part = part_of(walks())
+        before, after = held_out(part, how, 0.2, 7)
+        for items, left, taken in zip(part.frame["items"], before.frame["items"], after, strict=True):
+            assert set(left) | set(taken) == set(items)
+            assert not set(left) & set(taken)
+        again = held_out(part, how, 0.2, 7)
+        assert again[1].tolist() == after.tolist()
+
+
+class TestReranked:
+    def fitted(self, part: Part, candidate: Reranked = FAST) -> RerankedModel:
+        return candidate.fit(part, part, Resources(seed=3))
+
+    def hit_rate(self, model: RerankedModel, histories: dict[str, list[str]], k: int) -> float:
+        frame = part_of({user: items[:-1] for user, items in histories.items()}).frame
+        listed = model.predict(frame)
+        best = listed[listed["rank"] <= k].groupby("user")["item"].agg(set)
+        return float(np.mean([items[-1] in best[user] for user, items in histories.items()]))
+
+    def test_learns_which_model_to_follow(self) -> None:
+        model = self.fitted(part_of(walks()))
+        assert self.hit_rate(model, walks(seed=1), 2) > 0.9
+
+    def test_never_sees_the_window_that_it_predicts(self) -> None:
+        """A marker that everybody takes last would be the best answer of whoever had seen it; here nobody may."""
+        part = part_of({user: [*items, "marker"] for user, items in walks().items()}, known=False)
+        before, after = held_out(part, "last", 0.2, 0)
+        assert all(items == ["marker"] for items in after)
+        inner = FAST._first(before, Resources())
+        assert "marker" not in inner.catalogue.items
+        pools = list(FAST._lessons(inner, before, after, Resources()))
+        # The window's own item is in no pool, so it has taught nothing.
+        assert pools == []
+
+    def test_pools_and_features_do_not_change_with_the_window(self) -> None:
+        """Other items in the window: the same pools, the same features, only other hits."""
+        walk = walks()
+        other = {user: [*items[:-1], "i00"] for user, items in walk.items()}
+        pools = []
+        for lists in (walk, other):
+            before, _ = held_out(part_of(lists, known=False), "last", 0.2, 0)
+            first = FAST._first(before, Resources())
+            pools.append(first.pool(first.catalogue.sequences(before.frame)))
+        np.testing.assert_array_equal(pools[0].code, pools[1].code)
+        np.testing.assert_array_equal(pools[0].features, pools[1].features)
+
+    def test_without_a_lesson_it_still_answers(self) -> None:
+        model = self.fitted(part_of({"u": ["x"], "v": ["y"], "w": ["z"]}))
+        assert set(model.predict(part_of({"n": ["x"], "e": []}).frame)["user"]) == {"n", "e"}
+
+    def test_is_the_same_for_any_threads_and_round_trips(self) -> None:
+        part = part_of(walks())
+        model = self.fitted(part)
+        other = FAST.fit(part, part, Resources(seed=3, threads=2))
+        assert other.files() == model.files()
+        back = RerankedModel.from_files(model.files())
+        frame = part_of(walks(seed=2)).frame
+        pd.testing.assert_frame_equal(back.predict(frame), model.predict(frame), check_exact=True)
+        assert not any(b"u000" in data for data in model.files().values())
+
+    def test_lists_have_their_form(self) -> None:
+        many = part_of(walks(users=400, length=10))
+        model = self.fitted(many, Reranked(SIMPLE, depth=30, rounds=10))
+        frame = part_of({"one": ["i01", "i02"], "none": [], "unknown": ["?"], "two": ["i05"]}).frame
+        listed = model.predict(frame)
+        assert list(listed.columns) == ["user", "rank", "item", "score"]
+        for _, rows in listed.groupby("user"):
+            assert rows["rank"].tolist() == list(range(1, len(rows) + 1))
+            assert rows["score"].is_monotonic_decreasing
+            assert rows["item"].is_unique
+            assert len(rows) <= LIST_LENGTH
+        own = listed[listed["user"] == "one"]
+        assert not set(own["item"]) & {"i01", "i02"}
+        assert model.unknown(frame) == 1
+
+    def test_items_return_where_they_may(self) -> None:
+        lists = {f"u{n}": [f"own{n % 9}", "milk"] * 6 for n in range(120)}
+        models: dict[str, Candidate] = {
+            "popularity": Popularity(),
+            "habit": Habit(),
+            "EASE": EASE(penalty=5.0),
+        }
+        model = self.fitted(part_of(lists, repeat=True), Reranked(models, depth=5, rounds=20))
+        listed = model.predict(part_of({"n": ["own3", "milk", "own3"]}).frame)
+        assert set(listed["item"][:2]) == {"milk", "own3"}
+
+    def test_reasons_are_those_of_the_model_that_placed_the_item(self) -> None:
+        model = self.fitted(part_of(walks()))
+        history = model.catalogue.sequences(part_of({"n": ["i30", "i10"]}).frame)
+        code = model.catalogue.items.index("i11")
+        name = model.first.placed_by(history, [code])[0]
+        assert name in ("kNN", "Markov")
+        told = model.contributions(history, code)
+        np.testing.assert_array_equal(told, model.first.models[name].contributions(history, code))  # type: ignore[attr-defined]
+        assert told.argmax() == 1
