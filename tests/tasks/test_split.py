@@ -146,7 +146,8 @@ def test_a_log_is_divided_at_two_instants(run: Run) -> None:
     assert bands == ["young" if int(user[1:]) % 2 else "old" for user in parts["test"].frame["user"]]
     assert stored.facts["catalogue"] == events["item"].nunique()
     assert stored.facts["simultaneous_events"] == 0
-    assert stored.facts["checks"] == {"histories_reaching_into_the_test": 0}
+    assert stored.facts["checks"] == {"histories_reaching_into_the_test": 0, "answers_in_their_histories": 0}
+    assert not stored.facts["reaches_past_the_answers"]
 
 
 def test_a_split_is_reused_for_the_same_rows_contract_and_function(run: Run) -> None:
