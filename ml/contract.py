@@ -234,9 +234,9 @@ def _read(raw: Mapping[str, Any]) -> Read:
     for column, kind in read.columns.items():
         _one_of(kind, COLUMN_TYPES, f"meta.read.columns[{column!r}]")
     _one_of(read.format, FORMATS, "meta.read.format")
+    _told_by_the_reader(read)
     if read.format in LINES:
         _lines_fit(read)
-    _told_by_the_reader(read)
     if read.folder is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", read.folder):
         raise ContractError("the name of a folder in meta.read.folder", repr(read.folder), "correct it")
     if read.source_column and read.join:

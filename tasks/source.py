@@ -259,18 +259,23 @@ def _read_lines(file: Any, how: Read) -> pa.Table:
     """
     users: list[str] = []
     items: list[str] = []
-    for number, line in enumerate(io.TextIOWrapper(file, how.encoding), 1):
-        line = line.rstrip("\n").removeprefix(BYTE_ORDER_MARK if number == 1 else "")
-        cells = line.split(how.separator) if line.strip() else []
-        named = how.format == "sequences"
-        found = cells[1:] if named else cells
-        users += [cells[0] if named else str(number)] * len(found)
-        items += found
+    with io.TextIOWrapper(file, how.encoding) as lines:
+        for number, line in enumerate(lines, 1):
+            cells = _cells(line, number, how)
+            named = how.format == "sequences"
+            found = cells[1:] if named else cells
+            users += [cells[0] if named else str(number)] * len(found) if found else []
+            items += found
     if not items:
         raise ValueError("no line has an item")
     table = pa.table([pa.array(users, pa.string()), pa.array(items, pa.string())], list(how.in_files))
     # The same words are missing, and the same white space is none, as in other text.
     return _stripped(table, how) if how.strip else _without(table, how)
+
+
+def _cells(line: str, number: int, how: Read) -> list[str]:
+    line = line.rstrip("\n").removeprefix(BYTE_ORDER_MARK if number == 1 else "")
+    return line.split(how.separator) if line.strip() else []
 
 
 def _without(table: pa.Table, how: Read) -> pa.Table:
