@@ -13,7 +13,17 @@ from ml.refusal import ContractError
 
 ACTIONS = ("refuse", "quarantine", "exclude", "warn")
 COLUMN_TYPES = ("number", "integer", "category", "time", "epoch")
+FORMATS = ("csv", "parquet", "sequences", "baskets")
+# Formats of one history a line: lines of different lengths, so that they can name no columns.
+LINES = ("sequences", "baskets")
 SPLITS = ("hash", "stratified", "time", "site")
+# Of a log of interactions, each with the roles that say when something happened, and whether it has shares.
+LOG_SPLITS: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    "time": (("time",), True),
+    "session": (("time",), True),
+    "last": (("time", "position"), False),
+    "any": ((), False),
+}
 # Expectations that tell good rows from bad ones; all others judge the batch as a whole.
 ROW_EXPECTATION = re.compile(
     r"expect_(column_values|column_pair_values|column_value_lengths|multicolumn|select_column|compound_columns)_"
@@ -52,7 +62,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Roles:
-    """What each column is for. A column without a role is a feature."""
+    """What each column is for. A column without a role is a feature.
+
+    `position` is the order within a user where the time is not known, or not finely enough: simultaneous events are
+    in the order of their positions.
+    """
 
     target: str | None = None
     positive: tuple[str, ...] = ()
@@ -65,13 +79,15 @@ class Roles:
     ignored: tuple[str, ...] = ()
     user: str | None = None
     item: str | None = None
+    position: str | None = None
     weight: str | None = None
     repeat: bool = False
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     def columns(self) -> set[str]:
-        one = (self.target, self.id, self.time, self.group, self.site, self.user, self.item, self.weight)
-        return {c for c in one if c} | {*self.sensitive, *self.ignored, *self.descriptions}
+        one = (self.target, self.id, self.time, self.group, self.site)
+        log = (self.user, self.item, self.position, self.weight)
+        return {c for c in (*one, *log) if c} | {*self.sensitive, *self.ignored, *self.descriptions}
 
 
 @dataclass(frozen=True)
@@ -80,8 +96,11 @@ class Read:
 
     `columns` maps every column that is read to its type. `strip` takes white space off both ends of every cell of a
     text file, before the `missing` words are looked for. `source_column` stacks several files and names the column
-    that holds each file's stem; `join` joins several files on that key. `folder` is where the files lie when it is not
-    named as the contract, as where two contracts are about the same files.
+    that holds each file's stem; `join` joins several files on that key. `row_column` names a column that holds the
+    number of each row, from 1, over all files in their order: the order where a file has no other. `folder` is where
+    the files lie when it is not named as the contract, as where two contracts are about the same files.
+    Files of the format `sequences` have a user and then items on each line, those of `baskets` only items, with the
+    number of the line for a user; each item is a row with the two columns that are named first in `columns`.
     A `simulator` makes `rows` rows from `seed` instead.
     """
 
@@ -95,15 +114,26 @@ class Read:
     missing: tuple[str, ...] = ("",)
     strip: bool = False
     source_column: str | None = None
+    row_column: str | None = None
     join: str | None = None
     simulator: str | None = None
     rows: int = 0
     seed: int = 0
 
+    @property
+    def in_files(self) -> tuple[str, ...]:
+        """The columns that are read from the files, and not told by the reader."""
+        return tuple(c for c in self.columns if c not in (self.source_column, self.row_column))
+
 
 @dataclass(frozen=True)
 class SplitPolicy:
-    """How rows are divided. `test` and `valid` are shares of rows (hash, stratified) or of time; `site` names sites."""
+    """How rows are divided. `test` and `valid` are shares of rows (hash, stratified) or of time; `site` names sites.
+
+    A log is divided by `time` at two instants, or by `session`: whoever comes after an instant is asked for the last
+    event. By `last`, the last event of each user judges and the one before chooses; by `any`, where no order is known,
+    so do two events that a hash picks. These two have no shares: both are 0.
+    """
 
     by: str = "hash"
     test: float = 0.2
@@ -203,7 +233,10 @@ def _read(raw: Mapping[str, Any]) -> Read:
     read = Read(**_fields(raw, Read, "meta.read"))
     for column, kind in read.columns.items():
         _one_of(kind, COLUMN_TYPES, f"meta.read.columns[{column!r}]")
-    _one_of(read.format, ("csv", "parquet"), "meta.read.format")
+    _one_of(read.format, FORMATS, "meta.read.format")
+    _told_by_the_reader(read)
+    if read.format in LINES:
+        _lines_fit(read)
     if read.folder is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", read.folder):
         raise ContractError("the name of a folder in meta.read.folder", repr(read.folder), "correct it")
     if read.source_column and read.join:
@@ -227,6 +260,30 @@ def _read(raw: Mapping[str, Any]) -> Read:
     return read
 
 
+def _lines_fit(read: Read) -> None:
+    where = f"for the format {read.format} in meta.read"
+    if read.header:
+        raise ContractError(f"header false {where}", "true", "set it: its lines name no columns")
+    if len(read.in_files) != 2:
+        raise ContractError(f"a user and an item as columns {where}", f"{list(read.in_files)}", "name two")
+    if not read.separator:
+        raise ContractError(f"a separator {where}", "none", "say what stands between two items")
+    if read.format == "baskets" and len(read.files) > 1:
+        raise ContractError(f"one file {where}", f"{len(read.files)}", "lines of two files have one number")
+
+
+def _told_by_the_reader(read: Read) -> None:
+    if read.row_column is None:
+        return
+    _columns_exist({read.row_column}, read, "meta.read.row_column")
+    if read.columns[read.row_column] != "integer" or read.row_column == read.source_column or read.simulator:
+        raise ContractError(
+            "a column of its own, of type integer, for rows of files in meta.read.row_column",
+            repr(read.row_column),
+            "correct it",
+        )
+
+
 def _roles(raw: Mapping[str, Any], read: Read) -> Roles:
     names = tuple(k for k in Roles.__dataclass_fields__ if k not in ("positive", "above"))
     _known(raw, names, "meta.roles")
@@ -235,10 +292,13 @@ def _roles(raw: Mapping[str, Any], read: Read) -> Roles:
         values |= _target(raw["target"])
     roles = Roles(**values)
     _columns_exist(roles.columns(), read, "meta.roles")
-    complete = roles.time if roles.user and roles.item else roles.target
-    if not complete or (roles.target and (roles.user or roles.item)):
+    log = (roles.user, roles.item, roles.position)
+    complete = (roles.user and roles.item) or roles.target
+    if not complete or (roles.target and any(log)):
         raise ContractError(
-            "roles.target, or the three roles user, item and time", f"{sorted(raw)}", "complete meta.roles"
+            "roles.target, or the roles user, item and time or position",
+            f"{sorted(raw)}",
+            "complete meta.roles",
         )
     _roles_fit(roles, read)
     return roles
@@ -265,6 +325,7 @@ def _roles_fit(roles: Roles, read: Read) -> None:
     fitting: list[tuple[str | None, tuple[str, ...], str]] = [
         (numeric, ("number", "integer"), "target"),
         (roles.time, ("time", "epoch"), "time"),
+        (roles.position, ("integer",), "position"),
         (roles.user, ("category",), "user"),
         (roles.item, ("category",), "item"),
     ]
@@ -301,12 +362,12 @@ def _rule(raw: Mapping[str, Any], where: str, read: Read) -> Rule:
 
 def _split(raw: Mapping[str, Any], roles: Roles) -> SplitPolicy:
     _known(raw, tuple(SplitPolicy.__dataclass_fields__), "meta.split")
-    # What comes next can be foretold only from what came before.
-    raw = {"by": "time", **raw} if roles.user else raw
+    if roles.user:
+        return _log_split(raw, roles)
     rest = _fields({k: v for k, v in raw.items() if k != "sites"}, SplitPolicy, "meta.split")
     sites = _labels(raw["sites"], "meta.split.sites") if "sites" in raw else ()
     policy = SplitPolicy(**rest, sites=sites)
-    _one_of(policy.by, ("time",) if roles.user else SPLITS, "meta.split.by")
+    _one_of(policy.by, SPLITS, "meta.split.by")
     if policy.by == "site" and not policy.sites:
         raise ContractError("meta.split.sites to leave out", "none", "name the sites of the test")
     if policy.by in ("time", "site") and getattr(roles, policy.by) is None:
@@ -317,6 +378,33 @@ def _split(raw: Mapping[str, Any], roles: Roles) -> SplitPolicy:
             "a number to predict",
             "split by hash, or set positive or above in meta.roles.target",
         )
+    return _shares_fit(policy)
+
+
+def _log_split(raw: Mapping[str, Any], roles: Roles) -> SplitPolicy:
+    """What comes next can be foretold only from what came before, where that is known."""
+    by = raw.get("by", "time" if roles.time else "last")
+    _one_of(by, tuple(LOG_SPLITS), "meta.split.by")
+    needed, has_shares = LOG_SPLITS[by]
+    if needed and not any(getattr(roles, role) for role in needed):
+        raise ContractError(
+            f"the roles user, item and {' or '.join(needed)} to split by {by}",
+            f"no {' and no '.join(needed)}",
+            "set one in meta.roles, or split by another way in meta.split",
+        )
+    if not needed and (roles.time or roles.position):
+        raise ContractError(
+            f"no order of events to split by {by} in meta.split",
+            "the role time or position",
+            "split by last, or take the role from meta.roles",
+        )
+    _known(raw, ("by", "test", "valid") if has_shares else ("by",), f"meta.split by {by}")
+    if not has_shares:
+        return SplitPolicy(by, 0.0, 0.0)
+    return _shares_fit(SplitPolicy(**_fields({**raw, "by": by}, SplitPolicy, "meta.split")))
+
+
+def _shares_fit(policy: SplitPolicy) -> SplitPolicy:
     for name in ("test", "valid"):
         _share(getattr(policy, name), f"meta.split.{name}")
     if not 0 < policy.test + policy.valid < 1:

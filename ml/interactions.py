@@ -1,5 +1,8 @@
 """From a log of interactions to histories, and to what came next."""
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -9,24 +12,43 @@ from ml.model import Part
 
 
 def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Columns user, item, seconds (since 1970), oldest first; simultaneous events keep the order of the source."""
+    """Columns user, item, seconds (since 1970; NaN where only the order is known), oldest first.
+
+    Simultaneous events are in the order of their positions, else of the source. Where the contract knows no order, a
+    hash of user and item gives one, so that the publisher's order foretells nothing.
+    """
     roles = contract.roles
-    seconds = rows[str(roles.time)].astype("datetime64[us]").astype("int64") / 1e6
-    events = {"user": rows[str(roles.user)], "item": rows[str(roles.item)], "seconds": seconds}
-    return pd.DataFrame(events).sort_values("seconds", kind="stable", ignore_index=True)
+    user, item = rows[str(roles.user)], rows[str(roles.item)]
+    seconds = np.full(len(rows), np.nan)
+    if roles.time:
+        seconds = rows[roles.time].astype("datetime64[us]").astype("int64").to_numpy() / 1e6
+    orders = [] if roles.position is None else [rows[roles.position].to_numpy()]
+    orders += [seconds] if roles.time else []
+    if contract.split.by == "any":
+        orders = [entity_hashes(user + "\n" + item, contract.name)]
+    events = pd.DataFrame({"user": user, "item": item, "seconds": seconds})
+    return events.iloc[np.lexsort(orders)].reset_index(drop=True) if len(events) else events
+
+
+def together(rows: pd.DataFrame, contract: Contract) -> float:
+    """The share of rows that stand at the same place as an earlier one of their user: which came first is not known."""
+    roles = contract.roles
+    places = [roles.user, *(column for column in (roles.time, roles.position) if column)]
+    return float(rows.duplicated(places).mean()) if len(rows) else 0.0
 
 
 def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
     """One row per user of `users`: user, items and times, oldest first; empty lists where there are no events."""
-    by_user = events.groupby("user", sort=False)
-    items, times = (by_user[column].agg(list).to_dict() for column in ("item", "seconds"))
-    return pd.DataFrame(
-        {
-            "user": users.astype("str"),
-            "items": [items.get(user, []) for user in users],
-            "times": [times.get(user, []) for user in users],
-        }
-    )
+    codes = users.get_indexer(pd.Index(events["user"]))
+    # Stable, so that the events of a user stay oldest first; those of others come before all and are passed over.
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes + 1, minlength=len(users) + 1)).tolist()
+
+    def lists(column: str) -> list[list[Any]]:
+        values = events[column].to_numpy()[order].tolist()
+        return [values[start:end] for start, end in pairwise(ends)]
+
+    return pd.DataFrame({"user": users.astype("str"), "items": lists("item"), "times": lists("seconds")})
 
 
 def cuts(events: pd.DataFrame, valid: float, test: float) -> tuple[float, float]:

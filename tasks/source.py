@@ -1,6 +1,7 @@
 """Source: from a name or a file to a table in the store, exactly as it came."""
 
 import hashlib
+import io
 import json
 import time
 import zipfile
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,13 +21,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.columns import TEXT
-from ml.contract import Contract, Read, parse
+from ml.contract import LINES, Contract, Read, parse
 from ml.refusal import ContractError, DataRefused, UsageError
 from ml.simulate import SIMULATORS
 from tasks.settings import Settings
 from tasks.store import Made, Store, Stored, key_of
 
 SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
+BYTE_ORDER_MARK = "\ufeff"
 # What readers raise for a file that is not what it should be: bad text, unknown encoding, damaged or locked archive.
 UNREADABLE = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
 
@@ -152,6 +155,8 @@ def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str])
     tables = [_read_file(path, how) for path in files]
     frames = [_known_columns(path, table, how) for path, table in zip(files, tables, strict=True)]
     rows = _join(frames, how.join) if how.join else _stack(frames)
+    if how.row_column:
+        rows[how.row_column] = np.arange(1, len(rows) + 1)
     expected = [c for c in how.columns if c in rows.columns]
     published = contract.about.get("sha256", {})
     facts: dict[str, Any] = {
@@ -168,7 +173,7 @@ def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str])
 def _known_columns(path: Path, table: pa.Table, how: Read) -> pd.DataFrame:
     """The columns that the contract speaks of, and the one that says from which file a row is."""
     names = [c for c in table.column_names if c in how.columns]
-    named = [*names, how.source_column]
+    named = [*names, how.source_column, how.row_column]
     twice = sorted({c for c in names if named.count(c) > 1})
     if twice:
         raise DataRefused(f"each column once in {path.name}", f"{twice} more than once", "keep one of each")
@@ -238,14 +243,52 @@ def _read_table(path: Path, how: Read) -> pa.Table:
             if len(members) != 1:
                 raise DataRefused("one file in the archive", f"{len(members)}", f"repack {path.name}")
             with archive.open(members[0]) as member:
-                return _read_csv(member, how)
+                return _read_text(member, how)
     with path.open("rb") as file:
-        return _read_csv(file, how)
+        return _read_text(file, how)
+
+
+def _read_text(file: Any, how: Read) -> pa.Table:
+    return _read_lines(file, how) if how.format in LINES else _read_csv(file, how)
+
+
+def _read_lines(file: Any, how: Read) -> pa.Table:
+    """One row for each item of each line, in their order; empty lines count as lines and have no items.
+
+    Raises ValueError where no line has an item, as with another separator.
+    """
+    users: list[str] = []
+    items: list[str] = []
+    with io.TextIOWrapper(file, how.encoding) as lines:
+        for number, line in enumerate(lines, 1):
+            cells = _cells(line, number, how)
+            named = how.format == "sequences"
+            found = cells[1:] if named else cells
+            users += [cells[0] if named else str(number)] * len(found) if found else []
+            items += found
+    if not items:
+        raise ValueError("no line has an item")
+    table = pa.table([pa.array(users, pa.string()), pa.array(items, pa.string())], list(how.in_files))
+    # The same words are missing, and the same white space is none, as in other text.
+    return _stripped(table, how) if how.strip else _without(table, how)
+
+
+def _cells(line: str, number: int, how: Read) -> list[str]:
+    line = line.rstrip("\n").removeprefix(BYTE_ORDER_MARK if number == 1 else "")
+    return line.split(how.separator) if line.strip() else []
+
+
+def _without(table: pa.Table, how: Read) -> pa.Table:
+    """The cells that say missing are missing."""
+    words = pa.array(how.missing, pa.string())
+    null = pa.scalar(None, pa.string())
+    columns = [pc.if_else(pc.is_in(column, words), null, column) for column in table.columns]
+    return pa.table(columns, table.column_names)
 
 
 def _read_csv(file: Any, how: Read) -> pa.Table:
     """Every cell as text: what it means is decided by validation, in the open."""
-    names = None if how.header else [c for c in how.columns if c != how.source_column]
+    names = None if how.header else list(how.in_files)
     # In padded cells, the words for missing are found after the padding is gone.
     missing = [] if how.strip else list(how.missing)
     table = pacsv.read_csv(

@@ -12,7 +12,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml import interactions
+from ml import exam, interactions
 from ml.contract import Contract
 from ml.leakage import FORETELLS, foretelling, shared_entities
 from ml.model import Part
@@ -76,34 +76,45 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str,
 
 
 def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
-    """Two instants divide the log: before the first, what is learned; after each, what has to be foretold.
+    """The log divided by `ml.exam` as the contract says: what is learned, and what has to be foretold from what.
 
-    Valid users have their history up to the first instant, test users up to the second; `refit` is all that happened
-    before the second, for the model that will be judged on the test part.
+    `refit` is all that may be known before the test, for the model that will be judged on the test part.
     """
     events = interactions.log(rows, contract)
-    first, second = interactions.cuts(events, contract.split.valid, contract.split.test)
+    exams = exam.divide(events, contract.split)
     about = interactions.about_users(rows, contract)
-    before = {VALID: events[events["seconds"] < first], TEST: events[events["seconds"] < second]}
-    after = {
-        VALID: events[(events["seconds"] >= first) & (events["seconds"] < second)],
-        TEST: events[events["seconds"] >= second],
-    }
     parts = {
-        TRAIN: interactions.learning_part(before[VALID], contract),
-        VALID: interactions.judging_part(before[VALID], after[VALID], about, contract),
-        TEST: interactions.judging_part(before[TEST], after[TEST], about, contract),
-        "refit": interactions.learning_part(before[TEST], contract),
+        TRAIN: interactions.learning_part(exams.valid.learned, contract),
+        VALID: interactions.judging_part(exams.valid.shown, exams.valid.following, about, contract),
+        TEST: interactions.judging_part(exams.test.shown, exams.test.following, about, contract),
+        "refit": interactions.learning_part(exams.test.learned, contract),
     }
-    late = int(sum(((t and t[-1]) or -np.inf) >= second for t in parts[TEST].frame["times"]))
-    gaps = (events["seconds"].diff().iloc[1:] == 0).mean() if len(events) > 1 else 0.0
+    asked = {VALID: exams.valid.following, TEST: exams.test.following}
     facts = {
-        "cuts": [str(pd.Timestamp(s, unit="s")) for s in (first, second)],
+        "cuts": [str(pd.Timestamp(s, unit="s")) for s in exams.cuts],
         "catalogue": int(events["item"].nunique()),
-        "simultaneous_events": float(gaps),
-        "checks": {"histories_reaching_into_the_test": late},
+        "simultaneous_events": _simultaneous(rows, events, contract),
+        # Users whose next items are all in their histories, where items do not return.
+        "nothing_new": {name: int(e["user"].nunique()) - len(parts[name].frame) for name, e in asked.items()},
+        "reaches_past_the_answers": contract.split.by in ("last", "any"),
+        "checks": {"histories_reaching_into_the_test": _late(parts[TEST], events, exams.cuts, contract)},
     }
     return parts, {**_sizes(parts), **facts}
+
+
+def _simultaneous(rows: pd.DataFrame, events: pd.DataFrame, contract: Contract) -> float:
+    """The share of events whose order says nothing: among all where time divides them, else within their user."""
+    if contract.split.by == "time":
+        return float((events["seconds"].diff().iloc[1:] == 0).mean()) if len(events) > 1 else 0.0
+    return interactions.together(rows, contract)
+
+
+def _late(test: Part, events: pd.DataFrame, cuts: tuple[float, ...], contract: Contract) -> int:
+    """Histories of the test that hold what has to be foretold: events after the cut, or as many as their user has."""
+    if contract.split.by == "time":
+        return int(sum(((t and t[-1]) or -np.inf) >= cuts[-1] for t in test.frame["times"]))
+    had = events["user"].value_counts()
+    return int((test.frame["items"].map(len).to_numpy() >= had.reindex(test.frame["user"]).to_numpy()).sum())
 
 
 def _unit(contract: Contract) -> str:
@@ -122,15 +133,24 @@ def _sizes(parts: Parts) -> dict[str, Any]:
     return {"parts": sizes}
 
 
-def _checks(parts: Parts, contract: Contract) -> dict[str, dict[str, float]]:
+def _checks(parts: Parts, contract: Contract) -> dict[str, Any]:
     """What any split function has to leave true of rows; users of a log are in several parts by intent."""
     if contract.is_recommendation:
-        return {}
+        return {} if contract.roles.repeat else {"answers_in_their_histories": _known_answers(parts)}
     strong = {c: auc for c, auc in foretelling(parts[TRAIN], parts[VALID]).items() if auc > FORETELLS}
     return {
         "shared_entities": dict(shared_entities(parts)),
         "foretelling": {c: auc for c, auc in strong.items() if c not in contract.foretelling},
     }
+
+
+def _known_answers(parts: Parts) -> int:
+    """Users of valid and test with an answer that is in their own history."""
+    return sum(
+        not set(items).isdisjoint(answer)
+        for part in (parts[VALID], parts[TEST])
+        for items, answer in zip(part.frame["items"], part.truth, strict=True)
+    )
 
 
 def _refuse_future(rows: pd.DataFrame, contract: Contract, now: datetime) -> None:
@@ -168,6 +188,14 @@ def _refuse_leaks(facts: Mapping[str, Any]) -> None:
         count = checks["histories_reaching_into_the_test"]
         raise LeakageRefused(
             "histories that end before the test", f"{count} that do not", "check the times", facts
+        )
+    if checks.get("answers_in_their_histories"):
+        count = checks["answers_in_their_histories"]
+        raise LeakageRefused(
+            "answers that are not in the history before them, as items do not return",
+            f"{count} that are",
+            "set meta.roles.repeat where items do return",
+            facts,
         )
     strong = checks.get("foretelling", {})
     if strong:

@@ -139,7 +139,7 @@ def _needed(contract: Contract, scoring: bool) -> list[str]:
     if not scoring:
         return list(contract.read.columns)
     if contract.is_recommendation:
-        asked = {roles.user, roles.item, roles.time}
+        asked = {roles.user, roles.item, roles.time, roles.position}
     else:
         asked = {roles.id, *contract.features}
     return [c for c in contract.read.columns if c in asked]
@@ -314,7 +314,7 @@ def _built_in(
         quarantine(f"type({column})", misfit, f"the cell is no {contract.read.columns[column]}")
     filled = [roles.id, roles.user, roles.item]
     if not scoring or contract.is_recommendation:
-        filled += [roles.target, roles.time, roles.group]
+        filled += [roles.target, roles.time, roles.position, roles.group]
     for column in [c for c in filled if c and c in typed.columns]:
         misfit = misfits.get(column, np.zeros(len(typed), dtype=bool))
         missing = typed[column].isna().to_numpy() & ~misfit

@@ -172,6 +172,68 @@ def test_a_log_is_read_whole_and_divided_by_time() -> None:
     assert contract.is_recommendation
 
 
+SEQUENCES: dict[str, Any] = {
+    "name": "ecommerce-recommendation.sequences",
+    "expectations": [],
+    "meta": {
+        "read": {
+            "columns": {"who": "category", "what": "category", "place": "integer"},
+            "files": ["a.txt"],
+            "format": "sequences",
+            "separator": " ",
+            "header": False,
+            "row_column": "place",
+        },
+        "roles": {"user": "who", "item": "what", "position": "place"},
+    },
+}
+
+
+def test_a_log_of_known_order_is_read_whole_and_divided_by_the_last() -> None:
+    contract = parse(SEQUENCES)
+    assert (contract.read.format, contract.read.row_column) == ("sequences", "place")
+    assert contract.read.in_files == ("who", "what")
+    assert (contract.roles.time, contract.roles.position) == (None, "place")
+    # No share is said to hold where none does.
+    assert contract.split == SplitPolicy("last", 0.0, 0.0)
+    timed = parse(changed(LOG, "meta/split", {"by": "session", "test": 0.1}))
+    assert timed.split == SplitPolicy("session", 0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        ("meta/roles/position", ..., "meta.roles"),
+        ("meta/read/columns/place", "category", "meta.read.row_column"),
+        ("meta/split", {"by": "time"}, "user, item and time"),
+        ("meta/split", {"by": "session"}, "user, item and time"),
+        ("meta/split", {"by": "any"}, "meta.split"),
+        ("meta/split", {"by": "hash"}, "meta.split.by"),
+        ("meta/split", {"by": "last", "test": 0.2}, "meta.split by last"),
+        ("meta/split", {"by": "last", "sites": ["a"]}, "meta.split by last"),
+        ("meta/read/header", True, "format sequences"),
+        ("meta/read/separator", "", "format sequences"),
+        ("meta/read/columns/more", "category", "format sequences"),
+        ("meta/read/row_column", "nowhere", "meta.read.row_column"),
+        ("meta/read/row_column", "what", "meta.read.row_column"),
+        ("meta/read/format", "lines", "meta.read.format"),
+    ],
+    ids=str,
+)
+def test_each_mistake_of_sequences_is_named_with_its_place(path: str, value: Any, place: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse(changed(SEQUENCES, path, value))
+    assert place in str(caught.value)
+    assert caught.value.todo
+
+
+def test_baskets_are_of_one_file_as_their_numbers_are() -> None:
+    meta = {"read": {**SEQUENCES["meta"]["read"], "format": "baskets", "files": ["a.txt", "b.txt"]}}
+    meta["read"] |= {"columns": {**meta["read"]["columns"], "file": "category"}, "source_column": "file"}
+    with pytest.raises(ContractError, match="one file"):
+        parse({**SEQUENCES, "meta": {**SEQUENCES["meta"], **meta}})
+
+
 def test_rules_say_what_they_judge() -> None:
     rows, together, table = parse(TABULAR).rules
     assert rows.name == "column_values_to_be_between(age)"
@@ -443,7 +505,9 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=4,
 )
-PLACES = [(source, path) for source in (TABULAR, LOG) for path in places(source) if "a.csv" not in path]
+PLACES = [
+    (source, path) for source in (TABULAR, LOG, SEQUENCES) for path in places(source) if "a.csv" not in path
+]
 
 
 @given(place=st.sampled_from(PLACES), value=JSON_VALUES)

@@ -121,6 +121,78 @@ def test_padding_goes_before_missing_words_are_found(tmp_path: Path) -> None:
     assert bare == [["x", None, "1"]]
 
 
+LINES = {
+    "columns": {"user": "category", "item": "category", "row": "integer"},
+    "format": "sequences",
+    "separator": " ",
+    "header": False,
+    "row_column": "row",
+}
+
+
+def log_rows(folder: Path, files: Mapping[str, bytes], **how: Any) -> list[list[Any]]:
+    """Cells that were read by a contract of a log."""
+    read_ = {**LINES, "files": list(files), **how}
+    meta = {"read": read_, "roles": {"user": "user", "item": "item", "position": "row"}}
+    paths = [folder / name for name in files]
+    for path in paths:
+        path.write_bytes(files[path.name])
+    its = parse({"name": "loans.log", "expectations": [], "meta": meta})
+    part = read_files(Located("log", its, tuple(paths)), Store(folder / "store")).part("rows")
+    return part.astype(object).where(part.notna(), None).to_numpy().tolist()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"7 b a\n08 b\n", b"\xef\xbb\xbf7 b a\r\n08 b", b"7 b a\n\n9\n08 b\n"],
+    ids=["plain", "as Windows writes", "lines without items"],
+)
+def test_a_line_is_a_user_and_then_items(tmp_path: Path, data: bytes) -> None:
+    expected = [["7", "b", 1], ["7", "a", 2], ["08", "b", 3]]
+    assert log_rows(tmp_path, {"log.txt": data}) == expected
+    assert log_rows(tmp_path, {"log.zip": zipped({"log.txt": data})}) == expected
+
+
+def test_a_line_is_a_basket(tmp_path: Path) -> None:
+    how = {"format": "baskets", "separator": ",", "strip": True}
+    read_ = log_rows(tmp_path, {"log.csv": b"milk, rye bread\n\ntea ,,jam\n"}, **how)
+    # The number is that of the line, as an editor shows it; an item that is missing is left to validation.
+    assert read_ == [
+        ["1", "milk", 1],
+        ["1", "rye bread", 2],
+        ["3", "tea", 3],
+        ["3", None, 4],
+        ["3", "jam", 5],
+    ]
+
+
+def test_a_missing_item_of_a_line_is_missing(tmp_path: Path) -> None:
+    read_ = log_rows(tmp_path, {"log.txt": b"7 b  ? a\n"}, missing=["", "?"])
+    assert [item for _, item, _ in read_] == ["b", None, None, "a"]
+
+
+def test_another_separator_is_no_empty_table(tmp_path: Path) -> None:
+    with pytest.raises(DataRefused, match="no line has an item"):
+        log_rows(tmp_path, {"log.txt": f"{SECRET},b,a\n".encode()})
+
+
+def test_lines_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataRefused) as refusal:
+        log_rows(tmp_path, {"log.txt": f"{SECRET} b\xff\n".encode("latin-1")})
+    assert SECRET not in str(refusal.value)
+
+
+def test_rows_are_numbered_over_all_files(tmp_path: Path) -> None:
+    """Where the order of files and lines is the only one that there is."""
+    how = {"format": "csv", "header": True, "separator": ",", "source_column": "file"}
+    how["columns"] = {**LINES["columns"], "file": "category"}
+    files = {"old.csv": b"user,item\nu,a\nv,b\n", "new.csv": b"item,user\nc,u\n"}
+    read_ = log_rows(tmp_path, files, **how)
+    assert read_ == [["u", "a", 1, "old"], ["v", "b", 2, "old"], ["u", "c", 3, "new"]]
+    with pytest.raises(DataRefused, match="each column once"):
+        log_rows(tmp_path, {"old.csv": b"user,item,row\nu,a,9\n"}, **how)
+
+
 def test_large_ids_beside_a_missing_one_stay_apart(tmp_path: Path) -> None:
     ids = [2**53, 2**53 + 1, None]
     table = pa.table({"id": pa.array(ids, pa.int64()), "age": [1, 2, 3]})

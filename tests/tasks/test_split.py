@@ -69,6 +69,28 @@ def log(events: int = 600) -> pd.DataFrame:
     )
 
 
+def ordered() -> pd.DataFrame:
+    """Sessions of five different items, one after another, each a day long."""
+    rng = np.random.default_rng(0)
+    items = np.concatenate([rng.permutation(40)[:5] for _ in range(100)])
+    return pd.DataFrame(
+        {
+            "user": pd.Series(np.repeat(np.arange(100), 5)).map("U{}".format).astype("str"),
+            "item": pd.Series(items).map("I{}".format).astype("str"),
+            "at": pd.date_range("2024-01-01", periods=500, freq="5h").astype("datetime64[us]"),
+            "place": np.tile(np.arange(5.0), 100),
+        }
+    )
+
+
+def ordered_contract(by: str, repeat: bool = False) -> Contract:
+    columns = {"user": "category", "item": "category", "at": "time", "place": "integer"}
+    order = {"last": {"position": "place"}, "session": {"time": "at"}, "any": {}}[by]
+    roles = {"user": "user", "item": "item", "repeat": repeat, **order}
+    meta = {"read": {"files": ["x.csv"], "columns": columns}, "roles": roles, "split": {"by": by}}
+    return parse({"name": "toy.ordered", "expectations": [], "meta": meta})
+
+
 class Run:
     """One store, and splits of tables through it."""
 
@@ -146,7 +168,44 @@ def test_a_log_is_divided_at_two_instants(run: Run) -> None:
     assert bands == ["young" if int(user[1:]) % 2 else "old" for user in parts["test"].frame["user"]]
     assert stored.facts["catalogue"] == events["item"].nunique()
     assert stored.facts["simultaneous_events"] == 0
-    assert stored.facts["checks"] == {"histories_reaching_into_the_test": 0}
+    assert stored.facts["checks"] == {"histories_reaching_into_the_test": 0, "answers_in_their_histories": 0}
+    assert not stored.facts["reaches_past_the_answers"]
+
+
+@pytest.mark.parametrize("by", ["last", "any", "session"])
+def test_a_log_is_divided_as_its_contract_says(run: Run, by: str) -> None:
+    stored = run(ordered(), ordered_contract(by), split_histories)
+    facts, parts = stored.facts, parts_of(stored)
+    assert list(parts) == ["train", "valid", "test", "refit"]
+    assert facts["checks"] == {"histories_reaching_into_the_test": 0, "answers_in_their_histories": 0}
+    # What others did later is known where one event a user is held back: the facts say so.
+    assert facts["reaches_past_the_answers"] == (by != "session")
+    assert len(facts["cuts"]) == (2 if by == "session" else 0)
+    for name in ("valid", "test"):
+        assert {len(answer) for answer in parts[name].truth} == {1}
+        asked = len(parts[name].frame) + facts["nothing_new"][name]
+        assert asked == 100 if by != "session" else 0 < asked < 100
+    times = np.concatenate([np.asarray(t, dtype=float) for t in parts["refit"].frame["times"]])
+    assert np.isnan(times).all() if by != "session" else not np.isnan(times).any()
+    known = {user: set(items) for user, items in ordered().groupby("user")["item"]}
+    for user, items, answer in zip(
+        parts["test"].frame["user"], parts["test"].frame["items"], parts["test"].truth, strict=True
+    ):
+        assert {*items, *answer} <= known[user]
+
+
+def test_who_takes_an_item_again_is_not_asked_where_items_do_not_return(run: Run) -> None:
+    """The first 30 users end with the item that they began with."""
+    events = ordered()
+    first = events.drop_duplicates("user").set_index("user")["item"]
+    last = ~events["user"].duplicated(keep="last") & events["user"].isin([f"U{n}" for n in range(30)])
+    events.loc[last, "item"] = events["user"].map(first)[last]
+    stored = run(events, ordered_contract("last"), split_histories)
+    assert stored.facts["nothing_new"]["test"] == 30
+    assert len(parts_of(stored)["test"].frame) == 70
+    returning = run(events, ordered_contract("last", repeat=True), split_histories)
+    assert returning.facts["nothing_new"]["test"] == 0
+    assert len(parts_of(returning)["test"].frame) == 100
 
 
 def test_a_split_is_reused_for_the_same_rows_contract_and_function(run: Run) -> None:
@@ -289,3 +348,38 @@ def test_histories_that_reach_into_the_test_are_refused(run: Run, monkeypatch: p
     refusal = run.refused(log(), log_contract(), split_histories)
     assert "histories that end before the test" in refusal.expected
     assert refusal.facts["checks"]["histories_reaching_into_the_test"] > 0
+
+
+@pytest.mark.parametrize("by", ["last", "any", "session"])
+def test_histories_that_hold_the_last_event_are_refused(
+    run: Run, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault: the event that is held back stays in the history."""
+    judging_part = interactions.judging_part
+    its = ordered_contract(by, repeat=True)
+    everything = interactions.log(ordered(), its)
+
+    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Part:
+        part = judging_part(before, after, *rest)
+        whole = interactions.histories(everything, pd.Index(part.frame["user"]))
+        return Part(whole, part.truth, part.units, part.about)
+
+    monkeypatch.setattr(interactions, "judging_part", leaking)
+    refusal = run.refused(ordered(), its, split_histories)
+    assert "histories that end before the test" in refusal.expected
+
+
+def test_answers_out_of_the_history_are_refused_whoever_divides(run: Run) -> None:
+    """The gate looks at the parts; a function that finds nothing wrong with itself does not help."""
+
+    def leaking(frame: pd.DataFrame, its: Contract) -> tuple[Parts, dict[str, Any]]:
+        parts, facts = split_histories(frame, its)
+        part = parts["valid"]
+        items = [[*items, *answer] for items, answer in zip(part.frame["items"], part.truth, strict=True)]
+        longer = Part(part.frame.assign(items=items), part.truth, part.units, part.about)
+        return {**parts, "valid": longer}, facts
+
+    refusal = run.refused(ordered(), ordered_contract("last"), leaking)
+    assert "as items do not return" in refusal.expected
+    assert refusal.facts["checks"]["answers_in_their_histories"] == 100
+    run(ordered(), ordered_contract("last", repeat=True), leaking)
