@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, Sequences, from_npy, to_npy
+from ml.device import cores
+from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy
 from ml.model import Part, Resources
+from ml.topk import top_k
+
+# A stack of users' item factors: 8 MB of float64.
+STACK_CELLS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +40,22 @@ class ALSModel:
         gram: np.ndarray = Y.T @ Y + self.regularization * np.eye(Y.shape[1])
         return gram
 
+    @cached_property
+    def _solved(self) -> np.ndarray:
+        """gram^-1 y of each item, shape (items, factors)."""
+        solved: np.ndarray = np.linalg.solve(self._gram, self._wide.T).T.copy()
+        return solved
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The score is the preference, near 0 to 1; lists and errors as in `Catalogue.recommend`."""
-        return self.catalogue.recommend(frame, self.scores, self.repeat)
+        """The score is the preference, near 0 to 1; lists and errors as in `Catalogue.recommend`.
+
+        They are those of `scores` to the bit, found without an array of users x items.
+        """
+        histories = self.catalogue.sequences(frame)
+        counts = histories.counts()
+        seen = None if self.repeat else counts
+        codes, scores = top_k(self.user_factors(counts), self.item_factors, LIST_LENGTH, seen, cores())
+        return self.catalogue.ranked(frame, histories, codes, scores)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -50,10 +68,30 @@ class ALSModel:
         history and 1 for any other. Y'CY is Y'Y + Y'(C - I)Y, which needs the rows of the history only.
         """
         factors = np.zeros((counts.shape[0], self._wide.shape[1]))
-        for user, (first, end) in enumerate(zip(counts.indptr[:-1], counts.indptr[1:], strict=True)):
-            Y, confidence = self._wide[counts.indices[first:end]], self.alpha * counts.data[first:end]
-            factors[user] = np.linalg.solve(self._gram + (Y.T * (confidence - 1.0)) @ Y, Y.T @ confidence)
+        lengths = np.diff(counts.indptr)
+        # Users of one length make a stack without padding, so nobody's bits hang on the company.
+        for length in np.unique(lengths[lengths > 0]):
+            users = np.flatnonzero(lengths == length)
+            step = max(1, STACK_CELLS // (length * factors.shape[1]))
+            for some in np.split(users, range(step, len(users), step)):
+                entries = counts.indptr[some][:, None] + np.arange(length)
+                factors[some] = self._solve(counts.indices[entries], self.alpha * counts.data[entries])
         return factors
+
+    def _solve(self, items: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """The factors of users with equally many items, both arguments of shape (users, items of each)."""
+        Y, extra = self._wide[items], (confidence - 1.0)[:, :, None]
+        if items.shape[1] >= Y.shape[2]:
+            left = self._gram + (Y.transpose(0, 2, 1) * extra.transpose(0, 2, 1)) @ Y
+            right = Y.transpose(0, 2, 1) @ confidence[:, :, None]
+            solved: np.ndarray = np.linalg.solve(left, right)[:, :, 0]
+            return solved
+        # With x = gram^-1 Y'z the equation becomes (I + (C - I) Y gram^-1 Y') z = Cp: as many unknowns as items.
+        W = self._solved[items]
+        left = np.eye(items.shape[1]) + extra * (Y @ W.transpose(0, 2, 1))
+        z = np.linalg.solve(left, confidence[:, :, None])
+        short: np.ndarray = (z.transpose(0, 2, 1) @ W)[:, 0, :]
+        return short
 
     def files(self) -> dict[str, bytes]:
         """`model.json`, `catalogue.json` and `item_factors.npy`."""

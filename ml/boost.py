@@ -1,12 +1,12 @@
 """Trees in LightGBM's text format: grown until rows that do not teach no longer gain, or time is up; and asked."""
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ml.device import cores
 from ml.encode import Target
 from ml.model import Resources
 
@@ -26,14 +26,7 @@ def answers(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
     # LightGBM refuses a matrix without rows.
     if not len(X):
         return np.empty(0)
-    return np.asarray(booster.predict(X, num_threads=1 if len(X) <= SMALL_FRAME else _cores()))
-
-
-def _cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return np.asarray(booster.predict(X, num_threads=1 if len(X) <= SMALL_FRAME else cores()))
 
 
 def base_params(target: Target, resources: Resources) -> dict[str, Any]:

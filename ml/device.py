@@ -1,5 +1,6 @@
-"""What networks are trained on: the CPU, or a GPU that is there."""
+"""What models are computed on: cores of the CPU, or a GPU that is there."""
 
+import os
 from typing import Literal
 
 from ml.refusal import UsageError
@@ -19,3 +20,10 @@ def check_device(device: Device) -> None:
             f"none that torch {torch.__version__} can use",
             "ask for the device cpu (STEWARD_DEVICE), or install the driver and a build of torch for it",
         )
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -172,6 +172,22 @@ class Catalogue:
             lists.append((code[best], score[best]))
         return self._table(users, lists)
 
+    def ranked(
+        self, frame: pd.DataFrame, histories: Sequences, codes: np.ndarray, scores: np.ndarray
+    ) -> pd.DataFrame:
+        """The table of `recommend` from the items found, best first: positions, -1 for none, and scores.
+
+        Both are of shape (users, `LIST_LENGTH`); who has no known item is listed what is popular instead.
+        """
+        popularity = np.array(self.popularity, dtype=np.float32)
+        common = top(popularity, LIST_LENGTH)
+        lengths = (codes >= 0).sum(axis=1)
+        lists = [
+            (codes[user, :length], scores[user, :length]) if known else (common, popularity[common])
+            for user, (known, length) in enumerate(zip(histories.lengths > 0, lengths, strict=True))
+        ]
+        return self._table(frame["user"], lists)
+
     def _table(self, users: pd.Series, lists: list[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
         lengths = [len(codes) for codes, _ in lists]
         ranks = [np.arange(1, length + 1) for length in lengths]
@@ -200,8 +216,10 @@ def top(scores: np.ndarray, n: int) -> np.ndarray:
     # Lowest first: numpy partitions long runs of ties, as of items without evidence, much faster at that end.
     loss = -scores
     nth = np.partition(loss, n - 1)[n - 1] if n < len(loss) else np.inf
-    candidates = np.flatnonzero((loss <= nth) & (loss < np.inf))
-    return candidates[np.argsort(loss[candidates], kind="stable")[:n]]
+    better = np.flatnonzero(loss < nth)
+    # The last places are a tie, often a long one: the first in order take them, and need no sorting.
+    ties = np.flatnonzero(loss == nth)[: n - len(better)] if nth < np.inf else better[:0]
+    return np.concatenate([better[np.argsort(loss[better], kind="stable")], ties])[:n]
 
 
 def blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -15,7 +15,7 @@ from ml import ease
 from ml.als import ALS, ALSModel
 from ml.ease import EASE, EASEModel
 from ml.habit import Habit, HabitModel
-from ml.histories import LIST_LENGTH
+from ml.histories import LIST_LENGTH, Catalogue
 from ml.item_knn import ItemKNN, ItemKNNModel
 from ml.markov import Markov, MarkovModel, transitions
 from ml.model import Part, Resources
@@ -171,6 +171,30 @@ def test_user_factors_minimise_the_weighted_loss() -> None:
     confidence = np.where(had > 0, model.alpha * had, 1.0)
     gradient = (confidence * ((had > 0) - X @ Y.T)) @ Y - model.regularization * X
     np.testing.assert_allclose(gradient, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 40.0])
+def test_user_factors_solve_the_equation_of_each_user(alpha: float) -> None:
+    """Histories shorter and longer than the factors, with items had more than once."""
+    rng = np.random.default_rng(5)
+    lengths = [0, 1, 1, 7, 8, 9, 3, 30, 9]
+    frame = frame_of({f"u{u}": [f"{i:02}" for i in rng.integers(0, 50, n)] for u, n in enumerate(lengths)})
+    catalogue = Catalogue.of(frame)
+    item_factors = rng.standard_normal((len(catalogue.items), 8)).astype(np.float32)
+    model = ALSModel(catalogue, item_factors, 0.1, alpha, False)
+    counts, Y = catalogue.counts(frame).toarray(), item_factors.astype(np.float64)
+    for row, found in zip(counts, model.user_factors(catalogue.counts(frame)), strict=True):
+        confidence = np.where(row > 0, alpha * row, 1.0)
+        expected = np.linalg.solve((Y.T * confidence) @ Y + 0.1 * np.eye(8), Y.T @ (alpha * row))
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_als_lists_are_those_of_its_scores(repeat: bool) -> None:
+    model, frame = fitted(ALS(factors=8), clusters(), repeat=repeat), pd.concat([clusters(), newcomers()])
+    assert isinstance(model, ALSModel)
+    expected = model.catalogue.recommend(frame, model.scores, repeat)
+    pd.testing.assert_frame_equal(model.predict(frame), expected, check_exact=True)
 
 
 def test_als_has_the_same_bits_for_any_number_of_threads() -> None:
