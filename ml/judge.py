@@ -3,6 +3,7 @@
 A judge sees a part (truth, units) and predictions for it, nothing else. Of each primary measure, higher is better.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,11 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ml import classification, intervals, ranking, regression
+from ml import classification, exposure, intervals, order, ranking, regression, slices
 from ml.counted import CountedBinary, CountedNumeric
 from ml.digest import row_hashes
+from ml.histories import Catalogue
 from ml.intervals import Difference, Interval
-from ml.model import Part
+from ml.model import Model, Part
+from ml.shoppers import shoppers
 
 RESAMPLES = 500
 Decision = Mapping[str, float]
@@ -34,7 +37,7 @@ class Judge(Protocol):
         ...
 
     def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        """Every measure by its name."""
+        """Every measure by its name, those without a value left out."""
         ...
 
     def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
@@ -57,6 +60,14 @@ class Judge(Protocol):
         """Points of the report's charts: aggregates, never rows."""
         ...
 
+    def about_data(self, part: Part) -> dict[str, Any]:
+        """What the part's own data say of how far any measure on them can be trusted; aggregates, never rows."""
+        ...
+
+    def examples(self, part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+        """A few answers with their reasons, of nobody who could be named; none where a row is a person's."""
+        ...
+
     def learned(self, part: Part) -> np.ndarray:
         """Hashes (uint64, sorted) of what a model that learned from this part can no longer be asked about."""
         ...
@@ -72,7 +83,13 @@ def _groups(part: Part) -> np.ndarray | None:
 
 
 class _Rows:
-    """Where a row is one case, what was learned is its entity."""
+    """Where a row is one case, what was learned is its entity, and no row is an example for others to read."""
+
+    def about_data(self, part: Part) -> dict[str, Any]:
+        return {}
+
+    def examples(self, part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+        return []
 
     def learned(self, part: Part) -> np.ndarray:
         return np.unique(part.units)
@@ -208,15 +225,28 @@ class RankingJudge:
         return {}
 
     def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        # A user counts once for each item, however often it was had.
-        seen = part.frame["items"].map(lambda items: list(dict.fromkeys(items))).explode().dropna()
-        popularity = {str(item): int(count) for item, count in seen.value_counts().items()}
-        catalogue = len(set(seen) | set(part.truth.explode().dropna()) | set(prediction["item"]))
-        return {
-            **{str(name): float(value) for name, value in self._per_user(part, prediction).mean().items()},
-            f"coverage_at_{self.k}": ranking.coverage(prediction, catalogue, self.k),
-            f"novelty_at_{self.k}": ranking.novelty(prediction, popularity, len(part.frame), self.k),
+        histories, users = part.frame["items"], len(part.frame)
+        popular = exposure.owners(histories)
+        shown, taken = _within(prediction, self.k), part.truth.explode().dropna()
+        # What is listed below the depth is known to the catalogue as well.
+        catalogue = pd.Index(popular.index).union(taken).union(prediction["item"]).unique()
+        ranks = ranking.ranks(part.truth, part.frame["user"], prediction)
+        beside = {
+            "coverage": ranking.coverage(prediction, len(catalogue), self.k),
+            "novelty": ranking.novelty(
+                prediction, {str(item): int(n) for item, n in popular.items()}, users, self.k
+            ),
+            "gini": exposure.gini(shown.value_counts().reindex(catalogue, fill_value=0).to_numpy()),
+            "diversity": exposure.diversity(prediction, histories, self.k),
+            "serendipity": exposure.serendipity(ranks, histories, popular, self.k, part.repeat),
+            "popularity": exposure.mean_popularity(shown, popular, users),
         }
+        found = {
+            **{str(name): float(value) for name, value in self._per_user(part, prediction).mean().items()},
+            **{f"{name}_at_{self.k}": value for name, value in beside.items()},
+            "popularity_taken": exposure.mean_popularity(taken, popular, users),
+        }
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
         return intervals.mean_interval(self._per_user(part, prediction)[self.primary].to_numpy())
@@ -234,26 +264,30 @@ class RankingJudge:
         return intervals.mean_difference(mine, theirs, level=level)
 
     def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
-        """The primary measure by length of history."""
-        lengths = part.frame["items"].map(len).to_numpy()
-        values = self._per_user(part, prediction)[self.primary].to_numpy()
-        edges = [(0, 0), (1, 4), (5, 19), (20, 10**9)]
-        slices = []
-        for low, high in edges:
-            mine = values[(lengths >= low) & (lengths <= high)]
-            if len(mine) > 1:
-                name = "none" if high == 0 else f"{low} and more" if high > 10**6 else f"{low} to {high}"
-                interval = intervals.mean_interval(mine)
-                slices.append(
-                    {
-                        "history": name,
-                        "users": len(mine),
-                        "value": interval.value,
-                        "low": interval.low,
-                        "high": interval.high,
-                    }
-                )
-        return {"history_length": slices}
+        """The primary measure by length of history and by other slices, and who is shown and taken by popularity."""
+
+        def measured(some: Part) -> np.ndarray:
+            values: np.ndarray = self._per_user(some, prediction)[self.primary].to_numpy()
+            return values
+
+        popular = exposure.owners(part.frame["items"])
+        shown, taken = _within(prediction, self.k), part.truth.explode().dropna()
+        return {
+            "history_length": slices.by_length(part, measured(part)),
+            "slices": slices.by_popularity(part, measured, popular)
+            + slices.by_newness(part, measured, popular),
+            "popularity": exposure.by_popularity(shown, taken, popular),
+        }
+
+    def about_data(self, part: Part) -> dict[str, Any]:
+        """`order`: whether the order of events is the users' own."""
+        if not part.frame["items"].map(len).any():
+            return {}
+        return {"order": order.evidence(Catalogue.of(part.frame).sequences(part.frame))}
+
+    def examples(self, part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+        """Three shoppers; see `ml.shoppers`."""
+        return shoppers(part, prediction, model)
 
     def learned(self, part: Part) -> np.ndarray:
         """Pairs of user and item: a user's next item may be asked for as long as it was not learned."""
@@ -266,6 +300,11 @@ class RankingJudge:
     def _per_user(self, part: Part, prediction: pd.DataFrame) -> pd.DataFrame:
         values = ranking.per_user(part.truth, part.frame["user"], prediction, self.k)
         return values.add_suffix(f"_at_{self.k}")
+
+
+def _within(prediction: pd.DataFrame, k: int) -> pd.Series:
+    """The items that are shown, as often as they are."""
+    return prediction.loc[prediction["rank"] <= k, "item"]
 
 
 def _pairs(units: np.ndarray, items: pd.Series) -> tuple[np.ndarray, np.ndarray]:

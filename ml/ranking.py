@@ -28,19 +28,8 @@ def per_user(
     Raises ValueError where `k` is below 1, `users` does not fit `truth`, or a user has no truth.
     """
     _require_depth(k)
-    wanted = _wanted(truth, users)
-    listed_keys, wanted_keys = _pair_keys(prediction, wanted)
-    expected = _expected_ranks(prediction)
-    listing = pd.Index(listed_keys)
-    if not listing.is_unique:
-        raise ValueError(
-            f"expected each item once per user, got {int(listing.duplicated().sum())} repeats; drop them"
-        )
-
-    found = listing.get_indexer(pd.Index(wanted_keys))
-    rank = np.full(len(found), np.inf)
-    rank[found >= 0] = expected[found[found >= 0]]
-    rank[rank > k] = np.inf
+    wanted = ranks(truth, users, prediction)
+    rank = wanted["rank"].where(wanted["rank"] <= k, np.inf).to_numpy()
     row = wanted["row"].to_numpy()
     relevant = np.bincount(row)
     hits = np.bincount(row, np.isfinite(rank))
@@ -56,6 +45,25 @@ def per_user(
         },
         index=truth.index,
     )
+
+
+def ranks(truth: pd.Series, users: pd.Series | np.ndarray, prediction: pd.DataFrame) -> pd.DataFrame:
+    """One row for each item of `truth`: `row` (the place in `truth`), `user`, `item` and its expected `rank`.
+
+    Ties, and errors, are as in `per_user`; the rank of an item that is not listed is infinite.
+    """
+    wanted = _wanted(truth, users)
+    listed_keys, wanted_keys = _pair_keys(prediction, wanted)
+    expected = _expected_ranks(prediction)
+    listing = pd.Index(listed_keys)
+    if not listing.is_unique:
+        raise ValueError(
+            f"expected each item once per user, got {int(listing.duplicated().sum())} repeats; drop them"
+        )
+    found = listing.get_indexer(pd.Index(wanted_keys))
+    rank = np.full(len(found), np.inf)
+    rank[found >= 0] = expected[found[found >= 0]]
+    return wanted.assign(rank=rank)
 
 
 def coverage(prediction: pd.DataFrame, catalogue_size: int, k: int) -> float:

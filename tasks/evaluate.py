@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -45,10 +45,14 @@ def contest(
     return leader, held
 
 
+def _part(parts: Stored, name: str) -> Part:
+    return replace(Part.from_table(parts.part(name)), repeat=bool(parts.facts.get("repeat", False)))
+
+
 @task(name="choose", cache_policy=NO_CACHE)
 def choose(fitted: Mapping[str, Stored], parts: Stored, judge: Judge) -> list[dict[str, Any]]:
     """The leaderboard on valid rows, from simple to complex; the line with `leads` is the one that `contest` chose."""
-    valid = Part.from_table(parts.part("valid"))
+    valid = _part(parts, "valid")
     lines: list[dict[str, Any]] = []
     predictions: dict[str, pd.DataFrame] = {}
     for name, stored in fitted.items():
@@ -91,8 +95,8 @@ def judge_on_test(
     seed: int,
 ) -> dict[str, Any]:
     """What the final model and the baseline are worth on rows that neither taught nor chose."""
-    test = Part.from_table(parts.part("test"))
-    prediction = model_of(final).predict(test.frame)
+    test, model = _part(parts, "test"), model_of(final)
+    prediction = model.predict(test.frame)
     metrics = judge.measure(test, prediction, decision)
     found = {
         "rows": len(test.frame),
@@ -103,6 +107,8 @@ def judge_on_test(
             name: asdict(i) for name, i in judge.intervals(test, prediction, decision, seed).items()
         },
         "curves": judge.curves(test, prediction),
+        "about_data": judge.about_data(test),
+        "shoppers": judge.examples(test, prediction, model),
         "groups": subgroups(test, prediction, judge, decision, sensitive),
         "importance": dict(final.facts["importance"]),
         "baseline": asdict(judge.interval(test, model_of(baseline).predict(test.frame))),

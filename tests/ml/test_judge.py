@@ -368,7 +368,11 @@ def test_ranking_measures_agree_with_loops(
         zip(("ndcg", "hit_rate", "mrr", "recall"), map(np.mean, (ndcg, hits, first, recall)), strict=True)
     )
     expected |= {"coverage": len(shown) / len(catalogue), "novelty": np.mean(surprise)}
-    assert found == pytest.approx({f"{name}_at_{k}": value for name, value in expected.items()}, abs=1e-12)
+    measured = {name.removesuffix(f"_at_{k}"): value for name, value in found.items()}
+    # The others have a test of their own in test_exposure.py.
+    beside = {"gini", "diversity", "serendipity", "popularity", "popularity_taken"}
+    assert set(measured) - beside == set(expected)
+    assert {n: measured[n] for n in expected} == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_measure_by_length_of_history() -> None:
@@ -387,6 +391,53 @@ def test_the_measure_by_length_of_history() -> None:
     # Of one user alone there is no curve: it would be a row.
     lonely = exam.taken(np.append(np.flatnonzero(lengths == 0), np.flatnonzero(lengths == 7)[0]))
     assert [x["history"] for x in lonely.judge.curves(lonely.part, lonely.one)["history_length"]] == ["none"]
+
+
+def test_measures_beside_accuracy_stand_with_their_depth() -> None:
+    exam = EXAMS["ranking"]
+    found = exam.judge.measure(exam.part, exam.one, {})
+    beside = ["gini_at_5", "diversity_at_5", "serendipity_at_5", "popularity_at_5", "popularity_taken"]
+    assert list(found)[-5:] == beside
+    assert all(0 < found[name] < 1 for name in beside)
+    # Without a hit nothing was surprising or not; without two items nothing varies.
+    assert set(beside) - set(exam.judge.measure(exam.part, exam.ignorant, {})) == {
+        "serendipity_at_5",
+        "diversity_at_5",
+    }
+
+
+def test_slices_and_popularity_are_in_the_curves() -> None:
+    exam = EXAMS["ranking"]
+    curves = exam.judge.curves(exam.part, exam.one)
+    named = [(line["by"], line["slice"]) for line in curves["slices"]]
+    assert named == [
+        ("popularity", "head"),
+        ("popularity", "middle"),
+        ("popularity", "tail"),
+        ("user", "no history"),
+        ("user", "some history"),
+        ("item", "known"),
+    ]
+    for side in ("shown", "taken"):
+        assert sum(line[side] for line in curves["popularity"]) == pytest.approx(1.0)
+
+
+def test_rows_of_persons_are_no_examples() -> None:
+    for kind in ("binary", "numeric"):
+        exam = EXAMS[kind]
+        model: Any = None
+        assert exam.judge.examples(exam.part, exam.one, model) == []
+        assert exam.judge.about_data(exam.part) == {}
+
+
+def test_what_histories_say_of_their_order_needs_events() -> None:
+    exam = EXAMS["ranking"]
+    frame = exam.part.frame.assign(times=exam.part.frame["items"].map(lambda items: [0.0] * len(items)))
+    found = exam.judge.about_data(replace(exam.part, frame=frame))["order"]
+    assert found["simultaneous"] == 1.0
+    assert not found["suspicious"]  # items were drawn
+    nobody = exam.taken(np.flatnonzero(frame["items"].map(len) == 0))
+    assert nobody.judge.about_data(nobody.part) == {}
 
 
 logs = st.lists(st.tuples(st.integers(0, 4), some_items, some_items.filter(len)), max_size=6)
