@@ -1,7 +1,9 @@
 """What models are computed on: cores of the CPU, or a GPU that is there."""
 
 import os
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from ml.refusal import UsageError
 
@@ -27,3 +29,30 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def torch_of_our_own(seed: int, device: Device) -> Iterator[None]:
+    """One thread, chance from the seed, and no operation that is not the same each time; what others had comes back."""
+    import torch
+
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filling: Any = torch.utils.deterministic
+    filled = filling.fill_uninitialized_memory
+    devices = []
+    if device == "cuda":
+        # Read by cuBLAS when it is first used; without it torch refuses to be deterministic.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        devices = [torch.cuda.current_device()]
+    try:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        # Nothing of ours reads what it has not written, and filling takes time.
+        filling.fill_uninitialized_memory = False
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        filling.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(strict)
+        torch.set_num_threads(threads)

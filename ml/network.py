@@ -7,10 +7,8 @@ piecewise-linear encodings over quantile bins (Gorishniy, Rubachev and Babenko, 
 
 import io
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -19,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ml.device import Device
+from ml.device import Device, torch_of_our_own
 from ml.encode import PREDICTION, OneHot, Row, Target, checked_truth, training_truth
 from ml.link import EDGE
 from ml.model import Part, Resources
@@ -243,34 +241,12 @@ class Network:
         else:
             truth, valid_truth = (truth - base) / scale, (valid_truth - base) / scale
         arrays = (inputs.encode(train.frame), truth, inputs.encode(valid.frame), valid_truth)
-        with _torch_of_our_own(resources):
+        with torch_of_our_own(resources.seed, resources.device):
             training = _Training(self, base if self.target == "binary" else 0.0, arrays, resources.device)
             epochs, stopped_by = training.run(deadline)
             contributions = _by_column(inputs, training.contributions())
             weights = {name: one.detach().cpu().numpy() for name, one in training.weights.items()}
         return NetworkModel(self.target, inputs, weights, base, scale, contributions, epochs, stopped_by)
-
-
-@contextmanager
-def _torch_of_our_own(resources: Resources) -> Iterator[None]:
-    """One thread, chance from the seed, and no operation that is not the same each time; what others had comes back."""
-    import torch
-
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    devices = []
-    if resources.device == "cuda":
-        # Read by cuBLAS when it is first used; without it torch refuses to be deterministic.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        devices = [torch.cuda.current_device()]
-    try:
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(resources.seed)
-            yield
-    finally:
-        torch.use_deterministic_algorithms(strict)
-        torch.set_num_threads(threads)
 
 
 class _Training:
