@@ -1,5 +1,6 @@
 """E-commerce recommendation: what will this shopper want next?"""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from prefect import flow
@@ -7,23 +8,43 @@ from prefect import flow
 from flows.outcome import Outcome
 from flows.pipeline import Asked, UseCase, run
 from ml.als import ALS
+from ml.ease import EASE
 from ml.gates import Gates
+from ml.habit import Habit
 from ml.item_knn import ItemKNN
 from ml.judge import RankingJudge
+from ml.markov import Markov
+from ml.model import Candidate
 from ml.popularity import Popularity
+from ml.rerank import Reranked
+from ml.transformer import Transformer
 from tasks.split import split_histories
 from tasks.train import refit
 
+# Shoppers without a history get what is popular now, whichever model leads.
+NOW = 30
+# What the re-ranker chooses from. Models that are named in others have one home: here.
+FIRST_STAGE: Mapping[str, Candidate] = {
+    "popularity of 30 days": Popularity(days=NOW),
+    "item-kNN": ItemKNN(days=NOW),
+    "Markov": Markov(days=NOW),
+    "EASE": EASE(days=NOW),
+    "ALS": ALS(factors=128, days=NOW),
+}
+RERANKED = Reranked(
+    FIRST_STAGE, returning={"habits": Habit(days=NOW)}, depths={"popularity of 30 days": 50, "item-kNN": 50}
+)
 CASE = UseCase(
     name="ecommerce-recommendation",
     question="What will this shopper want next?",
     split=split_histories,
     candidates={
         "popularity": Popularity(),
-        "popularity of 30 days": Popularity(days=30),
-        # Shoppers without a history get what is popular now, whichever model leads.
-        "item-kNN": ItemKNN(days=30),
-        "ALS": ALS(days=30),
+        "popularity of 7 days": Popularity(days=7),
+        **FIRST_STAGE,
+        "habits": Habit(days=NOW),
+        "re-ranked": RERANKED,
+        "transformer": Transformer(days=NOW),
     },
     judge=RankingJudge(k=10),
     gates=Gates(minimum=0.01, subgroup_gap=0.1),

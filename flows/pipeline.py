@@ -22,7 +22,7 @@ from ml.gates import Gates
 from ml.judge import Judge
 from ml.model import Candidate, Part, Resources
 from ml.package import Package, read
-from ml.refusal import PackageRefused, UsageError
+from ml.refusal import PackageRefused, Unsuitable, UsageError
 from tasks import promote, registry, tracking
 from tasks import train as training
 from tasks.evaluate import choose, judge_on_test, model_of
@@ -151,9 +151,12 @@ def _train(
             continue
         left = asked.budget - spent
         resources = Resources(asked.seed, settings.threads, left, asked.trials, settings.device)
-        fitted[name] = record.stage(
-            f"train {name}", training.train(name, candidate, parts, resources, asked.budget, store)
-        )
+        try:
+            trained = training.train(name, candidate, parts, resources, asked.budget, store)
+        except Unsuitable as why:
+            record.skipped(name, str(why))
+            continue
+        fitted[name] = record.stage(f"train {name}", trained)
         spent += fitted[name].facts["seconds"]
     return fitted
 

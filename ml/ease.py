@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ml.histories import Catalogue, Sequences, blocks
 from ml.model import Part, Resources
-from ml.refusal import DataRefused
+from ml.refusal import Unsuitable
 from ml.sparse_files import from_files, largest, to_files
 
 # A matrix of so many items squared, in float32, takes 2.5 GB, and half as much again while it is inverted.
@@ -87,11 +87,11 @@ class EASE:
     def fit(self, train: Part, valid: Part, resources: Resources) -> EASEModel:
         """Invert one matrix, on one thread: any number would give other last bits. Errors as in `Catalogue.of`.
 
-        Raises DataRefused for a catalogue of more than `MOST_ITEMS`, whose matrix does not fit.
+        Raises Unsuitable for a catalogue of more than `MOST_ITEMS`, whose matrix does not fit.
         """
         catalogue = Catalogue.of(train.frame, self.days)
         if len(catalogue.items) > MOST_ITEMS:
-            raise DataRefused(
+            raise Unsuitable(
                 f"a catalogue of at most {MOST_ITEMS:,} items for EASE",
                 f"{len(catalogue.items):,}",
                 "use item-kNN or ALS, whose matrices are sparse or narrow",

@@ -49,6 +49,12 @@ class LeakageRefused(DataRefused):
     gate = "split"
 
 
+class Unsuitable(Refusal):
+    """A candidate cannot learn from a table of this size or kind: it is left out, and the others go on."""
+
+    gate = "candidate"
+
+
 class ModelRefused(Refusal):
     """The model may not be registered."""
 

@@ -1,6 +1,7 @@
 """Second stage of a recommender: LambdaRank (Burges, 2010) over the pool of the first stage."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,12 +16,15 @@ from ml.histories import Catalogue, Sequences
 from ml.model import Candidate, Part, Resources
 from ml.package import class_name
 from ml.pool import Evidence, FirstStage, Pool, Scorer
+from ml.refusal import Unsuitable
 
 if TYPE_CHECKING:
     import lightgbm
 
 HoldOut = Literal["time", "last", "random"]
 NO_TREES = ""
+# All that a fit takes, in fits of the first stage: two of these, pools and the ranker.
+WHOLE = 3.0
 FUSION = 60.0
 
 
@@ -34,6 +38,7 @@ class RerankedModel:
 
     first: FirstStage
     trees: str = field(repr=False)
+    stopped_by: Literal["models", "budget"] = "models"
 
     @property
     def catalogue(self) -> Catalogue:
@@ -78,6 +83,7 @@ class RerankedModel:
             "classes": [class_name(model) for model in self.first.models.values()],
             "depths": dict(self.first.depths),
             "repeat": self.first.repeat,
+            "stopped_by": self.stopped_by,
         }
         models = cast(Any, list(self.first.models.values()))
         return {
@@ -104,12 +110,14 @@ class RerankedModel:
             evidence,
             own["repeat"],
         )
-        return cls(first, files["trees.txt"].decode())
+        return cls(first, files["trees.txt"].decode(), own["stopped_by"])
 
 
 @dataclass(frozen=True)
 class Reranked:
-    """The first stage is `models`, of which each puts `depth` items into the pool, or as many as `depths` says.
+    """The first stage is `models`, and those `returning` where items may repeat.
+
+    Each puts `depth` items into the pool, or as many as `depths` says.
 
     The ranker learns what came after from pools of models that have not seen it. What is held out for it is the last
     `share` of the log (time), the last event of each user (last), or a `share` of each user's events (random); by
@@ -118,6 +126,7 @@ class Reranked:
     """
 
     models: Mapping[str, Candidate]
+    returning: Mapping[str, Candidate] = field(default_factory=dict)
     depth: int = 100
     depths: Mapping[str, int] = field(default_factory=dict)
     hold_out: HoldOut | None = None
@@ -129,9 +138,16 @@ class Reranked:
     truncation: int = 20
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> RerankedModel:
-        """Two fits of each model and one of the ranker; `valid` is not looked at. Errors as in `Catalogue.of`."""
+        """Two fits of each model and one of the ranker; `valid` is not looked at.
+
+        Where time will not do for that, the first fit of the models is all there is, and their ranks are fused. Models
+        that the table does not suit are left out. Errors as in `Catalogue.of`; Unsuitable where no model is left.
+        """
+        begun = time.monotonic()
         before, after = held_out(train, self._how(train), self.share, resources.seed)
         inner = self._first(before, resources)
+        if (time.monotonic() - begun) * WHOLE > resources.seconds:
+            return RerankedModel(inner, NO_TREES, "budget")
         trees = self._ranker(inner, before, after, resources)
         return RerankedModel(self._first(train, resources), trees)
 
@@ -141,9 +157,17 @@ class Reranked:
 
     def _first(self, train: Part, resources: Resources) -> FirstStage:
         models: dict[str, Any] = {}
-        for name, candidate in self.models.items():
-            models[name] = candidate.fit(train, train, resources)
-            resources.tell(f"{name}: fitted")
+        returning = self.returning if train.repeat else {}
+        for name, candidate in {**self.models, **returning}.items():
+            try:
+                models[name] = candidate.fit(train, train, resources)
+                resources.tell(f"{name}: fitted")
+            except Unsuitable as why:
+                resources.tell(f"{name}: left out, {why}")
+        if not models:
+            raise Unsuitable(
+                "a first stage of at least one model", "none that suits", "name another in models"
+            )
         catalogue = next(iter(models.values())).catalogue
         depths = {name: self.depths.get(name, self.depth) for name in models}
         evidence = Evidence.of(catalogue.sequences(train.frame))

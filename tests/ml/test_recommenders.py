@@ -20,7 +20,7 @@ from ml.item_knn import ItemKNN, ItemKNNModel
 from ml.markov import Markov, MarkovModel, transitions
 from ml.model import Part, Resources
 from ml.popularity import Popularity, PopularityModel
-from ml.refusal import DataRefused
+from ml.refusal import Unsuitable
 
 Recommender = Popularity | Habit | ItemKNN | Markov | EASE | ALS
 Recommendations = PopularityModel | HabitModel | ItemKNNModel | MarkovModel | EASEModel | ALSModel
@@ -394,7 +394,7 @@ def test_ease_keeps_the_largest_weights() -> None:
 
 def test_ease_refuses_a_catalogue_whose_matrix_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "MOST_ITEMS", 31)
-    with pytest.raises(DataRefused, match="at most 31 items for EASE; got 32; use item-kNN or ALS"):
+    with pytest.raises(Unsuitable, match="at most 31 items for EASE; got 32; use item-kNN or ALS"):
         fitted(EASE(), clusters())
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml import ease
 from ml.ease import EASE
 from ml.habit import Habit
 from ml.histories import LIST_LENGTH
@@ -12,6 +13,7 @@ from ml.markov import Markov
 from ml.model import Candidate, Part, Resources
 from ml.pool import Evidence, FirstStage
 from ml.popularity import Popularity
+from ml.refusal import Unsuitable
 from ml.rerank import HoldOut, Reranked, RerankedModel, held_out
 
 DAY = 86_400.0
@@ -222,3 +224,21 @@ class TestReranked:
         told = model.contributions(history, code)
         np.testing.assert_array_equal(told, model.first.models[name].contributions(history, code))  # type: ignore[attr-defined]
         assert told.argmax() == 1
+
+    def test_models_that_do_not_suit_are_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ease, "MOST_ITEMS", 5)
+        told: list[str] = []
+        part = part_of(walks())
+        candidate = Reranked({**SIMPLE, "EASE": EASE()}, depth=12, rounds=5)
+        model = candidate.fit(part, part, Resources(tell=told.append))
+        assert list(model.first.models) == list(SIMPLE)
+        assert "EASE: left out, expected a catalogue of at most 5 items for EASE; got 40" in told[3]
+        with pytest.raises(Unsuitable, match="at least one model"):
+            Reranked({"EASE": EASE()}).fit(part, part, Resources())
+
+    def test_without_time_ranks_are_fused(self) -> None:
+        part = part_of(walks())
+        model = FAST.fit(part, part, Resources(seconds=0.0))
+        assert model.stopped_by == "budget"
+        assert RerankedModel.from_files(model.files()).stopped_by == "budget"
+        assert self.hit_rate(model, walks(seed=1), 3) > 0.6
