@@ -74,7 +74,7 @@ def _about(data: Dataset, one: Split, candidate: str, asked: argparse.Namespace)
         "repeat": one.repeat,
         "fold": one.fold,
         "candidate": candidate,
-        "code": _code(candidate),
+        "code": code_of(candidate),
         "libraries": _peer(asked.peer_python) if peer else {name: version(name) for name in LIBRARIES},
         "threads": asked.threads,
         "seconds": asked.peer_seconds if peer else asked.seconds,
@@ -82,7 +82,7 @@ def _about(data: Dataset, one: Split, candidate: str, asked: argparse.Namespace)
 
 
 @cache
-def _code(candidate: str) -> str:
+def code_of(candidate: str) -> str:
     """SHA-256 of what computes a result: a peer's own code, else `ml/`."""
     if candidate == AUTOGLUON:
         return hashlib.sha256(peers.AUTOGLUON.encode()).hexdigest()
@@ -161,7 +161,7 @@ def _peer(python: str) -> dict[str, str]:
     return {"autogluon.tabular": done.stdout.strip()}
 
 
-def _processor() -> str:
+def processor() -> str:
     """The kind of machine, as Linux tells it."""
     told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
@@ -202,8 +202,8 @@ def main() -> None:
     asked = arguments()
     candidates = asked.candidates.split(",") + ([AUTOGLUON] if asked.peer else [])
     results = Results(asked.out)
-    print(f"python {platform.python_version()}, {asked.threads} of {os.cpu_count()} cores, {_processor()}")
-    print(", ".join(f"{name} {version(name)}" for name in LIBRARIES) + f", ml/ {_code('ensemble')[:12]}")
+    print(f"python {platform.python_version()}, {asked.threads} of {os.cpu_count()} cores, {processor()}")
+    print(", ".join(f"{name} {version(name)}" for name in LIBRARIES) + f", ml/ {code_of('ensemble')[:12]}")
     if asked.peer:
         (known,) = _peer(asked.peer_python).values()
         print(f"AutoGluon {known}, best quality, {asked.peer_seconds:g} s")

@@ -1,0 +1,93 @@
+"""What recommenders are asked in the benchmark: data sets by protocol, each as parts to learn from and a test part."""
+
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ml.contract import Contract
+from ml.digest import digest_of, table_digest
+from ml.model import Part
+
+CASE = "ecommerce-recommendation"
+# Data sets by protocol. "last" is leave-one-out as published: the last event of each user is foretold, over the whole
+# catalogue. "random" is that of Microsoft Recommenders: three quarters of each user's events teach.
+SETS = {
+    "last": ("amazon_toys_games", "amazon_sports_outdoors", "movielens_1m", "taobao_multibehaviour"),
+    "random": ("movielens_100k",),
+    "time": ("movielens_100k", "online_retail", "online_retail:new", "simulated"),
+    "session": ("yoochoose_100k_sessions", "diginetica_purchases"),
+    "any": ("groceries_baskets",),
+}
+
+
+@dataclass(frozen=True)
+class Exam:
+    """`learn` has the parts that a model may be fitted on, by variant; `test` is the part that judges all of them."""
+
+    set: str
+    protocol: str
+    learn: dict[str, Part]
+    test: Part
+
+    @cached_property
+    def digest(self) -> str:
+        parts = {**self.learn, "test": self.test}
+        tables = {name: table_digest(part.table()) for name, part in parts.items()}
+        return digest_of({"tables": tables, "repeat": self.test.repeat})
+
+
+def load(protocol: str, name: str, seed: int = 0) -> Exam:
+    """The exam of a data set, through its contract. Needs STEWARD_DATA_DIR, but for `simulated`."""
+    from tasks.split import split_histories
+
+    bare, _, new = name.partition(":")
+    rows, contract = _clean(bare)
+    if protocol == "random":
+        return _random(name, rows, contract, seed)
+    if new:
+        contract = replace(contract, roles=replace(contract.roles, repeat=False))
+    if contract.split.by != protocol:
+        raise ValueError(
+            f"expected {bare} to be split by {protocol}, got {contract.split.by}; see its contract"
+        )
+    parts, _ = split_histories(rows, contract)
+    parts = {name: replace(part, repeat=contract.roles.repeat) for name, part in parts.items()}
+    if protocol in ("last", "any"):
+        # Published models learn nothing from the last but one event, and are shown it when they are asked.
+        return Exam(
+            name, protocol, {"like for like": parts["train"], "all before": parts["refit"]}, parts["test"]
+        )
+    return Exam(name, protocol, {"all before": parts["refit"]}, parts["test"])
+
+
+def _clean(name: str) -> tuple[pd.DataFrame, Contract]:
+    from tasks.settings import load as settings
+    from tasks.source import locate, read
+    from tasks.store import Store
+    from tasks.validate import examine
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    located = locate(CASE, name, None, settings())
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, *_ = examine(read(located, Store(Path(scratch))).part("rows"), located.contract)
+    return rows, located.contract
+
+
+def _random(name: str, rows: pd.DataFrame, contract: Contract, seed: int) -> Exam:
+    """A quarter of each user's events, at random; nothing is held back of what happened later."""
+    from ml import interactions
+
+    events = interactions.log(rows, contract)
+    place = np.random.default_rng(seed).random(len(events))
+    order = pd.Series(place).groupby(events["user"].to_numpy()).rank(pct=True).to_numpy()
+    before, after = events[order <= 0.75], events[order > 0.75]
+    about = interactions.about_users(rows, contract)
+    learn = interactions.learning_part(before, contract)
+    return Exam(
+        name, "random", {"all before": learn}, interactions.judging_part(before, after, about, contract)
+    )

@@ -1,0 +1,102 @@
+"""One fit and one examination of one recommender, in a process of its own: `python -m benchmarks.recommenders FOLDER`.
+
+The folder holds `spec.json` and the parts `learn.parquet` and `test.parquet`; `users.parquet` (measures of each user)
+and `costs.json` are left in it.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flows.ecommerce_recommendation import CASE, FIRST_STAGE, RERANKED
+from ml import ranking
+from ml.ease import EASE
+from ml.histories import Catalogue
+from ml.model import Candidate, Part, Resources
+from ml.rerank import Reranked, held_out
+from ml.transformer import Transformer
+
+DEPTHS = (5, 10, 20)
+USERS = "users.parquet"
+# Penalties and decays that EASE is chosen from where no order of events is to be foretold.
+PENALTIES = (100.0, 200.0, 400.0, 800.0)
+WITH_TRANSFORMER = "re-ranked with transformer"
+EASE_CHOSEN = "EASE with chosen penalty"
+MODELS = (*CASE.candidates, WITH_TRANSFORMER, EASE_CHOSEN)
+
+
+def candidate(name: str, protocol: str, learn: Part, resources: Resources) -> Candidate:
+    """The candidate of that name, as it is asked in that protocol."""
+    if name == EASE_CHOSEN:
+        return _ease_chosen(learn, resources)
+    if name == WITH_TRANSFORMER:
+        models: Mapping[str, Candidate] = {**FIRST_STAGE, "transformer": Transformer(days=30)}
+        return replace(_held(RERANKED, protocol), models=models)
+    found = CASE.candidates[name]
+    return _held(found, protocol) if isinstance(found, Reranked) else found
+
+
+def _held(reranked: Reranked, protocol: str) -> Reranked:
+    """What is held out for the ranker is like what it will be asked."""
+    return replace(reranked, hold_out="random", share=0.25) if protocol == "random" else reranked
+
+
+def _ease_chosen(learn: Part, resources: Resources) -> EASE:
+    """The penalty that does best on a quarter of what may be learned."""
+    before, after = held_out(learn, "random", 0.25, resources.seed)
+    asked = np.flatnonzero(after.map(len).to_numpy() > 0)
+    exam = replace(before.take(asked), truth=after.iloc[asked])
+
+    def worth(penalty: float) -> float:
+        model = EASE(penalty, 1.0).fit(before, before, resources)
+        return float(
+            ranking.per_user(exam.truth, exam.frame["user"], model.predict(exam.frame), 10)["ndcg"].mean()
+        )
+
+    return EASE(max(PENALTIES, key=worth), 1.0)
+
+
+def examine(folder: Path) -> None:
+    """Fit, ask, and leave what was found in the folder."""
+    spec = json.loads((folder / "spec.json").read_text())
+    learn, test = (
+        replace(Part.from_table(pd.read_parquet(folder / f"{name}.parquet")), repeat=spec["repeat"])
+        for name in ("learn", "test")
+    )
+    resources = Resources(spec["seed"], spec["threads"], spec["seconds"])
+    begun, cpu = time.perf_counter(), time.process_time()
+    model = candidate(spec["model"], spec["protocol"], learn, resources).fit(learn, learn, resources)
+    fitted, cpu_fitted = time.perf_counter(), time.process_time()
+    prediction = model.predict(test.frame)
+    asked = time.perf_counter()
+    values = {
+        f"{name}@{k}": column.to_numpy()
+        for k in DEPTHS
+        for name, column in ranking.per_user(test.truth, test.frame["user"], prediction, k).items()
+    }
+    pd.DataFrame(values, dtype=np.float32).to_parquet(folder / USERS)
+    known = Catalogue.of(learn.frame)
+    popularity = dict(zip(known.items, known.popularity, strict=True))
+    shown = prediction[prediction["item"].isin(known.items)]
+    costs = {
+        "fit_seconds": fitted - begun,
+        "fit_cpu_seconds": cpu_fitted - cpu,
+        "ask_seconds": asked - fitted,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "model_mb": sum(map(len, model.files().values())) / 1e6,
+        "coverage": ranking.coverage(shown, len(known.items), 10),
+        "novelty": ranking.novelty(shown, popularity, len(learn.frame), 10),
+        "stopped_by": getattr(model, "stopped_by", None),
+    }
+    (folder / "costs.json").write_text(json.dumps(costs))
+
+
+if __name__ == "__main__":
+    examine(Path(sys.argv[1]))
