@@ -33,7 +33,7 @@ def factors(rows: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def tastes(rows: int, seed: int, centres: np.ndarray) -> np.ndarray:
-    """Around one centre in three parts of five, as of items of one kind, and of unequal length, as popularity is."""
+    """Three fifths of the variance are of a centre, as of items of one kind; lengths differ, as popularity does."""
     generator = np.random.default_rng(seed)
     near = centres[generator.integers(0, len(centres), rows)] + 0.8 * factors(rows, generator)
     length = np.exp(0.3 * generator.standard_normal((rows, 1), dtype=np.float32))
