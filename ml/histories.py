@@ -213,13 +213,16 @@ class Catalogue:
 
 def top(scores: np.ndarray, n: int) -> np.ndarray:
     """Positions of the `n` highest of `scores` (1-d), best first, ties in order; never one of -inf."""
-    # Lowest first: numpy partitions long runs of ties, as of items without evidence, much faster at that end.
-    loss = -scores
-    nth = np.partition(loss, n - 1)[n - 1] if n < len(loss) else np.inf
-    better = np.flatnonzero(loss < nth)
-    # The last places are a tie, often a long one: the first in order take them, and need no sorting.
-    ties = np.flatnonzero(loss == nth)[: n - len(better)] if nth < np.inf else better[:0]
-    return np.concatenate([better[np.argsort(loss[better], kind="stable")], ties])[:n]
+    listed = scores[scores > -np.inf]
+    if not len(listed):
+        return np.empty(0, dtype=np.int64)
+    # Items without evidence share the lowest score: numpy partitions such long ties slowly, and they need no sorting.
+    above = np.flatnonzero(scores > listed.min())
+    if len(above) >= n:
+        loss = -scores[above]
+        above = above[loss <= np.partition(loss, n - 1)[n - 1]]
+    rest = np.flatnonzero(scores == listed.min())[: max(n - len(above), 0)]
+    return np.concatenate([above[np.argsort(-scores[above], kind="stable")[:n]], rest])
 
 
 def blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -33,7 +33,7 @@ def top_k(
     Raises ValueError where `k` or `threads` is below 1, shapes do not fit, a factor is not finite, or products do not
     fit float32.
     """
-    _check(users, items, k, seen, threads)
+    check(users, items, k, seen, threads)
     codes = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), -np.inf, dtype=np.float32)
     single = np.ascontiguousarray(items, dtype=np.float32)
@@ -186,7 +186,8 @@ def _descending(scores: np.ndarray) -> np.ndarray:
     return np.where(negative, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.uint64)
 
 
-def _check(users: np.ndarray, items: np.ndarray, k: int, seen: sparse.csr_array | None, threads: int) -> None:
+def check(users: np.ndarray, items: np.ndarray, k: int, seen: sparse.csr_array | None, threads: int) -> None:
+    """The refusals of `top_k`."""
     if k < 1 or threads < 1:
         raise ValueError(f"expected k and threads of at least 1, got k {k} and threads {threads}")
     if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -152,3 +152,14 @@ def test_where_only_the_order_is_known_no_event_is_old() -> None:
     frame = frame_of([["a", "b"], ["b"]])
     frame["times"] = frame["times"].map(lambda times: [np.nan] * len(times))
     assert Catalogue.of(frame, days=1.0) == Catalogue.of(frame)
+
+
+@settings(deadline=None)
+@given(
+    scores=st.lists(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 0.5, 2.0, np.inf]), max_size=30),
+    n=st.integers(1, 40),
+)
+def test_top_agrees_with_a_full_sort(scores: list[float], n: int) -> None:
+    row = np.array(scores, dtype=np.float32)
+    expected = np.argsort(-row, kind="stable")
+    assert top(row, n).tolist() == expected[row[expected] > -np.inf][:n].tolist()
