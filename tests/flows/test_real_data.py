@@ -32,7 +32,7 @@ from ml.presets import Preset
 from tasks import registry, tracking
 from tasks.settings import load
 from tasks.source import locate, read
-from tasks.split import split, split_rows
+from tasks.split import split, split_histories, split_rows
 from tasks.store import Store
 from tasks.validate import validate
 
@@ -399,3 +399,135 @@ def test_the_rows_that_reach_the_candidates_are_those_that_are_known(known: Brou
         assert max(shares) - min(shares) < 0.01
     if contract.split.by == "site":
         assert set(parts[2].about["hospital"]) == set(contract.split.sites)
+
+
+def lines(folder: Path, *names: str) -> Iterator[list[str]]:
+    """The lines of files, in cells, as a reader without any library finds them."""
+    for name in names:
+        for line in (folder / name).read_text().splitlines():
+            yield re.split(r"[ \t;]" if "," not in line else ",", line)
+
+
+def toys(folder: Path) -> tuple[int, int, int]:
+    return sum(len(cells) - 1 for cells in lines(folder, "Toys_and_Games.txt")), 0, 0
+
+
+def sports(folder: Path) -> tuple[int, int, int]:
+    return sum(len(cells) - 1 for cells in lines(folder, "Sports_and_Outdoors.txt")), 0, 0
+
+
+def films(folder: Path) -> tuple[int, int, int]:
+    return len(pd.read_parquet(folder / "sequences.parquet")), 0, 0
+
+
+def invoices(folder: Path) -> tuple[int, int, int]:
+    """Of known customers, products that were paid for; a line that is the same in every cell stays once."""
+    rows = pd.read_parquet(folder / "online_retail.parquet")
+    product = rows["StockCode"].str.fullmatch(r"\d{5}[A-Za-z]*")
+    bought = rows["InvoiceNo"].str.isdigit() & (rows["Quantity"] > 0) & (rows["UnitPrice"] > 0)
+    kept = rows[product & bought & rows["CustomerID"].notna()].drop(columns="Description")
+    return len(rows), int(kept.duplicated().sum()), len(rows) - len(kept)
+
+
+def clicks(folder: Path) -> tuple[int, int, int]:
+    names = ("yoochoose-clicks-100k_train_full.txt", "yoochoose-clicks-100k_test.txt")
+    rows = [tuple(cells) for cells in lines(folder, *names) if cells[0] != "SessionId"]
+    return len(rows), len(rows) - len(set(rows)), 0
+
+
+def carts(folder: Path) -> tuple[int, int, int]:
+    names = ("cart.csv", "buy.train.txt", "buy.test.txt")
+    return sum(cells[0] != "uid" for cells in lines(folder, *names)), 0, 0
+
+
+def baskets(folder: Path) -> tuple[int, int, int]:
+    return sum(line.count(",") + 1 for line in (folder / "groceries.csv").read_text().splitlines()), 0, 0
+
+
+def orders(folder: Path) -> tuple[int, int, int]:
+    rows = [tuple(cells) for cells in lines(folder, "train-purchases.csv")][1:]
+    return len(rows), len(rows) - len(set(rows)), 0
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is known of a log: its users and items, and how many users the test asks.
+
+    `holds` is what the publisher's own test or a reader of the file finds of one user: history so far and answer.
+    """
+
+    data: str
+    count: Callable[[Path], tuple[int, int, int]]
+    counts: tuple[int, int, int]
+    users: int
+    items: int
+    asked: int
+    holds: tuple[str, tuple[str, ...], str] | None = None
+    dropped: tuple[str, ...] = ()
+
+
+LOGS = [
+    # Users, items and interactions as S3-Rec publishes them.
+    Log(
+        "amazon_toys_games",
+        toys,
+        (167_597, 0, 0),
+        19_412,
+        11_924,
+        19_412,
+        ("3", ("9", "10", "11", "12", "4", "5", "13", "14"), "15"),
+    ),
+    Log("amazon_sports_outdoors", sports, (296_337, 0, 0), 35_598, 18_357, 35_598),
+    # As the SASRec filter is published: films with at least five ratings.
+    Log("movielens_1m", films, (999_611, 0, 0), 6_040, 3_416, 6_040),
+    Log("online_retail", invoices, (541_909, 5_189, 145_572), 4_334, 3_659, 1_880, dropped=("Description",)),
+    Log("yoochoose_100k_sessions", clicks, (83_846, 1, 0), 21_210, 2_933, 4_167),
+    Log(
+        "taobao_multibehaviour",
+        carts,
+        (453_518, 0, 0),
+        48_749,
+        39_493,
+        48_749,
+        ("1", ("7675", "11555", "1211", "13803", "1211", "11555"), "28639"),
+        ("3",),
+    ),
+    Log("groceries_baskets", baskets, (43_367, 0, 0), 9_835, 169, 6_033),
+    Log("diginetica_purchases", orders, (18_025, 28, 0), 12_630, 11_244, 559),
+]
+
+
+@pytest.mark.parametrize("known", [pytest.param(log, id=log.data) for log in LOGS])
+def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known: Log, tmp_path: Path) -> None:
+    assert DATA
+    store, folder = Store(tmp_path / "store"), DATA / known.data
+    located = locate("ecommerce-recommendation", known.data, None, load())
+    contract = located.contract
+    raw = read(located, store)
+    published = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in contract.read.files
+    }
+    assert (raw.facts["origin"]["files"], raw.facts["unlike_published"]) == (published, [])
+    assert contract.about["sha256"] == published
+    assert raw.facts["dropped_columns"] == list(known.dropped)
+
+    clean = validate.fn(raw, contract, None, store)
+    counted = tuple(clean.facts[key] for key in ("rows", "quarantined", "excluded"))
+    assert counted == known.counts == known.count(folder)
+    assert clean.part("clean")[str(contract.roles.user)].nunique() == known.users
+
+    stored = split.fn(clean, contract, split_histories, datetime.now(UTC), store)
+    test, refit = (Part.from_table(stored.part(name)) for name in ("test", "refit"))
+    assert stored.facts["catalogue"] == known.items
+    assert len(test.frame) == known.asked
+    assert not any(stored.facts["checks"].values())
+    if known.holds:
+        user, history, answer = known.holds
+        ((items, truth),) = [
+            (tuple(test.frame["items"].iat[row]), list(test.truth.iat[row]))
+            for row in np.flatnonzero(test.frame["user"] == user)
+        ]
+        assert (items, truth) == (history, [answer])
+    if stored.facts["reaches_past_the_answers"]:
+        # Every event is history or the one answer of its user.
+        assert refit.frame["items"].map(len).sum() + known.asked == clean.facts["clean"]
