@@ -164,6 +164,23 @@ def bars(name: str, title: str, shares: Mapping[str, float], descriptions: Mappi
     return canvas.svg(name, title)
 
 
+def columns(name: str, title: str, groups: Mapping[str, tuple[float, float]], axes: tuple[str, str]) -> str:
+    """Two columns for each labelled pair of shares (0..1): the first in the accent's colour, the second muted."""
+    canvas = _Canvas(WIDE, 240, left=56, right=12, top=10, bottom=48)
+    canvas.axes.grid(True, axis="y", color=RULE, linewidth=0.8)
+    canvas.label(*axes)
+    for side, paint in enumerate((ACCENT, MUTED)):
+        for place, pair in enumerate(groups.values()):
+            at = place + 0.4 * (side - 0.5)
+            canvas.axes.bar(at, pair[side], 0.36, color=paint, gid=f"{('first', 'second')[side]}-{place}")
+    canvas.axes.set_xticks(range(len(groups)), [canvas.word(_shortened(label, 10)) for label in groups])
+    canvas.axes.set_ylim(0, 1.04 * (max(map(max, groups.values()), default=0) or 1))
+    canvas.axes.locator_params(axis="y", nbins=5)
+    canvas.axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    canvas.axes.tick_params(axis="y", labelsize=11, labelcolor=MUTED)
+    return canvas.svg(name, title)
+
+
 def stack(name: str, title: str, counts: Mapping[str, int]) -> str:
     """One bar, divided in proportion to the counts: the first in the accent's colour, then warning and muted."""
     canvas = _Canvas(WIDE, 20, left=0, right=0, top=0, bottom=0)

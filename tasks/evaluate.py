@@ -107,12 +107,12 @@ def judge_on_test(
             name: asdict(i) for name, i in judge.intervals(test, prediction, decision, seed).items()
         },
         "curves": judge.curves(test, prediction),
-        "about_data": judge.about_data(test),
-        "shoppers": judge.examples(test, prediction, model),
         "groups": subgroups(test, prediction, judge, decision, sensitive),
         "importance": dict(final.facts["importance"]),
         "baseline": asdict(judge.interval(test, model_of(baseline).predict(test.frame))),
     }
+    beside = {"about_data": judge.about_data(test), "shoppers": judge.examples(test, prediction, model)}
+    found |= {name: told for name, told in beside.items() if told}
     if "oracle" in raw.parts:
         achievable = judge.interval(test, align(raw.part("oracle"), test)).value
         found["achievable"] = achievable

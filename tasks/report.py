@@ -67,6 +67,27 @@ MEASURES = {
     "mrr": ("Mean reciprocal rank", "higher", "mean of 1 / rank of the first wanted item"),
     "coverage": ("Coverage", "wider", "share of the catalogue that anyone is shown"),
     "novelty": ("Novelty", "rarer", "mean self-information of what is shown, in bits: rare items have more"),
+    "gini": (
+        "Gini of exposure",
+        "evener",
+        "how unequally items are shown; 0 is all alike, 1 is one item only",
+    ),
+    "diversity": (
+        "Diversity",
+        "more varied",
+        "mean of 1 - cosine between the items of a list, by the users they share",
+    ),
+    "serendipity": (
+        "Serendipity",
+        "higher",
+        "share of the hits that a list of the most popular would not have held",
+    ),
+    "popularity": (
+        "Popularity shown",
+        "near taken",
+        "mean share of the users who had a shown item before",
+    ),
+    "popularity_taken": ("Popularity taken", "", "the same of the items that were taken next"),
 }
 # What a measure at a depth of the list means where that is not what it means of decisions.
 OF_LISTS = {"recall": ("Recall", "higher", "share of the wanted items that were shown")}
@@ -232,12 +253,14 @@ def _drawn_of_data(facts: Facts) -> dict[str, str]:
 
 
 def _drawn_of_comparisons(facts: Facts) -> dict[str, str]:
-    """Dots and whiskers: candidates, groups, lengths of history, and the difference to the champion."""
+    """Dots and whiskers: candidates, groups, slices of users and items, and the difference to the champion."""
     test = facts.get("test") or {}
     primary = facts.get("metric") or test.get("primary") or ""
     axis = measure(primary)[0]
     board, leader = facts.get("leaderboard") or [], _leader(facts) or {}
     overall = (f"all rows {figure(test['value'])}", test["value"]) if _interval(test) else None
+    of_users = overall and (overall[0].replace("rows", "users"), overall[1])
+    curves = test.get("curves") or {}
     lines = {
         "leaderboard": (_estimates(board, "{candidate}"), f"{axis} on valid rows", None),
         "groups": (
@@ -246,9 +269,14 @@ def _drawn_of_comparisons(facts: Facts) -> dict[str, str]:
             overall,
         ),
         "histories": (
-            _estimates((test.get("curves") or {}).get("history_length") or [], "history: {history}"),
+            _estimates(curves.get("history_length") or [], "history: {history}"),
             f"{axis} on test users",
-            overall and (overall[0].replace("rows", "users"), overall[1]),
+            of_users,
+        ),
+        "slices": (
+            _estimates(curves.get("slices") or [], "{by}: {slice}"),
+            f"{axis} on test users",
+            of_users,
         ),
     }
     behind = [line["candidate"] for line in board if line["candidate"] != leader.get("candidate")]
@@ -294,6 +322,13 @@ def _drawn_of_curves(facts: Facts) -> dict[str, str]:
     if curves.get("reliability"):
         drawn["reliability"] = charts.reliability(
             "reliability", "Calibration: observed share by prediction", curves["reliability"]
+        )
+    if curves.get("popularity"):
+        drawn["popularity"] = charts.columns(
+            "popularity",
+            "Share of what is shown and of what is taken, by popularity of the item",
+            {line["items"]: (line["shown"], line["taken"]) for line in curves["popularity"]},
+            ("tenths of the items, from the most popular to the rarest", "share"),
         )
     if curves.get("tenths"):
         drawn["tenths"] = charts.agreement(

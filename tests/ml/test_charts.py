@@ -32,6 +32,9 @@ EVERY = {
     "tenths": charts.agreement("tenths", "Agreement", {"predicted": [10.0, 2e6], "observed": [20.0, 1e6]}),
     "board": charts.whiskers("board", "Board", ESTIMATES, "AUC", ("all", 0.6), {"prior", "linear"}),
     "bars": charts.bars("bars", "Columns", {"age": 0.7, "income": 0.3}, {"age": "in years"}),
+    "exposure": charts.columns(
+        "exposure", "Exposure", {"1": (0.8, 0.4), "new": (0.2, 0.6)}, ("tenths", "share")
+    ),
     "rows": charts.stack("rows", "Rows", {"clean": 90, "quarantined": 9, "excluded": 1}),
 }
 
@@ -122,6 +125,20 @@ def test_bars_are_as_long_as_their_shares() -> None:
     clean, quarantined, excluded = widths(EVERY["rows"], [f"rows-share-{n}" for n in range(3)])
     assert [clean / excluded, quarantined / excluded] == pytest.approx([90, 9], rel=1e-3)
     assert clean + quarantined + excluded == pytest.approx(charts.WIDE)
+
+
+def test_columns_are_as_high_as_their_shares() -> None:
+    heights = []
+    for name in ("first-0", "second-0", "first-1", "second-1"):
+        path = part(EVERY["exposure"], f"exposure-{name}").find(f"{SVG}path")
+        assert path is not None
+        ends = [float(y) for _, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path.get("d", ""))]
+        heights.append(max(ends) - min(ends))
+    assert [height / heights[2] for height in heights] == pytest.approx([4, 2, 1, 3], rel=1e-3)
+    texts = ["".join(e.itertext()) for e in ElementTree.fromstring(EVERY["exposure"]).iter(f"{SVG}text")]
+    assert {"1", "new", "20%", "tenths", "share"} <= set(texts)
+    none = charts.columns("empty", "Empty", {"1": (0.0, 0.0)}, ("x", "y"))
+    assert ElementTree.fromstring(none).tag == f"{SVG}svg"
 
 
 def test_a_description_stands_beside_its_label() -> None:

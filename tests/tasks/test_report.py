@@ -131,6 +131,50 @@ RUN: dict[str, Any] = {
 }  # fmt: skip
 
 
+SLICES = [
+    {"by": "popularity", "slice": "head", "users": 321, **estimate(0.2512), "items": 17},
+    {"by": "user", "slice": "no history", "users": 45, **estimate(0.1005)},
+]
+POPULARITY = [{"items": "1", "shown": 0.75, "taken": 0.5}, {"items": "new", "shown": 0.25, "taken": 0.5}]
+ORDER = {
+    "simultaneous": 0.4321,
+    "kept": 0.9123,
+    "kept_simultaneous": 0.9312,
+    "kept_apart": None,
+    "foretold": 0.8771,
+    "pairs": 99,
+    "suspicious": True,
+    "meaning": "the log was written in an order of its own",
+}
+SHOPPERS = [
+    {
+        "shopper": "A",
+        "events": 89,
+        "history": ["socks", "shoes"],
+        "taken": ["laces", "hat"],
+        "more": 3,
+        "recommended": [
+            {
+                "item": "laces",
+                "taken": True,
+                "because": [{"item": "shoes", "share": 0.625}],
+                "earlier": 0.375,
+            },
+            {"item": "polish", "taken": False, "because": [], "earlier": 1.0},
+            {"item": "bag", "taken": False, "because": [], "earlier": 0.0},
+        ],
+    },
+    {
+        "shopper": "B",
+        "events": 2,
+        "history": ["hat", "coat"],
+        "taken": ["scarf"],
+        "more": 0,
+        "recommended": [{"item": "gloves", "taken": False, "because": None, "earlier": 0.0}],
+    },
+]
+
+
 def recommendation() -> dict[str, Any]:
     facts = copy.deepcopy(RUN)
     metrics = {
@@ -140,12 +184,18 @@ def recommendation() -> dict[str, Any]:
         "recall_at_10": 0.1801,
         "coverage_at_10": 0.4402,
         "novelty_at_10": 11.32,
+        "gini_at_10": 0.9123,
+        "diversity_at_10": 0.8812,
+        "serendipity_at_10": 0.4871,
+        "popularity_at_10": 0.0312,
+        "popularity_taken": 0.0144,
     }
     histories = [{"history": h, "users": 100, **estimate(0.14)} for h in ("none", "1 to 4")]
     facts["metric"] = "ndcg_at_10"
     facts["test"] |= {
         "primary": "ndcg_at_10", "metrics": metrics, "intervals": {"ndcg_at_10": estimate(0.1388)},
-        "groups": [], "importance": {}, "curves": {"history_length": histories},
+        "groups": [], "importance": {}, "about_data": {"order": ORDER}, "shoppers": SHOPPERS,
+        "curves": {"history_length": histories, "slices": SLICES, "popularity": POPULARITY},
     }  # fmt: skip
     facts["split"] = {
         "parts": {"train": {"rows": 9, "units": 9}, "refit": {"rows": 9, "units": 9}},
@@ -292,6 +342,39 @@ def test_the_banner_gives_champion_baseline_and_the_share_of_the_achievable() ->
     assert "80.2%" in text
 
 
+def test_shoppers_are_shown_with_their_reasons() -> None:
+    text = words(page_of("recommendation"))
+    assert "Shopper A Last 2 of 89 events socks → shoes" in text
+    assert "Took next laces ✓, hat and 3 more (1 of the 3 below)" in text
+    assert "1 laces ✓ taken shoes 62.5%, earlier items 37.5%" in text
+    assert "2 polish \N{EN DASH} earlier items 100.0%" in text
+    assert "3 bag \N{EN DASH} popular with everybody" in text
+    assert "Shopper B History hat → coat Took next scarf (none of the 1 below)" in text
+    assert "1 gloves \N{EN DASH} the model cannot tell" in text
+    assert "no more than its last 8 items are shown" in text
+    assert 'id="shoppers"' not in page_of("binary")
+
+
+def test_slices_and_popularity_bias_are_drawn() -> None:
+    page = page_of("recommendation")
+    assert 'id="slices-whiskers"' in page
+    for bar in ("first-0", "first-1", "second-0", "second-1"):
+        assert f'id="popularity-{bar}"' in page
+    text = words(page)
+    assert "popularity: head (17 items) 321 0.2512 [0.2389, 0.2635]" in text
+    assert "user: no history 45 0.1005" in text
+    assert "popularity-first" not in page_of("binary")
+
+
+def test_the_order_of_events_is_shown_with_its_meaning() -> None:
+    text = words(page_of("recommendation"))
+    assert "✕ suspicious: the log was written in an order of its own." in text
+    assert "Equal times 43.2% of adjacent events" in text
+    assert "91.2% of meetings of the same two items; 93.1% of those at one instant (chance: 50%)" in text
+    assert "87.7% of last transitions are foretold better forward than reversed" in text
+    assert "Can the order" not in words(page_of("binary"))
+
+
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
@@ -372,6 +455,14 @@ def test_words_from_outside_stay_words() -> None:
     facts["descriptions"] = {hostile: hostile}
     facts["leaderboard"][1]["candidate"] = hostile
     facts["verdict"]["reason"] = hostile
+    shopper = {"shopper": hostile, "events": 9, "history": [hostile], "taken": [hostile], "more": 0}
+    line = {"item": hostile, "taken": True, "because": [{"item": hostile, "share": 1.0}], "earlier": 0.0}
+    facts["test"]["shoppers"] = [shopper | {"recommended": [line]}]
+    facts["test"]["about_data"] = {"order": ORDER | {"meaning": hostile}}
+    facts["test"]["curves"] |= {
+        "slices": [{"by": hostile, "slice": hostile, "users": 2, **estimate(0.5)}],
+        "popularity": [{"items": hostile, "shown": 0.5, "taken": 0.5}],
+    }
     facts["prefect"]["url"] = "javascript:alert(1)"
     page = render(facts)
     assert "<script" not in page
