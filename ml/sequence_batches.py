@@ -22,7 +22,7 @@ class Batch:
 def in_own_order(histories: Sequences) -> Sequences:
     """The same histories, sorted by what is in them, so that it does not matter in what order they came."""
     pieces = np.split(histories.items, histories.start[1:-1])
-    order = sorted(range(len(pieces)), key=lambda user: pieces[user].tolist())
+    order = sorted(range(len(pieces)), key=lambda user: pieces[user].tobytes())
     times = np.split(histories.times, histories.start[1:-1])
     return Sequences(
         np.concatenate([[0], np.cumsum(histories.lengths[order])]),

@@ -154,9 +154,9 @@ def test_without_a_known_item_what_is_popular_comes() -> None:
 def test_no_time_is_one_step() -> None:
     """Where an epoch is one batch, it is as one epoch: the other one has the time to look at held-out events."""
     once = replace(QUICK, batch_tokens=10_000, max_epochs=1)
-    said = list[str]()
-    stopped = once.fit(part(round_the_clock()), part([]), Resources(seed=3, seconds=0.0, tell=said.append))
-    whole = fitted(once, round_the_clock())
+    said, lists = list[str](), round_the_clock(30)
+    stopped = once.fit(part(lists), part([]), Resources(seed=3, seconds=0.0, tell=said.append))
+    whole = fitted(once, lists)
     assert (stopped.epochs, whole.epochs, said) == (0, 1, [])
     for name, weight in whole.weights.items():
         np.testing.assert_array_equal(stopped.weights[name], weight)
