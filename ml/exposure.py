@@ -21,17 +21,17 @@ def owners(histories: pd.Series) -> pd.Series:
     return ranked.set_index("item")["users"].astype(np.int64)
 
 
-def gini(shown: np.ndarray) -> float:
-    """Gini coefficient of how often each of n items was shown, shape (n,): 0 for all alike, 1 - 1/n for one item only.
+def gini(shown: np.ndarray, catalogue: int) -> float:
+    """Gini coefficient of how often each of n items in a `catalogue` was shown: 0 for all alike, 1 - 1/n for one only.
 
-    With x the counts in rising order, the sum of (2i - n - 1) x_i over n times the sum of x_i, i from 1 (Fleder and
-    Hosanagar, 2009). Items that were never shown count.
+    `shown` has the counts of those that were, shape (at most n,). With x the counts in rising order, the sum of
+    (2i - n - 1) x_i over n times the sum of x_i, i from 1 (Fleder and Hosanagar, 2009).
     """
-    rising = np.sort(np.asarray(shown, dtype=np.float64))
-    n, total = len(rising), rising.sum()
-    if not total:
+    rising = np.zeros(catalogue)
+    rising[catalogue - len(shown) :] = np.sort(shown)
+    if not rising.sum():
         return math.nan
-    return float((2 * np.arange(1, n + 1) - n - 1) @ rising / (n * total))
+    return float((2 * np.arange(1, catalogue + 1) - catalogue - 1) @ rising / (catalogue * rising.sum()))
 
 
 def diversity(prediction: pd.DataFrame, histories: pd.Series, k: int) -> float:

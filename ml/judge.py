@@ -229,14 +229,14 @@ class RankingJudge:
         popular = exposure.owners(histories)
         shown, taken = _within(prediction, self.k), part.truth.explode().dropna()
         # What is listed below the depth is known to the catalogue as well.
-        catalogue = pd.Index(popular.index).union(taken).union(prediction["item"]).unique()
+        catalogue = len(set(popular.index) | set(taken) | set(prediction["item"]))
         ranks = ranking.ranks(part.truth, part.frame["user"], prediction)
         beside = {
-            "coverage": ranking.coverage(prediction, len(catalogue), self.k),
+            "coverage": ranking.coverage(prediction, catalogue, self.k),
             "novelty": ranking.novelty(
                 prediction, {str(item): int(n) for item, n in popular.items()}, users, self.k
             ),
-            "gini": exposure.gini(shown.value_counts().reindex(catalogue, fill_value=0).to_numpy()),
+            "gini": exposure.gini(shown.value_counts().to_numpy(), catalogue),
             "diversity": exposure.diversity(prediction, histories, self.k),
             "serendipity": exposure.serendipity(ranks, histories, popular, self.k, part.repeat),
             "popularity": exposure.mean_popularity(shown, popular, users),

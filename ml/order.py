@@ -8,6 +8,8 @@ from ml.histories import Sequences
 
 # From this share on, an order is too regular to be believed unseen; half is chance.
 SUSPICIOUS = 0.75
+# Up to this share there is hardly any order at all.
+NEAR_CHANCE = 0.6
 # Pairs of items that have to meet twice, or foretold transitions, before a share is read.
 ENOUGH = 30
 # Below this share of simultaneous events, what their order is can change little.
@@ -103,6 +105,12 @@ def _read(found: dict[str, Any]) -> dict[str, Any]:
             "suspicious": True,
             "meaning": f"{said}: either one thing truly leads to the other, or items were offered or written down in a "
             "fixed order, and models that learn what follows what may owe their score to it",
+        }
+    if kept >= NEAR_CHANCE:
+        return {
+            "suspicious": False,
+            "meaning": f"{said}: some order, as habits and what is new make it, and a fixed order of items in the "
+            "source would",
         }
     return {
         "suspicious": False,

@@ -23,8 +23,8 @@ def shoppers(part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[st
 
     Each has `shopper` (a letter), `events` (of the whole history), `history` (the last items, oldest first), `taken`
     (the first items that came next, and `more` of them) and `recommended`: lines with `item`, `taken` and `because`,
-    the items of `history` with their shares, most first. What speaks for an item earlier in the history is summed in
-    `earlier`. `because` is None where the model does not score items, and so cannot be asked.
+    the first items of `history` with their shares, most first; those of its `others`, and of what lies `earlier`, are
+    summed. `because` is None where the model does not score items, and so cannot be asked.
     """
     rows = _chosen(part)
     return [_told("ABC"[n], part.take(rows[n : n + 1]), prediction, model) for n in range(len(rows))]
@@ -59,9 +59,10 @@ def _told(name: str, one: Part, prediction: pd.DataFrame, model: Model) -> dict[
 
 def _because(found: Reasons | None, told: list[str]) -> dict[str, Any]:
     if found is None:
-        return {"because": None, "earlier": 0.0}
-    shown = [{"item": item, "share": share} for item, share in found if item in told]
+        return {"because": None, "others": 0.0, "earlier": 0.0}
+    recent = [(item, share) for item, share in found if item in told]
     return {
-        "because": shown[:BECAUSE],
-        "earlier": float(sum(share for item, share in found if item not in told)),
+        "because": [{"item": item, "share": share} for item, share in recent[:BECAUSE]],
+        "others": sum((share for _, share in recent[BECAUSE:]), 0.0),
+        "earlier": sum((share for item, share in found if item not in told), 0.0),
     }

@@ -32,13 +32,16 @@ def column(lists: list[list[str]]) -> pd.Series:
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30).filter(any))
 def test_gini_is_half_the_relative_mean_difference(shown: list[int]) -> None:
     expected = np.mean([abs(a - b) for a in shown for b in shown]) / (2 * np.mean(shown))
-    assert exposure.gini(np.array(shown)) == pytest.approx(expected, abs=1e-12)
+    assert exposure.gini(np.array(shown), len(shown)) == pytest.approx(expected, abs=1e-12)
+    # Items that were never shown need not be named.
+    named = np.array([count for count in shown if count])
+    assert exposure.gini(named, len(shown)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_gini_by_hand() -> None:
-    assert exposure.gini(np.array([7, 7, 7])) == 0
-    assert exposure.gini(np.array([0, 0, 0, 9])) == 0.75
-    assert math.isnan(exposure.gini(np.array([0, 0])))
+    assert exposure.gini(np.array([7, 7, 7]), 3) == 0
+    assert exposure.gini(np.array([9]), 4) == 0.75
+    assert math.isnan(exposure.gini(np.array([]), 2))
 
 
 def test_owners_are_users_and_ties_go_by_name() -> None:

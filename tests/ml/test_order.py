@@ -52,6 +52,18 @@ def test_a_real_sequence_is_suspicious_for_another_reason() -> None:
     assert "truly leads" in found["meaning"]
 
 
+@pytest.mark.parametrize(
+    ("sorted_share", "said"), [(0.0, "no sign"), (0.6, "some order"), (0.95, "truly leads")]
+)
+def test_the_more_order_the_more_is_said(sorted_share: float, said: str) -> None:
+    rng = np.random.default_rng(1)
+    lists = [rng.choice(ITEMS, EVENTS, replace=False).tolist() for _ in range(USERS)]
+    lists = [sorted(of) if rng.random() < sorted_share else of for of in lists]
+    found = evidence(sequences(lists, [list(map(float, range(EVENTS))) for _ in lists]))
+    assert said in found["meaning"]
+    assert found["suspicious"] == (sorted_share == 0.95)
+
+
 def test_without_times_only_the_order_speaks() -> None:
     of = drawn(sort=True, instant=False)
     found = evidence(Sequences(of.start, of.items, np.full(len(of.items), np.nan), ITEMS))

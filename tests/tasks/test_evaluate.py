@@ -1,15 +1,22 @@
-"""The choice among candidates: the simplest model that nothing beats wins, however many are tried."""
+"""The choice among candidates: the simplest model that nothing beats wins, however many are tried; and the exam."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ml.judge import BinaryJudge
-from ml.model import Part
-from tasks.evaluate import contest
+from ml.item_knn import ItemKNN
+from ml.judge import BinaryJudge, Judge, RankingJudge
+from ml.linear import Linear
+from ml.model import Candidate, Part, Resources
+from ml.package import class_name
+from tasks.evaluate import contest, judge_on_test
+from tasks.report import render
+from tasks.store import Made, Store
 
 JUDGE = BinaryJudge()
 ROWS = 400
@@ -78,3 +85,70 @@ def test_chance_leads_in_no_more_runs_than_promised() -> None:
     # 20 are promised; a rate of 5 % gives more than 32 with a chance of .003 (binomial), one without the
     # correction far more: about one of eight.
     assert 0 < wrong <= 32
+
+
+# --- the exam ------------------------------------------------------------------------------------------------------
+
+
+def judged(candidate: Candidate, judge: Judge, part: Part, folder: Path, **facts: Any) -> dict[str, Any]:
+    """What the exam finds of a model that learned from the very rows that it is asked about."""
+    store, model = Store(folder), candidate.fit(part, part, Resources())
+    about = {"model": class_name(model), "importance": {}}
+    fitted = store.remember("model", lambda: Made({}, about, model.files()))
+    parts = store.remember("parts", lambda: Made({"test": part.table()}, facts))
+    decision = judge.decide(part, model.predict(part.frame))
+    return judge_on_test.fn(fitted, fitted, parts, parts, judge, decision, (), 0)
+
+
+def shoppers(users: int = 60) -> Part:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"user": pd.Series([f"person-{n:03}" for n in range(users)], dtype="str")})
+    lists = [[f"{'ab'[n % 2]}{i:02}" for i in rng.choice(30, rng.integers(1, 15))] for n in range(users)]
+    frame["items"] = pd.Series(lists, dtype=object)
+    frame["times"] = pd.Series([[float(t) for t in range(len(of))] for of in lists], dtype=object)
+    truth = pd.Series([[f"{'ab'[n % 2]}{rng.integers(30):02}"] for n in range(users)], dtype=object)
+    return Part(frame, truth, rng.integers(2**60, 2**63, users).astype(np.uint64))
+
+
+def test_shoppers_and_their_reasons_name_no_user(tmp_path: Path) -> None:
+    part = shoppers()
+    found = judged(ItemKNN(), RankingJudge(), part, tmp_path)
+    assert [one["shopper"] for one in found["shoppers"]] == ["A", "B", "C"]
+    assert all(line["because"] for one in found["shoppers"] for line in one["recommended"])
+    assert found["about_data"]["order"]["meaning"]
+    told = json.dumps(found)
+    facts = {
+        "case": "shop",
+        "question": "?",
+        "data": "d",
+        "contract": "c",
+        "stages": [],
+        "gates": [],
+        "test": found,
+    }
+    for text in (told, render(facts)):
+        assert "person" not in text
+        assert not any(str(unit) in text for unit in part.units)
+
+
+def test_items_that_may_repeat_count_as_popular(tmp_path: Path) -> None:
+    """The split says whether a shopper's own items are in the list that a hit is held against."""
+    part = shoppers()
+    part.truth.iloc[:] = [items[:1] for items in part.frame["items"]]
+    taught = Part(part.frame, part.truth, part.units, repeat=True)
+    yes, no = (
+        judged(ItemKNN(), RankingJudge(k=20), taught, tmp_path / str(repeat), repeat=repeat)["metrics"]
+        for repeat in (True, False)
+    )
+    assert yes["serendipity_at_20"] > no["serendipity_at_20"]
+    assert yes["ndcg_at_20"] == no["ndcg_at_20"]
+
+
+def test_rows_of_persons_are_no_examples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = drawn(rng)
+    frame = pd.DataFrame({"x": truth + rng.normal(size=ROWS)})
+    part = Part(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    found = judged(Linear(), JUDGE, part, tmp_path)
+    assert found["value"] > 0.6
+    assert not {"shoppers", "about_data"} & set(found)

@@ -157,7 +157,8 @@ SHOPPERS = [
             {
                 "item": "laces",
                 "taken": True,
-                "because": [{"item": "shoes", "share": 0.625}],
+                "because": [{"item": "shoes", "share": 0.5}],
+                "others": 0.125,
                 "earlier": 0.375,
             },
             {"item": "polish", "taken": False, "because": [], "earlier": 1.0},
@@ -346,7 +347,7 @@ def test_shoppers_are_shown_with_their_reasons() -> None:
     text = words(page_of("recommendation"))
     assert "Shopper A Last 2 of 89 events socks → shoes" in text
     assert "Took next laces ✓, hat and 3 more (1 of the 3 below)" in text
-    assert "1 laces ✓ taken shoes 62.5%, earlier items 37.5%" in text
+    assert "1 laces ✓ taken shoes 50.0%, others 12.5%, earlier items 37.5%" in text
     assert "2 polish \N{EN DASH} earlier items 100.0%" in text
     assert "3 bag \N{EN DASH} popular with everybody" in text
     assert "Shopper B History hat → coat Took next scarf (none of the 1 below)" in text
