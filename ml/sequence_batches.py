@@ -7,6 +7,9 @@ import numpy as np
 
 from ml.histories import Sequences
 
+# Users at most whose last event says when to stop.
+HELD_OUT = 2000
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -30,6 +33,22 @@ def in_own_order(histories: Sequences) -> Sequences:
         np.concatenate([times[user] for user in order]),
         histories.catalogue,
     )
+
+
+def hold_out(histories: Sequences, rng: np.random.Generator) -> tuple[Sequences, Sequences, np.ndarray]:
+    """The histories without the last event of some users; of these users alone; and those events, (users,), or -1.
+
+    These users are a quarter, and at most `HELD_OUT`, of the users with three events or more.
+    """
+    able = np.flatnonzero(histories.lengths >= 3)
+    chosen = np.sort(rng.permutation(able)[: min(HELD_OUT, len(able) // 4)])
+    last = histories.start[chosen + 1] - 1
+    kept = np.ones(len(histories.items), bool)
+    kept[last] = False
+    rest = histories.where(kept)
+    wanted = np.full(len(histories), -1)
+    wanted[chosen] = histories.items[last]
+    return rest, rest.where(np.isin(rest.users, chosen)), wanted
 
 
 def batches(histories: Sequences, longest: int, tokens: int, rng: np.random.Generator) -> Iterator[Batch]:

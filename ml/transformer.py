@@ -20,7 +20,7 @@ from ml import softmax
 from ml.device import Device, torch_of_our_own
 from ml.histories import Catalogue, Sequences, blocks, from_npy, to_npy
 from ml.model import Part, Resources
-from ml.sequence_batches import Batch, batches, in_own_order, tails
+from ml.sequence_batches import Batch, batches, hold_out, in_own_order, tails
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # Places that are answered at once.
 TOKENS = 2**13
-# Users at most whose last event says when to stop.
-HELD_OUT = 2000
 # Events an item, from which on data are not sparse.
 OFTEN = 100
 # Batches of an epoch, unless these are smaller than `SMALLEST` places.
@@ -138,7 +136,10 @@ class Transformer:
         """Train until held-out events stop gaining, or the epochs or the time are over (at least one step).
 
         `valid` is not looked at. One thread is used whatever `resources` allow: sums hang on how many threads share
-        them. The model is the same for any order or names of the users. Raises ValueError as in `Catalogue.of`.
+        them. The model is the same for any order or names of the users. Items begin from random vectors in the order
+        of the catalogue: named otherwise, they may end elsewhere. So may they on a machine of another kind, as
+        products with the catalogue are of bfloat16 where the processor has instructions for it. A fit that was killed
+        begins anew. Raises ValueError as in `Catalogue.of`.
         """
         deadline = time.monotonic() + resources.seconds
         catalogue = Catalogue.of(train.frame, self.days)
@@ -347,22 +348,6 @@ class _Training:
                 ] = -torch.inf
         rank = 1 + (scores > score).sum(dim=1)
         return float(torch.where(rank <= 10, 1.0 / torch.log2(1.0 + rank), 0.0).sum())
-
-
-def hold_out(histories: Sequences, rng: np.random.Generator) -> tuple[Sequences, Sequences, np.ndarray]:
-    """The histories without the last event of some users; of these users alone; and those events, (users,), or -1.
-
-    These users are a quarter, and at most `HELD_OUT`, of the users with three events or more.
-    """
-    able = np.flatnonzero(histories.lengths >= 3)
-    chosen = np.sort(rng.permutation(able)[: min(HELD_OUT, len(able) // 4)])
-    last = histories.start[chosen + 1] - 1
-    kept = np.ones(len(histories.items), bool)
-    kept[last] = False
-    rest = histories.where(kept)
-    wanted = np.full(len(histories), -1)
-    wanted[chosen] = histories.items[last]
-    return rest, rest.where(np.isin(rest.users, chosen)), wanted
 
 
 def _has_bfloat16(device: Device) -> bool:

@@ -14,8 +14,8 @@ from ml import softmax, transformer
 from ml.histories import Sequences
 from ml.model import Part, Resources
 from ml.refusal import UsageError
-from ml.sequence_batches import in_own_order
-from ml.transformer import Transformer, TransformerModel, hold_out, states
+from ml.sequence_batches import hold_out, in_own_order
+from ml.transformer import Transformer, TransformerModel, states
 
 ITEMS = [f"item-{number:02}" for number in range(12)]
 QUICK = Transformer(
