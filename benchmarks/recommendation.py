@@ -129,7 +129,7 @@ def text(exam: exams.Exam, found: dict[tuple[str, str], dict[str, Any]], referen
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
     head = "NDCG@5   NDCG@10 [95 %]           NDCG@20  HR@5    HR@10   HR@20   MRR@10"
     for variant in exam.learn:
-        lines.append(f"  {variant:<28}{head}  cover  novel  seeds  fit s  ask s  peak MB")
+        lines.append(f"  {variant:<28}{head}  cover  novel  seeds  fit s  ask s  one ms  peak MB")
         for (of, model), line in found.items():
             if of == variant:
                 lines.append(f"    {model:<26}{_measures(line)}")
@@ -151,7 +151,7 @@ def _measures(line: dict[str, Any]) -> str:
     rates = "  ".join(mean(name) for name in ("hit_rate@5", "hit_rate@10", "hit_rate@20", "mrr@10"))
     costs = (
         f"{line['coverage']:5.2f}  {line['novelty']:5.1f}  {line['seeds']:5d}  {line['fit_seconds']:5.0f}  "
-        f"{line['ask_seconds']:5.1f}  {line['peak_mb']:7.0f}"
+        f"{line['ask_seconds']:5.1f}  {line['one_ms']:6.1f}  {line['peak_mb']:7.0f}"
     )
     return f"{mean('ndcg@5')}   {ndcg}  {mean('ndcg@20')}   {rates}  {costs}"
 

@@ -19,7 +19,7 @@ from flows.ecommerce_recommendation import CASE, FIRST_STAGE, RERANKED
 from ml import ranking
 from ml.ease import EASE
 from ml.histories import Catalogue
-from ml.model import Candidate, Part, Resources
+from ml.model import Candidate, Model, Part, Resources
 from ml.rerank import Reranked, held_out
 from ml.transformer import Transformer
 
@@ -89,6 +89,7 @@ def examine(folder: Path) -> None:
         "fit_seconds": fitted - begun,
         "fit_cpu_seconds": cpu_fitted - cpu,
         "ask_seconds": asked - fitted,
+        "one_ms": _one(model, test),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "model_mb": sum(map(len, model.files().values())) / 1e6,
         "coverage": ranking.coverage(shown, len(known.items), 10),
@@ -96,6 +97,17 @@ def examine(folder: Path) -> None:
         "stopped_by": getattr(model, "stopped_by", None),
     }
     (folder / "costs.json").write_text(json.dumps(costs))
+
+
+def _one(model: Model, test: Part) -> float:
+    """Milliseconds of processor time that one user's list takes, the median of a hundred."""
+    spent = []
+    for row in range(min(100, len(test.frame))):
+        one = test.frame.iloc[[row]]
+        begun = time.process_time()
+        model.predict(one)
+        spent.append(time.process_time() - begun)
+    return float(np.median(spent)) * 1000
 
 
 if __name__ == "__main__":

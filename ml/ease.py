@@ -81,7 +81,7 @@ class EASE:
 
     penalty: float | None = None
     decay: float | None = None
-    neighbours: int = 500
+    neighbours: int = 300
     days: float | None = None
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> EASEModel:

@@ -10,12 +10,14 @@ from scipy import sparse
 
 from ml.histories import Catalogue, Sequences, from_npy, to_npy
 from ml.markov import transitions
-from ml.sparse_files import from_files, to_files
+from ml.sparse_files import from_files, pruned, to_files
 
 # Users at a time: the scores of each model are dense.
 BLOCK_USERS = 512
 # The latest share of all events, for what is popular now.
 RECENT = 0.1
+# Of each item, so many others are remembered.
+NEIGHBOURS = 200
 # Items of a history that are compared with a candidate one by one.
 LATEST = 3
 
@@ -79,8 +81,8 @@ class Evidence:
         shrunk.data = shrunk.data / (root[shrunk.row] * root[shrunk.col] + 2.0)
         return cls(
             np.array(facts, dtype=np.float32),
-            follows.tocsr().astype(np.float32),
-            shrunk.tocsr().astype(np.float32),
+            pruned(follows.tocsr(), NEIGHBOURS),
+            pruned(shrunk.tocsr(), NEIGHBOURS),
         )
 
     def features(self, histories: Sequences, user: np.ndarray, code: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sparse matrices as `.npy` files without pickle, and the largest entries of dense rows."""
+"""Sparse matrices as `.npy` files without pickle, and the largest entries of rows."""
 
 from collections.abc import Mapping
 
@@ -29,3 +29,13 @@ def largest(rows: np.ndarray, n: int) -> sparse.csr_array:
     else:
         found[:] = True
     return sparse.csr_array(np.where(found, rows, 0.0).astype(np.float32))
+
+
+def pruned(matrix: sparse.csr_array, n: int) -> sparse.csr_array:
+    """The `n` largest entries of each row of a matrix without negative ones, ties in order, float32."""
+    sizes = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((matrix.indices, -matrix.data, row))
+    kept = order[np.arange(len(order)) - matrix.indptr[row] < n]
+    triplets = (matrix.data[kept].astype(np.float32), (row[kept], matrix.indices[kept]))
+    return sparse.coo_array(triplets, matrix.shape).tocsr()

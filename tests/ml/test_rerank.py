@@ -3,6 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
 
 from ml import ease
 from ml.ease import EASE
@@ -15,6 +19,7 @@ from ml.pool import Evidence, FirstStage
 from ml.popularity import Popularity
 from ml.refusal import Unsuitable
 from ml.rerank import HoldOut, Reranked, RerankedModel, held_out
+from ml.sparse_files import pruned
 
 DAY = 86_400.0
 SIMPLE: dict[str, Candidate] = {"popularity": Popularity(), "kNN": ItemKNN(), "Markov": Markov()}
@@ -111,6 +116,16 @@ class TestPool:
         np.testing.assert_allclose(follows, [2 / 4, 0.0], rtol=1e-6)
         together = found[:, 9:12].T
         np.testing.assert_allclose(together, [[2 / 4, 1 / 4], [1 / 4, 2 / 4], [0, 0]], rtol=1e-6)
+
+
+@given(hnp.arrays(np.float64, (6, 9), elements=st.sampled_from([0.0, 0.5, 1.0, 2.0])), st.integers(1, 9))
+def test_pruned_rows_keep_their_largest(dense: np.ndarray, n: int) -> None:
+    found = pruned(sparse.csr_array(dense), n).toarray()
+    for row, kept in zip(dense, found, strict=True):
+        order = [at for at in np.argsort(-row, kind="stable") if row[at] > 0][:n]
+        expected = np.zeros(9)
+        expected[order] = row[order]
+        np.testing.assert_array_equal(kept, expected)
 
 
 class TestHoldOut:
