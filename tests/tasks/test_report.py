@@ -550,3 +550,27 @@ def test_undefined_figures_are_said_to_be_undefined() -> None:
     facts["test"]["intervals"]["roc_auc"] = estimate(float("nan"))
     text = words(render(facts))
     assert "undefined [undefined, undefined]" in text
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ("last", "the last event of each user judges"),
+        ("any", "picked by a hash, as the log has no order"),
+        ("session", "of each session of the last 20.0% of the time"),
+        ("time", "the last 20.0% judge"),
+    ],
+)
+def test_says_how_a_log_was_divided(by: str, said: str) -> None:
+    facts = recommendation()
+    facts["split"] |= {
+        "policy": {"by": by, "test": 0.2, "valid": 0.2, "sites": [], "unit": "user"},
+        "reaches_past_the_answers": by in ("last", "any"),
+        "nothing_new": {"valid": 3, "test": 1234},
+        "checks": {"answers_in_their_histories": 0},
+    }
+    page = words(render(facts))
+    assert said in page
+    assert ("a real shop would know less" in page) == (by in ("last", "any"))
+    assert "1,234 who judge took nothing new" in page
+    assert "none is in its own history" in page
