@@ -154,7 +154,8 @@ class Reranked:
         return RerankedModel(self._first(train, resources, begun + OUTER * resources.seconds), trees)
 
     def _how(self, train: Part) -> HoldOut:
-        known = all(np.isfinite(times).all() for times in train.frame["times"])
+        # From Parquet, an empty list comes as an array of objects.
+        known = all(np.isfinite(np.asarray(times, np.float64)).all() for times in train.frame["times"])
         return self.hold_out or ("time" if known else "last")
 
     def _first(self, train: Part, resources: Resources, until: float = float("inf")) -> FirstStage:

@@ -1,5 +1,7 @@
 """The two stages: what is in the pool, that the ranker never sees what it predicts, that a marker gives it away."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -257,3 +259,9 @@ class TestReranked:
         assert model.stopped_by == "budget"
         assert RerankedModel.from_files(model.files()).stopped_by == "budget"
         assert self.hit_rate(model, walks(seed=1), 3) > 0.6
+
+    def test_histories_without_times_come_back_from_a_file(self, tmp_path: Path) -> None:
+        part = part_of(walks(), known=False)
+        part.table().to_parquet(tmp_path / "part.parquet")
+        back = Part.from_table(pd.read_parquet(tmp_path / "part.parquet"))
+        assert self.fitted(back).files() == self.fitted(part).files()
