@@ -17,7 +17,6 @@ from ml.markov import Markov
 from ml.model import Candidate
 from ml.popularity import Popularity
 from ml.rerank import Reranked
-from ml.transformer import Transformer
 from tasks.split import split_histories
 from tasks.train import refit
 
@@ -44,7 +43,6 @@ CASE = UseCase(
         **FIRST_STAGE,
         "habits": Habit(days=NOW),
         "re-ranked": RERANKED,
-        "transformer": Transformer(days=NOW),
     },
     judge=RankingJudge(k=10),
     gates=Gates(minimum=0.01, subgroup_gap=0.1),

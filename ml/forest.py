@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # LightGBM's flags of a split on a number for which NaN means missing; then of one that sends missing values left.
 MISSING_IS_NAN, LOST_GO_LEFT = 8, 2
+# Leaves of all trees together: beyond, fewer trees are grown. In text a leaf takes 70 bytes, and a bag holds several
+# forests.
+MOST_LEAVES = 130_000
 # Trees grown between two looks at the clock.
 STEP = 5
 
@@ -99,16 +102,20 @@ class Forest:
         encoding, X = TreeEncoding.learn(train, truth, self.min_count, 0, 0, self.smoothing, resources.seed)
         forest = self._forest(resources, len(X))
         X = _single(X)
-        grown = 0
-        while grown < self.trees and (not grown or time.monotonic() < deadline):
-            grown = min(grown + STEP, self.trees)
+        grown, wanted = 0, self.trees
+        while grown < wanted and (not grown or time.monotonic() < deadline):
+            grown = min(grown + STEP, wanted)
             forest.set_params(n_estimators=grown).fit(X, truth)
+            if grown == STEP:
+                # All trees have about as many leaves as the first ones.
+                leaves = sum(tree.get_n_leaves() for tree in forest.estimators_) / STEP
+                wanted = min(self.trees, max(STEP, int(MOST_LEAVES / leaves)))
         return ForestModel(
             self.target,
             encoding,
             _exported(forest, encoding),
             tuple(forest.feature_importances_.tolist()),
-            "trees" if grown == self.trees else "budget",
+            "trees" if grown == wanted else "budget",
         )
 
     def _forest(self, resources: Resources, rows: int) -> Any:
