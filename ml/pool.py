@@ -1,8 +1,8 @@
 """First stage of a recommender: the best items of several models for each user, and what is known of each pair."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from scipy import sparse
 
 from ml.histories import Catalogue, Sequences, from_npy, to_npy
 from ml.markov import transitions
+from ml.reasons import Scorer
 from ml.sparse_files import from_files, pruned, to_files
 
 # Users at a time: the scores of each model are dense.
@@ -20,15 +21,6 @@ RECENT = 0.1
 NEIGHBOURS = 200
 # Items of a history that are compared with a candidate one by one.
 LATEST = 3
-
-
-class Scorer(Protocol):
-    """A fitted recommender that can say what every item of its catalogue is worth to a user."""
-
-    @property
-    def catalogue(self) -> Catalogue: ...
-
-    def scores(self, histories: Sequences) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +145,17 @@ class FirstStage:
             *(np.concatenate([getattr(one, name) for one in found]) for name in ("user", "code", "features"))
         )
 
-    def placed_by(self, histories: Sequences, codes: Sequence[int]) -> list[str]:
-        """For one user, the model that puts each of the items highest."""
-        pool = self._block(histories)
-        rank = dict(zip(pool.code.tolist(), pool.features, strict=True))
-        names = list(self.models)
-        return [names[int(np.argmin(rank[code][2 : 3 * len(names) : 3]))] for code in codes]
+    def placed_by(self, history: Sequences, code: int) -> str | None:
+        """For one user, the model that puts the item highest; None where it is not in the pool."""
+        pool = self._block(history)
+        row = np.flatnonzero(pool.code == code)
+        if not len(row):
+            return None
+        return list(self.models)[int(np.argmin(self.ranks(pool)[row[0]]))]
+
+    def ranks(self, pool: Pool) -> np.ndarray:
+        """The rank that each model gives to each row of a pool, shape (rows, models)."""
+        return pool.features[:, 2 : 3 * len(self.models) : 3]
 
     def _block(self, block: Sequences) -> Pool:
         scores = {name: self._scores(model, block) for name, model in self.models.items()}

@@ -24,16 +24,20 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class Explained(Scorer, Protocol):
+class Explained(Protocol):
     """One that knows what each event of one user adds to the score of the item `code`, shape (events,).
 
-    The contributions sum to the score, or to the part of it that depends on the history.
+    The contributions sum to the score, or to the part of it that depends on the history; those of a model of several
+    stages to that of the model that put the item forward.
     """
+
+    @property
+    def catalogue(self) -> Catalogue: ...
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray: ...
 
 
-def reasons(model: Scorer, frame: pd.DataFrame, prediction: pd.DataFrame) -> list[Reasons]:
+def reasons(model: Scorer | Explained, frame: pd.DataFrame, prediction: pd.DataFrame) -> list[Reasons]:
     """For each row of a prediction for the users of `frame`: what of the history speaks for the item, most first.
 
     Shares are of the sum of the positive contributions, and sum to 1. No reason at all means that nothing of the
@@ -55,7 +59,7 @@ def reasons(model: Scorer, frame: pd.DataFrame, prediction: pd.DataFrame) -> lis
     return found
 
 
-def contributions(model: Scorer, history: Sequences, code: int) -> np.ndarray:
+def contributions(model: Scorer | Explained, history: Sequences, code: int) -> np.ndarray:
     """What each event of one user adds to the score of item `code`, shape (events,), told or found by occlusion."""
     if isinstance(model, Explained):
         return np.asarray(model.contributions(history, code), dtype=np.float64)

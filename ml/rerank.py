@@ -15,7 +15,8 @@ from ml.boost import without_traces
 from ml.histories import Catalogue, Sequences
 from ml.model import Candidate, Part, Resources
 from ml.package import class_name
-from ml.pool import Evidence, FirstStage, Pool, Scorer
+from ml.pool import Evidence, FirstStage, Pool
+from ml.reasons import Scorer, contributions
 from ml.refusal import Unsuitable
 
 if TYPE_CHECKING:
@@ -59,18 +60,17 @@ class RerankedModel:
         return self.catalogue.listed(frame["user"], pool.user, pool.code, self._score(pool))
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
-        """Those of the first-stage model that places the item highest, of the ones that can tell, shape (events,)."""
-        name = self.first.placed_by(history, [code])[0]
-        model = self.first.models[name]
-        tell = getattr(model, "contributions", None)
-        return np.asarray(tell(history, code)) if tell else np.zeros(len(history.items))
+        """Those of the first-stage model that places the item highest, shape (events,); 0 for items not in the pool."""
+        name = self.first.placed_by(history, code)
+        if name is None:
+            return np.zeros(len(history.items))
+        return contributions(self.first.models[name], history, code)
 
     def _score(self, pool: Pool) -> np.ndarray:
         if not len(pool.user):
             return np.empty(0, np.float32)
         if self.trees == NO_TREES:
-            ranks = pool.features[:, 2 : 3 * len(self.first.models) : 3]
-            return np.asarray((1.0 / (FUSION + ranks)).sum(axis=1), np.float32)
+            return np.asarray((1.0 / (FUSION + self.first.ranks(pool))).sum(axis=1), np.float32)
         # Few rows on one thread: waiting for others costs more than they bring.
         threads = 1 if len(pool.user) < 5000 else 0
         return np.asarray(self._booster.predict(pool.features, num_threads=threads), np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ml.model import Model, Part
-from ml.reasons import Reasons, Scorer, reasons
+from ml.reasons import Explained, Reasons, Scorer, reasons
 
 TOLD, LISTED, BECAUSE = 8, 5, 3
 # Where among users by length of history.
@@ -24,7 +24,7 @@ def shoppers(part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[st
     Each has `shopper` (a letter), `events` (of the whole history), `history` (the last items, oldest first), `taken`
     (the first items that came next, and `more` of them) and `recommended`: lines with `item`, `taken` and `because`,
     the first items of `history` with their shares, most first; those of its `others`, and of what lies `earlier`, are
-    summed. `because` is None where the model does not score items, and so cannot be asked.
+    summed. `because` is None where the model neither scores items nor tells reasons.
     """
     rows = _chosen(part)
     return [_told("ABC"[n], part.take(rows[n : n + 1]), prediction, model) for n in range(len(rows))]
@@ -41,7 +41,7 @@ def _chosen(part: Part) -> np.ndarray:
 def _told(name: str, one: Part, prediction: pd.DataFrame, model: Model) -> dict[str, Any]:
     history, truth = list(one.frame["items"].iloc[0]), list(one.truth.iloc[0])
     mine = prediction[prediction["user"] == one.frame["user"].iloc[0]].sort_values("rank").head(LISTED)
-    asked = reasons(model, one.frame, mine) if isinstance(model, Scorer) else [None] * len(mine)
+    asked = reasons(model, one.frame, mine) if isinstance(model, Scorer | Explained) else [None] * len(mine)
     told = history[-TOLD:]
     recommended = [
         {"item": str(item), "taken": item in truth, **_because(found, told)}

@@ -1,5 +1,6 @@
 """The two stages: what is in the pool, that the ranker never sees what it predicts, that a marker gives it away."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ml.pool import Evidence, FirstStage
 from ml.popularity import Popularity
 from ml.refusal import Unsuitable
 from ml.rerank import HoldOut, Reranked, RerankedModel, held_out
+from ml.shoppers import shoppers
 from ml.sparse_files import pruned
 
 DAY = 86_400.0
@@ -236,11 +238,26 @@ class TestReranked:
         model = self.fitted(part_of(walks()))
         history = model.catalogue.sequences(part_of({"n": ["i30", "i10"]}).frame)
         code = model.catalogue.items.index("i11")
-        name = model.first.placed_by(history, [code])[0]
+        name = model.first.placed_by(history, code)
         assert name in ("kNN", "Markov")
         told = model.contributions(history, code)
         np.testing.assert_array_equal(told, model.first.models[name].contributions(history, code))  # type: ignore[attr-defined]
         assert told.argmax() == 1
+        own = int(history.items[0])
+        assert model.first.placed_by(history, own) is None
+        assert not model.contributions(history, own).any()
+
+    def test_shoppers_are_told_why(self) -> None:
+        model = self.fitted(part_of(walks()))
+        asked = part_of(walks(users=30, seed=5))
+        exam = replace(asked, truth=pd.Series([["i00"]] * 30, dtype=object))
+        told = shoppers(exam, model.predict(exam.frame), model)
+        lines = [line for one in told for line in one["recommended"]]
+        assert len(told) == 3
+        assert len(lines) == 15
+        because = [line["because"] for line in lines]
+        assert all(found is not None for found in because)
+        assert sum(map(bool, because)) >= 10
 
     def test_models_that_do_not_suit_are_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ease, "MOST_ITEMS", 5)
