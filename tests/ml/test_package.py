@@ -88,7 +88,7 @@ CANDIDATES: dict[str, Candidate] = {
     "number, boosting": GradientBoosting("numeric", max_rounds=5, min_child_samples=5),
     "popularity": Popularity(),
     "neighbours": ItemKNN(shrink=0.1),
-    "factors": ALS(factors=3, iterations=2, repeat=True),
+    "factors": ALS(factors=3, iterations=2),
 }
 every_model = pytest.mark.parametrize("kind", list(CANDIDATES))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flows.ecommerce_recommendation import CASE
 from ml.refusal import DataRefused, PackageRefused, UsageError
 from operate.console import exit_code
 from tasks import history, registry, tracking
@@ -25,7 +26,7 @@ NAME = "fintech-risk.simulated"
 Ask = Callable[..., tuple[int, dict[str, Any]]]
 SEEDED = ["train additive", "train LightGBM", "train ensemble"]
 TABULAR = ["train prior", "train logistic regression", *SEEDED]
-SHOP = ["popularity", "popularity of 30 days", "item-kNN", "ALS"]
+SHOP = list(CASE.candidates)
 
 
 def everything_in(folder: Path) -> dict[str, str]:
@@ -43,7 +44,7 @@ def everything_in(folder: Path) -> dict[str, str]:
         (["fintech-risk", "2"], TABULAR, []),
         (["health-prediction"], TABULAR, []),
         (["ecommerce-recommendation"], [f"train {name}" for name in SHOP], []),
-        (["ecommerce-recommendation", "--data", "brief"], ["train popularity"], SHOP[1:]),
+        (["ecommerce-recommendation", "--data", "brief"], [f"train {SHOP[0]}"], SHOP[1:]),
     ],
 )
 def test_the_same_again_and_the_home_untouched(
