@@ -147,26 +147,30 @@ class Reranked:
         """
         begun = time.monotonic()
         before, after = held_out(train, self._how(train), self.share, resources.seed)
-        inner = self._first(before, resources, begun + INNER * resources.seconds)
+        inner = self._first(before, resources, begun + INNER * resources.seconds, "without what is held out")
         if time.monotonic() - begun > (INNER + 0.1) * resources.seconds:
             return RerankedModel(inner, NO_TREES, "budget")
         trees = self._ranker(inner, before, after, resources)
-        return RerankedModel(self._first(train, resources, begun + OUTER * resources.seconds), trees)
+        return RerankedModel(
+            self._first(train, resources, begun + OUTER * resources.seconds, "on everything"), trees
+        )
 
     def _how(self, train: Part) -> HoldOut:
         # From Parquet, an empty list comes as an array of objects.
         known = all(np.isfinite(np.asarray(times, np.float64)).all() for times in train.frame["times"])
         return self.hold_out or ("time" if known else "last")
 
-    def _first(self, train: Part, resources: Resources, until: float = float("inf")) -> FirstStage:
-        """All models, of which the later ones get what is left until then (of `time.monotonic`)."""
+    def _first(
+        self, train: Part, resources: Resources, until: float = float("inf"), on: str = "on everything"
+    ) -> FirstStage:
+        """All models, of which the later ones get what is left until then (of `time.monotonic`); `on` is told."""
         models: dict[str, Any] = {}
         returning = self.returning if train.repeat else {}
         for name, candidate in {**self.models, **returning}.items():
             try:
                 left = replace(resources, seconds=until - time.monotonic())
                 models[name] = candidate.fit(train, train, left)
-                resources.tell(f"{name}: fitted")
+                resources.tell(f"{name}: fitted {on}")
             except Unsuitable as why:
                 resources.tell(f"{name}: left out, {why}")
         if not models:

@@ -79,6 +79,8 @@ class Known:
     count: Callable[[Path], tuple[int, int, int]]
     counts: tuple[int, int, int]
     between: tuple[float, float]
+    # Where nothing beats the simplest model, it is the champion.
+    simplest: bool = False
 
 
 KNOWN = [
@@ -101,7 +103,9 @@ KNOWN = [
         (0.630, 0.700),
     ),
     # Measured before: .40, on users who mostly have no history. Published splits mix up the times.
-    Known("movielens_100k", ecommerce_recommendation, "u.data", viewers, (100_000, 0, 9), (0.350, 0.460)),
+    Known(
+        "movielens_100k", ecommerce_recommendation, "u.data", viewers, (100_000, 0, 9), (0.350, 0.460), True
+    ),
 ]
 EACH = [pytest.param(k, id=k.data, marks=pytest.mark.xdist_group(f"real-{k.data}")) for k in KNOWN]
 
@@ -190,9 +194,12 @@ def test_the_figure_lies_where_others_have_found_it(ran: Ran) -> None:
     assert outcome.high is not None
     assert outcome.baseline is not None
     assert floor < outcome.low < outcome.value < outcome.high < ceiling
-    assert outcome.low > outcome.baseline
     board = {line["candidate"]: line for line in ran.facts["leaderboard"]}
     baseline = next(iter(board))
+    if ran.known.simplest:
+        assert (outcome.candidate, outcome.value) == (baseline, outcome.baseline)
+        return
+    assert outcome.low > outcome.baseline
     assert outcome.candidate != baseline
     assert board[outcome.candidate]["value"] > board[baseline]["value"]
 
