@@ -18,9 +18,10 @@ import pandas as pd
 from flows.ecommerce_recommendation import CASE, FIRST_STAGE, RERANKED
 from ml import ranking
 from ml.ease import EASE
+from ml.held_out import held_out
 from ml.histories import Catalogue
 from ml.model import Candidate, Model, Part, Resources
-from ml.rerank import Reranked, held_out
+from ml.rerank import Reranked
 from ml.transformer import Transformer
 
 DEPTHS = (5, 10, 20)

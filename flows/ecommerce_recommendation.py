@@ -25,13 +25,16 @@ NOW = 30
 # What the re-ranker chooses from. Models that are named in others have one home: here.
 FIRST_STAGE: Mapping[str, Candidate] = {
     "popularity of 30 days": Popularity(days=NOW),
-    "item-kNN": ItemKNN(days=NOW),
+    "item-kNN": ItemKNN(decay=None, days=NOW),
     "Markov": Markov(days=NOW),
     "EASE": EASE(days=NOW),
-    "ALS": ALS(factors=128, days=NOW),
+    "ALS": ALS(factors=128, decay=None, days=NOW),
 }
 RERANKED = Reranked(
-    FIRST_STAGE, returning={"habits": Habit(days=NOW)}, depths={"popularity of 30 days": 50, "item-kNN": 50}
+    FIRST_STAGE,
+    returning={"habits": Habit(days=NOW)},
+    depths={"popularity of 30 days": 50, "item-kNN": 50},
+    lasting=("item-kNN", "EASE", "ALS"),
 )
 CASE = UseCase(
     name="ecommerce-recommendation",

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -14,6 +14,7 @@ from scipy import sparse
 from ml.device import cores
 from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy
 from ml.model import Part, Resources
+from ml.recency import settled
 from ml.topk import top_k
 
 # A stack of users' item factors: 8 MB of float64.
@@ -28,6 +29,7 @@ class ALSModel:
     item_factors: np.ndarray = field(repr=False)
     regularization: float
     alpha: float
+    decay: float
     repeat: bool
 
     @cached_property
@@ -52,7 +54,7 @@ class ALSModel:
         They are those of `scores` to the bit, found without an array of users x items.
         """
         histories = self.catalogue.sequences(frame)
-        counts = histories.counts()
+        counts = self._decayed(histories)
         seen = None if self.repeat else counts
         codes, scores = top_k(self.user_factors(counts), self.item_factors, LIST_LENGTH, seen, cores())
         return self.catalogue.ranked(frame, histories, codes, scores)
@@ -95,7 +97,12 @@ class ALSModel:
 
     def files(self) -> dict[str, bytes]:
         """`model.json`, `catalogue.json` and `item_factors.npy`."""
-        settings = {"regularization": self.regularization, "alpha": self.alpha, "repeat": self.repeat}
+        settings = {
+            "regularization": self.regularization,
+            "alpha": self.alpha,
+            "decay": self.decay,
+            "repeat": self.repeat,
+        }
         return {
             "model.json": json.dumps(settings).encode(),
             "catalogue.json": self.catalogue.to_json(),
@@ -110,27 +117,31 @@ class ALSModel:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """Preferences, shape (users, items)."""
-        scores: np.ndarray = self.user_factors(histories.counts()) @ self._wide.T
+        scores: np.ndarray = self.user_factors(self._decayed(histories)) @ self._wide.T
         return scores
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """What each event of one user adds to the score of item `code`, shape (events,); the sum is the score.
 
         Section 5 of Hu, Koren and Volinsky (2008): the score is the sum over the items of the history of
-        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is alpha for each event with the item j.
+        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is alpha, by age, for each event with the item j.
         """
-        counts = history.counts()
+        counts = self._decayed(history)
         Y = self._wide[counts.indices]
         weighed = self._gram + (Y.T * (self.alpha * counts.data - 1.0)) @ Y
-        contributed: np.ndarray = (
-            self.alpha * self._wide[history.items] @ np.linalg.solve(weighed, self._wide[code])
-        )
-        return contributed
+        told = self._wide[history.items] @ np.linalg.solve(weighed, self._wide[code])
+        return np.asarray(self.alpha * self.decay**history.since * told)
+
+    def _decayed(self, histories: Sequences) -> sparse.csr_array:
+        return histories.weighted(self.decay**histories.since)
 
 
 @dataclass(frozen=True)
 class ALS:
     """`regularization` is the L2 penalty; the confidence in an item had `count` times is alpha * count.
+
+    Factors are learned from all events alike. When a user's are solved for, the last event counts 1 and each one before
+    it `decay` times as much; None is chosen (`ml.recency`).
 
     Users without a history are given what was popular in the last `days`, or at all times.
     """
@@ -139,6 +150,7 @@ class ALS:
     regularization: float = 0.1
     alpha: float = 10.0
     iterations: int = 15
+    decay: float | None = 1.0
     days: float | None = None
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> ALSModel:
@@ -152,6 +164,10 @@ class ALS:
         from threadpoolctl import threadpool_limits
 
         deadline = time.monotonic() + resources.seconds
+        if self.decay is None:
+            own: Self = settled(self, train, replace(resources, seconds=resources.seconds / 3))
+            left = replace(resources, seconds=deadline - time.monotonic())
+            return own.fit(train, valid, left)
         catalogue = Catalogue.of(train.frame, self.days)
         counts = _in_own_order(catalogue.counts(train.frame))
         # implicit spreads users over threads of its own, and BLAS threads would compete with those.
@@ -169,7 +185,9 @@ class ALS:
                 solver.fit(counts, show_progress=False)
                 if time.monotonic() > deadline:
                     break
-        return ALSModel(catalogue, solver.item_factors, self.regularization, self.alpha, train.repeat)
+        return ALSModel(
+            catalogue, solver.item_factors, self.regularization, self.alpha, self.decay, train.repeat
+        )
 
 
 def _in_own_order(counts: sparse.csr_array) -> sparse.csr_matrix:

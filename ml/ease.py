@@ -11,6 +11,7 @@ from scipy import sparse
 
 from ml.histories import Catalogue, Sequences, blocks
 from ml.model import Part, Resources
+from ml.recency import settled
 from ml.refusal import Unsuitable
 from ml.sparse_files import from_files, largest, to_files
 
@@ -18,8 +19,7 @@ from ml.sparse_files import from_files, largest, to_files
 MOST_ITEMS = 25_000
 # What did best on the validation items of Amazon toys (histories of 9 items) and of MovieLens 1M (166 items).
 LONG_HISTORY = 50
-SHORT = {"penalty": 200.0, "decay": 0.65}
-LONG = {"penalty": 600.0, "decay": 0.8}
+SHORT, LONG = 200.0, 600.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,8 @@ class EASE:
 
     With G = X'X, the items that users share, and P = (G + penalty I)^-1, the weights are -P_ij / P_jj and 0 on the
     diagonal (equation 8 of Steck, 2019). An answer weighs the events of a history by age: the last one counts 1, each
-    one before it `decay` times as much. By default both are as `SHORT` or `LONG` says, by the mean length of histories.
+    one before it `decay` times as much. By default the penalty is `SHORT` or `LONG`, by the mean length of histories,
+    and the decay is chosen (`ml.recency`).
 
     Users without a history are given what was popular in the last `days`, or at all times.
     """
@@ -96,12 +97,14 @@ class EASE:
                 f"{len(catalogue.items):,}",
                 "use item-kNN or ALS, whose matrices are sparse or narrow",
             )
+        if self.decay is None:
+            own: Self = settled(self, train, resources)
+            return own.fit(train, valid, resources)
         histories = catalogue.sequences(train.frame)
         usual = LONG if histories.lengths.mean() > LONG_HISTORY else SHORT
-        penalty = usual["penalty"] if self.penalty is None else self.penalty
-        decay = usual["decay"] if self.decay is None else self.decay
+        penalty = usual if self.penalty is None else self.penalty
         weights = self._weights(histories.counts().sign().astype(np.float32), penalty)
-        return EASEModel(catalogue, weights, decay, train.repeat)
+        return EASEModel(catalogue, weights, self.decay, train.repeat)
 
     def _weights(self, had: sparse.csr_array, penalty: float) -> sparse.csr_array:
         # Imported before the limit, which holds for the libraries that are loaded.

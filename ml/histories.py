@@ -54,6 +54,15 @@ class Sequences:
         """How many events of the same user came after each event, shape (events,): 0 for the last one."""
         return np.asarray(self.start[1:][self.users] - 1 - np.arange(len(self.items)))
 
+    @cached_property
+    def latest(self) -> np.ndarray:
+        """Which events are the last one of their user with their item, shape (events,)."""
+        pair = self.users * np.int64(self.catalogue) + self.items
+        _, back = np.unique(pair[::-1], return_index=True)
+        marks = np.zeros(len(pair), dtype=bool)
+        marks[len(pair) - 1 - back] = True
+        return marks
+
     def block(self, rows: slice) -> "Sequences":
         """The users of a slice of step 1."""
         start = self.start[rows.start : rows.stop + 1]

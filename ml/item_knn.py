@@ -11,6 +11,7 @@ from scipy import sparse
 
 from ml.histories import Catalogue, Sequences, blocks, from_npy, to_npy, top
 from ml.model import Part, Resources
+from ml.recency import settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +20,11 @@ class ItemKNNModel:
 
     catalogue: Catalogue = field(repr=False)
     similarity: sparse.csr_array = field(repr=False)
+    decay: float
     repeat: bool
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The score is the sum of the similarities to the items of the history, each counted once.
+        """The score is the sum of the similarities to the items of the history, by the age of the last event with each.
 
         Who has no neighbour of a known item is scored by popularity. Lists and errors are as in
         `Catalogue.recommend`.
@@ -36,7 +38,7 @@ class ItemKNNModel:
     def files(self) -> dict[str, bytes]:
         """`model.json`, `catalogue.json` and the three arrays of a CSR matrix."""
         return {
-            "model.json": json.dumps({"repeat": self.repeat}).encode(),
+            "model.json": json.dumps({"decay": self.decay, "repeat": self.repeat}).encode(),
             "catalogue.json": self.catalogue.to_json(),
             "similarity.data.npy": to_npy(self.similarity.data),
             "similarity.indices.npy": to_npy(self.similarity.indices),
@@ -53,7 +55,7 @@ class ItemKNNModel:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """The sum of similarities to the history, shape (users, items)."""
-        found = histories.counts().sign() @ self.similarity
+        found = histories.weighted(self._weight(histories)) @ self.similarity
         scores: np.ndarray = found.toarray()
         scores[np.diff(found.indptr) == 0] = self.catalogue.popularity
         return scores
@@ -61,12 +63,14 @@ class ItemKNNModel:
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """What each event of one user adds to the score of item `code`, shape (events,).
 
-        An item that was had several times counts once, each of its events for an equal part of it. The sum is the
-        score, or 0 for who is scored by popularity.
+        An item that was had several times counts once, by its last event. The sum is the score, or 0 for who is scored
+        by popularity.
         """
         similar = self.similarity[history.items][:, [code]].toarray()[:, 0].astype(np.float64)
-        shared: np.ndarray = similar / np.bincount(history.items)[history.items]
-        return shared
+        return np.asarray(self._weight(history) * similar)
+
+    def _weight(self, histories: Sequences) -> np.ndarray:
+        return np.where(histories.latest, self.decay**histories.since, 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,22 @@ class ItemKNN:
     `shrink`, in users, tells against pairs that few have had (Ferrari Dacrema, Cremonesi and Jannach, 2019).
     An item is a neighbour of itself only where items may `repeat`.
 
+    An item of a history counts `decay` times as much for each event that came after its last one; None is chosen
+    (`ml.recency`).
+
     Users without a history are given what was popular in the last `days`, or at all times.
     """
 
     neighbours: int = 100
     shrink: float = 10.0
+    decay: float | None = 1.0
     days: float | None = None
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> ItemKNNModel:
         """Compare all pairs of items that share a user, on one thread; errors as in `Catalogue.of`."""
+        if self.decay is None:
+            own: Self = settled(self, train, resources)
+            return own.fit(train, valid, resources)
         catalogue = Catalogue.of(train.frame, self.days)
         had = catalogue.counts(train.frame).sign()
         by_item = had.T.tocsr()
@@ -94,7 +105,7 @@ class ItemKNN:
             self._nearest(by_item[rows] @ had, root, rows.start, train.repeat)
             for rows in blocks(len(root), len(root))
         ]
-        return ItemKNNModel(catalogue, sparse.vstack(nearest, format="csr"), train.repeat)
+        return ItemKNNModel(catalogue, sparse.vstack(nearest, format="csr"), self.decay, train.repeat)
 
     def _nearest(
         self, both: sparse.csr_array, root: np.ndarray, start: int, repeat: bool

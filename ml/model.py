@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -142,4 +142,13 @@ class Candidate(Protocol):
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> Model:
         """Learn from `train`; `valid` may stop it early. The same inputs and seed give the same model."""
+        ...
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A candidate whose fit can go on from a model of fewer data."""
+
+    def continued(self, model: Any, train: Part, resources: Resources) -> Model:
+        """Learn from `train`, beginning from a model of this candidate that was fitted on a part of it."""
         ...

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, Sequences, from_npy, to_npy
+from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy, top
 from ml.markov import transitions
 from ml.reasons import Scorer
+from ml.recency import unforgetting
 from ml.sparse_files import from_files, pruned, to_files
 
 # Users at a time: the scores of each model are dense.
@@ -21,6 +23,8 @@ RECENT = 0.1
 NEIGHBOURS = 200
 # Items of a history that are compared with a candidate one by one.
 LATEST = 3
+# What is added to the name of a model that forgets nothing.
+LASTING = ", lasting"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,16 +127,26 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class FirstStage:
-    """Models with the number of items that each may put into the pool, and the evidence; one catalogue for all."""
+    """Models with the number of items that each may put into the pool, and the evidence; one catalogue for all.
+
+    Models that are named in `lasting` score twice: as they are, and with a memory in which no event loses weight.
+    """
 
     catalogue: Catalogue = field(repr=False)
     models: Mapping[str, Scorer]
     depths: Mapping[str, int]
     evidence: Evidence = field(repr=False)
     repeat: bool
+    lasting: tuple[str, ...] = ()
+
+    @cached_property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """All that score, each with three features, in the order of these."""
+        twice = {name + LASTING: unforgetting(self.models[name]) for name in self.lasting}
+        return {**self.models, **twice}
 
     def pool(self, histories: Sequences) -> Pool:
-        """The union of what the models list, with the features of each pair: of each model score, gap and rank.
+        """The union of what the scorers list, with the features of each pair: of each scorer score, gap and rank.
 
         Who has no known item is scored by each model's popularity.
         """
@@ -146,26 +160,27 @@ class FirstStage:
         )
 
     def placed_by(self, history: Sequences, code: int) -> str | None:
-        """For one user, the model that puts the item highest; None where it is not in the pool."""
+        """For one user, the scorer that puts the item highest; None where it is not in the pool."""
         pool = self._block(history)
         row = np.flatnonzero(pool.code == code)
         if not len(row):
             return None
-        return list(self.models)[int(np.argmin(self.ranks(pool)[row[0]]))]
+        return list(self.scorers)[int(np.argmin(self.ranks(pool)[row[0]]))]
 
     def ranks(self, pool: Pool) -> np.ndarray:
-        """The rank that each model gives to each row of a pool, shape (rows, models)."""
-        return pool.features[:, 2 : 3 * len(self.models) : 3]
+        """The rank that each scorer gives to each row of a pool, shape (rows, scorers)."""
+        return pool.features[:, 2 : 3 * len(self.scorers) : 3]
 
     def _block(self, block: Sequences) -> Pool:
-        scores = {name: self._scores(model, block) for name, model in self.models.items()}
+        scores = {name: self._scores(model, block) for name, model in self.scorers.items()}
         wanted = np.zeros((len(block), block.catalogue), dtype=bool)
         for name, each in scores.items():
-            depth = min(self.depths[name], block.catalogue)
-            best = np.argpartition(-each, depth - 1, axis=1)[:, :depth]
-            np.put_along_axis(wanted, best, True, axis=1)
+            depth = self.depths[name.removesuffix(LASTING)]
+            wanted |= _best(each, min(depth, block.catalogue))
         if not self.repeat:
             wanted[block.users, block.items] = False
+        for row in np.flatnonzero(~wanted.any(axis=1)):
+            wanted[row, self._common(block.items[block.start[row] : block.start[row + 1]])] = True
         user, code = np.nonzero(wanted)
         start = np.searchsorted(user, np.arange(len(block) + 1))
         columns: list[np.ndarray] = []
@@ -175,6 +190,13 @@ class FirstStage:
         features = np.column_stack([*columns, self.evidence.features(block, user, code)])
         return Pool(user, code, features.astype(np.float32))
 
+    def _common(self, had: np.ndarray) -> np.ndarray:
+        """What is most popular of what may be listed, for whom no model tells any item from others."""
+        popularity = np.array(self.catalogue.popularity, np.float32)
+        if not self.repeat:
+            popularity[had] = -np.inf
+        return top(popularity, LIST_LENGTH)
+
     def _scores(self, model: Scorer, block: Sequences) -> np.ndarray:
         scores = np.array(model.scores(block), dtype=np.float32)
         scores[block.lengths == 0] = model.catalogue.popularity
@@ -183,13 +205,28 @@ class FirstStage:
         return scores
 
 
+def _best(scores: np.ndarray, depth: int) -> np.ndarray:
+    """Which items are the best `depth` of each row of `scores` (users, items), or fewer: ties come all or none.
+
+    So nothing hangs on the order of the catalogue, and items that a model has no evidence of do not fill the pool.
+    """
+    bar = -np.partition(-scores, depth - 1, axis=1)[:, [depth - 1]]
+    best: np.ndarray = scores > bar
+    whole = (scores >= bar).sum(axis=1) <= depth
+    best[whole] |= scores[whole] == bar[whole]
+    return best
+
+
 def _standing(score: np.ndarray, user: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each score is below the best of its user, and its rank, from 1, in the pool of that user."""
+    """How far each score is below its user's best, and its rank, from 1, in the pool of that user: of ties the mean."""
     if not len(score):
         return score, score
     order = np.lexsort((-score, user))
+    place = np.arange(len(score)) - start[user[order]] + 1.0
+    new = np.flatnonzero(np.r_[True, (np.diff(score[order]) != 0) | (np.diff(user[order]) != 0)])
+    tied = np.diff(np.r_[new, len(score)])
     rank = np.empty(len(score))
-    rank[order] = np.arange(len(score)) - start[user[order]] + 1
+    rank[order] = np.repeat(np.add.reduceat(place, new) / tied, tied)
     some = np.flatnonzero(np.diff(start))
     best = np.zeros(len(start) - 1, np.float32)
     best[some] = np.maximum.reduceat(score, start[some])

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -12,11 +12,13 @@ import pandas as pd
 
 from ml.bag import numbered, read_numbered
 from ml.boost import without_traces
+from ml.held_out import HoldOut, lessons, usual
 from ml.histories import Catalogue, Sequences
-from ml.model import Candidate, Part, Resources
+from ml.model import Candidate, Continuing, Part, Resources
 from ml.package import class_name
 from ml.pool import Evidence, FirstStage, Pool
 from ml.reasons import Scorer, contributions
+from ml.recency import fitted, forgets
 from ml.refusal import Unsuitable
 
 if TYPE_CHECKING:
@@ -25,10 +27,9 @@ if TYPE_CHECKING:
 # The cross-entropy that bounds NDCG (Bruch, 2021). On the validation items of Amazon toys it ranks better than
 # LambdaRank (NDCG@10 .0824 against .0806 with its best truncation, 60) and takes half the time.
 OBJECTIVE = "rank_xendcg"
-HoldOut = Literal["time", "last", "random"]
 NO_TREES = ""
 # The shares of the time until which the first fit of the models should have ended, and the last one.
-INNER, OUTER = 0.4, 0.95
+INNER, OUTER = 0.5, 0.95
 FUSION = 60.0
 
 
@@ -64,7 +65,7 @@ class RerankedModel:
         name = self.first.placed_by(history, code)
         if name is None:
             return np.zeros(len(history.items))
-        return contributions(self.first.models[name], history, code)
+        return contributions(self.first.scorers[name], history, code)
 
     def _score(self, pool: Pool) -> np.ndarray:
         if not len(pool.user):
@@ -86,6 +87,7 @@ class RerankedModel:
             "classes": [class_name(model) for model in self.first.models.values()],
             "depths": dict(self.first.depths),
             "repeat": self.first.repeat,
+            "lasting": self.first.lasting,
             "stopped_by": self.stopped_by,
         }
         models = cast(Any, list(self.first.models.values()))
@@ -112,6 +114,7 @@ class RerankedModel:
             own["depths"],
             evidence,
             own["repeat"],
+            tuple(own["lasting"]),
         )
         return cls(first, files["trees.txt"].decode(), own["stopped_by"])
 
@@ -120,23 +123,28 @@ class RerankedModel:
 class Reranked:
     """The first stage is `models`, and those `returning` where items may repeat.
 
-    Each puts `depth` items into the pool, or as many as `depths` says.
+    Each puts `depth` items into the pool, or as many as `depths` says. Those named in `lasting` do so twice where they
+    forget: with their decay, and without.
 
     The ranker learns what came after from pools of models that have not seen it. What is held out for it is the last
-    `share` of the log (time), the last event of each user (last), or a `share` of each user's events (random); by
-    default the first where times are known. Then the models learn again from everything.
-    Of users with a hit in their pool, the only ones that teach a ranking, at most `users` are taken.
+    `share` of the log (time), the last `events` of each user, one after another (last), or a `share` of each user's
+    events (random); by default the first where times are known. It also settles the decays that models leave open.
+    Then the models learn again from everything.
+
+    Of users with a hit in their pool, the only ones that teach a ranking, each lesson takes at most `users`.
     """
 
     models: Mapping[str, Candidate]
     returning: Mapping[str, Candidate] = field(default_factory=dict)
     depth: int = 100
     depths: Mapping[str, int] = field(default_factory=dict)
+    lasting: tuple[str, ...] = ()
     hold_out: HoldOut | None = None
     share: float = 0.15
+    events: int = 2
     users: int = 20_000
-    rounds: int = 200
-    learning_rate: float = 0.05
+    rounds: int = 400
+    learning_rate: float = 0.03
     num_leaves: int = 15
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> RerankedModel:
@@ -146,31 +154,41 @@ class Reranked:
         that the table does not suit are left out. Errors as in `Catalogue.of`; Unsuitable where no model is left.
         """
         begun = time.monotonic()
-        before, after = held_out(train, self._how(train), self.share, resources.seed)
-        inner = self._first(before, resources, begun + INNER * resources.seconds, "without what is held out")
+        candidates = {**self.models, **(self.returning if train.repeat else {})}
+        taught = lessons(train, self.hold_out or usual(train), self.share, resources.seed, self.events)
+        before, after = taught[0]
+        settled, inner = self._first(candidates, before, resources, begun + INNER * resources.seconds, after)
         if time.monotonic() - begun > (INNER + 0.1) * resources.seconds:
             return RerankedModel(inner, NO_TREES, "budget")
-        trees = self._ranker(inner, before, after, resources)
-        return RerankedModel(
-            self._first(train, resources, begun + OUTER * resources.seconds, "on everything"), trees
-        )
-
-    def _how(self, train: Part) -> HoldOut:
-        # From Parquet, an empty list comes as an array of objects.
-        known = all(np.isfinite(np.asarray(times, np.float64)).all() for times in train.frame["times"])
-        return self.hold_out or ("time" if known else "last")
+        trees = self._ranker(inner, taught, resources)
+        until = begun + OUTER * resources.seconds
+        _, outer = self._first(settled, train, resources, until, begun=inner.models)
+        return RerankedModel(outer, trees)
 
     def _first(
-        self, train: Part, resources: Resources, until: float = float("inf"), on: str = "on everything"
-    ) -> FirstStage:
-        """All models, of which the later ones get what is left until then (of `time.monotonic`); `on` is told."""
+        self,
+        candidates: Mapping[str, Candidate],
+        train: Part,
+        resources: Resources,
+        until: float = float("inf"),
+        after: pd.Series | None = None,
+        begun: Mapping[str, Any] | None = None,
+    ) -> tuple[Mapping[str, Candidate], FirstStage]:
+        """All models, of which the later ones get what is left until then (of `time.monotonic`).
+
+        With what came `after`, the candidates returned have what they leave open settled by it. Candidates that can go
+        on from models that have `begun` do.
+        """
+        settled: dict[str, Candidate] = {}
         models: dict[str, Any] = {}
-        returning = self.returning if train.repeat else {}
-        for name, candidate in {**self.models, **returning}.items():
+        for name, candidate in candidates.items():
             try:
                 left = replace(resources, seconds=until - time.monotonic())
-                models[name] = candidate.fit(train, train, left)
-                resources.tell(f"{name}: fitted {on}")
+                if begun and isinstance(candidate, Continuing):
+                    settled[name], models[name] = candidate, candidate.continued(begun[name], train, left)
+                else:
+                    settled[name], models[name] = fitted(candidate, train, after, left)
+                resources.tell(f"{name}: fitted on {'everything' if after is None else 'what came before'}")
             except Unsuitable as why:
                 resources.tell(f"{name}: left out, {why}")
         if not models:
@@ -180,17 +198,21 @@ class Reranked:
         catalogue = next(iter(models.values())).catalogue
         depths = {name: self.depths.get(name, self.depth) for name in models}
         evidence = Evidence.of(catalogue.sequences(train.frame))
-        return FirstStage(catalogue, models, depths, evidence, train.repeat)
+        lasting = tuple(name for name in self.lasting if name in models and forgets(models[name]))
+        return settled, FirstStage(catalogue, models, depths, evidence, train.repeat, lasting)
 
-    def _ranker(self, first: FirstStage, before: Part, after: pd.Series, resources: Resources) -> str:
+    def _ranker(
+        self, first: FirstStage, taught: Sequence[tuple[Part, pd.Series]], resources: Resources
+    ) -> str:
         import lightgbm
 
-        pools = list(self._lessons(first, before, after, resources))
+        pools = [pool for lesson in taught for pool in self._pools(first, *lesson, resources)]
         params = {
             "objective": OBJECTIVE,
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": 50,
+            "max_bin": 63,
             "feature_fraction": 0.7,
             "seed": resources.seed,
             "objective_seed": resources.seed,
@@ -208,7 +230,7 @@ class Reranked:
         booster = lightgbm.train(params, data, self.rounds)
         return without_traces(booster.model_to_string())
 
-    def _lessons(
+    def _pools(
         self, first: FirstStage, before: Part, after: pd.Series, resources: Resources
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Features, hits and sizes of the pools of users with a hit, for blocks of users in random order."""
@@ -231,47 +253,3 @@ class Reranked:
                 yield pool.features[kept], hit[kept], np.bincount(pool.user[kept])[lucky]
             if taken >= self.users:
                 return
-
-
-def held_out(train: Part, how: HoldOut, share: float, seed: int) -> tuple[Part, pd.Series]:
-    """The histories without what is held out, and what was held out of each, one list for each row.
-
-    An item that is left in the history is no lesson unless items may repeat.
-    """
-    frame = train.frame
-    lengths = frame["items"].map(len).to_numpy(np.int64)
-    users = np.repeat(np.arange(len(frame)), lengths)
-    if how == "time":
-        times = np.concatenate([np.asarray(one, np.float64) for one in frame["times"]])
-        out = times >= np.quantile(times, 1.0 - share)
-        # A log of one instant has no end to hold out.
-        out &= not out.all()
-    elif how == "last":
-        ends = np.cumsum(lengths)
-        out = np.zeros(len(users), bool)
-        # Whoever had one thing only would be left with nothing to tell from.
-        out[ends[lengths > 1] - 1] = True
-    else:
-        out = np.random.default_rng(seed).random(len(users)) < share
-    marks = np.split(out, np.cumsum(lengths)[:-1])
-    kept = {
-        name: pd.Series(
-            [
-                [v for v, o in zip(one, mark, strict=True) if not o]
-                for one, mark in zip(frame[name], marks, strict=True)
-            ],
-            index=frame.index,
-            dtype=object,
-        )
-        for name in ("items", "times")
-    }
-    after = [
-        _new([v for v, o in zip(one, mark, strict=True) if o], left, train.repeat)
-        for one, mark, left in zip(frame["items"], marks, kept["items"], strict=True)
-    ]
-    return replace(train, frame=frame.assign(**kept)), pd.Series(after, index=frame.index, dtype=object)
-
-
-def _new(taken: list[str], left: list[str], repeat: bool) -> list[str]:
-    known = set() if repeat else set(left)
-    return [item for item in dict.fromkeys(taken) if item not in known]

@@ -127,6 +127,7 @@ class Transformer:
     weight_decay: float = 0.01
     batch_tokens: int = 4096
     max_epochs: int = 100
+    more_epochs: int = 4
     patience: int = 5
     full_softmax: int = 50_000
     negatives: int = 256
@@ -141,14 +142,26 @@ class Transformer:
         products with the catalogue are of bfloat16 where the processor has instructions for it. A fit that was killed
         begins anew. Raises ValueError as in `Catalogue.of`.
         """
+        return self._fit(train, resources, None, self.max_epochs)
+
+    def continued(self, model: TransformerModel, train: Part, resources: Resources) -> TransformerModel:
+        """As `fit`, but from the weights of a model of a part of `train`, for at most `more_epochs`."""
+        return self._fit(train, resources, model, self.more_epochs)
+
+    def _fit(
+        self, train: Part, resources: Resources, begun: TransformerModel | None, epochs: int
+    ) -> TransformerModel:
         deadline = time.monotonic() + resources.seconds
         catalogue = Catalogue.of(train.frame, self.days)
         histories = in_own_order(catalogue.sequences(train.frame))
         with torch_of_our_own(resources.seed, resources.device):
-            training = _Training(self, histories, train.repeat, resources)
-            epochs = training.run(deadline)
+            first = self.first_weights(len(catalogue.items))
+            if begun:
+                _take_over(first, catalogue, begun)
+            training = _Training(self, histories, train.repeat, resources, first, begun is not None)
+            best = training.run(deadline, epochs)
             weights = {name: one.detach().cpu().numpy() for name, one in training.best.items()}
-        return TransformerModel(catalogue, weights, self.heads, epochs, train.repeat)
+        return TransformerModel(catalogue, weights, self.heads, best, train.repeat)
 
     def first_weights(self, items: int) -> dict[str, "torch.Tensor"]:
         """Small normal numbers; each block's branches end in ones that are smaller by the root of their number."""
@@ -174,6 +187,16 @@ class Transformer:
                 f"shown_bias{at}": torch.zeros(dim),
             }
         return weights | {"norm": torch.ones(dim), "norm_bias": torch.zeros(dim)}
+
+
+def _take_over(first: "dict[str, torch.Tensor]", catalogue: Catalogue, begun: TransformerModel) -> None:
+    """Into `first`, the weights of a model whose items are some of the catalogue's; the others stay as they are."""
+    import torch
+
+    place = pd.Index(catalogue.items, dtype=object).get_indexer(pd.Index(begun.catalogue.items, dtype=object))
+    for name, weights in begun.weights.items():
+        where = place if name == "items" else slice(None)
+        first[name][where] = torch.from_numpy(weights)
 
 
 def as_it_is(X: "torch.Tensor") -> "torch.Tensor":
@@ -227,13 +250,21 @@ def _last_states(
 class _Training:
     """Weights, their average, and the events that change them and that say when to stop."""
 
-    def __init__(self, of: Transformer, histories: Sequences, repeat: bool, resources: Resources) -> None:
+    def __init__(
+        self,
+        of: Transformer,
+        histories: Sequences,
+        repeat: bool,
+        resources: Resources,
+        first: "Weights",
+        goes_on: bool,
+    ) -> None:
         import torch
 
         self.of, self.repeat, self.device, self.tell = of, repeat, resources.device, resources.tell
         self.rng = np.random.default_rng(resources.seed)
         self.histories, self.asked, self.wanted = hold_out(histories, self.rng)
-        first = of.first_weights(histories.catalogue)
+        self.goes_on = goes_on
         self.weights = {name: one.to(self.device).requires_grad_() for name, one in first.items()}
         self.averages = {name: one.detach().clone() for name, one in self.weights.items()}
         self.best = self.averages
@@ -254,10 +285,10 @@ class _Training:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=of.learning_rate, betas=(0.9, 0.98), fused=True)
 
-    def run(self, deadline: float) -> int:
+    def run(self, deadline: float, epochs: int) -> int:
         """Train until `best` are the best weights: their epoch."""
         of, best, best_epoch = self.of, -1.0, 0
-        for epoch in range(1, of.max_epochs + 1):
+        for epoch in range(1, epochs + 1):
             losses = []
             for batch in batches(self.histories, of.longest, self.batch_tokens, self.rng):
                 losses.append(self._step(batch))
@@ -292,8 +323,8 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = of.learning_rate * min(1.0, self.steps / of.warm_up)
         self.optimizer.step()
-        # At first the average is over all steps, and not over how it began.
-        memory = min(of.average, (self.steps - 1) / (self.steps + 9))
+        # At first the average is over all steps, and not over how it began, unless that was good already.
+        memory = of.average if self.goes_on else min(of.average, (self.steps - 1) / (self.steps + 9))
         torch._foreach_lerp_(
             list(self.averages.values()), [one.detach() for one in own.values()], 1.0 - memory
         )

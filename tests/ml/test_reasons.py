@@ -58,7 +58,11 @@ def silenced(model: Scorer) -> Silent:
 
 
 @pytest.mark.parametrize("repeat", [False, True], ids=["no repeats", "repeats"])
-@pytest.mark.parametrize("candidate", [ItemKNN(neighbours=8), ALS(factors=6)], ids=str)
+@pytest.mark.parametrize(
+    "candidate",
+    [ItemKNN(neighbours=8), ItemKNN(decay=0.7), ALS(factors=6), ALS(factors=6, decay=0.7)],
+    ids=str,
+)
 def test_contributions_sum_to_the_score_of_every_item(candidate: Recommender, repeat: bool) -> None:
     model = fitted(candidate, repeat)
     assert isinstance(model, Explained)

@@ -26,7 +26,14 @@ Recommender = Popularity | Habit | ItemKNN | Markov | EASE | ALS
 Recommendations = PopularityModel | HabitModel | ItemKNNModel | MarkovModel | EASEModel | ALSModel
 # Two factors for two tastes, so that there is one optimum and all starts lead to it.
 TWO_FACTORS = ALS(factors=2, iterations=40)
-PERSONAL: list[Recommender] = [ItemKNN(), Markov(), EASE(penalty=300.0), TWO_FACTORS]
+PERSONAL: list[Recommender] = [
+    ItemKNN(),
+    ItemKNN(decay=None),
+    Markov(),
+    EASE(penalty=300.0),
+    TWO_FACTORS,
+    replace(TWO_FACTORS, decay=None),
+]
 CANDIDATES: list[Recommender] = [Popularity(), Popularity(days=2.5), Habit(), *PERSONAL]
 DAY = 86_400.0
 
@@ -181,7 +188,7 @@ def test_user_factors_solve_the_equation_of_each_user(alpha: float) -> None:
     frame = frame_of({f"u{u}": [f"{i:02}" for i in rng.integers(0, 50, n)] for u, n in enumerate(lengths)})
     catalogue = Catalogue.of(frame)
     item_factors = rng.standard_normal((len(catalogue.items), 8)).astype(np.float32)
-    model = ALSModel(catalogue, item_factors, 0.1, alpha, False)
+    model = ALSModel(catalogue, item_factors, 0.1, alpha, 1.0, False)
     counts, Y = catalogue.counts(frame).toarray(), item_factors.astype(np.float64)
     for row, found in zip(counts, model.user_factors(catalogue.counts(frame)), strict=True):
         confidence = np.where(row > 0, alpha * row, 1.0)
@@ -432,7 +439,9 @@ def test_habits_come_by_number_then_by_what_is_popular() -> None:
 
 
 @pytest.mark.parametrize(
-    "candidate", [Habit(), ItemKNN(), Markov(), EASE(penalty=20.0), ALS(factors=4)], ids=str
+    "candidate",
+    [Habit(), ItemKNN(decay=None), Markov(), EASE(penalty=20.0), ALS(factors=4, decay=None)],
+    ids=str,
 )
 def test_contributions_of_the_history_sum_to_the_score(candidate: Recommender) -> None:
     model = fitted(candidate, clusters(), repeat=True)

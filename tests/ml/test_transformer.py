@@ -174,6 +174,29 @@ def test_training_ends_when_held_out_events_gain_no_more_and_keeps_the_best() ->
     assert shorter.files() == learned.files()
 
 
+def test_a_fit_goes_on_from_fewer_data_and_learns_items_that_are_new() -> None:
+    """From eleven of the twelve items; the loss of its first epoch is far below that of a new fit."""
+    lists = round_the_clock(300)
+    few = [[item for item in one if item != ITEMS[5]] for one in lists]
+    begun = fitted(QUICK, few)
+    said, fresh = list[str](), list[str]()
+    on = replace(QUICK, more_epochs=3).continued(begun, part(lists), Resources(seed=4, tell=said.append))
+    replace(QUICK, max_epochs=1).fit(part(lists), part([]), Resources(seed=4, tell=fresh.append))
+    assert on.catalogue.items == tuple(ITEMS)
+    assert len(said) == 3
+    loss, new = (float(one[0].split()[3].rstrip(",")) for one in (said, fresh))
+    assert loss < 0.6 * new
+    asked = part([[ITEMS[at - 2], ITEMS[at - 1]] for at in range(12)])
+    assert on.predict(asked.frame).query("rank == 1")["item"].tolist() == ITEMS
+
+
+def test_without_a_step_a_fit_that_goes_on_is_where_it_began() -> None:
+    lists = round_the_clock()
+    on = replace(QUICK, more_epochs=0).continued(model(), part(lists), Resources())
+    for name, weight in model().weights.items():
+        np.testing.assert_array_equal(on.weights[name], weight)
+
+
 def test_what_is_held_out_is_the_last_event_of_a_quarter_of_those_with_three() -> None:
     lists = [ITEMS[:length] for length in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)]
     histories = model().catalogue.sequences(part(lists).frame)
