@@ -1,10 +1,13 @@
 """How good recommenders are, and what they cost: `python -m benchmarks.recommendation`. Needs STEWARD_DATA_DIR.
 
 Every measure is over the full catalogue, items of the history left out (unless the contract lets them return), ties
-counted as half. Each fit is a process of its own. Protocols: `last` foretells each user's last event (leave-one-out);
-"like for like" learns nothing from the event before it and is shown it, as published models are, "all before" learns
-from it too. `time` foretells what came after an instant; `session` the last event of later sessions; `any` a basket's
-item left out by a hash; `random` a quarter of each user's events, as Microsoft Recommenders does.
+counted as half. `cover` is the share of the catalogue that anyone is shown in ten, `novel` the mean self-information of
+these in bits, `unlike` the mean of 1 - cosine between the ten of a list. Each fit is a process of its own.
+
+Protocols: `last` foretells each user's last event (leave-one-out); "like for like" learns nothing from the event before
+it and is shown it, as published models are, "all before" learns from it too. `time` foretells what came after an
+instant; `session` the last event of later sessions; `any` a basket's item left out by a hash; `random` a quarter of
+each user's events, as Microsoft Recommenders does.
 
 Values are means over seeds of means over users, with 95 % intervals over users; differences are paired by user. A
 result that is found under the same key in --out (data, model, variant, seed, code of ml/ and libraries) is not made
@@ -36,7 +39,7 @@ from ml.intervals import mean_difference, mean_interval
 DECLARED = (str(recommenders.__file__), str(ecommerce_recommendation.__file__))
 LIBRARIES = ("numpy", "scipy", "implicit", "lightgbm", "torch", "pandas")
 # Those whose answer hangs on a seed.
-CHANCE = ("ALS", "re-ranked", "transformer", recommenders.WITH_TRANSFORMER)
+CHANCE = ("ALS", "re-ranked", "transformer", recommenders.WITH_TRANSFORMER, recommenders.DIVERSE)
 # NDCG@10 (HR@10) of others, in the same protocol.
 PUBLISHED = {
     ("last", "movielens_1m"): (
@@ -129,7 +132,7 @@ def text(exam: exams.Exam, found: dict[tuple[str, str], dict[str, Any]], referen
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
     head = "NDCG@5   NDCG@10 [95 %]           NDCG@20  HR@5    HR@10   HR@20   MRR@10"
     for variant in exam.learn:
-        lines.append(f"  {variant:<28}{head}  cover  novel  seeds  fit s  ask s  one ms  peak MB")
+        lines.append(f"  {variant:<28}{head}  cover  novel  unlike  seeds  fit s  ask s  one ms  peak MB")
         for (of, model), line in found.items():
             if of == variant:
                 lines.append(f"    {model:<26}{_measures(line)}")
@@ -150,8 +153,8 @@ def _measures(line: dict[str, Any]) -> str:
     ndcg = f"{own.value:.4f} [{own.low:.4f}, {own.high:.4f}]"
     rates = "  ".join(mean(name) for name in ("hit_rate@5", "hit_rate@10", "hit_rate@20", "mrr@10"))
     costs = (
-        f"{line['coverage']:5.2f}  {line['novelty']:5.1f}  {line['seeds']:5d}  {line['fit_seconds']:5.0f}  "
-        f"{line['ask_seconds']:5.1f}  {line['one_ms']:6.1f}  {line['peak_mb']:7.0f}"
+        f"{line['coverage']:5.2f}  {line['novelty']:5.1f}  {line['diversity']:6.3f}  {line['seeds']:5d}  "
+        f"{line['fit_seconds']:5.0f}  {line['ask_seconds']:5.1f}  {line['one_ms']:6.1f}  {line['peak_mb']:7.0f}"
     )
     return f"{mean('ndcg@5')}   {ndcg}  {mean('ndcg@20')}   {rates}  {costs}"
 
@@ -175,7 +178,9 @@ def arguments() -> argparse.Namespace:
     )
     every = ",".join(f"{protocol}/{name}" for protocol, names in exams.SETS.items() for name in names)
     usual = [
-        m for m in recommenders.MODELS if m not in (recommenders.WITH_TRANSFORMER, recommenders.EASE_CHOSEN)
+        m
+        for m in recommenders.MODELS
+        if m not in (recommenders.WITH_TRANSFORMER, recommenders.EASE_CHOSEN, recommenders.DIVERSE)
     ]
     parser.add_argument("--sets", default=every, help="protocol/set with commas between; by default all")
     parser.add_argument(

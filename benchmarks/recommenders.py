@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from flows.ecommerce_recommendation import CASE, FIRST_STAGE, RERANKED
-from ml import ranking
+from ml import exposure, ranking
 from ml.ease import EASE
 from ml.held_out import held_out
 from ml.histories import Catalogue
@@ -32,7 +32,9 @@ WITH_TRANSFORMER = "re-ranked with transformer"
 EASE_CHOSEN = "EASE with chosen penalty"
 # The network is no candidate of the flow: by itself it has beaten the re-ranker nowhere, and takes the longest.
 TRANSFORMER = "transformer"
-MODELS = (*CASE.candidates, TRANSFORMER, WITH_TRANSFORMER, EASE_CHOSEN)
+# What unlike items in a list cost: of the marginal relevance of each, so much is unlikeness.
+DIVERSE, UNLIKENESS = "re-ranked, diverse", 0.3
+MODELS = (*CASE.candidates, TRANSFORMER, WITH_TRANSFORMER, EASE_CHOSEN, DIVERSE)
 
 
 def candidate(name: str, protocol: str, learn: Part, resources: Resources) -> Candidate:
@@ -44,6 +46,8 @@ def candidate(name: str, protocol: str, learn: Part, resources: Resources) -> Ca
     if name == WITH_TRANSFORMER:
         models: Mapping[str, Candidate] = {**FIRST_STAGE, TRANSFORMER: Transformer(days=30)}
         return replace(_held(RERANKED, protocol), models=models)
+    if name == DIVERSE:
+        return replace(_held(RERANKED, protocol), diversity=UNLIKENESS)
     found = CASE.candidates[name]
     return _held(found, protocol) if isinstance(found, Reranked) else found
 
@@ -98,6 +102,7 @@ def examine(folder: Path) -> None:
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "model_mb": sum(map(len, model.files().values())) / 1e6,
         "coverage": ranking.coverage(shown, len(known.items), 10),
+        "diversity": exposure.diversity(prediction, learn.frame["items"], 10),
         "novelty": ranking.novelty(shown, popularity, len(learn.frame), 10),
         "stopped_by": getattr(model, "stopped_by", None),
     }

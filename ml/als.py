@@ -55,8 +55,12 @@ class ALSModel:
         """
         histories = self.catalogue.sequences(frame)
         counts = self._decayed(histories)
-        seen = None if self.repeat else counts
-        codes, scores = top_k(self.user_factors(counts), self.item_factors, LIST_LENGTH, seen, cores())
+        listed = np.delete(np.arange(len(self.item_factors)), self.catalogue.barred)
+        seen = None if self.repeat else counts[:, listed]
+        codes, scores = top_k(
+            self.user_factors(counts), self.item_factors[listed], LIST_LENGTH, seen, cores()
+        )
+        codes = np.where(codes < 0, codes, listed[codes])
         return self.catalogue.ranked(frame, histories, codes, scores)
 
     def unknown(self, frame: pd.DataFrame) -> int:
@@ -168,7 +172,7 @@ class ALS:
             own: Self = settled(self, train, replace(resources, seconds=resources.seconds / 3))
             left = replace(resources, seconds=deadline - time.monotonic())
             return own.fit(train, valid, left)
-        catalogue = Catalogue.of(train.frame, self.days)
+        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
         counts = _in_own_order(catalogue.counts(train.frame))
         # implicit spreads users over threads of its own, and BLAS threads would compete with those.
         with threadpool_limits(1, "blas"):

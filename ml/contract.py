@@ -165,6 +165,8 @@ class Contract:
     foretelling: Mapping[str, str]
     # Values of numeric columns that are codes and no quantities, such as 0 for not measured, in ascending order.
     special: Mapping[str, tuple[float, ...]]
+    # Items that are never recommended, each with the reason.
+    blocked: Mapping[str, str]
     about: Mapping[str, Any]
     source: Mapping[str, Any]
 
@@ -207,7 +209,18 @@ def parse(source: Mapping[str, Any]) -> Contract:
         raise ContractError("a name such as fintech-risk.my_loans", repr(name), "name <case>.<data set>")
     expectations = _typed(_required(source, "expectations", "the contract"), list, "expectations")
     meta = _required(source, "meta", "the contract")
-    keys = ("read", "roles", "split", "budget", "keep_first", "foretelling", "special", *ABOUT, "sha256")
+    keys = (
+        "read",
+        "roles",
+        "split",
+        "budget",
+        "keep_first",
+        "foretelling",
+        "special",
+        "blocked",
+        *ABOUT,
+        "sha256",
+    )
     _known(meta, keys, "meta")
     read = _read(_required(meta, "read", "meta"))
     roles = _roles(_required(meta, "roles", "meta"), read)
@@ -221,6 +234,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
         keep_first=_keep_first(meta["keep_first"], read) if "keep_first" in meta else None,
         foretelling=_foretelling(meta.get("foretelling", {}), read),
         special=_special(meta.get("special", {}), read),
+        blocked=_blocked(meta.get("blocked", {}), roles),
         about=_about(meta),
         source=source,
     )
@@ -434,6 +448,13 @@ def _special(raw: Mapping[str, Any], read: Read) -> dict[str, tuple[float, ...]]
     _object(raw, "meta.special")
     _columns_exist(set(raw), read, "meta.special")
     return {column: _codes(raw[column], column, read) for column in raw}
+
+
+def _blocked(raw: Mapping[str, Any], roles: Roles) -> dict[str, str]:
+    _object(raw, "meta.blocked")
+    if raw and roles.item is None:
+        raise ContractError("meta.blocked where there is a role item", "no such role", "remove it")
+    return {item: _reason({"reason": raw[item]}, f"meta.blocked[{item!r}]") for item in raw}
 
 
 def _codes(raw: Mapping[str, Any], column: str, read: Read) -> tuple[float, ...]:

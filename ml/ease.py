@@ -90,7 +90,7 @@ class EASE:
 
         Raises Unsuitable for a catalogue of more than `MOST_ITEMS`, whose matrix does not fit.
         """
-        catalogue = Catalogue.of(train.frame, self.days)
+        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
         if len(catalogue.items) > MOST_ITEMS:
             raise Unsuitable(
                 f"a catalogue of at most {MOST_ITEMS:,} items for EASE",

@@ -69,4 +69,4 @@ class Habit:
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> HabitModel:
         """Learn what is popular; errors as in `Catalogue.of`."""
-        return HabitModel(Catalogue.of(train.frame, self.days), self.decay, train.repeat)
+        return HabitModel(Catalogue.of(train.frame, self.days, train.blocked), self.decay, train.repeat)

@@ -6,7 +6,7 @@ of seconds since 1970, NaN where only the order is known); predictions need no `
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -96,17 +96,21 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items that a model knows, sorted, and for each the number of users who had it."""
+    """The items that a model knows, sorted, and for each the number of users who had it.
+
+    Those that are `blocked` tell of their users' tastes, and are never listed.
+    """
 
     items: tuple[str, ...]
     popularity: tuple[int, ...]
+    blocked: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, days: float | None = None) -> Self:
+    def of(cls, frame: pd.DataFrame, days: float | None = None, blocked: Collection[str] = ()) -> Self:
         """The items of all histories. With `days`, popularity counts the events of the last days only.
 
         Those days are counted back from the last event, their start excluded. Raises ValueError where there
-        is no event or a column is missing.
+        is no event, a column is missing, or every item is blocked.
         """
         lengths, flat = _flatten(frame)
         if not len(flat):
@@ -120,11 +124,22 @@ class Catalogue:
             recent = times > times.max() - days * SECONDS_PER_DAY
             user, item = user[recent], item[recent]
         had = np.unique(user * len(items) + item) % len(items)
-        return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()))
+        barred = tuple(item for item in items if item in set(blocked))
+        if len(barred) == len(items):
+            raise ValueError(
+                f"expected an item that may be recommended, got {len(items):,} items, all of them blocked; "
+                "look at meta.blocked"
+            )
+        return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()), barred)
 
     @cached_property
     def _index(self) -> pd.Index:
         return pd.Index(self.items, dtype=object)
+
+    @cached_property
+    def barred(self) -> np.ndarray:
+        """The codes of the blocked items."""
+        return np.asarray(self._index.get_indexer(pd.Index(self.blocked, dtype=object)), np.int64)
 
     def sequences(self, frame: pd.DataFrame) -> Sequences:
         """The histories of a frame in codes, which are positions in `items`; raises ValueError as in `counts`."""
@@ -170,6 +185,7 @@ class Catalogue:
             scores[block.lengths == 0] = self.popularity
             if not repeat:
                 scores[block.users, block.items] = -np.inf
+            scores[:, self.barred] = -np.inf
             yield rows, scores
 
     def listed(self, users: pd.Series, user: np.ndarray, code: np.ndarray, score: np.ndarray) -> pd.DataFrame:
@@ -189,6 +205,7 @@ class Catalogue:
         Both are of shape (users, `LIST_LENGTH`); who has no known item is listed what is popular instead.
         """
         popularity = np.array(self.popularity, dtype=np.float32)
+        popularity[self.barred] = -np.inf
         common = top(popularity, LIST_LENGTH)
         lengths = (codes >= 0).sum(axis=1)
         lists = [
@@ -211,13 +228,13 @@ class Catalogue:
         )
 
     def to_json(self) -> bytes:
-        """Both fields; `from_json` reads them back."""
+        """All fields; `from_json` reads them back."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
         state = json.loads(text)
-        return cls(tuple(state["items"]), tuple(state["popularity"]))
+        return cls(*(tuple(state[name]) for name in ("items", "popularity", "blocked")))
 
 
 def top(scores: np.ndarray, n: int) -> np.ndarray:

@@ -66,10 +66,10 @@ def learning_part(events: pd.DataFrame, contract: Contract) -> Part:
 def judging_part(before: pd.DataFrame, after: pd.DataFrame, about: pd.DataFrame, contract: Contract) -> Part:
     """Histories of the users of `after`, and the items that they then took, each once.
 
-    Where the contract says that items do not return, an item of the history is no answer; users without any new item
-    are left out. `about` has one row per user (index) with the columns that judge.
+    Where the contract says that items do not return, an item of the history is no answer, and a blocked item never is;
+    users without any other item are left out. `about` has one row per user (index) with the columns that judge.
     """
-    after = after.drop_duplicates(["user", "item"])
+    after = after[~after["item"].isin(list(contract.blocked))].drop_duplicates(["user", "item"])
     if not contract.roles.repeat:
         known = pd.MultiIndex.from_frame(before[["user", "item"]])
         after = after[~pd.MultiIndex.from_frame(after[["user", "item"]]).isin(known)]

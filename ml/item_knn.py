@@ -97,7 +97,7 @@ class ItemKNN:
         if self.decay is None:
             own: Self = settled(self, train, resources)
             return own.fit(train, valid, resources)
-        catalogue = Catalogue.of(train.frame, self.days)
+        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
         had = catalogue.counts(train.frame).sign()
         by_item = had.T.tocsr()
         root = np.sqrt(np.diff(by_item.indptr))

@@ -100,7 +100,7 @@ class Markov:
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> MarkovModel:
         """Count; errors as in `Catalogue.of`."""
-        catalogue = Catalogue.of(train.frame, self.days)
+        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
         counts = transitions(catalogue.sequences(train.frame), self.lags, self.lag_decay)
         if not train.repeat:
             counts.setdiag(0.0)

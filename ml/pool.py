@@ -179,6 +179,7 @@ class FirstStage:
             wanted |= _best(each, min(depth, block.catalogue))
         if not self.repeat:
             wanted[block.users, block.items] = False
+        wanted[:, self.catalogue.barred] = False
         for row in np.flatnonzero(~wanted.any(axis=1)):
             wanted[row, self._common(block.items[block.start[row] : block.start[row + 1]])] = True
         user, code = np.nonzero(wanted)
@@ -195,6 +196,7 @@ class FirstStage:
         popularity = np.array(self.catalogue.popularity, np.float32)
         if not self.repeat:
             popularity[had] = -np.inf
+        popularity[self.catalogue.barred] = -np.inf
         return top(popularity, LIST_LENGTH)
 
     def _scores(self, model: Scorer, block: Sequences) -> np.ndarray:
@@ -202,6 +204,7 @@ class FirstStage:
         scores[block.lengths == 0] = model.catalogue.popularity
         if not self.repeat:
             scores[block.users, block.items] = -np.inf
+        scores[:, self.catalogue.barred] = -np.inf
         return scores
 
 

@@ -56,4 +56,4 @@ class Popularity:
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> PopularityModel:
         """Count; errors as in `Catalogue.of`."""
-        return PopularityModel(Catalogue.of(train.frame, self.days), train.repeat)
+        return PopularityModel(Catalogue.of(train.frame, self.days, train.blocked), train.repeat)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ml.bag import numbered, read_numbered
 from ml.boost import without_traces
+from ml.diverse import diversified
 from ml.held_out import HoldOut, lessons, usual
 from ml.histories import Catalogue, Sequences
 from ml.model import Candidate, Continuing, Part, Resources
@@ -39,11 +40,14 @@ class RerankedModel:
 
     Where nothing that was held out came into a pool there are no trees, and the ranks of the first stage are fused: the
     score is the sum of 1 / (`FUSION` + rank) (Cormack, Clarke and Buettcher, 2009).
+
+    With `diversity`, the share that likeness has in `ml.diverse.diversified`, the score is the marginal relevance.
     """
 
     first: FirstStage
     trees: str = field(repr=False)
     stopped_by: Literal["models", "budget"] = "models"
+    diversity: float = 0.0
 
     @property
     def catalogue(self) -> Catalogue:
@@ -58,7 +62,10 @@ class RerankedModel:
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The best `LIST_LENGTH` of the pool of each user, in the form of `Catalogue.recommend`."""
         pool = self.first.pool(self.catalogue.sequences(frame))
-        return self.catalogue.listed(frame["user"], pool.user, pool.code, self._score(pool))
+        score = self._score(pool)
+        if self.diversity:
+            score = diversified(pool.user, score, pool.code, self.first.evidence.together, self.diversity)
+        return self.catalogue.listed(frame["user"], pool.user, pool.code, score)
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """Those of the first-stage model that places the item highest, shape (events,); 0 for items not in the pool."""
@@ -89,6 +96,7 @@ class RerankedModel:
             "repeat": self.first.repeat,
             "lasting": self.first.lasting,
             "stopped_by": self.stopped_by,
+            "diversity": self.diversity,
         }
         models = cast(Any, list(self.first.models.values()))
         return {
@@ -116,7 +124,7 @@ class RerankedModel:
             own["repeat"],
             tuple(own["lasting"]),
         )
-        return cls(first, files["trees.txt"].decode(), own["stopped_by"])
+        return cls(first, files["trees.txt"].decode(), own["stopped_by"], own["diversity"])
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,9 @@ class Reranked:
     `share` of the log (time), the last `events` of each user, one after another (last), or a `share` of each user's
     events (random); by default the first where times are known. It also settles the decays that models leave open.
     Then the models learn again from everything.
+
+    Lists are made more diverse by the share `diversity` (`ml.diverse`), at a price that
+    `python -m benchmarks.recommendation` tells.
 
     Of users with a hit in their pool, the only ones that teach a ranking, each lesson takes at most `users`.
     """
@@ -146,6 +157,7 @@ class Reranked:
     rounds: int = 400
     learning_rate: float = 0.03
     num_leaves: int = 15
+    diversity: float = 0.0
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> RerankedModel:
         """Two fits of each model and one of the ranker; `valid` is not looked at.
@@ -159,11 +171,11 @@ class Reranked:
         before, after = taught[0]
         settled, inner = self._first(candidates, before, resources, begun + INNER * resources.seconds, after)
         if time.monotonic() - begun > (INNER + 0.1) * resources.seconds:
-            return RerankedModel(inner, NO_TREES, "budget")
+            return RerankedModel(inner, NO_TREES, "budget", self.diversity)
         trees = self._ranker(inner, taught, resources)
         until = begun + OUTER * resources.seconds
         _, outer = self._first(settled, train, resources, until, begun=inner.models)
-        return RerankedModel(outer, trees)
+        return RerankedModel(outer, trees, diversity=self.diversity)
 
     def _first(
         self,

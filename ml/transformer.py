@@ -152,7 +152,7 @@ class Transformer:
         self, train: Part, resources: Resources, begun: TransformerModel | None, epochs: int
     ) -> TransformerModel:
         deadline = time.monotonic() + resources.seconds
-        catalogue = Catalogue.of(train.frame, self.days)
+        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
         histories = in_own_order(catalogue.sequences(train.frame))
         with torch_of_our_own(resources.seed, resources.device):
             first = self.first_weights(len(catalogue.items))

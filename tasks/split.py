@@ -47,6 +47,7 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, 
         # What a fit has to know of its columns besides their cells.
         facts["special"] = {column: list(codes) for column, codes in contract.special.items()}
         facts["repeat"] = contract.roles.repeat
+        facts["blocked"] = sorted(contract.blocked)
         facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
         tables = {name: part.table() for name, part in parts.items()}
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})

@@ -61,6 +61,7 @@ def _fit(
 ) -> Stored:
     special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
     repeat = bool(parts.facts.get("repeat", False))
+    blocked = tuple(parts.facts.get("blocked", ()))
     key = key_of(
         "train",
         Path(__file__),
@@ -70,6 +71,7 @@ def _fit(
         learn_from=learn_from,
         special=special,
         repeat=repeat,
+        blocked=blocked,
         seed=resources.seed,
         budget=budget,
         trials=resources.trials,
@@ -78,7 +80,7 @@ def _fit(
 
     def make() -> Made:
         learning, valid = (
-            replace(Part.from_table(parts.part(part)), special=special, repeat=repeat)
+            replace(Part.from_table(parts.part(part)), special=special, repeat=repeat, blocked=blocked)
             for part in (learn_from, "valid")
         )
         steps = _Steps(store, key)

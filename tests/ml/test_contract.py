@@ -258,10 +258,23 @@ def test_a_number_may_be_foretold_or_cut_in_two() -> None:
 
 @pytest.mark.parametrize(
     ("key", "default"),
-    [("split", SplitPolicy()), ("budget", 0.05), ("keep_first", None), ("foretelling", {}), ("special", {})],
+    [
+        ("split", SplitPolicy()),
+        ("budget", 0.05),
+        ("keep_first", None),
+        ("foretelling", {}),
+        ("special", {}),
+    ],
 )
 def test_what_has_a_default_may_be_left_out(key: str, default: Any) -> None:
     assert getattr(parse(changed(TABULAR, f"meta/{key}", ...)), key) == default
+
+
+def test_items_are_blocked_for_a_reason() -> None:
+    assert parse(LOG).blocked == {}
+    assert parse(changed(LOG, "meta/blocked", {"7": "recalled"})).blocked == {"7": "recalled"}
+    with pytest.raises(ContractError, match=r"a reason in meta\.blocked\['7'\]"):
+        parse(changed(LOG, "meta/blocked", {"7": " "}))
 
 
 @pytest.mark.parametrize("key", ["description", "sha256"])
@@ -326,6 +339,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/keep_first/reason", "", "meta.keep_first"),
     ("meta/foretelling/amount", " ", "meta.foretelling['amount']"),
     ("meta/special/age/98.0", " ", "meta.special['age']['98.0']"),
+    ("meta/blocked", {"x": "recalled"}, "meta.blocked"),
     # Codes are different numbers of numeric columns.
     ("meta/special", {"region": {"0": "x"}}, "meta.special['region']"),
     ("meta/special", {"day": {"0": "x"}}, "meta.special['day']"),

@@ -1,5 +1,6 @@
 """A log worked out by hand, and agreement with plain loops on logs of every kind."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,13 @@ def test_items_that_return_are_answers_where_the_contract_says_so() -> None:
         "bob": ["tea"],
         "cat": ["tea"],
     }
+
+
+def test_blocked_items_are_no_answers_and_stay_in_histories() -> None:
+    its = replace(contract(repeat=True), blocked={"tea": "recalled"})
+    before, after = periods(log(LOG, its), 50)
+    judged = judging_part(before, after, about_users(LOG, its), its)
+    assert asked(judged) == {"ann": (["jam", "tea"], [10, 10], ["rye"])}
 
 
 def test_who_comes_for_the_first_time_has_an_empty_history() -> None:

@@ -103,6 +103,38 @@ def test_lists_have_their_form(candidate: Recommender) -> None:
     assert np.isfinite(prediction["score"]).all()
 
 
+@every_candidate
+@pytest.mark.parametrize("repeat", [False, True], ids=["no repeats", "repeats"])
+def test_blocked_items_are_never_listed_and_all_others_as_without(
+    candidate: Recommender, repeat: bool
+) -> None:
+    """They still tell of tastes: v2 has nothing but a blocked item."""
+    if isinstance(candidate, ItemKNN | EASE | ALS) and candidate.decay is None:
+        # What is listed has a say in which decay is chosen.
+        candidate = replace(candidate, decay=0.9)
+    frame, asked = clusters(), newcomers()
+    blocked = ("b01", "a03", "a04", "never sold")
+    open_, barred = (
+        candidate.fit(replace(part(frame, repeat), blocked=of), part(frame.iloc[:0]), Resources(seed=7))
+        for of in ((), blocked)
+    )
+    assert barred.catalogue.blocked == ("a03", "a04", "b01")
+    found, expected = barred.predict(asked), open_.predict(asked)
+    assert not set(found["item"]) & set(blocked)
+    kept = expected[~expected["item"].isin(blocked)].groupby("user")["item"].agg(list)
+    for user, items in lists(found).items():
+        assert items[: len(kept[user])] == kept[user]
+    back = type(barred).from_files(barred.files())
+    pd.testing.assert_frame_equal(back.predict(asked), found, check_exact=True)
+
+
+@every_candidate
+def test_where_everything_is_blocked_there_is_nothing_to_learn(candidate: Recommender) -> None:
+    everything = replace(part(frame_of({"u": ["x", "y"]})), blocked=("x", "y"))
+    with pytest.raises(ValueError, match=r"items, all of them blocked; look at meta\.blocked"):
+        candidate.fit(everything, everything, Resources())
+
+
 @every_personal
 def test_tastes_are_told_apart(candidate: Recommender) -> None:
     listed = lists(model_of(candidate).predict(newcomers()))

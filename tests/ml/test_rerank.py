@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from scipy.stats import rankdata
 
-from ml import ease
+from ml import ease, exposure
 from ml.ease import EASE
 from ml.habit import Habit
 from ml.held_out import HoldOut, held_out, lessons
@@ -299,6 +299,31 @@ class TestReranked:
             "epoch 1",
         ]
         assert model.first.models["network"].catalogue.items == model.catalogue.items
+
+    def test_blocked_items_are_not_pooled(self) -> None:
+        part = replace(part_of(walks()), blocked=("i11", "i12"))
+        model = self.fitted(part)
+        listed = model.predict(part_of({"n": ["i30", "i10"], "none": []}).frame)
+        assert not {"i11", "i12"} & set(listed["item"])
+        assert set(listed["user"]) == {"n", "none"}
+        assert model.catalogue.popularity[model.catalogue.items.index("i11")] > 0
+
+    def test_diversity_is_bought_with_relevance(self) -> None:
+        part = part_of(walks())
+        plain = self.fitted(part)
+        diverse = self.fitted(part, replace(FAST, diversity=0.5))
+        assert diverse.trees == plain.trees
+        frame = part_of(walks(seed=2)).frame
+        listed, other = plain.predict(frame), diverse.predict(frame)
+        histories = part.frame["items"]
+        assert exposure.diversity(other, histories, 5) > exposure.diversity(listed, histories, 5) + 0.02
+        first, second = (one[one["rank"] == 1]["item"].tolist() for one in (listed, other))
+        assert first == second
+        assert set(zip(listed["user"], listed["item"], strict=True)) == set(
+            zip(other["user"], other["item"], strict=True)
+        )
+        back = RerankedModel.from_files(diverse.files())
+        pd.testing.assert_frame_equal(back.predict(frame), other, check_exact=True)
 
     def test_reasons_are_those_of_the_model_that_placed_the_item(self) -> None:
         model = self.fitted(part_of(walks()))
