@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, Sequences, blocks
+from ml.histories import Catalogue, Sequences, blocks, narrow
 from ml.model import Part, Resources
 from ml.recency import settled
 from ml.refusal import Unsuitable
@@ -130,4 +130,4 @@ class EASE:
             band /= -diagonal
             band[np.arange(len(band)), np.arange(rows.start, rows.stop)] = 0.0
             found.append(largest(band, self.neighbours))
-        return sparse.vstack(found, format="csr")
+        return narrow(sparse.vstack(found, format="csr"))

@@ -83,7 +83,7 @@ class Sequences:
         triplets = (np.asarray(weight, np.float64), (self.users, self.items))
         matrix = sparse.coo_array(triplets, (len(self), self.catalogue)).tocsr()
         matrix.sum_duplicates()
-        return matrix
+        return narrow(matrix)
 
     def last(self, n: int) -> np.ndarray:
         """The last `n` items of each user, the latest first, shape (users, n), -1 where there are fewer."""
@@ -137,6 +137,13 @@ class Catalogue:
         return pd.Index(self.items, dtype=object)
 
     @cached_property
+    def popular(self) -> np.ndarray:
+        """`popularity` as float32, to be read only: a tuple of many items takes milliseconds to convert."""
+        counts = np.array(self.popularity, np.float32)
+        counts.flags.writeable = False
+        return counts
+
+    @cached_property
     def barred(self) -> np.ndarray:
         """The codes of the blocked items."""
         return np.asarray(self._index.get_indexer(pd.Index(self.blocked, dtype=object)), np.int64)
@@ -182,7 +189,7 @@ class Catalogue:
         for rows in blocks(len(histories), len(self.items)):
             block = histories.block(rows)
             scores = np.array(score(block), dtype=np.float32)
-            scores[block.lengths == 0] = self.popularity
+            scores[block.lengths == 0] = self.popular
             if not repeat:
                 scores[block.users, block.items] = -np.inf
             scores[:, self.barred] = -np.inf
@@ -204,7 +211,7 @@ class Catalogue:
 
         Both are of shape (users, `LIST_LENGTH`); who has no known item is listed what is popular instead.
         """
-        popularity = np.array(self.popularity, dtype=np.float32)
+        popularity = self.popular.copy()
         popularity[self.barred] = -np.inf
         common = top(popularity, LIST_LENGTH)
         lengths = (codes >= 0).sum(axis=1)
@@ -255,6 +262,17 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
     """Slices of `rows`, each small enough for a dense array with that many `columns`."""
     step = max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(columns, 1)))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def narrow(matrix: sparse.csr_array) -> sparse.csr_array:
+    """The same matrix with indices of 32 bits where they fit: half the bytes.
+
+    And no copies: a product of matrices of two widths converts the narrower one as a whole, for one user as for all.
+    """
+    if max(matrix.nnz, *matrix.shape) <= np.iinfo(np.int32).max:
+        matrix.indices = matrix.indices.astype(np.int32, copy=False)
+        matrix.indptr = matrix.indptr.astype(np.int32, copy=False)
+    return matrix
 
 
 def to_npy(array: np.ndarray) -> bytes:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, Sequences, blocks, from_npy, to_npy, top
+from ml.histories import Catalogue, Sequences, blocks, narrow, top
 from ml.model import Part, Resources
 from ml.recency import settled
+from ml.sparse_files import from_files, to_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +41,22 @@ class ItemKNNModel:
         return {
             "model.json": json.dumps({"decay": self.decay, "repeat": self.repeat}).encode(),
             "catalogue.json": self.catalogue.to_json(),
-            "similarity.data.npy": to_npy(self.similarity.data),
-            "similarity.indices.npy": to_npy(self.similarity.indices),
-            "similarity.indptr.npy": to_npy(self.similarity.indptr),
+            **to_files("similarity", self.similarity),
         }
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Read what `files` gave."""
         catalogue = Catalogue.from_json(files["catalogue.json"])
-        arrays = tuple(from_npy(files, f"similarity.{name}.npy") for name in ("data", "indices", "indptr"))
-        similarity = sparse.csr_array(arrays, shape=(len(catalogue.items), len(catalogue.items)))
+        items = len(catalogue.items)
+        similarity = from_files("similarity", files, (items, items))
         return cls(catalogue, similarity, **json.loads(files["model.json"]))
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """The sum of similarities to the history, shape (users, items)."""
         found = histories.weighted(self._weight(histories)) @ self.similarity
         scores: np.ndarray = found.toarray()
-        scores[np.diff(found.indptr) == 0] = self.catalogue.popularity
+        scores[np.diff(found.indptr) == 0] = self.catalogue.popular
         return scores
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
@@ -105,7 +104,7 @@ class ItemKNN:
             self._nearest(by_item[rows] @ had, root, rows.start, train.repeat)
             for rows in blocks(len(root), len(root))
         ]
-        return ItemKNNModel(catalogue, sparse.vstack(nearest, format="csr"), self.decay, train.repeat)
+        return ItemKNNModel(catalogue, narrow(sparse.vstack(nearest, format="csr")), self.decay, train.repeat)
 
     def _nearest(
         self, both: sparse.csr_array, root: np.ndarray, start: int, repeat: bool

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import Catalogue, Sequences
+from ml.histories import Catalogue, Sequences, narrow
 from ml.model import Part, Resources
 from ml.sparse_files import from_files, to_files
 
@@ -28,7 +28,7 @@ def transitions(histories: Sequences, lags: int, lag_decay: float) -> sparse.csr
     pairs = (np.concatenate(weight), (np.concatenate(first), np.concatenate(second)))
     counts = sparse.coo_array(pairs, (histories.catalogue, histories.catalogue)).tocsr()
     counts.sum_duplicates()
-    return counts
+    return narrow(counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,4 +106,6 @@ class Markov:
             counts.setdiag(0.0)
             counts.eliminate_zeros()
         share = sparse.diags_array(1.0 / (counts.sum(axis=1) + self.shrink)) @ counts
-        return MarkovModel(catalogue, share.tocsr().astype(np.float32), self.last, self.decay, train.repeat)
+        return MarkovModel(
+            catalogue, narrow(share.tocsr().astype(np.float32)), self.last, self.decay, train.repeat
+        )

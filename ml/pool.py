@@ -193,7 +193,7 @@ class FirstStage:
 
     def _common(self, had: np.ndarray) -> np.ndarray:
         """What is most popular of what may be listed, for whom no model tells any item from others."""
-        popularity = np.array(self.catalogue.popularity, np.float32)
+        popularity = self.catalogue.popular.copy()
         if not self.repeat:
             popularity[had] = -np.inf
         popularity[self.catalogue.barred] = -np.inf
@@ -201,7 +201,7 @@ class FirstStage:
 
     def _scores(self, model: Scorer, block: Sequences) -> np.ndarray:
         scores = np.array(model.scores(block), dtype=np.float32)
-        scores[block.lengths == 0] = model.catalogue.popularity
+        scores[block.lengths == 0] = model.catalogue.popular
         if not self.repeat:
             scores[block.users, block.items] = -np.inf
         scores[:, self.catalogue.barred] = -np.inf

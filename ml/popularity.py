@@ -41,7 +41,7 @@ class PopularityModel:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """The number of users who had each item, for all users alike, shape (users, items)."""
-        return np.tile(np.array(self.catalogue.popularity, dtype=np.float32), (len(histories), 1))
+        return np.tile(self.catalogue.popular, (len(histories), 1))
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """Nothing for each event of one user, shape (events,): the score is the same for everybody."""

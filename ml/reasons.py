@@ -78,7 +78,7 @@ def occlusion(model: Scorer, history: Sequences, code: int) -> np.ndarray:
     every = np.concatenate([np.arange(events), *left]).astype(np.int64)
     start = np.concatenate([[0], np.cumsum([events, *map(len, left)])])
     scores = model.scores(Sequences(start, history.items[every], history.times[every], history.catalogue))
-    by_popularity = (scores == np.array(model.catalogue.popularity)).all(axis=1) | (np.diff(start) == 0)
+    by_popularity = (scores == model.catalogue.popular).all(axis=1) | (np.diff(start) == 0)
     score = np.where(by_popularity, 0.0, scores[:, code])
     dropped = np.zeros(events)
     if not by_popularity[0]:

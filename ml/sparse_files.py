@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import sparse
 
-from ml.histories import from_npy, to_npy
+from ml.histories import from_npy, narrow, to_npy
 
 PARTS = ("data", "indices", "indptr")
 
@@ -28,7 +28,7 @@ def largest(rows: np.ndarray, n: int) -> sparse.csr_array:
         np.put_along_axis(found, kept, True, axis=1)
     else:
         found[:] = True
-    return sparse.csr_array(np.where(found, rows, 0.0).astype(np.float32))
+    return narrow(sparse.csr_array(np.where(found, rows, 0.0).astype(np.float32)))
 
 
 def pruned(matrix: sparse.csr_array, n: int) -> sparse.csr_array:
@@ -38,4 +38,4 @@ def pruned(matrix: sparse.csr_array, n: int) -> sparse.csr_array:
     order = np.lexsort((matrix.indices, -matrix.data, row))
     kept = order[np.arange(len(order)) - matrix.indptr[row] < n]
     triplets = (matrix.data[kept].astype(np.float32), (row[kept], matrix.indices[kept]))
-    return sparse.coo_array(triplets, matrix.shape).tocsr()
+    return narrow(sparse.coo_array(triplets, matrix.shape).tocsr())

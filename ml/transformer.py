@@ -66,7 +66,7 @@ class TransformerModel:
         """
         import torch
 
-        scores = np.tile(np.array(self.catalogue.popularity, np.float32), (len(histories), 1))
+        scores = np.tile(self.catalogue.popular, (len(histories), 1))
         with torch_of_our_own(0, "cpu"), torch.no_grad():
             for users, states in _last_states(self._tensors, self.heads, histories):
                 scores[users] = (states @ self._tensors["items"].T).numpy()
