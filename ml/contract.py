@@ -297,13 +297,19 @@ def _roles(raw: Mapping[str, Any], read: Read) -> Roles:
         values |= _target(raw["target"])
     roles = Roles(**values)
     _columns_exist(roles.columns(), read, "meta.roles")
-    log = (roles.user, roles.item, roles.position, roles.weight)
+    log = (roles.user, roles.item, roles.position)
     complete = (roles.user and roles.item) or roles.target
     if not complete or (roles.target and any(log)):
         raise ContractError(
             "roles.target, or the roles user, item and time or position",
             f"{sorted(raw)}",
             "complete meta.roles",
+        )
+    if roles.target and roles.weight:
+        raise ContractError(
+            "the role weight in meta.roles of a log only",
+            f"a target and {roles.weight!r}",
+            "remove the role: rows of a table count the same, and the column stays a feature",
         )
     _roles_fit(roles, read)
     return roles

@@ -18,8 +18,8 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     Simultaneous events are in the order of their positions, else of the source. Where the contract knows no order, a
     hash of user and item gives one, so that the publisher's order foretells nothing.
 
-    Where the contract has the role weight, the column `weight` says what each event counts (float64, above 0). Raises
-    DataRefused for rows without a weight.
+    Where a column has the role weight, `weight` says what each event counts (`weights`). Raises DataRefused for rows
+    without one; where the rows lack the column, as those of a question may, there are no weights.
     """
     roles = contract.roles
     user, item = rows[str(roles.user)], rows[str(roles.item)]
@@ -31,30 +31,28 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     if contract.split.by == "any":
         orders = [entity_hashes(user + "\n" + item, contract.name)]
     events = pd.DataFrame({"user": user, "item": item, "seconds": seconds})
-    if roles.weight:
-        events["weight"] = _weights(rows[roles.weight], contract)
+    if roles.weight and roles.weight in rows:
+        events["weight"] = weights(rows[roles.weight], contract)
+        if without := int(events["weight"].isna().sum()):
+            raise DataRefused(
+                f"a weight of each event by {roles.weight!r}",
+                f"{without} of {len(rows)} rows without",
+                f"correct meta.weights, or leave such rows out by a rule of {contract.name}",
+            )
     return events.iloc[np.lexsort(orders)].reset_index(drop=True) if len(events) else events
 
 
-def _weights(cells: pd.Series, contract: Contract) -> np.ndarray:
-    """Those that the contract gives each value, or log2(1 + n) of a number n.
+def weights(cells: pd.Series, contract: Contract) -> np.ndarray:
+    """What the cells of the column with the role weight count: float64, above 0, NaN where that is not known.
 
-    One piece counts 1 then, as an event without weight does, and the hundred pieces of a reseller not even 7.
+    It is what the contract gives each value, or log2(1 + n) of a number n: one piece counts 1 then, as an event without
+    weight does, and the hundred pieces of a reseller not even 7.
     """
     if contract.weights:
-        weights = cells.map(contract.weights).to_numpy(np.float64)
-        expected, todo = f"a weight in meta.weights for each value of {cells.name!r}", "add those that lack"
-    else:
-        weights = np.log1p(cells.to_numpy(np.float64, na_value=np.nan).clip(min=0.0)) / np.log(2.0)
-        expected, todo = f"numbers above 0 in {cells.name!r}, whose role is weight", "correct them"
-    without = int((~((weights > 0) & np.isfinite(weights))).sum())
-    if without:
-        raise DataRefused(
-            expected,
-            f"{without} of {len(cells)} rows without",
-            f"{todo}, or leave such rows out by a rule of {contract.name}",
-        )
-    return weights
+        return cells.map(contract.weights).to_numpy(np.float64)
+    numbers = cells.to_numpy(np.float64, na_value=np.nan)
+    counted = np.log1p(numbers.clip(min=0.0)) / np.log(2.0)
+    return np.where((counted > 0) & np.isfinite(counted), counted, np.nan)
 
 
 def together(rows: pd.DataFrame, contract: Contract) -> float:

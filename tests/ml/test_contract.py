@@ -478,9 +478,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/special/age", None, "meta.special['age']"),
     ("meta/special/age", [98], "meta.special['age']"),
     ("meta/special/age/98.0", 98, "meta.special['age']['98.0']"),
-    # Rows of a table have no weights.
+    # Rows of a table have no weights of their own.
     ("meta/weights", {"north": 2}, "meta.weights"),
-    ("meta/roles/weight", "amount", "meta.roles"),
+    ("meta/roles/weight", "amount", "the role weight in meta.roles of a log only"),
     ("meta/sha256", "00", "meta.sha256"),
     ("meta/url", 3, "meta.url"),
 ]

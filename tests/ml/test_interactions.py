@@ -164,11 +164,16 @@ def test_one_piece_counts_one_and_more_pieces_more_but_ever_less() -> None:
     assert events["weight"].iloc[-1] == 1
 
 
+def test_a_log_without_the_column_of_weights_has_none() -> None:
+    """As a question may be asked."""
+    events = log(did("buy", "look", "look", "look", "buy").drop(columns="did"), BEHAVIOURS)
+    assert list(events.columns) == ["user", "item", "seconds"]
+
+
 @pytest.mark.parametrize(
     ("cells", "its", "said"),
     [
-        (("buy", "steal", "look", "look", None), BEHAVIOURS, "each value of 'did'; got 2 of 5 rows without"),
-        ((1.0, 0.0, -1.0, np.nan, np.inf), weighing("number"), "numbers above 0 in 'did'"),
+        (("buy", "steal", "look", "look", None), BEHAVIOURS, "event by 'did'; got 2 of 5 rows without"),
         ((1.0, 0.0, -1.0, np.nan, np.inf), weighing("number"), "got 4 of 5 rows without"),
     ],
     ids=str,

@@ -133,6 +133,9 @@ def test_histories_are_asked_with_the_weights_of_the_contract() -> None:
     asked = questions(examine(pd.DataFrame(cells), its, scoring=True)[0], its)
     assert asked["items"].tolist() == [["i", "j"], ["j"]]
     assert asked["weights"].tolist() == [[2.0, 0.5], [2.0]]
+    # A file that does not say what was done is asked too: each event counts 1.
+    plain = pd.DataFrame(cells).drop(columns="did")
+    assert list(questions(examine(plain, its, scoring=True)[0], its).columns) == ["user", "items", "times"]
 
 
 def test_the_file_appears_whole(tmp_path: Path) -> None:
