@@ -128,24 +128,25 @@ class ALSModel:
         """What each event of one user adds to the score of item `code`, shape (events,); the sum is the score.
 
         Section 5 of Hu, Koren and Volinsky (2008): the score is the sum over the items of the history of
-        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is alpha, by age, for each event with the item j.
+        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is alpha, by weight and age, for each event with the
+        item j.
         """
         counts = self._decayed(history)
         Y = self._wide[counts.indices]
         weighed = self._gram + (Y.T * (self.alpha * counts.data - 1.0)) @ Y
         told = self._wide[history.items] @ np.linalg.solve(weighed, self._wide[code])
-        return np.asarray(self.alpha * self.decay**history.since * told)
+        return np.asarray(self.alpha * history.aged(self.decay) * told)
 
     def _decayed(self, histories: Sequences) -> sparse.csr_array:
-        return histories.weighted(self.decay**histories.since)
+        return histories.weighted(histories.aged(self.decay))
 
 
 @dataclass(frozen=True)
 class ALS:
-    """`regularization` is the L2 penalty; the confidence in an item had `count` times is alpha * count.
+    """`regularization` is the L2 penalty; the confidence in an item is alpha times the weight of the events with it.
 
-    Factors are learned from all events alike. When a user's are solved for, the last event counts 1 and each one before
-    it `decay` times as much; None is chosen (`ml.recency`).
+    Factors are learned from events of any age alike. When a user's are solved for, the last event counts its weight and
+    each one before it `decay` times as much; None is chosen (`ml.recency`).
 
     Users without a history are given what was popular in the last `days`, or at all times.
     """
@@ -173,7 +174,8 @@ class ALS:
             left = replace(resources, seconds=deadline - time.monotonic())
             return own.fit(train, valid, left)
         catalogue = Catalogue.of(train.frame, self.days, train.blocked)
-        counts = _in_own_order(catalogue.counts(train.frame))
+        histories = catalogue.sequences(train.frame)
+        counts = _in_own_order(histories.weighted(histories.weights))
         # implicit spreads users over threads of its own, and BLAS threads would compete with those.
         with threadpool_limits(1, "blas"):
             solver = AlternatingLeastSquares(

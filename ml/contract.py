@@ -4,6 +4,7 @@ A contract is a JSON file that loads as a Great Expectations suite. GX checks no
 ours sits there and is checked here, key by key: a misspelt key is an error, never a rule that silently does nothing.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
@@ -65,7 +66,8 @@ class Roles:
     """What each column is for. A column without a role is a feature.
 
     `position` is the order within a user where the time is not known, or not finely enough: simultaneous events are
-    in the order of their positions.
+    in the order of their positions. `weight` says how much an event of a log counts: a category, whose values have
+    their weights in `meta.weights`, or a number above 0, such as pieces.
     """
 
     target: str | None = None
@@ -167,6 +169,8 @@ class Contract:
     special: Mapping[str, tuple[float, ...]]
     # Items that are never recommended, each with the reason.
     blocked: Mapping[str, str]
+    # How much an event counts by the value of the column with the role weight; empty where that is numeric, or none.
+    weights: Mapping[str, float]
     about: Mapping[str, Any]
     source: Mapping[str, Any]
 
@@ -209,19 +213,8 @@ def parse(source: Mapping[str, Any]) -> Contract:
         raise ContractError("a name such as fintech-risk.my_loans", repr(name), "name <case>.<data set>")
     expectations = _typed(_required(source, "expectations", "the contract"), list, "expectations")
     meta = _required(source, "meta", "the contract")
-    keys = (
-        "read",
-        "roles",
-        "split",
-        "budget",
-        "keep_first",
-        "foretelling",
-        "special",
-        "blocked",
-        *ABOUT,
-        "sha256",
-    )
-    _known(meta, keys, "meta")
+    keys = ("read", "roles", "split", "budget", "keep_first", "foretelling", "special", "weights", "blocked")
+    _known(meta, (*keys, *ABOUT, "sha256"), "meta")
     read = _read(_required(meta, "read", "meta"))
     roles = _roles(_required(meta, "roles", "meta"), read)
     contract = Contract(
@@ -235,6 +228,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
         foretelling=_foretelling(meta.get("foretelling", {}), read),
         special=_special(meta.get("special", {}), read),
         blocked=_blocked(meta.get("blocked", {}), roles),
+        weights=_weights(meta.get("weights", {}), roles, read),
         about=_about(meta),
         source=source,
     )
@@ -314,6 +308,12 @@ def _roles(raw: Mapping[str, Any], read: Read) -> Roles:
             f"{sorted(raw)}",
             "complete meta.roles",
         )
+    if roles.target and roles.weight:
+        raise ContractError(
+            "the role weight in meta.roles of a log only",
+            f"a target and {roles.weight!r}",
+            "remove the role: rows of a table count the same, and the column stays a feature",
+        )
     _roles_fit(roles, read)
     return roles
 
@@ -342,6 +342,7 @@ def _roles_fit(roles: Roles, read: Read) -> None:
         (roles.position, ("integer",), "position"),
         (roles.user, ("category",), "user"),
         (roles.item, ("category",), "item"),
+        (roles.weight, ("category", "number", "integer"), "weight"),
     ]
     for column, kinds, role in fitting:
         if column and read.columns[column] not in kinds:
@@ -474,6 +475,32 @@ def _codes(raw: Mapping[str, Any], column: str, read: Read) -> tuple[float, ...]
             f"different numbers as keys of {where}", f"{sorted(raw)}", 'write each code once, as in "98"'
         )
     return tuple(codes)
+
+
+def _weights(raw: Mapping[str, Any], roles: Roles, read: Read) -> dict[str, float]:
+    """What each value of the column with the role weight counts; only a category needs it."""
+    where = "meta.weights"
+    _object(raw, where)
+    if roles.weight is None or read.columns[roles.weight] != "category":
+        if raw:
+            raise ContractError(
+                f"a category with the role weight for {where}",
+                "none" if roles.weight is None else repr(read.columns[roles.weight]),
+                "name its column in meta.roles.weight, or remove the weights: a number is one already",
+            )
+        return {}
+    if not raw:
+        raise ContractError(
+            f"a weight of each value of {roles.weight!r} in {where}", "none", "write what each counts"
+        )
+    for value, weight in raw.items():
+        if not 0 < _typed(weight, float, f"{where}[{value!r}]") < math.inf:
+            raise ContractError(
+                f"a number above 0 in {where}[{value!r}]",
+                f"{weight}",
+                "correct it, or leave such rows out by a rule with the action exclude",
+            )
+    return {value: float(weight) for value, weight in raw.items()}
 
 
 def _about(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,17 +36,17 @@ class EASEModel:
         return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """The weights of the history's events, each event `decay` times the one after it, shape (users, items)."""
+        """What the history's events tell, by weight, each `decay` times the one after it, shape (users, items)."""
         scores: np.ndarray = (self._decayed(histories) @ self.weights).toarray()
         return scores
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """What each event of one user's history adds to the score of item `code`, shape (events,)."""
         column = self.weights[:, [code]].toarray().ravel()
-        return np.asarray(self.decay**history.since * column[history.items])
+        return np.asarray(history.aged(self.decay) * column[history.items])
 
     def _decayed(self, histories: Sequences) -> sparse.csr_array:
-        return histories.weighted(self.decay**histories.since).astype(np.float32)
+        return histories.weighted(histories.aged(self.decay)).astype(np.float32)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -73,9 +73,9 @@ class EASE:
     """`penalty` is the L2 penalty in users; of each item the `neighbours` largest weights are kept.
 
     With G = X'X, the items that users share, and P = (G + penalty I)^-1, the weights are -P_ij / P_jj and 0 on the
-    diagonal (equation 8 of Steck, 2019). An answer weighs the events of a history by age: the last one counts 1, each
-    one before it `decay` times as much. By default the penalty is `SHORT` or `LONG`, by the mean length of histories,
-    and the decay is chosen (`ml.recency`).
+    diagonal (equation 8 of Steck, 2019). An answer takes the events of a history by weight and age: the last one counts
+    its weight, each one before it `decay` times as much. By default the penalty is `SHORT` or `LONG`, by the mean
+    length of histories, and the decay is chosen (`ml.recency`).
 
     Users without a history are given what was popular in the last `days`, or at all times.
     """

@@ -27,18 +27,18 @@ class HabitModel:
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """The weights of the own events with each item, then popularity, which decides among items never had."""
-        own = histories.weighted(self.decay**histories.since).toarray()
+        own = histories.weighted(histories.aged(self.decay)).toarray()
         return np.asarray(own + self._trend)
 
     @cached_property
     def _trend(self) -> np.ndarray:
-        """Below the weight of any event of a history of thousands."""
+        """Below what an event of weight 1 counts in a history of thousands."""
         popularity = np.array(self.catalogue.popularity, np.float64)
         return np.asarray(1e-4 * popularity / max(popularity.max(), 1.0))
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """What each event of one user's history adds to the score of item `code`, shape (events,)."""
-        return np.where(history.items == code, self.decay**history.since, 0.0)
+        return np.where(history.items == code, history.aged(self.decay), 0.0)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -59,7 +59,7 @@ class HabitModel:
 
 @dataclass(frozen=True)
 class Habit:
-    """Each event of a history counts `decay` times the one after it. Of use where items may repeat.
+    """Each event of a history counts its weight, `decay` times that of the one after it. Of use where items may repeat.
 
     Items never had come after those, by what was popular in the last `days`, or at all times.
     """

@@ -65,7 +65,9 @@ def _without_last(train: Part, events: int) -> tuple[Part, pd.Series]:
 def _parted(train: Part, kept: list[np.ndarray], taken: list[np.ndarray]) -> tuple[Part, pd.Series]:
     """The marks are those of each user's events."""
     frame = train.frame
-    before = {name: _series(frame, map(_marked, frame[name], kept)) for name in ("items", "times")}
+    # What an event counts, where that is told, is held out with it.
+    lists = [name for name in ("items", "times", "weights") if name in frame]
+    before = {name: _series(frame, map(_marked, frame[name], kept)) for name in lists}
     after = (
         _new(_marked(items, mark), left, train.repeat)
         for items, mark, left in zip(frame["items"], taken, before["items"], strict=True)

@@ -1,7 +1,8 @@
 """Histories as a sparse matrix, and scores as ranked lists.
 
 A frame of histories has one row per user: `user` (str), `items` (list of str, oldest first) and `times` (list
-of seconds since 1970, NaN where only the order is known); predictions need no `times`.
+of seconds since 1970, NaN where only the order is known); predictions need no `times`. It may have `weights` (list of
+float above 0), what each event counts; without them each counts 1.
 """
 
 import io
@@ -28,13 +29,14 @@ class Sequences:
     """Histories in the codes of a catalogue of `catalogue` items, those that it lacks left out.
 
     User u had `items[start[u]:start[u + 1]]` (int64) at `times` (float64, seconds; NaN where none are known), oldest
-    first; `start` is int64, shape (users + 1,).
+    first; `start` is int64, shape (users + 1,). `told` (float64, above 0) is what each event counts, if known.
     """
 
     start: np.ndarray
     items: np.ndarray
     times: np.ndarray
     catalogue: int
+    told: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -55,24 +57,34 @@ class Sequences:
         return np.asarray(self.start[1:][self.users] - 1 - np.arange(len(self.items)))
 
     @cached_property
-    def latest(self) -> np.ndarray:
-        """Which events are the last one of their user with their item, shape (events,)."""
+    def weights(self) -> np.ndarray:
+        """What each event counts, float64, shape (events,): 1 where nothing was told."""
+        return np.ones(len(self.items)) if self.told is None else self.told
+
+    def aged(self, decay: float) -> np.ndarray:
+        """The weight of each event times `decay` for each one of the same user that came after it, shape (events,)."""
+        return np.asarray(decay**self.since * self.weights)
+
+    def heaviest(self, weight: np.ndarray) -> np.ndarray:
+        """Which events have the most `weight` (events,) of those of their user with their item: of equals the last."""
         pair = self.users * np.int64(self.catalogue) + self.items
-        _, back = np.unique(pair[::-1], return_index=True)
+        order = np.lexsort((weight, pair))
         marks = np.zeros(len(pair), dtype=bool)
-        marks[len(pair) - 1 - back] = True
+        marks[order[np.r_[np.diff(pair[order]) != 0, True][: len(pair)]]] = True
         return marks
 
     def block(self, rows: slice) -> "Sequences":
         """The users of a slice of step 1."""
         start = self.start[rows.start : rows.stop + 1]
         events = slice(start[0], start[-1])
-        return Sequences(start - start[0], self.items[events], self.times[events], self.catalogue)
+        told = None if self.told is None else self.told[events]
+        return Sequences(start - start[0], self.items[events], self.times[events], self.catalogue, told)
 
     def where(self, kept: np.ndarray) -> "Sequences":
         """The same users with the events that `kept`, shape (events,), is true of."""
         start = np.concatenate([[0], np.cumsum(np.bincount(self.users[kept], minlength=len(self)))])
-        return Sequences(start, self.items[kept], self.times[kept], self.catalogue)
+        told = None if self.told is None else self.told[kept]
+        return Sequences(start, self.items[kept], self.times[kept], self.catalogue, told)
 
     def counts(self) -> sparse.csr_array:
         """How often each user had each item, float64, shape (users, items)."""
@@ -149,11 +161,15 @@ class Catalogue:
         return np.asarray(self._index.get_indexer(pd.Index(self.blocked, dtype=object)), np.int64)
 
     def sequences(self, frame: pd.DataFrame) -> Sequences:
-        """The histories of a frame in codes, which are positions in `items`; raises ValueError as in `counts`."""
+        """The histories of a frame in codes, which are positions in `items`.
+
+        Raises ValueError as in `counts`, and where there is not one weight above 0 of each event of a frame with them.
+        """
         lengths, flat = _flatten(frame)
         codes = self._index.get_indexer(flat)
         times = _times(frame, len(flat)) if "times" in frame else np.full(len(flat), np.nan)
-        every = Sequences(np.concatenate([[0], np.cumsum(lengths)]), codes, times, len(self.items))
+        told = _weights(frame, lengths) if "weights" in frame else None
+        every = Sequences(np.concatenate([[0], np.cumsum(lengths)]), codes, times, len(self.items), told)
         return every.where(codes >= 0)
 
     def counts(self, frame: pd.DataFrame) -> sparse.csr_array:
@@ -290,6 +306,18 @@ def from_npy(files: Mapping[str, bytes], name: str) -> np.ndarray:
 
 def _times(frame: pd.DataFrame, events: int) -> np.ndarray:
     return np.fromiter(chain.from_iterable(frame["times"]), np.float64, events)
+
+
+def _weights(frame: pd.DataFrame, lengths: np.ndarray) -> np.ndarray:
+    expected = "expected in each history as many weights as items, finite and above 0"
+    if not np.array_equal(np.fromiter(map(len, frame["weights"]), np.int64, len(frame)), lengths):
+        raise ValueError(
+            f"{expected}, got other numbers of them; leave the column weights out to count 1 each"
+        )
+    weights = np.fromiter(chain.from_iterable(frame["weights"]), np.float64, lengths.sum())
+    if wrong := int((~((weights > 0) & np.isfinite(weights))).sum()):
+        raise ValueError(f"{expected}, got {wrong} others; leave such events out")
+    return weights
 
 
 def _flatten(frame: pd.DataFrame) -> tuple[np.ndarray, pd.Index]:

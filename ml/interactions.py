@@ -9,6 +9,7 @@ import pandas as pd
 from ml.contract import Contract
 from ml.digest import entity_hashes
 from ml.model import Part
+from ml.refusal import DataRefused
 
 
 def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -16,6 +17,9 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
     Simultaneous events are in the order of their positions, else of the source. Where the contract knows no order, a
     hash of user and item gives one, so that the publisher's order foretells nothing.
+
+    Where a column has the role weight, `weight` says what each event counts (`weights`). Raises DataRefused for rows
+    without one; where the rows lack the column, as those of a question may, there are no weights.
     """
     roles = contract.roles
     user, item = rows[str(roles.user)], rows[str(roles.item)]
@@ -27,7 +31,28 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     if contract.split.by == "any":
         orders = [entity_hashes(user + "\n" + item, contract.name)]
     events = pd.DataFrame({"user": user, "item": item, "seconds": seconds})
+    if roles.weight and roles.weight in rows:
+        events["weight"] = weights(rows[roles.weight], contract)
+        if without := int(events["weight"].isna().sum()):
+            raise DataRefused(
+                f"a weight of each event by {roles.weight!r}",
+                f"{without} of {len(rows)} rows without",
+                f"correct meta.weights, or leave such rows out by a rule of {contract.name}",
+            )
     return events.iloc[np.lexsort(orders)].reset_index(drop=True) if len(events) else events
+
+
+def weights(cells: pd.Series, contract: Contract) -> np.ndarray:
+    """What the cells of the column with the role weight count: float64, above 0, NaN where that is not known.
+
+    It is what the contract gives each value, or log2(1 + n) of a number n: one piece counts 1 then, as an event without
+    weight does, and the hundred pieces of a reseller not even 7.
+    """
+    if contract.weights:
+        return cells.map(contract.weights).to_numpy(np.float64)
+    numbers = cells.to_numpy(np.float64, na_value=np.nan)
+    counted = np.log1p(numbers.clip(min=0.0)) / np.log(2.0)
+    return np.where((counted > 0) & np.isfinite(counted), counted, np.nan)
 
 
 def together(rows: pd.DataFrame, contract: Contract) -> float:
@@ -38,7 +63,10 @@ def together(rows: pd.DataFrame, contract: Contract) -> float:
 
 
 def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
-    """One row per user of `users`: user, items and times, oldest first; empty lists where there are no events."""
+    """One row per user of `users`: user, items and times, oldest first; empty lists where there are no events.
+
+    Events that have a weight give a column of lists more, `weights`.
+    """
     codes = users.get_indexer(pd.Index(events["user"]))
     # Stable, so that the events of a user stay oldest first; those of others come before all and are passed over.
     order = np.argsort(codes, kind="stable")
@@ -48,7 +76,9 @@ def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
         values = events[column].to_numpy()[order].tolist()
         return [values[start:end] for start, end in pairwise(ends)]
 
-    return pd.DataFrame({"user": users.astype("str"), "items": lists("item"), "times": lists("seconds")})
+    found = {"items": "item", "times": "seconds", "weights": "weight"}
+    columns = {name: lists(column) for name, column in found.items() if column in events}
+    return pd.DataFrame({"user": users.astype("str"), **columns})
 
 
 def cuts(events: pd.DataFrame, valid: float, test: float) -> tuple[float, float]:

@@ -25,7 +25,7 @@ class ItemKNNModel:
     repeat: bool
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The score is the sum of the similarities to the items of the history, by the age of the last event with each.
+        """The score is the sum of the similarities to the items of the history, by the weight of an event with each.
 
         Who has no neighbour of a known item is scored by popularity. Lists and errors are as in
         `Catalogue.recommend`.
@@ -62,14 +62,16 @@ class ItemKNNModel:
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
         """What each event of one user adds to the score of item `code`, shape (events,).
 
-        An item that was had several times counts once, by its last event. The sum is the score, or 0 for who is scored
-        by popularity.
+        An item that was had several times counts once, by the event that weighs most at its age. The sum is the score,
+        or 0 for who is scored by popularity.
         """
         similar = self.similarity[history.items][:, [code]].toarray()[:, 0].astype(np.float64)
         return np.asarray(self._weight(history) * similar)
 
     def _weight(self, histories: Sequences) -> np.ndarray:
-        return np.where(histories.latest, self.decay**histories.since, 0.0)
+        # Not the last event with an item: whoever looks at it once more has bought it no less.
+        weight = histories.aged(self.decay)
+        return np.where(histories.heaviest(weight), weight, 0.0)
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class ItemKNN:
     `shrink`, in users, tells against pairs that few have had (Ferrari Dacrema, Cremonesi and Jannach, 2019).
     An item is a neighbour of itself only where items may `repeat`.
 
-    An item of a history counts `decay` times as much for each event that came after its last one; None is chosen
-    (`ml.recency`).
+    An item of a history counts once, by the event with it that weighs most at its age: `decay` times as much for each
+    event that came after it. A decay of None is chosen (`ml.recency`). Similarities count users, whatever events weigh.
 
     Users without a history are given what was popular in the last `days`, or at all times.
     """

@@ -46,7 +46,7 @@ class MarkovModel:
         return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """What follows the last items, each `decay` times the one after it, shape (users, items)."""
+        """What follows the last items, by weight, each `decay` times the one after it, shape (users, items)."""
         scores: np.ndarray = (
             histories.weighted(self._weight(histories)).astype(np.float32) @ self.follows
         ).toarray()
@@ -58,7 +58,7 @@ class MarkovModel:
         return np.asarray(self._weight(history) * column[history.items])
 
     def _weight(self, histories: Sequences) -> np.ndarray:
-        return np.where(histories.since < self.last, self.decay**histories.since, 0.0)
+        return np.where(histories.since < self.last, histories.aged(self.decay), 0.0)
 
     def unknown(self, frame: pd.DataFrame) -> int:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
@@ -86,7 +86,7 @@ class Markov:
     """Counts of what came up to `lags` events later, a lag of k counting `lag_decay` ** (k - 1).
 
     The row of an item is divided by its sum and `shrink` more, which tells against items that few have had. An answer
-    adds up the rows of the `last` events of a history, each one `decay` times the one after it.
+    adds up the rows of the `last` events of a history by their weight, each one `decay` times the one after it.
 
     Users without a history are given what was popular in the last `days`, or at all times.
     """

@@ -17,8 +17,9 @@ class Part:
     A tabular part has one row per case; `frame` holds the feature columns only (numbers as float64 with NaN for
     missing, categories as `str` with NaN for missing) and `truth` is float64 (1.0 for the positive class, or the
     number to predict). A part of a recommendation has one row per user; `frame` holds `user` (str), `items` (list of
-    str, oldest first) and `times` (list of float, seconds since 1970; NaN where only the order is known), and `truth`
-    is the list of items that came next (empty in the part that is only learned from).
+    str, oldest first), `times` (list of float, seconds since 1970; NaN where only the order is known) and, where events
+    do not all count the same, `weights` (list of float above 0), and `truth` is the list of items that came next (empty
+    in the part that is only learned from).
 
     `units` (uint64, one per row) says which rows belong together when rows are resampled: row, patient or user.
     `about` has the columns that judge but are not shown to models: sensitive columns, site, id.

@@ -249,14 +249,15 @@ def _cells(matrix: sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> n
 
 
 def _own(histories: Sequences, user: np.ndarray, code: np.ndarray) -> list[np.ndarray]:
-    """How often the user had the item, and how many events ago (the length of the history where never)."""
+    """What the user's events with the item weigh, and how many events ago (the length of the history where never)."""
     pair = histories.users * np.int64(histories.catalogue) + histories.items
-    known, at, count = np.unique(pair[::-1], return_index=True, return_counts=True)
+    known, at, which = np.unique(pair[::-1], return_index=True, return_inverse=True)
+    weight = np.bincount(which, histories.weights[::-1], minlength=len(known))
     asked = user * np.int64(histories.catalogue) + code
     found = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
     had = known[found] == asked if len(known) else np.zeros(len(asked), bool)
     since = histories.since[::-1][at[found]] if len(known) else np.zeros(len(asked))
     return [
-        np.where(had, count[found] if len(known) else 0, 0),
+        np.where(had, weight[found] if len(known) else 0.0, 0.0),
         np.where(had, since, histories.lengths[user]),
     ]

@@ -50,7 +50,10 @@ class PopularityModel:
 
 @dataclass(frozen=True)
 class Popularity:
-    """Counts the users of each item: of all time or, with `days`, of so many days before the last event."""
+    """Counts the users of each item: of all time or, with `days`, of so many days before the last event.
+
+    What their events weigh changes nothing: one user is one user.
+    """
 
     days: float | None = None
 

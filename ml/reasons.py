@@ -77,7 +77,8 @@ def occlusion(model: Scorer, history: Sequences, code: int) -> np.ndarray:
     left = [np.delete(np.arange(events), at) for at in tried]
     every = np.concatenate([np.arange(events), *left]).astype(np.int64)
     start = np.concatenate([[0], np.cumsum([events, *map(len, left)])])
-    scores = model.scores(Sequences(start, history.items[every], history.times[every], history.catalogue))
+    events_left = (history.items[every], history.times[every], history.catalogue, history.weights[every])
+    scores = model.scores(Sequences(start, *events_left))
     by_popularity = (scores == model.catalogue.popular).all(axis=1) | (np.diff(start) == 0)
     score = np.where(by_popularity, 0.0, scores[:, code])
     dropped = np.zeros(events)

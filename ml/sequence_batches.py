@@ -27,11 +27,13 @@ def in_own_order(histories: Sequences) -> Sequences:
     pieces = np.split(histories.items, histories.start[1:-1])
     order = sorted(range(len(pieces)), key=lambda user: pieces[user].tobytes())
     times = np.split(histories.times, histories.start[1:-1])
+    weights = np.split(histories.weights, histories.start[1:-1])
     return Sequences(
         np.concatenate([[0], np.cumsum(histories.lengths[order])]),
         np.concatenate([pieces[user] for user in order]),
         np.concatenate([times[user] for user in order]),
         histories.catalogue,
+        np.concatenate([weights[user] for user in order]),
     )
 
 

@@ -21,6 +21,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model as MlflowModel
 from mlflow.models import infer_signature
+from mlflow.types import Schema
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -98,6 +99,8 @@ def save(packed: Package, data: Path, folder: Path) -> None:
         # A hint about integers that may be missing: a decision never is.
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
         signature = infer_signature(example, packed.predict(example))
+    if parse(packed.contract).is_recommendation:
+        signature.inputs = _weights_may_lack(signature.inputs)
     mlflow.pyfunc.save_model(
         path=folder,
         loader_module="ml.package",
@@ -109,11 +112,20 @@ def save(packed: Package, data: Path, folder: Path) -> None:
     )
 
 
+def _weights_may_lack(inputs: Schema) -> Schema:
+    """Whoever asks with histories alone has each event count 1."""
+    columns = [{**one, "required": one["name"] != "weights"} for one in inputs.to_dict()]
+    schema: Schema = Schema.from_json(json.dumps(columns))
+    return schema
+
+
 def made_up_example(contract: Mapping[str, Any]) -> pd.DataFrame:
     """Two rows that no one lived: the signature and the UI show them, so they are not taken from the data."""
     parsed = parse(contract)
     if parsed.is_recommendation:
         histories = {"items": [["item-1", "item-2"], ["item-3"]], "times": [[0.0, 1.0], [0.0]]}
+        if parsed.roles.weight:
+            histories["weights"] = [[0.5, 1.0], [1.0]]
         return pd.DataFrame({"user": ["user-1", "user-2"], **histories})
     kinds = {c: parsed.read.columns[c] for c in parsed.features}
     columns = {c: ["a", "b"] if kind == "category" else [0.0, 1.0] for c, kind in kinds.items()}

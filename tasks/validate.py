@@ -22,6 +22,7 @@ from great_expectations.validator.validator import Validator
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ml import interactions
 from ml.columns import cast
 from ml.contract import Contract, Rule
 from ml.digest import row_hashes
@@ -320,6 +321,17 @@ def _built_in(
         missing = typed[column].isna().to_numpy() & ~misfit
         if missing.any():
             quarantine(f"present({column})", missing, "a row without it cannot be used")
+    if roles.weight and roles.weight in typed.columns:
+        misfit = misfits.get(roles.weight, np.zeros(len(typed), dtype=bool))
+        without = np.isnan(interactions.weights(typed[roles.weight], contract)) & ~misfit
+        rule = f"weight({roles.weight})"
+        unlisted = without & typed[roles.weight].notna().to_numpy() & inside
+        if contract.weights and not scoring and unlisted.any():
+            # The contract forgot a behaviour: none of its events is at fault.
+            reason = "meta.weights has no weight for its value"
+            seen.record(rule, "refuse", reason, int(unlisted.sum()), population, refused=True)
+        elif without.any():
+            quarantine(rule, without, "an event without a weight cannot be used")
     kept_out = set(roles.ignored) - set(roles.sensitive)
     compared = [c for c in typed.columns if c not in kept_out]
     copies = _copies(typed[compared], inside, roles.id if roles.id in compared else None)

@@ -172,6 +172,52 @@ def test_a_log_is_read_whole_and_divided_by_time() -> None:
     assert contract.is_recommendation
 
 
+BEHAVIOURS: dict[str, Any] = {
+    "name": "shop.behaviours",
+    "expectations": [],
+    "meta": {
+        "read": {
+            "columns": {"who": "category", "what": "category", "at": "epoch", "did": "category"},
+            "files": ["a.csv"],
+        },
+        "roles": {"user": "who", "item": "what", "time": "at", "weight": "did"},
+        "weights": {"look": 0.25, "buy": 3},
+    },
+}
+
+
+def test_behaviours_have_the_weights_that_the_contract_gives_them() -> None:
+    assert parse(BEHAVIOURS).weights == {"look": 0.25, "buy": 3.0}
+    # A number is a weight already.
+    assert parse(LOG).weights == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("meta/weights", ..., "expected a weight of each value of 'did' in meta.weights; got none"),
+        ("meta/weights", {}, "expected a weight of each value of 'did' in meta.weights; got none"),
+        ("meta/weights", [1], "expected an object in meta.weights; got list"),
+        ("meta/weights/look", 0, "expected a number above 0 in meta.weights['look']; got 0"),
+        ("meta/weights/look", -0.5, "expected a number above 0 in meta.weights['look']; got -0.5"),
+        ("meta/weights/look", float("nan"), "expected a number above 0 in meta.weights['look']; got nan"),
+        ("meta/weights/look", float("inf"), "expected a number above 0 in meta.weights['look']; got inf"),
+        ("meta/weights/look", "1", "expected a number in meta.weights['look']; got str"),
+        ("meta/weights/look", True, "expected a number in meta.weights['look']; got bool"),
+        ("meta/roles/weight", ..., "expected a category with the role weight for meta.weights; got none"),
+        ("meta/read/columns/did", "integer", "the role weight for meta.weights; got 'integer'"),
+        ("meta/read/columns/did", "time", "number or integer for the weight 'did' in meta.roles; got 'time'"),
+        ("meta/roles/weight", "nowhere", "expected columns of meta.read.columns in meta.roles"),
+    ],
+    ids=str,
+)
+def test_each_mistake_about_weights_is_named(path: str, value: Any, said: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse(changed(BEHAVIOURS, path, value))
+    assert said in str(caught.value)
+    assert caught.value.todo
+
+
 SEQUENCES: dict[str, Any] = {
     "name": "ecommerce-recommendation.sequences",
     "expectations": [],
@@ -264,10 +310,13 @@ def test_a_number_may_be_foretold_or_cut_in_two() -> None:
         ("keep_first", None),
         ("foretelling", {}),
         ("special", {}),
+        ("weights", {}),
+        ("blocked", {}),
     ],
 )
 def test_what_has_a_default_may_be_left_out(key: str, default: Any) -> None:
-    assert getattr(parse(changed(TABULAR, f"meta/{key}", ...)), key) == default
+    without = {name: value for name, value in TABULAR["meta"].items() if name != key}
+    assert getattr(parse(changed(TABULAR, "meta", without)), key) == default
 
 
 def test_items_are_blocked_for_a_reason() -> None:
@@ -438,6 +487,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/special/age", None, "meta.special['age']"),
     ("meta/special/age", [98], "meta.special['age']"),
     ("meta/special/age/98.0", 98, "meta.special['age']['98.0']"),
+    # Rows of a table have no weights of their own.
+    ("meta/weights", {"north": 2}, "meta.weights"),
+    ("meta/roles/weight", "amount", "the role weight in meta.roles of a log only"),
     ("meta/sha256", "00", "meta.sha256"),
     ("meta/url", 3, "meta.url"),
 ]

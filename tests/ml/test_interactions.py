@@ -13,6 +13,7 @@ from ml.contract import Contract, parse
 from ml.digest import entity_hashes
 from ml.interactions import about_users, cuts, histories, judging_part, learning_part, log
 from ml.model import Part
+from ml.refusal import DataRefused
 
 Event = tuple[str, str, int]  # user, item, seconds
 
@@ -126,6 +127,73 @@ def test_histories_are_those_of_the_users_asked_for_in_their_order() -> None:
     assert found["user"].tolist() == ["cat", "nobody", "bob"]
     assert found["items"].tolist() == [["tea", "tea"], [], ["jam", "jam", "tea"]]
     assert found["times"].tolist() == [[40, 55], [], [10, 40, 60]]
+
+
+def weighing(kind: str, **meta: Any) -> Contract:
+    columns = {"who": "category", "what": "category", "when": "time", "did": kind}
+    roles = {"user": "who", "item": "what", "time": "when", "weight": "did"}
+    read = {"files": ["x.csv"], "columns": columns}
+    return parse({"name": "toy.log", "expectations": [], "meta": {"read": read, "roles": roles, **meta}})
+
+
+BEHAVIOURS = weighing("category", weights={"look": 0.25, "buy": 2})
+
+
+def did(*cells: Any) -> pd.DataFrame:
+    """Five of the events of ann and bob, latest first, with what they did."""
+    events = [
+        ("ann", "rye", 60),
+        ("bob", "tea", 50),
+        ("ann", "tea", 40),
+        ("bob", "jam", 20),
+        ("ann", "jam", 10),
+    ]
+    return rows(events).assign(did=pd.Series(cells))
+
+
+def test_behaviours_become_weights_beside_their_events() -> None:
+    source = did("buy", "look", "look", "look", "buy")
+    events = log(source, BEHAVIOURS)
+    assert list(events.columns) == ["user", "item", "seconds", "weight"]
+    assert events["weight"].tolist() == [2, 0.25, 0.25, 0.25, 2]
+    found = histories(events, pd.Index(["ann", "nobody", "bob"]))
+    assert list(found.columns) == ["user", "items", "times", "weights"]
+    assert found["weights"].tolist() == [[2, 0.25, 2], [], [0.25, 0.25]]
+    before, after = periods(events, 50)
+    assert learning_part(before, BEHAVIOURS).frame["weights"].tolist() == [[2, 0.25], [0.25]]
+    judged = judging_part(before, after, about_users(source, BEHAVIOURS), BEHAVIOURS)
+    assert judged.frame["weights"].tolist() == [[2, 0.25], [0.25]]
+    assert judged.truth.tolist() == [["rye"], ["tea"]]
+
+
+def test_one_piece_counts_one_and_more_pieces_more_but_ever_less() -> None:
+    events = log(did(1.0, 3.0, 7.0, 0.5, 1023.0), weighing("number"))
+    assert events["weight"].tolist() == pytest.approx([10, np.log2(1.5), 3, 2, 1])
+    assert events["weight"].iloc[-1] == 1
+
+
+def test_a_log_without_the_column_of_weights_has_none() -> None:
+    """As a question may be asked."""
+    events = log(did("buy", "look", "look", "look", "buy").drop(columns="did"), BEHAVIOURS)
+    assert list(events.columns) == ["user", "item", "seconds"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "its", "said"),
+    [
+        (("buy", "steal", "look", "look", None), BEHAVIOURS, "event by 'did'; got 2 of 5 rows without"),
+        ((1.0, 0.0, -1.0, np.nan, np.inf), weighing("number"), "got 4 of 5 rows without"),
+    ],
+    ids=str,
+)
+def test_rows_without_a_weight_are_refused_without_telling_their_cells(
+    cells: tuple[Any, ...], its: Contract, said: str
+) -> None:
+    with pytest.raises(DataRefused) as refused:
+        log(did(*cells), its)
+    assert said in str(refused.value)
+    assert "toy.log" in refused.value.todo
+    assert "steal" not in str(refused.value)
 
 
 def test_facts_that_judge_stand_beside_their_user_and_are_not_shown() -> None:

@@ -101,6 +101,7 @@ def test_histories_come_back_from_parquet(items: list[list[str]], learning: bool
             "user": pd.Series([f"u{n}" for n in range(len(items))], dtype="str"),
             "items": pd.Series(items, dtype=object),
             "times": pd.Series([[float(n) for n in range(len(i))] for i in items], dtype=object),
+            "weights": pd.Series([[n + 0.5 for n in range(len(i))] for i in items], dtype=object),
         }
     )
     truth = pd.Series([[]] * len(items) if learning else items[::-1], dtype=object)
@@ -109,6 +110,7 @@ def test_histories_come_back_from_parquet(items: list[list[str]], learning: bool
     assert back.frame["user"].tolist() == frame["user"].tolist()
     assert back.frame["items"].map(list).tolist() == items
     assert back.frame["times"].map(list).tolist() == frame["times"].tolist()
+    assert back.frame["weights"].map(list).tolist() == frame["weights"].tolist()
     assert back.truth.map(list).tolist() == truth.tolist()
     assert back.about.shape == (len(items), 0)
 

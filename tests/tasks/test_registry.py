@@ -15,6 +15,7 @@ from ml import package
 from ml.contract import parse
 from ml.digest import table_digest
 from ml.gbm import GradientBoosting
+from ml.habit import Habit
 from ml.model import Part, Resources
 from ml.package import Package
 from ml.popularity import Popularity
@@ -115,6 +116,37 @@ def test_a_recommender_has_a_signature_too(recommender: Packaged) -> None:
     described = MlflowModel.load(recommender.folder)
     assert described.signature.inputs.input_names() == ["user", "items", "times"]
     assert described.signature.outputs.input_names() == ["user", "rank", "item", "score"]
+
+
+def test_a_recommender_answers_histories_with_weights_and_without(
+    recommender: Packaged, tmp_path: Path, store: Store
+) -> None:
+    columns = {**LOG["meta"]["read"]["columns"], "did": "category"}
+    meta = {
+        "read": {**LOG["meta"]["read"], "columns": columns},
+        "roles": {**LOG["meta"]["roles"], "weight": "did", "repeat": True},
+        "weights": {"look": 0.5, "buy": 2},
+    }
+    part = replace(histories(), repeat=True)
+    part.frame["weights"] = [[1.0, 3.0], [0.5], [1.0, 1.0, 1.0], []]
+    model = Habit().fit(part, part, Resources())
+    packed = Package(model, {**LOG, "meta": meta}, {}, part.units)
+    weighed = package_model.fn(packed, part, tmp_path / "weighed", store)
+    described = MlflowModel.load(weighed.folder).signature.inputs
+    assert [(one.name, one.required) for one in described.inputs] == [
+        ("user", True),
+        ("items", True),
+        ("times", True),
+        ("weights", False),
+    ]
+    asked = pd.DataFrame({"user": ["u"], "items": [["a", "b"]], "times": [[0.0, 1.0]]})
+    heavy = asked.assign(weights=[[5.0, 1.0]])
+    # Of two equal events the later one counts more.
+    assert predict_in_clean_process(weighed.folder, asked)[0]["item"].tolist()[:2] == ["b", "a"]
+    assert predict_in_clean_process(weighed.folder, heavy)[0]["item"].tolist()[:2] == ["a", "b"]
+    # A model whose contract knows no weights passes over them.
+    plain, told = (predict_in_clean_process(recommender.folder, one)[0] for one in (asked, heavy))
+    pd.testing.assert_frame_equal(told, plain, check_exact=True)
 
 
 def test_the_package_inside_is_the_model_that_was_given(tabular: Packaged) -> None:

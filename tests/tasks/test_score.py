@@ -114,6 +114,30 @@ def test_users_get_their_histories_asked_and_their_lists_back() -> None:
     assert counts(clean, quarantine, excluded) == {"rows": 4, "scored": 3, "quarantined": 1, "excluded": 0}
 
 
+def test_histories_are_asked_with_the_weights_of_the_contract() -> None:
+    source = log_contract().source
+    meta = source["meta"]
+    weighed = {
+        **meta,
+        "read": {**meta["read"], "columns": {**meta["read"]["columns"], "did": "category"}},
+        "roles": {**meta["roles"], "weight": "did"},
+        "weights": {"look": 0.5, "buy": 2},
+    }
+    its = parse({**source, "meta": weighed})
+    cells = {
+        "user": ["v", "u", "u"],
+        "item": ["j", "j", "i"],
+        "at": ["5", "9", "2"],
+        "did": ["buy", "look", "buy"],
+    }
+    asked = questions(examine(pd.DataFrame(cells), its, scoring=True)[0], its)
+    assert asked["items"].tolist() == [["i", "j"], ["j"]]
+    assert asked["weights"].tolist() == [[2.0, 0.5], [2.0]]
+    # A file that does not say what was done is asked too: each event counts 1.
+    plain = pd.DataFrame(cells).drop(columns="did")
+    assert list(questions(examine(plain, its, scoring=True)[0], its).columns) == ["user", "items", "times"]
+
+
 def test_the_file_appears_whole(tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     for rows in (scored(contract()), scored(contract()).head(2)):

@@ -173,6 +173,30 @@ def test_a_log_is_divided_at_two_instants(run: Run) -> None:
 
 
 @pytest.mark.parametrize("by", ["last", "any", "session"])
+def test_weights_of_behaviours_go_with_the_histories(run: Run, by: str) -> None:
+    its = ordered_contract(by)
+    meta = its.source["meta"]
+    columns = {**meta["read"]["columns"], "did": "category"}
+    weighed = {
+        **meta,
+        "read": {**meta["read"], "columns": columns},
+        "roles": {**meta["roles"], "weight": "did"},
+        "weights": {"look": 0.5, "buy": 2},
+    }
+    # So that a weight tells its event: items of even numbers were bought.
+    bought = ordered()["item"].str.removeprefix("I").astype(int) % 2 == 0
+    events = ordered().assign(did=pd.Series(np.where(bought, "buy", "look"), dtype="str"))
+    parts = parts_of(run(events, parse({**its.source, "meta": weighed}), split_histories))
+    plain = parts_of(run(ordered(), its, split_histories))
+    for name, part in parts.items():
+        assert list(part.frame.columns) == ["user", "items", "times", "weights"]
+        assert part.frame["items"].map(list).tolist() == plain[name].frame["items"].map(list).tolist()
+        assert "weights" not in plain[name].frame
+        for items, weights in zip(part.frame["items"], part.frame["weights"], strict=True):
+            assert list(weights) == [0.5 if int(item[1:]) % 2 else 2.0 for item in items]
+
+
+@pytest.mark.parametrize("by", ["last", "any", "session"])
 def test_a_log_is_divided_as_its_contract_says(run: Run, by: str) -> None:
     stored = run(ordered(), ordered_contract(by), split_histories)
     facts, parts = stored.facts, parts_of(stored)

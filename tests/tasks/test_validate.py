@@ -484,7 +484,7 @@ def test_scoring_takes_copies_one_row_and_every_row_of_an_entity() -> None:
 
 def test_scoring_needs_what_the_model_is_asked_with() -> None:
     columns = {**COLUMNS, "weight": "number", "note": "category", "day": "time", "clinic": "category"}
-    roles = {"weight": "weight", "ignored": ["note"], "time": "day", "group": "clinic"}
+    roles = {"ignored": ["note"], "time": "day", "group": "clinic"}
     its = contract(columns=columns, roles=roles)
     assert "weight" in its.features
     assert quarantined(good().assign(weight="1"), its, scoring=True) == {}
@@ -522,6 +522,40 @@ def test_a_log_to_score_needs_user_item_and_time() -> None:
         "present(user)": [2],
     }
     assert "columns_present" in refused(frame.drop(columns=["at"]), its, scoring=True)
+
+
+def behaviours(kind: str, **meta: Any) -> Contract:
+    columns = {"user": "category", "item": "category", "at": "epoch", "did": kind}
+    roles = {"user": "user", "item": "item", "time": "at", "weight": "did"}
+    meta = {"read": {"files": ["x.csv"], "columns": columns}, "roles": roles, "budget": 0.9, **meta}
+    return parse({"name": "toy.log", "expectations": [], "meta": meta})
+
+
+def events(did: list[str | None]) -> pd.DataFrame:
+    rows = [str(n) for n in range(len(did))]
+    return pd.DataFrame({"user": rows, "item": rows, "at": rows, "did": pd.Series(did, dtype="str")})
+
+
+def test_a_behaviour_that_the_contract_gives_no_weight_is_refused() -> None:
+    its = behaviours("category", weights={"look": 0.2, "buy": 1})
+    frame = events(["look", "buy"] * 15 + [SECRET, None])
+    assert refused(frame, its) == {"weight(did)": "meta.weights has no weight for its value"}
+    # An event without any is at fault itself, and a question goes on without those that nobody can weigh.
+    assert quarantined(frame.drop(index=30).reset_index(drop=True), its) == {"weight(did)": [30]}
+    assert quarantined(frame, its, scoring=True) == {"weight(did)": [30, 31]}
+    assert quarantined(frame.head(30), its) == {}
+
+
+def test_a_behaviour_outside_the_population_needs_no_weight() -> None:
+    source = behaviours("category", weights={"look": 0.2, "buy": 1}).source
+    leave = rule("column_values_to_not_be_in_set", "exclude", column="did", value_set=["wish"])
+    its = parse({**source, "expectations": [leave]})
+    assert quarantined(events(["look", "buy", "wish"] * 10), its) == {}
+
+
+def test_a_number_that_is_no_weight_is_set_aside() -> None:
+    frame = events(["1", "2.5"] * 15 + ["0", "-1", None, "many"])
+    assert quarantined(frame, behaviours("number")) == {"type(did)": [33], "weight(did)": [30, 31, 32]}
 
 
 # --- contracts and the task ------------------------------------------------------------------------------------------
