@@ -6,8 +6,8 @@ of seconds since 1970, NaN where only the order is known); predictions need no `
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from typing import Self
@@ -121,6 +121,12 @@ class Catalogue:
             user, item = user[recent], item[recent]
         had = np.unique(user * len(items) + item) % len(items)
         return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()))
+
+    def wider(self, more: Iterable[str]) -> Self:
+        """With more items, that nobody had."""
+        had = dict(zip(self.items, self.popularity, strict=True))
+        items = tuple(sorted({*self.items, *more}))
+        return replace(self, items=items, popularity=tuple(had.get(item, 0) for item in items))
 
     @cached_property
     def _index(self) -> pd.Index:

@@ -24,8 +24,9 @@ class Part:
     `about` has the columns that judge but are not shown to models: sensitive columns, site, id.
 
     `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
-    measured"). `repeat` says of a recommendation that items of the history may be recommended again. Whoever takes the
-    part from a contract sets both; they are no part of the stored table.
+    measured"). `repeat` says of a recommendation that items of the history may be recommended again. `attributes` has
+    what is known of items besides who had them, also of those that nobody had: what a fitted model needs of it is in
+    its files. Whoever takes the part from a contract sets all three; they are no part of the stored table.
     """
 
     frame: pd.DataFrame
@@ -34,6 +35,7 @@ class Part:
     about: pd.DataFrame = field(default_factory=pd.DataFrame)
     special: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     repeat: bool = False
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Self:
         """The part of these rows: positions, in the order wanted."""

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ml import item_table
 from ml.model import Candidate, Part, Resources
 from ml.package import class_name
 from tasks.store import Made, Store, Stored, key_of
@@ -61,6 +62,8 @@ def _fit(
 ) -> Stored:
     special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
     repeat = bool(parts.facts.get("repeat", False))
+    # The digest of the parts tells them, as it covers the side table.
+    attributes = item_table.attributes(parts.part("items")) if "items" in parts.parts else {}
     key = key_of(
         "train",
         Path(__file__),
@@ -78,7 +81,7 @@ def _fit(
 
     def make() -> Made:
         learning, valid = (
-            replace(Part.from_table(parts.part(part)), special=special, repeat=repeat)
+            replace(Part.from_table(parts.part(part)), special=special, repeat=repeat, attributes=attributes)
             for part in (learn_from, "valid")
         )
         steps = _Steps(store, key)

@@ -84,9 +84,22 @@ def validate(raw: Stored, contract: Contract, as_of: datetime | None, store: Sto
         begun = time.perf_counter()
         clean, quarantine, excluded, facts = examine(raw.part("rows"), contract, as_of=as_of)
         tables = {"clean": clean, "quarantine": quarantine, "excluded": excluded}
+        if "items" in raw.parts:
+            tables["items"] = _side_table(raw.part("items"), clean, contract)
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 
     return store.remember(key, make)
+
+
+def _side_table(listed: pd.DataFrame, clean: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """The side table as it is, where it lists any item of the log: one that speaks of other items tells nothing."""
+    if not clean[str(contract.roles.item)].isin(listed["item"]).any():
+        raise DataRefused(
+            f"items of the log in the side table of {contract.name}",
+            f"none of them among {listed['item'].nunique():,}",
+            "correct meta.items, or the file",
+        )
+    return listed
 
 
 def examine(
