@@ -1,7 +1,7 @@
 """First stage of a recommender: the best items of several models for each user, and what is known of each pair."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy, top
 from ml.markov import transitions
-from ml.reasons import Scorer
+from ml.reasons import Scorer, contributions
 from ml.recency import unforgetting
 from ml.sparse_files import from_files, pruned, to_files
 
@@ -126,9 +126,48 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
+class Widened:
+    """A model as one of `catalogue`, which has all items of its own and more.
+
+    What it does not know scores as the least of what it does, and is no evidence in a history. So a model need not
+    grow with items that nobody had.
+    """
+
+    catalogue: Catalogue = field(repr=False)
+    model: Scorer
+
+    @cached_property
+    def _own(self) -> np.ndarray:
+        """The code of each item in the catalogue of the model, -1 where it has none."""
+        own, every = self.model.catalogue.items, self.catalogue.items
+        return np.asarray(pd.Index(own, dtype=object).get_indexer(pd.Index(every, dtype=object)))
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """Shape (users, items), float32; who has nothing that the model knows is scored by popularity."""
+        known = self._narrowed(histories)
+        own = np.array(self.model.scores(known), dtype=np.float32)
+        scores: np.ndarray = np.where(self._own >= 0, own[:, self._own], own.min(axis=1, keepdims=True))
+        scores[known.lengths == 0] = self.catalogue.popularity
+        return scores
+
+    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+        """As the model tells them, shape (events,); 0 for events and for items that it does not know."""
+        found = np.zeros(len(history.items))
+        if self._own[code] >= 0:
+            known = self._narrowed(history)
+            found[self._own[history.items] >= 0] = contributions(self.model, known, int(self._own[code]))
+        return found
+
+    def _narrowed(self, histories: Sequences) -> Sequences:
+        known = histories.where(self._own[histories.items] >= 0)
+        return replace(known, items=self._own[known.items], catalogue=len(self.model.catalogue.items))
+
+
+@dataclass(frozen=True, eq=False)
 class FirstStage:
     """Models with the number of items that each may put into the pool, and the evidence; one catalogue for all.
 
+    It has the items of all models: some know only what somebody had, others what is known by its attributes as well.
     Models that are named in `lasting` score twice: as they are, and with a memory in which no event loses weight.
     """
 
@@ -143,7 +182,11 @@ class FirstStage:
     def scorers(self) -> Mapping[str, Scorer]:
         """All that score, each with three features, in the order of these."""
         twice = {name + LASTING: unforgetting(self.models[name]) for name in self.lasting}
-        return {**self.models, **twice}
+        items = self.catalogue.items
+        return {
+            name: model if model.catalogue.items == items else Widened(model.catalogue.wider(items), model)
+            for name, model in {**self.models, **twice}.items()
+        }
 
     def pool(self, histories: Sequences) -> Pool:
         """The union of what the scorers list, with the features of each pair: of each scorer score, gap and rank.

@@ -195,7 +195,8 @@ class Reranked:
             raise Unsuitable(
                 "a first stage of at least one model", "none that suits", "name another in models"
             )
-        catalogue = next(iter(models.values())).catalogue
+        # The one that has all items of the others, the first of equals.
+        catalogue = max((model.catalogue for model in models.values()), key=lambda known: len(known.items))
         depths = {name: self.depths.get(name, self.depth) for name in models}
         evidence = Evidence.of(catalogue.sequences(train.frame))
         lasting = tuple(name for name in self.lasting if name in models and forgets(models[name]))
