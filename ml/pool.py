@@ -41,15 +41,16 @@ class Evidence:
     """What a log tells of items and of pairs of items, all sparse or of one number an item.
 
     `items` is float32, shape (facts, items); `follows` holds the shares of what came next, `together` the cosine of
-    the users of two items.
+    the users of two items. Where items have attributes, `about` has their rows of unit length, (items, attributes).
     """
 
     items: np.ndarray
     follows: sparse.csr_array
     together: sparse.csr_array
+    about: sparse.csr_array | None = None
 
     @classmethod
-    def of(cls, histories: Sequences) -> Self:
+    def of(cls, histories: Sequences, about: sparse.csr_array | None = None) -> Self:
         """Learned from the histories; times may be NaN, where age and recency are those of positions."""
         catalogue, item = histories.catalogue, histories.items
         count = np.bincount(item, minlength=catalogue)
@@ -79,6 +80,7 @@ class Evidence:
             np.array(facts, dtype=np.float32),
             pruned(follows.tocsr(), NEIGHBOURS),
             pruned(shrunk.tocsr(), NEIGHBOURS),
+            about if about is None else about.astype(np.float32),
         )
 
     def features(self, histories: Sequences, user: np.ndarray, code: np.ndarray) -> np.ndarray:
@@ -107,14 +109,32 @@ class Evidence:
         )
         columns += [np.log1p(length), self.items[0][code] - mean[user]]
         columns += _own(histories, user, code)
+        if self.about is not None:
+            columns += self._likeness(self.about, latest[user], code)
         return np.column_stack(columns).astype(np.float32)
 
+    def _likeness(self, about: sparse.csr_array, latest: np.ndarray, code: np.ndarray) -> list[np.ndarray]:
+        """The cosine of the attributes with those of the last item, and the mean of those with the `LATEST`.
+
+        Items without attributes are like nothing, and no part of the mean.
+        """
+        some = np.diff(about.indptr) > 0
+        told = (latest >= 0) & some[latest]
+        cosine = np.zeros(told.shape)
+        for k in range(LATEST):
+            rows = np.flatnonzero(told[:, k] & some[code])
+            if len(rows):
+                both = about[code[rows]].multiply(about[latest[rows, k]])
+                cosine[rows, k] = np.asarray(both.sum(axis=1)).ravel()
+        return [cosine[:, 0], cosine.sum(axis=1) / np.maximum(told.sum(axis=1), 1)]
+
     def files(self) -> dict[str, bytes]:
-        """`items.npy` and the arrays of two CSR matrices."""
+        """`items.npy` and the arrays of the CSR matrices."""
         return {
             "items.npy": to_npy(self.items),
             **to_files("follows", self.follows),
             **to_files("together", self.together),
+            **({} if self.about is None else to_files("about", self.about)),
         }
 
     @classmethod
@@ -122,7 +142,11 @@ class Evidence:
         """Read what `files` gave."""
         items = from_npy(files, "items.npy")
         shape = (items.shape[1], items.shape[1])
-        return cls(items, from_files("follows", files, shape), from_files("together", files, shape))
+        about = None
+        if "about.indices.npy" in files:
+            attributes = int(from_npy(files, "about.indices.npy").max(initial=-1)) + 1
+            about = from_files("about", files, (items.shape[1], attributes))
+        return cls(items, from_files("follows", files, shape), from_files("together", files, shape), about)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.stats import rankdata
 
 from ml import ease
-from ml.content import Content
+from ml.content import Content, tfidf
 from ml.ease import EASE
 from ml.habit import Habit
 from ml.held_out import HoldOut, held_out, lessons
@@ -241,6 +241,38 @@ class TestNewItems:
         code = model.catalogue.items.index("s03-new")
         assert model.first.placed_by(history, code) == "content"
         assert (model.contributions(history, code) > 0).all()
+
+    def test_likeness_to_the_last_items_worked_out_by_hand(self) -> None:
+        """x is of a and b, y of b, z of a; w has no attributes, nor has what is not there."""
+        attributes = {"x": ("a", "b"), "y": ("b",), "z": ("a",)}
+        part = replace(part_of({"u": ["w", "x", "y"], "v": ["z"]}), attributes=attributes)
+        first = first_stage(part)
+        evidence = first.evidence
+        plain = first_stage(replace(part, attributes={})).evidence
+        histories = first.catalogue.sequences(part_of({"n": ["y", "x", "w"], "m": ["z", "y"], "o": []}).frame)
+        w, x, y, z = range(4)
+        user, code = np.array([0, 0, 0, 1, 1, 2]), np.array([z, y, w, x, y, x])
+        found = evidence.features(histories, user, code)
+        # Both attributes are those of two of four items.
+        half = np.sqrt(0.5)
+        np.testing.assert_allclose(found[:, -2], [0, 0, 0, half, 1, 0], rtol=1e-6)
+        means = [half / 2, (half + 1) / 2, 0, half, 1 / 2, 0]
+        np.testing.assert_allclose(found[:, -1], means, rtol=1e-6)
+        np.testing.assert_array_equal(found[:, :-2], plain.features(histories, user, code))
+        back = Evidence.from_files(evidence.files())
+        assert back.files() == evidence.files()
+        np.testing.assert_array_equal(back.features(histories, user, code), found)
+
+    def test_features_agree_with_dense_rows(self) -> None:
+        part = shelves()
+        first = first_stage(part, **WITH_CONTENT)
+        histories = first.catalogue.sequences(part.frame.iloc[:40])
+        pool = first.pool(histories)
+        rows = tfidf(first.catalogue.items, part.attributes).toarray()
+        latest = histories.last(3)[pool.user]
+        expected = np.einsum("ra,rka->rk", rows[pool.code], rows[latest])
+        np.testing.assert_allclose(pool.features[:, -2], expected[:, 0], atol=1e-6)
+        np.testing.assert_allclose(pool.features[:, -1], expected.mean(axis=1), atol=1e-6)
 
     def test_without_attributes_nothing_changes_to_the_last_bit(self) -> None:
         part = part_of(walks())
