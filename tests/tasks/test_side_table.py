@@ -125,6 +125,25 @@ def test_one_of_other_items_is_refused(settings: Settings) -> None:
         stages(settings)
 
 
+def test_what_is_outside_the_population_is_not_new(settings: Settings) -> None:
+    path = settings.contracts / "shops" / "shop.json"
+    contract = json.loads(path.read_text())
+    contract["expectations"] = [
+        {
+            "type": "expect_column_values_to_not_be_in_set",
+            "kwargs": {"column": "item", "value_set": ["i03"]},
+            "meta": {"action": "exclude", "reason": "no longer sold"},
+        }
+    ]
+    path.write_text(json.dumps(contract))
+    made = stages(settings)
+    assert made["validate"].facts["items_excluded"] == 1
+    model = model_of(made["fit"])
+    assert isinstance(model, ContentModel)
+    assert {"new", "i05"} < set(model.catalogue.items)
+    assert "i03" not in model.catalogue.items
+
+
 def test_without_one_content_is_left_out(settings: Settings) -> None:
     path = settings.contracts / "shops" / "shop.json"
     contract = json.loads(path.read_text())
