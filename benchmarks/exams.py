@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from ml.digest import digest_of, table_digest
 from ml.model import Part
 
 CASE = "ecommerce-recommendation"
+# As a part has them.
+Attributes = Mapping[str, tuple[str, ...]]
 # Data sets by protocol. "last" is leave-one-out as published: the last event of each user is foretold, over the whole
 # catalogue. "random" is that of Microsoft Recommenders: three quarters of each user's events teach.
 SETS = {
@@ -38,7 +41,8 @@ class Exam:
     def digest(self) -> str:
         parts = {**self.learn, "test": self.test}
         tables = {name: table_digest(part.table()) for name, part in parts.items()}
-        return digest_of({"tables": tables, "repeat": self.test.repeat})
+        beside = {"items": self.test.attributes} if self.test.attributes else {}
+        return digest_of({"tables": tables, "repeat": self.test.repeat, **beside})
 
 
 def load(protocol: str, name: str, seed: int = 0) -> Exam:
@@ -46,9 +50,9 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
     from tasks.split import split_histories
 
     bare, _, new = name.partition(":")
-    rows, contract = _clean(bare)
+    rows, contract, attributes = _clean(bare)
     if protocol == "random":
-        return _random(name, rows, contract, seed)
+        return _random(name, rows, contract, attributes, seed)
     if new:
         contract = replace(contract, roles=replace(contract.roles, repeat=False))
     if contract.split.by != protocol:
@@ -56,7 +60,10 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
             f"expected {bare} to be split by {protocol}, got {contract.split.by}; see its contract"
         )
     parts, _ = split_histories(rows, contract)
-    parts = {name: replace(part, repeat=contract.roles.repeat) for name, part in parts.items()}
+    parts = {
+        name: replace(part, repeat=contract.roles.repeat, attributes=attributes)
+        for name, part in parts.items()
+    }
     if protocol in ("last", "any"):
         # Published models learn nothing from the last but one event, and are shown it when they are asked.
         return Exam(
@@ -65,7 +72,8 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
     return Exam(name, protocol, {"all before": parts["refit"]}, parts["test"])
 
 
-def _clean(name: str) -> tuple[pd.DataFrame, Contract]:
+def _clean(name: str) -> tuple[pd.DataFrame, Contract, Attributes]:
+    from ml import item_table
     from tasks.settings import load as settings
     from tasks.source import locate, read
     from tasks.store import Store
@@ -74,11 +82,13 @@ def _clean(name: str) -> tuple[pd.DataFrame, Contract]:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     located = locate(CASE, name, None, settings())
     with tempfile.TemporaryDirectory() as scratch:
-        rows, *_ = examine(read(located, Store(Path(scratch))).part("rows"), located.contract)
-    return rows, located.contract
+        raw = read(located, Store(Path(scratch)))
+        rows, *_ = examine(raw.part("rows"), located.contract)
+        attributes = item_table.attributes(raw.part("items")) if "items" in raw.parts else {}
+    return rows, located.contract, attributes
 
 
-def _random(name: str, rows: pd.DataFrame, contract: Contract, seed: int) -> Exam:
+def _random(name: str, rows: pd.DataFrame, contract: Contract, attributes: Attributes, seed: int) -> Exam:
     """A quarter of each user's events, at random; nothing is held back of what happened later."""
     from ml import interactions
 
@@ -87,7 +97,6 @@ def _random(name: str, rows: pd.DataFrame, contract: Contract, seed: int) -> Exa
     order = pd.Series(place).groupby(events["user"].to_numpy()).rank(pct=True).to_numpy()
     before, after = events[order <= 0.75], events[order > 0.75]
     about = interactions.about_users(rows, contract)
-    learn = interactions.learning_part(before, contract)
-    return Exam(
-        name, "random", {"all before": learn}, interactions.judging_part(before, after, about, contract)
-    )
+    learn = replace(interactions.learning_part(before, contract), attributes=attributes)
+    test = replace(interactions.judging_part(before, after, about, contract), attributes=attributes)
+    return Exam(name, "random", {"all before": learn}, test)

@@ -109,6 +109,7 @@ def _fit(exam: exams.Exam, learn: Any, about: dict[str, Any], kept: Path, asked:
         exam.test.table().to_parquet(folder / "test.parquet")
         spec = {**about, "threads": asked.threads, "repeat": exam.test.repeat}
         (folder / "spec.json").write_text(json.dumps(spec))
+        (folder / "items.json").write_text(json.dumps(exam.test.attributes))
         command = [sys.executable, "-m", "benchmarks.recommenders", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         kept.mkdir(parents=True, exist_ok=True)

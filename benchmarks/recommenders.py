@@ -1,7 +1,7 @@
 """One fit and one examination of one recommender, in a process of its own: `python -m benchmarks.recommenders FOLDER`.
 
-The folder holds `spec.json` and the parts `learn.parquet` and `test.parquet`; `users.parquet` (measures of each user)
-and `costs.json` are left in it.
+The folder holds `spec.json`, the parts `learn.parquet` and `test.parquet`, and the attributes of items, `items.json`;
+`users.parquet` (measures of each user) and `costs.json` are left in it.
 """
 
 import json
@@ -75,8 +75,14 @@ def _ease_chosen(learn: Part, resources: Resources) -> EASE:
 def examine(folder: Path) -> None:
     """Fit, ask, and leave what was found in the folder."""
     spec = json.loads((folder / "spec.json").read_text())
+    listed = json.loads((folder / "items.json").read_text())
+    attributes = {item: tuple(names) for item, names in listed.items()}
     learn, test = (
-        replace(Part.from_table(pd.read_parquet(folder / f"{name}.parquet")), repeat=spec["repeat"])
+        replace(
+            Part.from_table(pd.read_parquet(folder / f"{name}.parquet")),
+            repeat=spec["repeat"],
+            attributes=attributes,
+        )
         for name in ("learn", "test")
     )
     resources = Resources(spec["seed"], spec["threads"], spec["seconds"])

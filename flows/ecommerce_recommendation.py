@@ -8,6 +8,7 @@ from prefect import flow
 from flows.outcome import Outcome
 from flows.pipeline import Asked, UseCase, run
 from ml.als import ALS
+from ml.content import Content
 from ml.ease import EASE
 from ml.gates import Gates
 from ml.habit import Habit
@@ -26,6 +27,7 @@ NOW = 30
 FIRST_STAGE: Mapping[str, Candidate] = {
     "popularity of 30 days": Popularity(days=NOW),
     "item-kNN": ItemKNN(decay=None, days=NOW),
+    "content": Content(decay=None, days=NOW),
     "Markov": Markov(days=NOW),
     "EASE": EASE(days=NOW),
     "ALS": ALS(factors=128, decay=None, days=NOW),
@@ -33,7 +35,7 @@ FIRST_STAGE: Mapping[str, Candidate] = {
 RERANKED = Reranked(
     FIRST_STAGE,
     returning={"habits": Habit(days=NOW)},
-    depths={"popularity of 30 days": 50, "item-kNN": 50},
+    depths={"popularity of 30 days": 50, "item-kNN": 50, "content": 50},
     lasting=("item-kNN", "EASE", "ALS"),
 )
 CASE = UseCase(

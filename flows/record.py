@@ -86,7 +86,7 @@ class Record:
         if code.commit:
             tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
         name = prefect["flow_run_name"] or f"{located.data}"
-        tracked = tracking.start(client, settings, case, name, tags, [str(p) for p in located.files])
+        tracked = tracking.start(client, settings, case, name, tags, [str(p) for p in located.paths])
         presence.tell(mlflow_run_id=tracked.run_id)
         facts: dict[str, Any] = {
             "case": case,
@@ -99,7 +99,7 @@ class Record:
             "asked": {
                 k: v if v is None or isinstance(v, bool | int | float) else str(v) for k, v in asked.items()
             },
-            "files": [str(path.resolve()) for path in located.files],
+            "files": [str(path.resolve()) for path in located.paths],
             "contract_file": _resolved(asked["contract"]),
             **_surroundings(settings, code),
             "mlflow": {"run_id": tracked.run_id, "experiment_id": tracked.experiment_id},

@@ -65,7 +65,9 @@ def reproduce(trace: Trace, case: UseCase) -> Iterator[Compared]:
     simulator = contract.read.simulator
     if simulator and simulator not in SIMULATORS:
         raise DataRefused(f"the simulator {simulator}", "none of that name", "check out the code of then")
-    located = Located(trace.facts["data"], contract, tuple(_files(trace)))
+    files = list(_files(trace))
+    items = next((file for file in files if contract.items and file.name == contract.items.file), None)
+    located = Located(trace.facts["data"], contract, tuple(f for f in files if f is not items), items)
     with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
         try:
             yield from _run(trace, case, located, Store(Path(scratch)))

@@ -17,6 +17,8 @@ COLUMN_TYPES = ("number", "integer", "category", "time", "epoch")
 FORMATS = ("csv", "parquet", "sequences", "baskets")
 # Formats of one history a line: lines of different lengths, so that they can name no columns.
 LINES = ("sequences", "baskets")
+# Of a side table of items.
+ITEM_FORMATS = ("csv", "json")
 SPLITS = ("hash", "stratified", "time", "site")
 # Of a log of interactions, each with the roles that say when something happened, and whether it has shares.
 LOG_SPLITS: Mapping[str, tuple[tuple[str, ...], bool]] = {
@@ -129,6 +131,28 @@ class Read:
 
 
 @dataclass(frozen=True)
+class ItemTable:
+    """A side table of items, in a file beside those of `Read`: what each item is, whether anybody had it or not.
+
+    Of the format `json` it is an object of item: list of attributes (strings or whole numbers). Of the format `csv`
+    the column `item` names the item, and each cell of the columns `attributes` is an attribute, or several, between
+    which `list_separator` stands; the words `missing` say none. `columns` names all columns in their order where the
+    file has no header. Text of a separator of one character may be quoted; where it is longer, nothing is.
+    """
+
+    file: str
+    format: str = "csv"
+    encoding: str = "utf-8"
+    separator: str = ","
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    item: str = ""
+    attributes: tuple[str, ...] = ()
+    list_separator: str | None = None
+    missing: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True)
 class SplitPolicy:
     """How rows are divided. `test` and `valid` are shares of rows (hash, stratified) or of time; `site` names sites.
 
@@ -171,6 +195,8 @@ class Contract:
     blocked: Mapping[str, str]
     # How much an event counts by the value of the column with the role weight; empty where that is numeric, or none.
     weights: Mapping[str, float]
+    # Of a recommendation, what is known of the items besides who had them.
+    items: ItemTable | None
     about: Mapping[str, Any]
     source: Mapping[str, Any]
 
@@ -213,8 +239,8 @@ def parse(source: Mapping[str, Any]) -> Contract:
         raise ContractError("a name such as fintech-risk.my_loans", repr(name), "name <case>.<data set>")
     expectations = _typed(_required(source, "expectations", "the contract"), list, "expectations")
     meta = _required(source, "meta", "the contract")
-    keys = ("read", "roles", "split", "budget", "keep_first", "foretelling", "special", "weights", "blocked")
-    _known(meta, (*keys, *ABOUT, "sha256"), "meta")
+    keys = ("read", "roles", "split", "budget", "keep_first", "foretelling", "special")
+    _known(meta, (*keys, "weights", "blocked", "items", *ABOUT, "sha256"), "meta")
     read = _read(_required(meta, "read", "meta"))
     roles = _roles(_required(meta, "roles", "meta"), read)
     contract = Contract(
@@ -229,6 +255,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
         special=_special(meta.get("special", {}), read),
         blocked=_blocked(meta.get("blocked", {}), roles),
         weights=_weights(meta.get("weights", {}), roles, read),
+        items=_items(meta["items"], read, roles) if "items" in meta else None,
         about=_about(meta),
         source=source,
     )
@@ -501,6 +528,51 @@ def _weights(raw: Mapping[str, Any], roles: Roles, read: Read) -> dict[str, floa
                 "correct it, or leave such rows out by a rule with the action exclude",
             )
     return {value: float(weight) for value, weight in raw.items()}
+
+
+def _items(raw: Mapping[str, Any], read: Read, roles: Roles) -> ItemTable:
+    where = "meta.items"
+    if not roles.user or not read.files:
+        raise ContractError(
+            f"the roles user and item, and files in meta.read, for {where}",
+            "no such roles" if read.files else "none that are read",
+            f"remove {where}: a table of rows has its attributes as columns",
+        )
+    table = ItemTable(**_fields(raw, ItemTable, where))
+    _one_of(table.format, ITEM_FORMATS, f"{where}.format")
+    if not table.file or table.file in read.files:
+        raise ContractError(
+            f"a file of its own in {where}.file", repr(table.file), "name the one that lists the items"
+        )
+    if table.format == "json":
+        _known(raw, ("file", "format", "encoding"), f"{where} of the format json")
+        return table
+    if not table.item or not table.attributes or not table.separator or table.list_separator == "":
+        raise ContractError(
+            f"item, attributes, and separators that are no empty text, in {where}",
+            f"{table.item!r}, {list(table.attributes)}, {table.separator!r} and {table.list_separator!r}",
+            "name the column of the item and those that say what it is",
+        )
+    if table.header == bool(table.columns):
+        raise ContractError(
+            f"the names of all columns in {where}.columns where the file has no header, and only there",
+            f"header {str(table.header).lower()} and {len(table.columns)} columns",
+            "name them, or set header",
+        )
+    _item_columns_fit(table, where)
+    return table
+
+
+def _item_columns_fit(table: ItemTable, where: str) -> None:
+    named = (table.item, *table.attributes)
+    unknown = sorted(set(named) - set(table.columns)) if table.columns else []
+    twice = sorted(
+        {c for c in named if named.count(c) > 1} | {c for c in table.columns if table.columns.count(c) > 1}
+    )
+    if unknown or twice:
+        raise ContractError(
+            f"columns of the file in {where}, each once", f"{unknown or twice}", f"correct {where}"
+        )
 
 
 def _about(meta: Mapping[str, Any]) -> dict[str, Any]:

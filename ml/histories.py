@@ -7,8 +7,8 @@ float above 0), what each event counts; without them each counts 1.
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from typing import Self
@@ -143,6 +143,18 @@ class Catalogue:
                 "look at meta.blocked"
             )
         return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()), barred)
+
+    def wider(self, more: Iterable[str], blocked: Collection[str] = ()) -> Self:
+        """With more items, that nobody had; those that are blocked too are named again."""
+        had = dict(zip(self.items, self.popularity, strict=True))
+        items = tuple(sorted({*self.items, *more}))
+        barred = {*self.blocked, *blocked}
+        return replace(
+            self,
+            items=items,
+            popularity=tuple(had.get(item, 0) for item in items),
+            blocked=tuple(item for item in items if item in barred),
+        )
 
     @cached_property
     def _index(self) -> pd.Index:

@@ -26,7 +26,9 @@ class Part:
 
     `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
     measured"). `repeat` says of a recommendation that items of the history may be recommended again, `blocked` which
-    items never are. Whoever takes the part from a contract sets these; they are no part of the stored table.
+    items never are. `attributes` has what is known of items besides who had them, also of those that nobody had: what a
+    fitted model needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of the
+    stored table.
     """
 
     frame: pd.DataFrame
@@ -36,6 +38,7 @@ class Part:
     special: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     repeat: bool = False
     blocked: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Self:
         """The part of these rows: positions, in the order wanted."""

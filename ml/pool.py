@@ -1,7 +1,7 @@
 """First stage of a recommender: the best items of several models for each user, and what is known of each pair."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy, top
 from ml.markov import transitions
-from ml.reasons import Scorer
+from ml.reasons import Scorer, contributions
 from ml.recency import unforgetting
 from ml.sparse_files import from_files, pruned, to_files
 
@@ -41,15 +41,16 @@ class Evidence:
     """What a log tells of items and of pairs of items, all sparse or of one number an item.
 
     `items` is float32, shape (facts, items); `follows` holds the shares of what came next, `together` the cosine of
-    the users of two items.
+    the users of two items. Where items have attributes, `about` has their rows of unit length, (items, attributes).
     """
 
     items: np.ndarray
     follows: sparse.csr_array
     together: sparse.csr_array
+    about: sparse.csr_array | None = None
 
     @classmethod
-    def of(cls, histories: Sequences) -> Self:
+    def of(cls, histories: Sequences, about: sparse.csr_array | None = None) -> Self:
         """Learned from the histories; times may be NaN, where age and recency are those of positions."""
         catalogue, item = histories.catalogue, histories.items
         count = np.bincount(item, minlength=catalogue)
@@ -79,6 +80,7 @@ class Evidence:
             np.array(facts, dtype=np.float32),
             pruned(follows.tocsr(), NEIGHBOURS),
             pruned(shrunk.tocsr(), NEIGHBOURS),
+            about if about is None else about.astype(np.float32),
         )
 
     def features(self, histories: Sequences, user: np.ndarray, code: np.ndarray) -> np.ndarray:
@@ -107,14 +109,32 @@ class Evidence:
         )
         columns += [np.log1p(length), self.items[0][code] - mean[user]]
         columns += _own(histories, user, code)
+        if self.about is not None:
+            columns += self._likeness(self.about, latest[user], code)
         return np.column_stack(columns).astype(np.float32)
 
+    def _likeness(self, about: sparse.csr_array, latest: np.ndarray, code: np.ndarray) -> list[np.ndarray]:
+        """The cosine of the attributes with those of the last item, and the mean of those with the `LATEST`.
+
+        Items without attributes are like nothing, and no part of the mean.
+        """
+        some = np.diff(about.indptr) > 0
+        told = (latest >= 0) & some[latest]
+        cosine = np.zeros(told.shape)
+        for k in range(LATEST):
+            rows = np.flatnonzero(told[:, k] & some[code])
+            if len(rows):
+                both = about[code[rows]].multiply(about[latest[rows, k]])
+                cosine[rows, k] = np.asarray(both.sum(axis=1)).ravel()
+        return [cosine[:, 0], cosine.sum(axis=1) / np.maximum(told.sum(axis=1), 1)]
+
     def files(self) -> dict[str, bytes]:
-        """`items.npy` and the arrays of two CSR matrices."""
+        """`items.npy` and the arrays of the CSR matrices."""
         return {
             "items.npy": to_npy(self.items),
             **to_files("follows", self.follows),
             **to_files("together", self.together),
+            **({} if self.about is None else to_files("about", self.about)),
         }
 
     @classmethod
@@ -122,13 +142,56 @@ class Evidence:
         """Read what `files` gave."""
         items = from_npy(files, "items.npy")
         shape = (items.shape[1], items.shape[1])
-        return cls(items, from_files("follows", files, shape), from_files("together", files, shape))
+        about = None
+        if "about.indices.npy" in files:
+            attributes = int(from_npy(files, "about.indices.npy").max(initial=-1)) + 1
+            about = from_files("about", files, (items.shape[1], attributes))
+        return cls(items, from_files("follows", files, shape), from_files("together", files, shape), about)
+
+
+@dataclass(frozen=True, eq=False)
+class Widened:
+    """A model as one of `catalogue`, which has all items of its own and more.
+
+    What it does not know scores as the least of what it does, and is no evidence in a history. So a model need not
+    grow with items that nobody had.
+    """
+
+    catalogue: Catalogue = field(repr=False)
+    model: Scorer
+
+    @cached_property
+    def _own(self) -> np.ndarray:
+        """The code of each item in the catalogue of the model, -1 where it has none."""
+        own, every = self.model.catalogue.items, self.catalogue.items
+        return np.asarray(pd.Index(own, dtype=object).get_indexer(pd.Index(every, dtype=object)))
+
+    def scores(self, histories: Sequences) -> np.ndarray:
+        """Shape (users, items), float32; who has nothing that the model knows is scored by popularity."""
+        known = self._narrowed(histories)
+        own = np.array(self.model.scores(known), dtype=np.float32)
+        scores: np.ndarray = np.where(self._own >= 0, own[:, self._own], own.min(axis=1, keepdims=True))
+        scores[known.lengths == 0] = self.catalogue.popular
+        return scores
+
+    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+        """As the model tells them, shape (events,); 0 for events and for items that it does not know."""
+        found = np.zeros(len(history.items))
+        if self._own[code] >= 0:
+            known = self._narrowed(history)
+            found[self._own[history.items] >= 0] = contributions(self.model, known, int(self._own[code]))
+        return found
+
+    def _narrowed(self, histories: Sequences) -> Sequences:
+        known = histories.where(self._own[histories.items] >= 0)
+        return replace(known, items=self._own[known.items], catalogue=len(self.model.catalogue.items))
 
 
 @dataclass(frozen=True, eq=False)
 class FirstStage:
     """Models with the number of items that each may put into the pool, and the evidence; one catalogue for all.
 
+    It has the items of all models: some know only what somebody had, others what is known by its attributes as well.
     Models that are named in `lasting` score twice: as they are, and with a memory in which no event loses weight.
     """
 
@@ -143,7 +206,11 @@ class FirstStage:
     def scorers(self) -> Mapping[str, Scorer]:
         """All that score, each with three features, in the order of these."""
         twice = {name + LASTING: unforgetting(self.models[name]) for name in self.lasting}
-        return {**self.models, **twice}
+        items = self.catalogue.items
+        return {
+            name: model if model.catalogue.items == items else Widened(model.catalogue.wider(items), model)
+            for name, model in {**self.models, **twice}.items()
+        }
 
     def pool(self, histories: Sequences) -> Pool:
         """The union of what the scorers list, with the features of each pair: of each scorer score, gap and rank.

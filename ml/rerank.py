@@ -12,6 +12,7 @@ import pandas as pd
 
 from ml.bag import numbered, read_numbered
 from ml.boost import without_traces
+from ml.content import tfidf
 from ml.diverse import diversified
 from ml.held_out import HoldOut, lessons, usual
 from ml.histories import Catalogue, Sequences
@@ -207,9 +208,12 @@ class Reranked:
             raise Unsuitable(
                 "a first stage of at least one model", "none that suits", "name another in models"
             )
-        catalogue = next(iter(models.values())).catalogue
+        # The one that has all items of the others, the first of equals.
+        catalogue = max((model.catalogue for model in models.values()), key=lambda known: len(known.items))
         depths = {name: self.depths.get(name, self.depth) for name in models}
-        evidence = Evidence.of(catalogue.sequences(train.frame))
+        known = any(train.attributes.get(item) for item in catalogue.items)
+        about = tfidf(catalogue.items, train.attributes) if known else None
+        evidence = Evidence.of(catalogue.sequences(train.frame), about)
         lasting = tuple(name for name in self.lasting if name in models and forgets(models[name]))
         return settled, FirstStage(catalogue, models, depths, evidence, train.repeat, lasting)
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ml import item_table
 from ml.columns import TEXT
 from ml.contract import LINES, Contract, Read, parse
 from ml.refusal import ContractError, DataRefused, UsageError
@@ -35,25 +36,34 @@ UNREADABLE = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.err
 
 @dataclass(frozen=True)
 class Located:
-    """What a run reads: the contract and the files that it was found to be about (none when simulated)."""
+    """What a run reads: the contract and the files that it was found to be about (none when simulated).
+
+    `items` is the side table of items, where the contract speaks of one; who only asks a model needs none.
+    """
 
     data: str
     contract: Contract
     files: tuple[Path, ...]
+    items: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        return (*self.files, self.items) if self.items else self.files
 
 
 def locate(case: str, data: str, contract: str | None, settings: Settings) -> Located:
     """Find contract and files; nothing is read of the data, nothing is written.
 
     `data` is the name of a data set that has a contract, or a file; `contract` is a name or a file, by default the
-    one named as the data. Raises UsageError or ContractError.
+    one named as the data. A side table of items lies beside the file, or else where the contract's files do. Raises
+    UsageError or ContractError.
     """
     as_file = Path(data) if Path(data).suffix in SUFFIXES or "/" in data else None
     loaded = load_contract(case, contract or (as_file.stem if as_file else data), settings)
     if as_file:
-        return Located(
-            as_file.stem, loaded, (_existing(as_file, "give the path of a file that can be read"),)
-        )
+        given = _existing(as_file, "give the path of a file that can be read")
+        return Located(as_file.stem, loaded, (given,), _side_table(loaded, as_file.parent, settings))
     if loaded.read.simulator:
         return Located(data, loaded, ())
     if settings.data_dir is None:
@@ -64,7 +74,20 @@ def locate(case: str, data: str, contract: str | None, settings: Settings) -> Lo
         )
     folder = settings.data_dir / (loaded.read.folder or data)
     todo = f"put the file there ({loaded.about.get('url', 'see the contract')}), or set STEWARD_DATA_DIR"
-    return Located(data, loaded, tuple(_existing(folder / name, todo) for name in loaded.read.files))
+    files = tuple(_existing(folder / name, todo) for name in loaded.read.files)
+    return Located(data, loaded, files, _side_table(loaded, folder, settings))
+
+
+def _side_table(contract: Contract, beside: Path, settings: Settings) -> Path | None:
+    """The side table of the contract, if it has one; else UsageError."""
+    if contract.items is None:
+        return None
+    path = beside / contract.items.file
+    if not path.is_file() and settings.data_dir:
+        own = contract.read.folder or contract.name.partition(".")[2]
+        path = settings.data_dir / own / contract.items.file
+    url = contract.about.get("url", "see the contract")
+    return _existing(path, f"put the file that lists the items there ({url}), or remove meta.items")
 
 
 def load_contract(case: str, contract: str, settings: Settings) -> Contract:
@@ -107,7 +130,8 @@ def _existing(path: Path, todo: str) -> Path:
 def source(located: Located, store: Store) -> Stored:
     """The data as it came: text as text, one part `rows`, and for simulated data the part `oracle`.
 
-    Raises DataRefused for a file that cannot be read as the contract says.
+    A side table of items is the part `items`, in the form of `ml.item_table.table`. Raises DataRefused for a file that
+    cannot be read as the contract says.
     """
     return read(located, store)
 
@@ -122,8 +146,8 @@ def read(located: Located, store: Store) -> Stored:
 
 
 def read_files(located: Located, store: Store) -> Stored:
-    """The files as one table."""
-    shas = {path.name: _sha256(path) for path in located.files}
+    """The files as one table, and the side table."""
+    shas = {path.name: _sha256(path) for path in located.paths}
     contract = located.contract
     how = contract.read
     # Keys do not depend on the order of a mapping, but columns without a header do. What was published goes into facts.
@@ -134,9 +158,10 @@ def read_files(located: Located, store: Store) -> Stored:
         files=shas,
         read=asdict(how),
         columns=list(how.columns),
+        items=asdict(contract.items) if contract.items and located.items else None,
         published=[contract.about.get("url"), contract.about.get("sha256")],
     )
-    return store.remember(key, lambda: _read_files(contract, located.files, shas))
+    return store.remember(key, lambda: _read_files(located, shas))
 
 
 def _simulate(how: Read) -> Made:
@@ -149,8 +174,9 @@ def _simulate(how: Read) -> Made:
     return Made({"rows": simulation.rows, "oracle": simulation.oracle}, facts)
 
 
-def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str]) -> Made:
+def _read_files(located: Located, shas: dict[str, str]) -> Made:
     begun = time.perf_counter()
+    contract, files = located.contract, located.files
     how = contract.read
     tables = [_read_file(path, how) for path in files]
     frames = [_known_columns(path, table, how) for path, table in zip(files, tables, strict=True)]
@@ -158,6 +184,9 @@ def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str])
     if how.row_column:
         rows[how.row_column] = np.arange(1, len(rows) + 1)
     expected = [c for c in how.columns if c in rows.columns]
+    tabled = {"rows": rows[expected]}
+    if contract.items and located.items:
+        tabled["items"] = item_table.table(located.items.read_bytes(), contract.items)
     published = contract.about.get("sha256", {})
     facts: dict[str, Any] = {
         "origin": {"files": shas, "url": contract.about.get("url")},
@@ -167,7 +196,7 @@ def _read_files(contract: Contract, files: Sequence[Path], shas: dict[str, str])
         "dropped_columns": sorted({c for table in tables for c in table.column_names} - set(how.columns)),
         "seconds": time.perf_counter() - begun,
     }
-    return Made({"rows": rows[expected]}, facts)
+    return Made(tabled, facts)
 
 
 def _known_columns(path: Path, table: pa.Table, how: Read) -> pd.DataFrame:

@@ -28,7 +28,8 @@ SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Parts, dict[str, Any]]]
 def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, store: Store) -> Stored:
     """Parts train, valid, test (and `refit`, where the final model may learn from more than train).
 
-    Raises LeakageRefused. The check against `now` (UTC) is made in every run: a day later it may pass.
+    A side table of items goes along as the part `items`. Raises LeakageRefused. The check against `now` (UTC) is made
+    in every run: a day later it may pass.
     """
     key = key_of(
         "split",
@@ -50,6 +51,9 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, 
         facts["blocked"] = sorted(contract.blocked)
         facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
         tables = {name: part.table() for name, part in parts.items()}
+        if "items" in clean.parts:
+            tables["items"] = clean.part("items")
+            facts["items"] = _listed(tables["items"], rows[str(contract.roles.item)])
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 
     rows = clean.part("clean")
@@ -101,6 +105,17 @@ def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict
         "checks": {"histories_reaching_into_the_test": _late(parts[TEST], events, exams.cuts, contract)},
     }
     return parts, {**_sizes(parts), **facts}
+
+
+def _listed(items: pd.DataFrame, had: pd.Series) -> dict[str, int]:
+    """How many items of the side table have attributes, how many of these nobody had, and how many have none."""
+    known = set(items["item"][items["attribute"].notna()])
+    return {
+        "listed": int(items["item"].nunique()),
+        "with_attributes": len(known),
+        "new": len(known - set(had)),
+        "had_without": len(set(had) - known),
+    }
 
 
 def _simultaneous(rows: pd.DataFrame, events: pd.DataFrame, contract: Contract) -> float:

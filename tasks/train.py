@@ -11,6 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ml import item_table
 from ml.model import Candidate, Part, Resources
 from ml.package import class_name
 from tasks.store import Made, Store, Stored, key_of
@@ -62,6 +63,8 @@ def _fit(
     special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
     repeat = bool(parts.facts.get("repeat", False))
     blocked = tuple(parts.facts.get("blocked", ()))
+    # The digest of the parts tells them, as it covers the side table.
+    attributes = item_table.attributes(parts.part("items")) if "items" in parts.parts else {}
     key = key_of(
         "train",
         Path(__file__),
@@ -80,7 +83,13 @@ def _fit(
 
     def make() -> Made:
         learning, valid = (
-            replace(Part.from_table(parts.part(part)), special=special, repeat=repeat, blocked=blocked)
+            replace(
+                Part.from_table(parts.part(part)),
+                special=special,
+                repeat=repeat,
+                blocked=blocked,
+                attributes=attributes,
+            )
             for part in (learn_from, "valid")
         )
         steps = _Steps(store, key)

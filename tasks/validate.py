@@ -83,11 +83,35 @@ def validate(raw: Stored, contract: Contract, as_of: datetime | None, store: Sto
 
     def make() -> Made:
         begun = time.perf_counter()
-        clean, quarantine, excluded, facts = examine(raw.part("rows"), contract, as_of=as_of)
+        rows = raw.part("rows")
+        clean, quarantine, excluded, facts = examine(rows, contract, as_of=as_of)
         tables = {"clean": clean, "quarantine": quarantine, "excluded": excluded}
+        if "items" in raw.parts:
+            listed = raw.part("items")
+            tables["items"] = _side_table(listed, rows.iloc[excluded["row"]], clean, contract)
+            facts["items_excluded"] = int(listed["item"].nunique() - tables["items"]["item"].nunique())
         return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
 
     return store.remember(key, make)
+
+
+def _side_table(
+    listed: pd.DataFrame, excluded: pd.DataFrame, clean: pd.DataFrame, contract: Contract
+) -> pd.DataFrame:
+    """The side table without items of which all rows were excluded: what is outside the population is not new.
+
+    Raises DataRefused where it lists no item of the log: it speaks of other items.
+    """
+    item = str(contract.roles.item)
+    outside = set(cast(excluded[[item]], {item: "category"})[0][item]) - set(clean[item])
+    listed = listed[~listed["item"].isin(outside)].reset_index(drop=True)
+    if not clean[str(contract.roles.item)].isin(listed["item"]).any():
+        raise DataRefused(
+            f"items of the log in the side table of {contract.name}",
+            f"none of them among {listed['item'].nunique():,}",
+            "correct meta.items, or the file",
+        )
+    return listed
 
 
 def examine(

@@ -81,6 +81,8 @@ class Known:
     between: tuple[float, float]
     # Where nothing beats the simplest model, it is the champion.
     simplest: bool = False
+    # Files beside the one with the rows.
+    beside: tuple[str, ...] = ()
 
 
 KNOWN = [
@@ -104,7 +106,14 @@ KNOWN = [
     ),
     # Measured before: .40, on users who mostly have no history. Published splits mix up the times.
     Known(
-        "movielens_100k", ecommerce_recommendation, "u.data", viewers, (100_000, 0, 9), (0.350, 0.460), True
+        "movielens_100k",
+        ecommerce_recommendation,
+        "u.data",
+        viewers,
+        (100_000, 0, 9),
+        (0.350, 0.460),
+        simplest=True,
+        beside=("u.item",),
     ),
 ]
 EACH = [pytest.param(k, id=k.data, marks=pytest.mark.xdist_group(f"real-{k.data}")) for k in KNOWN]
@@ -206,8 +215,11 @@ def test_the_figure_lies_where_others_have_found_it(ran: Ran) -> None:
 
 def test_the_files_are_those_that_were_published(ran: Ran) -> None:
     source = ran.facts["source"]
-    sha = hashlib.sha256((ran.folder / ran.known.file).read_bytes()).hexdigest()
-    assert ran.facts["about"]["sha256"] == source["origin"]["files"] == {ran.known.file: sha}
+    shas = {
+        name: hashlib.sha256((ran.folder / name).read_bytes()).hexdigest()
+        for name in (ran.known.file, *ran.known.beside)
+    }
+    assert ran.facts["about"]["sha256"] == source["origin"]["files"] == shas
     assert source["unlike_published"] == []
 
 
@@ -471,6 +483,8 @@ class Log:
     asked: int
     holds: tuple[str, tuple[str, ...], str] | None = None
     dropped: tuple[str, ...] = ()
+    # Of the side table: items, those with attributes, of these the ones that nobody had, and different attributes.
+    listed: tuple[int, int, int, int] | None = None
 
 
 LOGS = [
@@ -483,10 +497,19 @@ LOGS = [
         11_924,
         19_412,
         ("3", ("9", "10", "11", "12", "4", "5", "13", "14"), "15"),
+        listed=(11_924, 11_924, 0, 1_027),
     ),
-    Log("amazon_sports_outdoors", sports, (296_337, 0, 0), 35_598, 18_357, 35_598),
+    Log(
+        "amazon_sports_outdoors",
+        sports,
+        (296_337, 0, 0),
+        35_598,
+        18_357,
+        35_598,
+        listed=(18_357, 18_357, 0, 2_277),
+    ),
     # As the SASRec filter is published: films with at least five ratings.
-    Log("movielens_1m", films, (999_611, 0, 0), 6_040, 3_416, 6_040),
+    Log("movielens_1m", films, (999_611, 0, 0), 6_040, 3_416, 6_040, listed=(3_883, 3_883, 467, 18)),
     Log("online_retail", invoices, (541_909, 5_189, 145_572), 4_334, 3_659, 1_880, dropped=("Description",)),
     Log("yoochoose_100k_sessions", clicks, (83_846, 1, 0), 21_210, 2_933, 4_167),
     Log(
@@ -500,7 +523,15 @@ LOGS = [
         ("3",),
     ),
     Log("groceries_baskets", baskets, (43_367, 0, 0), 9_835, 169, 6_033),
-    Log("diginetica_purchases", orders, (18_025, 28, 0), 12_630, 11_244, 559),
+    Log(
+        "diginetica_purchases",
+        orders,
+        (18_025, 28, 0),
+        12_630,
+        11_244,
+        559,
+        listed=(184_047, 184_047, 172_803, 1_217),
+    ),
 ]
 
 
@@ -511,9 +542,8 @@ def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known:
     located = locate("ecommerce-recommendation", known.data, None, load())
     contract = located.contract
     raw = read(located, store)
-    published = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in contract.read.files
-    }
+    named = (*contract.read.files, *([contract.items.file] if contract.items else []))
+    published = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in named}
     assert (raw.facts["origin"]["files"], raw.facts["unlike_published"]) == (published, [])
     assert contract.about["sha256"] == published
     assert raw.facts["dropped_columns"] == list(known.dropped)
@@ -538,3 +568,8 @@ def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known:
     if stored.facts["reaches_past_the_answers"]:
         # Every event is history or the one answer of its user.
         assert refit.frame["items"].map(len).sum() + known.asked == clean.facts["clean"]
+    assert bool(known.listed) == bool(contract.items)
+    if known.listed:
+        facts, attributes = stored.facts["items"], stored.part("items")["attribute"].nunique()
+        counted_items = (facts["listed"], facts["with_attributes"], facts["new"], attributes)
+        assert (counted_items, facts["had_without"]) == (known.listed, 0)

@@ -11,8 +11,9 @@ import pytest
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from ml import ease
+from ml import content, ease
 from ml.als import ALS, ALSModel
+from ml.content import Content, ContentModel, tfidf
 from ml.ease import EASE, EASEModel
 from ml.habit import Habit, HabitModel
 from ml.histories import LIST_LENGTH, Catalogue
@@ -22,8 +23,10 @@ from ml.model import Part, Resources
 from ml.popularity import Popularity, PopularityModel
 from ml.refusal import Unsuitable
 
-Recommender = Popularity | Habit | ItemKNN | Markov | EASE | ALS
-Recommendations = PopularityModel | HabitModel | ItemKNNModel | MarkovModel | EASEModel | ALSModel
+Recommender = Popularity | Habit | ItemKNN | Markov | EASE | ALS | Content
+Recommendations = (
+    PopularityModel | HabitModel | ItemKNNModel | MarkovModel | EASEModel | ALSModel | ContentModel
+)
 # Two factors for two tastes, so that there is one optimum and all starts lead to it.
 TWO_FACTORS = ALS(factors=2, iterations=40)
 PERSONAL: list[Recommender] = [
@@ -33,6 +36,8 @@ PERSONAL: list[Recommender] = [
     EASE(penalty=300.0),
     TWO_FACTORS,
     replace(TWO_FACTORS, decay=None),
+    Content(),
+    Content(decay=None),
 ]
 CANDIDATES: list[Recommender] = [Popularity(), Popularity(days=2.5), Habit(), *PERSONAL]
 DAY = 86_400.0
@@ -49,9 +54,16 @@ def frame_of(lists: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame({"user": users, **{name: pd.Series(c, dtype=object) for name, c in columns.items()}})
 
 
-def part(frame: pd.DataFrame, repeat: bool = False) -> Part:
+def part(
+    frame: pd.DataFrame, repeat: bool = False, attributes: dict[str, tuple[str, ...]] | None = None
+) -> Part:
+    """By default, the attributes of an item are its taste and, within it, its shelf: the first two of three letters."""
+    if attributes is None:
+        named = {item: item[-3:] for items in frame["items"] for item in items}
+        attributes = {item: (f"taste={name[:1]}", f"shelf={name[:2]}") for item, name in named.items()}
     truth = pd.Series([[]] * len(frame), dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64), repeat=repeat)
+    units = np.arange(len(frame), dtype=np.uint64)
+    return Part(frame, truth, units, repeat=repeat, attributes=attributes)
 
 
 def fitted(
@@ -472,7 +484,14 @@ def test_habits_come_by_number_then_by_what_is_popular() -> None:
 
 @pytest.mark.parametrize(
     "candidate",
-    [Habit(), ItemKNN(decay=None), Markov(), EASE(penalty=20.0), ALS(factors=4, decay=None)],
+    [
+        Habit(),
+        ItemKNN(decay=None),
+        Markov(),
+        EASE(penalty=20.0),
+        ALS(factors=4, decay=None),
+        Content(decay=0.7),
+    ],
     ids=str,
 )
 def test_contributions_of_the_history_sum_to_the_score(candidate: Recommender) -> None:
@@ -483,3 +502,72 @@ def test_contributions_of_the_history_sum_to_the_score(candidate: Recommender) -
         scores = scores - model._trend
     for code in (0, 5, 20):
         assert model.contributions(history, code).sum() == pytest.approx(scores[code], abs=1e-5)
+
+
+FILMS = {
+    "alien": ("genre=horror", "genre=space"),
+    "moon": ("genre=space",),
+    "saw": ("genre=horror",),
+    "heat": ("genre=crime",),
+    "solaris": ("genre=space",),
+    "blank": (),
+}
+
+
+def content_of(decay: float | None = 1.0, attributes: dict[str, tuple[str, ...]] = FILMS) -> ContentModel:
+    """Of a log of five films; one more is known by its attributes only."""
+    frame = frame_of({"u": ["alien", "moon"], "v": ["saw", "heat", "blank"], "w": ["heat"]})
+    log = part(frame, attributes=attributes)
+    return Content(decay).fit(log, log, Resources())
+
+
+def test_attributes_weigh_by_how_few_have_them() -> None:
+    rows = tfidf(("alien", "heat", "moon", "nothing", "saw"), FILMS).toarray()
+    # Crime of one in five; horror of two and space of two: the attributes in alphabetical order.
+    half = np.sqrt(0.5)
+    expected = [[0, half, half], [1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0]]
+    np.testing.assert_allclose(rows, expected, rtol=1e-12)
+    weights = np.log([3 / 2, 3 / 1])
+    mixed = tfidf(("x", "y", "z"), {"x": ("all", "a", "b"), "y": ("all", "a"), "z": ("all",)}).toarray()
+    np.testing.assert_allclose(mixed[0], [weights[0], 0, weights[1]] / np.hypot(*weights), rtol=1e-12)
+    # What is said of all tells nothing.
+    np.testing.assert_allclose(mixed[1:], [[1, 0, 0], [0, 0, 0]], rtol=1e-12)
+
+
+def test_likeness_worked_out_by_hand() -> None:
+    model = content_of(0.5)
+    histories = model.catalogue.sequences(frame_of({"n": ["moon", "alien"]}))
+    horror, space = np.log(6 / 2), np.log(6 / 3)
+    alien = np.array([horror, space]) / np.hypot(horror, space)
+    taste = alien + 0.5 * np.array([0, 1])
+    found = dict(zip(model.catalogue.items, model.scores(histories)[0], strict=True))
+    assert found["saw"] == pytest.approx(taste[0])
+    assert found["solaris"] == pytest.approx(taste[1])
+    assert found["alien"] == pytest.approx(taste @ alien)
+    assert found["heat"] == found["blank"] == 0
+
+
+def test_an_item_that_nobody_had_is_found_by_its_attributes() -> None:
+    model = content_of()
+    assert model.catalogue.items == ("alien", "blank", "heat", "moon", "saw", "solaris")
+    assert model.catalogue.popularity == (1, 1, 2, 1, 1, 0)
+    prediction = model.predict(frame_of({"n": ["moon"], "fan": ["solaris"], "new": [], "odd": ["blank"]}))
+    listed = lists(prediction)
+    assert listed["n"][0] == "solaris"
+    assert listed["fan"][0] == "moon"
+    # Who is scored by popularity is offered first what somebody had.
+    assert listed["new"][-1] == listed["odd"][-1] == "solaris"
+
+
+def test_a_stock_list_is_no_shop_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "MOST_ITEMS", 4)
+    assert "solaris" not in content_of().catalogue.items
+
+
+@pytest.mark.parametrize("attributes", [{}, {"other": ("genre=crime",)}, {"moon": ()}], ids=str)
+@pytest.mark.parametrize("decay", [1.0, None])
+def test_without_attributes_content_is_left_out(
+    attributes: dict[str, tuple[str, ...]], decay: float | None
+) -> None:
+    with pytest.raises(Unsuitable, match=r"attributes of items; got none; name a side table.*meta\.items"):
+        content_of(decay, attributes)

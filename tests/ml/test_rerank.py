@@ -13,6 +13,7 @@ from scipy import sparse
 from scipy.stats import rankdata
 
 from ml import ease, exposure
+from ml.content import Content, tfidf
 from ml.ease import EASE
 from ml.habit import Habit
 from ml.held_out import HoldOut, held_out, lessons
@@ -20,8 +21,9 @@ from ml.histories import LIST_LENGTH
 from ml.item_knn import ItemKNN
 from ml.markov import Markov
 from ml.model import Candidate, Part, Resources
-from ml.pool import Evidence, FirstStage
+from ml.pool import Evidence, FirstStage, Widened
 from ml.popularity import Popularity
+from ml.reasons import contributions
 from ml.refusal import Unsuitable
 from ml.rerank import Reranked, RerankedModel
 from ml.shoppers import shoppers
@@ -55,6 +57,21 @@ def walks(users: int = 300, seed: int = 0, length: int = 8) -> dict[str, list[st
         at = rng.integers(40) + np.cumsum(rng.choice([1, 2], length, p=[0.8, 0.2]))
         found[f"u{user:03}"] = [f"i{item:02}" for item in at % 40]
     return found
+
+
+def shelves(users: int = 300, seed: int = 0) -> Part:
+    """Each user takes four things of one of thirty shelves, then two that nobody else takes.
+
+    One more thing of each shelf is known only by standing there.
+    """
+    rng = np.random.default_rng(seed)
+    shelf = {f"u{user:03}": user % 30 for user in range(users)}
+    lists = {
+        user: [*(f"s{at:02}-{n}" for n in rng.permutation(6)[:4]), f"s{at:02}-{user}a", f"s{at:02}-{user}b"]
+        for user, at in shelf.items()
+    }
+    items = {item for items in lists.values() for item in items} | {f"s{at:02}-new" for at in range(30)}
+    return replace(part_of(lists, known=False), attributes={item: (item[:3], "thing") for item in items})
 
 
 def first_stage(part: Part, **models: Candidate) -> FirstStage:
@@ -142,6 +159,125 @@ class TestPool:
         np.testing.assert_allclose(follows, [2 / 4, 0.0], rtol=1e-6)
         together = found[:, 9:12].T
         np.testing.assert_allclose(together, [[2 / 4, 1 / 4], [1 / 4, 2 / 4], [0, 0]], rtol=1e-6)
+
+
+WITH_CONTENT: dict[str, Candidate] = {**SIMPLE, "content": Content()}
+
+
+class TestNewItems:
+    def test_they_are_in_the_pool_of_whoever_has_their_like(self) -> None:
+        part = shelves()
+        first = first_stage(part, **WITH_CONTENT)
+        assert {f"s{at:02}-new" for at in range(30)} < set(first.catalogue.items)
+        pool = (
+            Reranked(WITH_CONTENT, depth=30)
+            ._first(WITH_CONTENT, part, Resources())[1]
+            .pool(first.catalogue.sequences(part.frame.iloc[:40]))
+        )
+        new = np.array([item.endswith("new") for item in first.catalogue.items])[pool.code]
+        pairs = {
+            (user, first.catalogue.items[code])
+            for user, code in zip(pool.user[new], pool.code[new], strict=True)
+        }
+        assert pairs == {(user, f"s{user % 30:02}-new") for user in range(40)}
+
+    def test_models_do_not_grow_and_score_as_before(self) -> None:
+        part = shelves()
+        first, plain = first_stage(part, **WITH_CONTENT), first_stage(replace(part, attributes={}))
+        histories, before = (of.catalogue.sequences(part.frame.iloc[:40]) for of in (first, plain))
+        known = np.isin(first.catalogue.items, plain.catalogue.items)
+        assert (~known).sum() == 30
+        for name, model in plain.models.items():
+            assert first.models[name].files() == model.files()  # type: ignore[attr-defined]
+            wide = first.scorers[name]
+            assert isinstance(wide, Widened)
+            scores, expected = wide.scores(histories), np.array(model.scores(before), np.float32)
+            np.testing.assert_array_equal(scores[:, known], expected)
+            # What nobody had never stands above what somebody had.
+            assert (scores[:, ~known] == expected.min(axis=1)[:, None]).all()
+        assert first.scorers["content"] is first.models["content"]
+
+    def test_who_has_only_new_items_is_scored_by_what_they_are_or_else_by_popularity(self) -> None:
+        part = shelves()
+        first = first_stage(part, **WITH_CONTENT)
+        history = first.catalogue.sequences(part_of({"n": ["s07-new"]}).frame)
+        assert history.lengths.tolist() == [1]
+        by_content = np.array(first.catalogue.items)[np.argsort(-first.scorers["content"].scores(history)[0])]
+        assert {item[:3] for item in by_content[:20]} == {"s07"}
+        popularity = np.array(first.scorers["kNN"].catalogue.popularity)
+        np.testing.assert_array_equal(first.scorers["kNN"].scores(history)[0], popularity)
+        assert np.isfinite(first.pool(history).features).all()
+
+    def test_reasons_of_a_widened_model_are_its_own(self) -> None:
+        part = shelves()
+        first = first_stage(part, **WITH_CONTENT)
+        wide = first.scorers["kNN"]
+        assert isinstance(wide, Widened)
+        items = ["s07-0", "s07-new", "s07-1"]
+        history = first.catalogue.sequences(part_of({"n": items}).frame)
+        own = wide.model.catalogue.sequences(part_of({"n": items}).frame)
+        code = first.catalogue.items.index("s07-2")
+        told = contributions(wide, history, code)
+        expected = contributions(wide.model, own, wide.model.catalogue.items.index("s07-2"))
+        np.testing.assert_array_equal(told, [expected[0], 0.0, expected[1]])
+        assert told.sum() == pytest.approx(wide.scores(history)[0, code], rel=1e-6)
+        assert not contributions(wide, history, first.catalogue.items.index("s07-new")).any()
+
+    def test_they_are_recommended_where_new_ones_were_taken_before(self) -> None:
+        """What came last was new to everybody each time, so the ranker has learned to follow what it is."""
+        part = shelves()
+        model = Reranked(WITH_CONTENT, depth=30, rounds=30).fit(part, part, Resources(seed=3))
+        asked = part_of({f"n{at:02}": [f"s{at:02}-{n}" for n in (0, 3, 2, 5)] for at in range(30)}).frame
+        listed = model.predict(asked)
+        new = listed[listed["item"].str.endswith("new")]
+        assert set(zip(new["user"], new["item"], strict=True)) >= {
+            (f"n{at:02}", f"s{at:02}-new") for at in range(30)
+        }
+        without = Reranked(SIMPLE, depth=30, rounds=30).fit(part, part, Resources(seed=3))
+        assert not without.predict(asked)["item"].str.endswith("new").any()
+        back = RerankedModel.from_files(model.files())
+        pd.testing.assert_frame_equal(back.predict(asked), listed, check_exact=True)
+        history = model.catalogue.sequences(asked.iloc[[3]])
+        code = model.catalogue.items.index("s03-new")
+        assert model.first.placed_by(history, code) == "content"
+        assert (model.contributions(history, code) > 0).all()
+
+    def test_likeness_to_the_last_items_worked_out_by_hand(self) -> None:
+        """x is of a and b, y of b, z of a; w has no attributes, nor has what is not there."""
+        attributes = {"x": ("a", "b"), "y": ("b",), "z": ("a",)}
+        part = replace(part_of({"u": ["w", "x", "y"], "v": ["z"]}), attributes=attributes)
+        first = first_stage(part)
+        evidence = first.evidence
+        plain = first_stage(replace(part, attributes={})).evidence
+        histories = first.catalogue.sequences(part_of({"n": ["y", "x", "w"], "m": ["z", "y"], "o": []}).frame)
+        w, x, y, z = range(4)
+        user, code = np.array([0, 0, 0, 1, 1, 2]), np.array([z, y, w, x, y, x])
+        found = evidence.features(histories, user, code)
+        # Both attributes are those of two of four items.
+        half = np.sqrt(0.5)
+        np.testing.assert_allclose(found[:, -2], [0, 0, 0, half, 1, 0], rtol=1e-6)
+        means = [half / 2, (half + 1) / 2, 0, half, 1 / 2, 0]
+        np.testing.assert_allclose(found[:, -1], means, rtol=1e-6)
+        np.testing.assert_array_equal(found[:, :-2], plain.features(histories, user, code))
+        back = Evidence.from_files(evidence.files())
+        assert back.files() == evidence.files()
+        np.testing.assert_array_equal(back.features(histories, user, code), found)
+
+    def test_features_agree_with_dense_rows(self) -> None:
+        part = shelves()
+        first = first_stage(part, **WITH_CONTENT)
+        histories = first.catalogue.sequences(part.frame.iloc[:40])
+        pool = first.pool(histories)
+        rows = tfidf(first.catalogue.items, part.attributes).toarray()
+        latest = histories.last(3)[pool.user]
+        expected = np.einsum("ra,rka->rk", rows[pool.code], rows[latest])
+        np.testing.assert_allclose(pool.features[:, -2], expected[:, 0], atol=1e-6)
+        np.testing.assert_allclose(pool.features[:, -1], expected.mean(axis=1), atol=1e-6)
+
+    def test_without_attributes_nothing_changes_to_the_last_bit(self) -> None:
+        part = part_of(walks())
+        with_content = replace(FAST, models=WITH_CONTENT).fit(part, part, Resources(seed=3))
+        assert with_content.files() == FAST.fit(part, part, Resources(seed=3)).files()
 
 
 @given(hnp.arrays(np.float64, (6, 9), elements=st.sampled_from([0.0, 0.5, 1.0, 2.0])), st.integers(1, 9))
