@@ -181,6 +181,16 @@ class TestNewItems:
         }
         assert pairs == {(user, f"s{user % 30:02}-new") for user in range(40)}
 
+    def test_blocked_ones_stay_out(self) -> None:
+        blocked = ("s03-new", "s04-0")
+        part = replace(shelves(), blocked=blocked)
+        first = first_stage(part, **WITH_CONTENT)
+        assert first.catalogue.blocked == blocked
+        pool = first.pool(first.catalogue.sequences(part.frame.iloc[:40]))
+        assert not set(blocked) & {first.catalogue.items[code] for code in pool.code}
+        model = Content().fit(part, part, Resources())
+        assert not set(blocked) & set(model.predict(part.frame)["item"])
+
     def test_models_do_not_grow_and_score_as_before(self) -> None:
         part = shelves()
         first, plain = first_stage(part, **WITH_CONTENT), first_stage(replace(part, attributes={}))
