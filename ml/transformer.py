@@ -112,7 +112,8 @@ class Transformer:
     sparse; in the paper it was 0.2 and 0.5. A batch is smaller than `batch_tokens` where an epoch would else have fewer
     than `STEPS` of them.
 
-    Peak memory above that of `train`, measured with dim 64: about 150 MB + 28 dim bytes an item + 50 bytes an event.
+    Peak memory above that of `train` with dim 64, measured up to 2,000,000 events (`benchmarks.sequence_memory`): about
+    50 MB + 1,500 bytes an item + 80 bytes an event.
     """
 
     dim: int = 64
