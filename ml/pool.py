@@ -169,8 +169,11 @@ class Widened:
     def scores(self, histories: Sequences) -> np.ndarray:
         """Shape (users, items), float32; who has nothing that the model knows is scored by popularity."""
         known = self._narrowed(histories)
-        own = np.array(self.model.scores(known), dtype=np.float32)
-        scores: np.ndarray = np.where(self._own >= 0, own[:, self._own], own.min(axis=1, keepdims=True))
+        own = np.asarray(self.model.scores(known), dtype=np.float32)
+        scores = np.empty((len(histories), len(self._own)), np.float32)
+        scores[:] = own.min(axis=1, keepdims=True)
+        # Both catalogues are sorted, so the items that both have come in one order.
+        scores[:, self._own >= 0] = own
         scores[known.lengths == 0] = self.catalogue.popular
         return scores
 
