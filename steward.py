@@ -76,7 +76,10 @@ def run(
     data: Data = "simulated",
     contract: Contract = None,
     seed: Annotated[int, typer.Option(help="Seed of training; the test rows do not depend on it.")] = 0,
-    budget: Annotated[float, typer.Option(help="Seconds of training, over all candidates.")] = 120.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds of training, over all candidates.", show_default="the use case's"),
+    ] = None,
     trials: Annotated[
         int, typer.Option(help="Trials that may refine the ensemble, in what time is left.")
     ] = 0,
@@ -90,7 +93,8 @@ def run(
     names = cases() if case == "all" else [case]
     with quiet(verbose):
         # Whatever is wrong with any of them is said before the first one starts.
-        given = {"data": data, "contract": contract, "seed": seed, "budget": budget, "trials": trials}
+        given: dict[str, Any] = {"data": data, "contract": contract, "seed": seed, "trials": trials}
+        given |= {} if budget is None else {"budget": budget}
         loaded = [_load(name, given) for name in names]
         # A use case whose flow has no trials takes none.
         asked = {name: value for name, value in given.items() if name != "trials" or value} | {"fresh": fresh}

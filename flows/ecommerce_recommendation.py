@@ -62,7 +62,7 @@ def ecommerce_recommendation(
     data: str = "simulated",
     contract: str | None = None,
     seed: int = 0,
-    budget: float = 120.0,
+    budget: float = 300.0,
     trials: int = 0,
     fresh: bool = False,
     as_of: datetime | None = None,
