@@ -33,7 +33,7 @@ EASE_CHOSEN = "EASE with chosen penalty"
 # The network is no candidate of the flow: by itself it has beaten the re-ranker nowhere, and takes the longest.
 TRANSFORMER = "transformer"
 # What unlike items in a list cost: of the marginal relevance of each, so much is unlikeness.
-DIVERSE, UNLIKENESS = "re-ranked, diverse", 0.3
+DIVERSE, UNLIKENESS = "re-ranked and diverse", 0.3
 MODELS = (*CASE.candidates, TRANSFORMER, WITH_TRANSFORMER, EASE_CHOSEN, DIVERSE)
 
 
