@@ -294,8 +294,9 @@ def test_ctrl_c_ends_a_run_truthfully_and_leaves_nothing(server: Server) -> None
     """The last test of this file: it ends the servers."""
     up = server.up
     asked = server.trigger("health-prediction", fresh=True, only_new_data=False).json()["id"]
-    begun = (up.home / "running").glob
-    up.until(lambda: any(json.loads(told.read_text()).get("mlflow_run_id") for told in begun("*.json")))
+    # That run, and not one more of a schedule.
+    told = up.home / "running" / f"{asked}.json"
+    up.until(lambda: told.exists() and bool(json.loads(told.read_text()).get("mlflow_run_id")))
     assert up.end(signal.SIGINT) == 0, up.said
     assert up.left == []
     assert up.said.endswith("all ended\n")
