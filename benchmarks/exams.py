@@ -41,8 +41,9 @@ class Exam:
     def digest(self) -> str:
         parts = {**self.learn, "test": self.test}
         tables = {name: table_digest(part.table()) for name, part in parts.items()}
-        beside = {"items": self.test.attributes} if self.test.attributes else {}
-        return digest_of({"tables": tables, "repeat": self.test.repeat, **beside})
+        beside = {"items": self.test.attributes, "blocked": list(self.test.blocked)}
+        told = {name: what for name, what in beside.items() if what}
+        return digest_of({"tables": tables, "repeat": self.test.repeat, **told})
 
 
 def load(protocol: str, name: str, seed: int = 0) -> Exam:
@@ -61,7 +62,9 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
         )
     parts, _ = split_histories(rows, contract)
     parts = {
-        name: replace(part, repeat=contract.roles.repeat, attributes=attributes)
+        name: replace(
+            part, repeat=contract.roles.repeat, blocked=tuple(contract.blocked), attributes=attributes
+        )
         for name, part in parts.items()
     }
     if protocol in ("last", "any"):

@@ -107,7 +107,8 @@ def _fit(exam: exams.Exam, learn: Any, about: dict[str, Any], kept: Path, asked:
         folder = Path(scratch)
         learn.table().to_parquet(folder / "learn.parquet")
         exam.test.table().to_parquet(folder / "test.parquet")
-        spec = {**about, "threads": asked.threads, "repeat": exam.test.repeat}
+        told = {"repeat": exam.test.repeat, "blocked": exam.test.blocked}
+        spec = {**about, "threads": asked.threads, **told}
         (folder / "spec.json").write_text(json.dumps(spec))
         (folder / "items.json").write_text(json.dumps(exam.test.attributes))
         command = [sys.executable, "-m", "benchmarks.recommenders", str(folder)]

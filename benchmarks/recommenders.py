@@ -81,6 +81,7 @@ def examine(folder: Path) -> None:
         replace(
             Part.from_table(pd.read_parquet(folder / f"{name}.parquet")),
             repeat=spec["repeat"],
+            blocked=tuple(spec["blocked"]),
             attributes=attributes,
         )
         for name in ("learn", "test")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from ml.judge import Decision, Judge
 from ml.model import Model, Part
 from ml.oracle import achieved, align
 from ml.package import load_model
+from tasks.parts import part_of
 from tasks.store import Stored
 
 # The share of runs in which a candidate may lead by chance alone.
@@ -45,14 +46,10 @@ def contest(
     return leader, held
 
 
-def _part(parts: Stored, name: str) -> Part:
-    return replace(Part.from_table(parts.part(name)), repeat=bool(parts.facts.get("repeat", False)))
-
-
 @task(name="choose", cache_policy=NO_CACHE)
 def choose(fitted: Mapping[str, Stored], parts: Stored, judge: Judge) -> list[dict[str, Any]]:
     """The leaderboard on valid rows, from simple to complex; the line with `leads` is the one that `contest` chose."""
-    valid = _part(parts, "valid")
+    valid = part_of(parts, "valid")
     lines: list[dict[str, Any]] = []
     predictions: dict[str, pd.DataFrame] = {}
     for name, stored in fitted.items():
@@ -95,7 +92,7 @@ def judge_on_test(
     seed: int,
 ) -> dict[str, Any]:
     """What the final model and the baseline are worth on rows that neither taught nor chose."""
-    test, model = _part(parts, "test"), model_of(final)
+    test, model = part_of(parts, "test"), model_of(final)
     prediction = model.predict(test.frame)
     metrics = judge.measure(test, prediction, decision)
     found = {

@@ -18,6 +18,7 @@ from ml.leakage import FORETELLS, foretelling, shared_entities
 from ml.model import Part
 from ml.refusal import LeakageRefused
 from ml.split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
+from tasks.parts import learned_with
 from tasks.store import Made, Store, Stored, key_of
 
 Parts = dict[str, Part]
@@ -45,10 +46,7 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, 
         parts, facts = how(rows, contract)
         _refuse_empty(parts, contract)
         facts["policy"] = {**asdict(contract.split), "unit": _unit(contract)}
-        # What a fit has to know of its columns besides their cells.
-        facts["special"] = {column: list(codes) for column, codes in contract.special.items()}
-        facts["repeat"] = contract.roles.repeat
-        facts["blocked"] = sorted(contract.blocked)
+        facts |= learned_with(contract)
         facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
         tables = {name: part.table() for name, part in parts.items()}
         if "items" in clean.parts:

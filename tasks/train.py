@@ -11,9 +11,9 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml import item_table
-from ml.model import Candidate, Part, Resources
+from ml.model import Candidate, Resources
 from ml.package import class_name
+from tasks.parts import part_of, told
 from tasks.store import Made, Store, Stored, key_of
 
 LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
@@ -60,11 +60,6 @@ def _fit(
     budget: float,
     store: Store,
 ) -> Stored:
-    special = {column: tuple(codes) for column, codes in parts.facts.get("special", {}).items()}
-    repeat = bool(parts.facts.get("repeat", False))
-    blocked = tuple(parts.facts.get("blocked", ()))
-    # The digest of the parts tells them, as it covers the side table.
-    attributes = item_table.attributes(parts.part("items")) if "items" in parts.parts else {}
     key = key_of(
         "train",
         Path(__file__),
@@ -72,9 +67,8 @@ def _fit(
         candidate=described(candidate),
         parts=parts.digest,
         learn_from=learn_from,
-        special=special,
-        repeat=repeat,
-        blocked=blocked,
+        # Of the side table it needs nothing: the digest of the parts covers it.
+        **told(parts),
         seed=resources.seed,
         budget=budget,
         trials=resources.trials,
@@ -82,16 +76,7 @@ def _fit(
     )
 
     def make() -> Made:
-        learning, valid = (
-            replace(
-                Part.from_table(parts.part(part)),
-                special=special,
-                repeat=repeat,
-                blocked=blocked,
-                attributes=attributes,
-            )
-            for part in (learn_from, "valid")
-        )
+        learning, valid = (part_of(parts, part) for part in (learn_from, "valid"))
         steps = _Steps(store, key)
         begun = time.perf_counter()
         model = candidate.fit(
