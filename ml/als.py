@@ -55,11 +55,12 @@ class ALSModel:
         """
         histories = self.catalogue.sequences(frame)
         counts = self._decayed(histories)
-        listed = np.delete(np.arange(len(self.item_factors)), self.catalogue.barred)
-        seen = None if self.repeat else counts[:, listed]
-        codes, scores = top_k(
-            self.user_factors(counts), self.item_factors[listed], LIST_LENGTH, seen, cores()
-        )
+        factors, seen, barred = self.item_factors, counts, self.catalogue.barred
+        listed = np.delete(np.arange(len(factors)), barred)
+        if len(barred):  # else both would be copied whole, for one user as for all
+            factors, seen = factors[listed], counts[:, listed]
+        had = None if self.repeat else seen
+        codes, scores = top_k(self.user_factors(counts), factors, LIST_LENGTH, had, cores())
         codes = np.where(codes < 0, codes, listed[codes])
         return self.catalogue.ranked(frame, histories, codes, scores)
 
