@@ -203,6 +203,8 @@ def recommendation() -> dict[str, Any]:
         "cuts": ["2015-08-20 00:00:00", "2015-09-03 00:00:00"],
         "catalogue": 1234,
         "simultaneous_events": 0.03,
+        "items": {"listed": 1300, "with_attributes": 1250, "new": 30, "had_without": 14},
+        "blocked": [f"b{n:02}" for n in range(12)],
         "checks": {"histories_reaching_into_the_test": 0},
     }
     return facts
@@ -354,6 +356,18 @@ def test_shoppers_are_shown_with_their_reasons() -> None:
     assert "1 gloves \N{EN DASH} the model cannot tell" in text
     assert "no more than its last 8 items are shown" in text
     assert 'id="shoppers"' not in page_of("binary")
+
+
+def test_side_tables_and_blocked_items_are_told() -> None:
+    text = words(page_of("recommendation"))
+    assert "1,250 items with attributes, 30 of them had by nobody; 14 items of the log without" in text
+    assert (
+        "12 items are never recommended: b00, b01, b02, b03, b04, b05, b06, b07, b08, b09 and others" in text
+    )
+    facts = recommendation()
+    facts["split"] = {k: v for k, v in facts["split"].items() if k not in ("items", "blocked")}
+    assert "Side table" not in words(render(facts))
+    assert "Blocked" not in words(render(facts))
 
 
 def test_slices_and_popularity_bias_are_drawn() -> None:
