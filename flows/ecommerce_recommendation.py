@@ -26,6 +26,7 @@ NOW = 30
 # What the re-ranker chooses from. Models that are named in others have one home: here.
 FIRST_STAGE: Mapping[str, Candidate] = {
     "popularity of 30 days": Popularity(days=NOW),
+    "popularity by segment": Popularity(days=NOW, by_segment=True),
     "item-kNN": ItemKNN(decay=None, days=NOW),
     "content": Content(decay=None, days=NOW),
     "Markov": Markov(days=NOW),
@@ -35,7 +36,7 @@ FIRST_STAGE: Mapping[str, Candidate] = {
 RERANKED = Reranked(
     FIRST_STAGE,
     returning={"habits": Habit(days=NOW)},
-    depths={"popularity of 30 days": 50, "item-kNN": 50, "content": 50},
+    depths={"popularity of 30 days": 50, "popularity by segment": 50, "item-kNN": 50, "content": 50},
     lasting=("item-kNN", "EASE", "ALS"),
 )
 CASE = UseCase(

@@ -67,7 +67,8 @@ class ContentModel:
         """The products with the profiles, shape (users, items)."""
         profiles = histories.weighted(self._weight(histories)) @ self.rows
         scores: np.ndarray = np.ascontiguousarray((self.rows @ profiles.T.toarray()).T)
-        scores[np.diff(profiles.indptr) == 0] = self.catalogue.popular
+        unknown = np.flatnonzero(np.diff(profiles.indptr) == 0)
+        scores[unknown] = self.catalogue.common(histories, unknown)
         return scores
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:

@@ -69,7 +69,8 @@ class Roles:
 
     `position` is the order within a user where the time is not known, or not finely enough: simultaneous events are
     in the order of their positions. `weight` says how much an event of a log counts: a category, whose values have
-    their weights in `meta.weights`, or a number above 0, such as pieces.
+    their weights in `meta.weights`, or a number above 0, such as pieces. `segment` is a group of users, such as their
+    country: whoever has no history is recommended what is popular in the own one.
     """
 
     target: str | None = None
@@ -85,12 +86,13 @@ class Roles:
     item: str | None = None
     position: str | None = None
     weight: str | None = None
+    segment: str | None = None
     repeat: bool = False
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     def columns(self) -> set[str]:
         one = (self.target, self.id, self.time, self.group, self.site)
-        log = (self.user, self.item, self.position, self.weight)
+        log = (self.user, self.item, self.position, self.weight, self.segment)
         return {c for c in (*one, *log) if c} | {*self.sensitive, *self.ignored, *self.descriptions}
 
 
@@ -335,12 +337,13 @@ def _roles(raw: Mapping[str, Any], read: Read) -> Roles:
             f"{sorted(raw)}",
             "complete meta.roles",
         )
-    if roles.target and roles.weight:
-        raise ContractError(
-            "the role weight in meta.roles of a log only",
-            f"a target and {roles.weight!r}",
-            "remove the role: rows of a table count the same, and the column stays a feature",
-        )
+    for role in ("weight", "segment"):
+        if roles.target and (column := getattr(roles, role)):
+            raise ContractError(
+                f"the role {role} in meta.roles of a log only",
+                f"a target and {column!r}",
+                "remove the role: rows of a table count the same, and the column stays a feature",
+            )
     _roles_fit(roles, read)
     return roles
 
@@ -370,6 +373,7 @@ def _roles_fit(roles: Roles, read: Read) -> None:
         (roles.user, ("category",), "user"),
         (roles.item, ("category",), "item"),
         (roles.weight, ("category", "number", "integer"), "weight"),
+        (roles.segment, ("category",), "segment"),
     ]
     for column, kinds, role in fitting:
         if column and read.columns[column] not in kinds:

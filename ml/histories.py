@@ -2,16 +2,17 @@
 
 A frame of histories has one row per user: `user` (str), `items` (list of str, oldest first) and `times` (list
 of seconds since 1970, NaN where only the order is known); predictions need no `times`. It may have `weights` (list of
-float above 0), what each event counts; without them each counts 1.
+float above 0), what each event counts; without them each counts 1. And it may have `segment` (str, None where that is
+not known), a group of users such as their country: who has no history gets what is popular there.
 """
 
 import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,9 @@ LIST_LENGTH = 40
 BLOCK_ROWS = 2048
 BLOCK_CELLS = 2**24
 SECONDS_PER_DAY = 86_400.0
+# What all users took speaks for an item as much as so many events of the own segment would. For new customers of an
+# online shop any number from 1 to 1,000 is better than none, and than what all took alone.
+PRIOR = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,8 @@ class Sequences:
     """Histories in the codes of a catalogue of `catalogue` items, those that it lacks left out.
 
     User u had `items[start[u]:start[u + 1]]` (int64) at `times` (float64, seconds; NaN where none are known), oldest
-    first; `start` is int64, shape (users + 1,). `told` (float64, above 0) is what each event counts, if known.
+    first; `start` is int64, shape (users + 1,). `told` (float64, above 0) is what each event counts, if known;
+    `segment` (int64, -1 for none) which of the catalogue's segments each user is of, if it has any.
     """
 
     start: np.ndarray
@@ -37,6 +42,7 @@ class Sequences:
     times: np.ndarray
     catalogue: int
     told: np.ndarray | None = None
+    segment: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -77,14 +83,20 @@ class Sequences:
         """The users of a slice of step 1."""
         start = self.start[rows.start : rows.stop + 1]
         events = slice(start[0], start[-1])
-        told = None if self.told is None else self.told[events]
-        return Sequences(start - start[0], self.items[events], self.times[events], self.catalogue, told)
+        return replace(
+            self,
+            start=start - start[0],
+            items=self.items[events],
+            times=self.times[events],
+            told=None if self.told is None else self.told[events],
+            segment=None if self.segment is None else self.segment[rows],
+        )
 
     def where(self, kept: np.ndarray) -> "Sequences":
         """The same users with the events that `kept`, shape (events,), is true of."""
         start = np.concatenate([[0], np.cumsum(np.bincount(self.users[kept], minlength=len(self)))])
         told = None if self.told is None else self.told[kept]
-        return Sequences(start, self.items[kept], self.times[kept], self.catalogue, told)
+        return replace(self, start=start, items=self.items[kept], times=self.times[kept], told=told)
 
     def counts(self) -> sparse.csr_array:
         """How often each user had each item, float64, shape (users, items)."""
@@ -110,12 +122,14 @@ class Sequences:
 class Catalogue:
     """The items that a model knows, sorted, and for each the number of users who had it.
 
-    Those that are `blocked` tell of their users' tastes, and are never listed.
+    Those that are `blocked` tell of their users' tastes, and are never listed. `segments` has, by name, the codes of
+    the items that users of the segment had, and of how many.
     """
 
     items: tuple[str, ...]
     popularity: tuple[int, ...]
     blocked: tuple[str, ...] = ()
+    segments: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, frame: pd.DataFrame, days: float | None = None, blocked: Collection[str] = ()) -> Self:
@@ -135,25 +149,32 @@ class Catalogue:
         if days is not None and not np.isnan(times).any():
             recent = times > times.max() - days * SECONDS_PER_DAY
             user, item = user[recent], item[recent]
-        had = np.unique(user * len(items) + item) % len(items)
+        pairs = np.unique(user * len(items) + item)
+        had = pairs % len(items)
+        segments = _segments(frame, pairs // len(items), had) if "segment" in frame else {}
         barred = tuple(item for item in items if item in set(blocked))
         if len(barred) == len(items):
             raise ValueError(
                 f"expected an item that may be recommended, got {len(items):,} items, all of them blocked; "
                 "look at meta.blocked"
             )
-        return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()), barred)
+        return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()), barred, segments)
 
     def wider(self, more: Iterable[str], blocked: Collection[str] = ()) -> Self:
         """With more items, that nobody had; those that are blocked too are named again."""
         had = dict(zip(self.items, self.popularity, strict=True))
         items = tuple(sorted({*self.items, *more}))
         barred = {*self.blocked, *blocked}
+        place = pd.Index(items, dtype=object).get_indexer(self._index)
         return replace(
             self,
             items=items,
             popularity=tuple(had.get(item, 0) for item in items),
             blocked=tuple(item for item in items if item in barred),
+            segments={
+                name: (tuple(place[list(codes)].tolist()), counts)
+                for name, (codes, counts) in self.segments.items()
+            },
         )
 
     @cached_property
@@ -166,6 +187,23 @@ class Catalogue:
         counts = np.array(self.popularity, np.float32)
         counts.flags.writeable = False
         return counts
+
+    def common(self, histories: Sequences, users: np.ndarray) -> np.ndarray:
+        """What is popular, for those `users` (n,) of the histories of whom nothing is known, float32, shape (n, items).
+
+        For who is of no segment that is known it is `popularity`. For others it is the number of users of the segment
+        who had the item, and `PRIOR` times its share of what all users had: the less is known of a segment, the more
+        it is like all (the mean of a multinomial under a Dirichlet prior, but for a factor).
+        """
+        common: np.ndarray = np.tile(self.popular, (len(users), 1))
+        if histories.segment is not None:
+            of = histories.segment[users]
+            every, share = list(self.segments.values()), PRIOR * self.popular / max(sum(self.popularity), 1)
+            for segment in np.unique(of[of >= 0]):
+                codes, counts = every[segment]
+                common[of == segment] = share
+                common[np.ix_(of == segment, np.array(codes, np.int64))] += np.array(counts, np.float32)
+        return common
 
     @cached_property
     def barred(self) -> np.ndarray:
@@ -181,7 +219,12 @@ class Catalogue:
         codes = self._index.get_indexer(flat)
         times = _times(frame, len(flat)) if "times" in frame else np.full(len(flat), np.nan)
         told = _weights(frame, lengths) if "weights" in frame else None
-        every = Sequences(np.concatenate([[0], np.cumsum(lengths)]), codes, times, len(self.items), told)
+        segment = None
+        if self.segments and "segment" in frame:
+            of = pd.Index(frame["segment"].astype(object), dtype=object)
+            segment = pd.Index(list(self.segments), dtype=object).get_indexer(of)
+        start = np.concatenate([[0], np.cumsum(lengths)])
+        every = Sequences(start, codes, times, len(self.items), told, segment)
         return every.where(codes >= 0)
 
     def counts(self, frame: pd.DataFrame) -> sparse.csr_array:
@@ -217,7 +260,8 @@ class Catalogue:
         for rows in blocks(len(histories), len(self.items)):
             block = histories.block(rows)
             scores = np.array(score(block), dtype=np.float32)
-            scores[block.lengths == 0] = self.popular
+            unknown = np.flatnonzero(block.lengths == 0)
+            scores[unknown] = self.common(block, unknown)
             if not repeat:
                 scores[block.users, block.items] = -np.inf
             scores[:, self.barred] = -np.inf
@@ -239,14 +283,13 @@ class Catalogue:
 
         Both are of shape (users, `LIST_LENGTH`); who has no known item is listed what is popular instead.
         """
-        popularity = self.popular.copy()
-        popularity[self.barred] = -np.inf
-        common = top(popularity, LIST_LENGTH)
         lengths = (codes >= 0).sum(axis=1)
-        lists = [
-            (codes[user, :length], scores[user, :length]) if known else (common, popularity[common])
-            for user, (known, length) in enumerate(zip(histories.lengths > 0, lengths, strict=True))
-        ]
+        lists = [(codes[user, :length], scores[user, :length]) for user, length in enumerate(lengths)]
+        for user in np.flatnonzero(histories.lengths == 0):
+            (common,) = self.common(histories, np.array([user]))
+            common[self.barred] = -np.inf
+            best = top(common, LIST_LENGTH)
+            lists[user] = (best, common[best])
         return self._table(frame["user"], lists)
 
     def _table(self, users: pd.Series, lists: list[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
@@ -269,7 +312,11 @@ class Catalogue:
     @classmethod
     def from_json(cls, text: bytes) -> Self:
         state = json.loads(text)
-        return cls(*(tuple(state[name]) for name in ("items", "popularity", "blocked")))
+        segments = {
+            name: (tuple(codes), tuple(counts)) for name, (codes, counts) in state["segments"].items()
+        }
+        items, popularity, blocked = (tuple(state[name]) for name in ("items", "popularity", "blocked"))
+        return cls(items, popularity, blocked, segments)
 
 
 def top(scores: np.ndarray, n: int) -> np.ndarray:
@@ -318,6 +365,19 @@ def from_npy(files: Mapping[str, bytes], name: str) -> np.ndarray:
 
 def _times(frame: pd.DataFrame, events: int) -> np.ndarray:
     return np.fromiter(chain.from_iterable(frame["times"]), np.float64, events)
+
+
+def _segments(
+    frame: pd.DataFrame, user: np.ndarray, item: np.ndarray
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Of pairs of a user (a position) and an item (a code), each once: by segment the items, and how many had them."""
+    of = frame["segment"].astype(object)
+    found: dict[str, Any] = {str(name): ((), ()) for name in sorted(of.dropna().unique())}
+    pairs = pd.DataFrame({"segment": of.to_numpy()[user], "item": item})
+    for name, one in pairs.groupby("segment"):
+        counts = one["item"].value_counts().sort_index()
+        found[str(name)] = (tuple(counts.index.tolist()), tuple(counts.tolist()))
+    return found
 
 
 def _weights(frame: pd.DataFrame, lengths: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from ml.refusal import DataRefused
 def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Columns user, item, seconds (since 1970; NaN where only the order is known), oldest first.
 
+    Where a column has the role segment and the rows have it, `segment` is its cells (NaN where missing).
+
     Simultaneous events are in the order of their positions, else of the source. Where the contract knows no order, a
     hash of user and item gives one, so that the publisher's order foretells nothing.
 
@@ -39,6 +41,8 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
                 f"{without} of {len(rows)} rows without",
                 f"correct meta.weights, or leave such rows out by a rule of {contract.name}",
             )
+    if roles.segment and roles.segment in rows:
+        events["segment"] = rows[roles.segment].astype(object)
     return events.iloc[np.lexsort(orders)].reset_index(drop=True) if len(events) else events
 
 
@@ -65,7 +69,8 @@ def together(rows: pd.DataFrame, contract: Contract) -> float:
 def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
     """One row per user of `users`: user, items and times, oldest first; empty lists where there are no events.
 
-    Events that have a weight give a column of lists more, `weights`.
+    Events that have a weight give a column of lists more, `weights`; those that have a segment the first one that is
+    known of each user, `segment` (None for none).
     """
     codes = users.get_indexer(pd.Index(events["user"]))
     # Stable, so that the events of a user stay oldest first; those of others come before all and are passed over.
@@ -77,8 +82,17 @@ def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
         return [values[start:end] for start, end in pairwise(ends)]
 
     found = {"items": "item", "times": "seconds", "weights": "weight"}
-    columns = {name: lists(column) for name, column in found.items() if column in events}
+    columns: dict[str, Any] = {name: lists(column) for name, column in found.items() if column in events}
+    if "segment" in events:
+        columns["segment"] = pd.Series(first_segment(events, users), dtype=object)
     return pd.DataFrame({"user": users.astype("str"), **columns})
+
+
+def first_segment(events: pd.DataFrame, users: pd.Index) -> list[str | None]:
+    """Of each user the first segment that is known, None where none is: a user who moves away stays what they were."""
+    first = events.dropna(subset="segment").drop_duplicates("user").set_index("user")["segment"]
+    known = dict(zip(first.index, first, strict=True))
+    return [known.get(user) for user in users]
 
 
 def cuts(events: pd.DataFrame, valid: float, test: float) -> tuple[float, float]:
@@ -99,12 +113,16 @@ def judging_part(before: pd.DataFrame, after: pd.DataFrame, about: pd.DataFrame,
     Where the contract says that items do not return, an item of the history is no answer, and a blocked item never is;
     users without any other item are left out. `about` has one row per user (index) with the columns that judge.
     """
+    asked = after
     after = after[~after["item"].isin(list(contract.blocked))].drop_duplicates(["user", "item"])
     if not contract.roles.repeat:
         known = pd.MultiIndex.from_frame(before[["user", "item"]])
         after = after[~pd.MultiIndex.from_frame(after[["user", "item"]]).isin(known)]
     truth = after.groupby("user", sort=True)["item"].agg(list)
     frame = histories(before[before["user"].isin(truth.index)], truth.index)
+    if "segment" in frame:
+        # Where a new user is from is known before what they take.
+        frame["segment"] = pd.Series(first_segment(pd.concat([before, asked]), truth.index), dtype=object)
     part = _part(frame, pd.Series(truth.to_list(), dtype=object), contract)
     facts = about.reindex(truth.index).reset_index(drop=True)
     return Part(part.frame, part.truth, part.units, facts)

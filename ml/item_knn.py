@@ -56,7 +56,8 @@ class ItemKNNModel:
         """The sum of similarities to the history, shape (users, items)."""
         found = histories.weighted(self._weight(histories)) @ self.similarity
         scores: np.ndarray = found.toarray()
-        scores[np.diff(found.indptr) == 0] = self.catalogue.popular
+        unknown = np.flatnonzero(np.diff(found.indptr) == 0)
+        scores[unknown] = self.catalogue.common(histories, unknown)
         return scores
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The baseline of recommendation: the same items for everyone, by how many users had them."""
+"""The baseline of recommendation: the same items for everyone, or all of a segment, by how many users had them."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import pandas as pd
 
 from ml.histories import Catalogue, Sequences
 from ml.model import Part, Resources
+from ml.refusal import Unsuitable
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,10 @@ class PopularityModel:
 
     catalogue: Catalogue = field(repr=False)
     repeat: bool
+    by_segment: bool = False
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The score is the number of users who had the item; lists and errors as in `Catalogue.recommend`."""
+        """Lists and errors as in `Catalogue.recommend`."""
         return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def unknown(self, frame: pd.DataFrame) -> int:
@@ -30,7 +32,7 @@ class PopularityModel:
     def files(self) -> dict[str, bytes]:
         """`model.json` and `catalogue.json`."""
         return {
-            "model.json": json.dumps({"repeat": self.repeat}).encode(),
+            "model.json": json.dumps({"repeat": self.repeat, "by_segment": self.by_segment}).encode(),
             "catalogue.json": self.catalogue.to_json(),
         }
 
@@ -40,11 +42,13 @@ class PopularityModel:
         return cls(Catalogue.from_json(files["catalogue.json"]), **json.loads(files["model.json"]))
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """The number of users who had each item, for all users alike, shape (users, items)."""
+        """The number of users who had each item, or by segment `Catalogue.common`, float32, shape (users, items)."""
+        if self.by_segment:
+            return self.catalogue.common(histories, np.arange(len(histories)))
         return np.tile(self.catalogue.popular, (len(histories), 1))
 
     def contributions(self, history: Sequences, code: int) -> np.ndarray:
-        """Nothing for each event of one user, shape (events,): the score is the same for everybody."""
+        """Nothing for each event of one user, shape (events,): the score does not hang on the history."""
         return np.zeros(len(history.items))
 
 
@@ -52,11 +56,16 @@ class PopularityModel:
 class Popularity:
     """Counts the users of each item: of all time or, with `days`, of so many days before the last event.
 
-    What their events weigh changes nothing: one user is one user.
+    What their events weigh changes nothing: one user is one user. With `by_segment`, those of the own segment count,
+    and all others for as many events as `ml.histories.PRIOR`.
     """
 
     days: float | None = None
+    by_segment: bool = False
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> PopularityModel:
-        """Count; errors as in `Catalogue.of`."""
-        return PopularityModel(Catalogue.of(train.frame, self.days, train.blocked), train.repeat)
+        """Count; errors as in `Catalogue.of`. Unsuitable by segment where no user has one."""
+        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+        if self.by_segment and not catalogue.segments:
+            raise Unsuitable("segments of users", "none", "name a column of the log in meta.roles.segment")
+        return PopularityModel(catalogue, train.repeat, self.by_segment)

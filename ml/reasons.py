@@ -1,5 +1,6 @@
 """Why an item stands in a list: the events of the user's history that its score comes from."""
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -77,9 +78,18 @@ def occlusion(model: Scorer, history: Sequences, code: int) -> np.ndarray:
     left = [np.delete(np.arange(events), at) for at in tried]
     every = np.concatenate([np.arange(events), *left]).astype(np.int64)
     start = np.concatenate([[0], np.cumsum([events, *map(len, left)])])
-    events_left = (history.items[every], history.times[every], history.catalogue, history.weights[every])
-    scores = model.scores(Sequences(start, *events_left))
-    by_popularity = (scores == model.catalogue.popular).all(axis=1) | (np.diff(start) == 0)
+    users = np.arange(len(start) - 1)
+    histories = replace(
+        history,
+        start=start,
+        items=history.items[every],
+        times=history.times[every],
+        told=history.weights[every],
+        segment=None if history.segment is None else history.segment.repeat(len(users)),
+    )
+    scores = model.scores(histories)
+    common = model.catalogue.common(histories, users)
+    by_popularity = (scores == common).all(axis=1) | (np.diff(start) == 0)
     score = np.where(by_popularity, 0.0, scores[:, code])
     dropped = np.zeros(events)
     if not by_popularity[0]:

@@ -59,14 +59,14 @@ class TransformerModel:
         return self.catalogue.unknown(frame)
 
     def scores(self, histories: Sequences) -> np.ndarray:
-        """Logits of being next, float32, shape (users, items); without a history the number of users who had an item.
+        """Logits of being next, float32, shape (users, items); without a history, what is popular.
 
         Histories longer than the model's places count by their last events. Users are computed side by side: company
         may change the last bits.
         """
         import torch
 
-        scores = np.tile(self.catalogue.popular, (len(histories), 1))
+        scores = self.catalogue.common(histories, np.arange(len(histories)))
         with torch_of_our_own(0, "cpu"), torch.no_grad():
             for users, states in _last_states(self._tensors, self.heads, histories):
                 scores[users] = (states @ self._tensors["items"].T).numpy()

@@ -86,12 +86,25 @@ LOG: dict[str, Any] = {
     "expectations": [],
     "meta": {
         "read": {
-            "columns": {"who": "category", "what": "category", "at": "epoch", "pieces": "integer"},
+            "columns": {
+                "who": "category",
+                "what": "category",
+                "at": "epoch",
+                "pieces": "integer",
+                "land": "category",
+            },
             "simulator": "shop",
             "rows": 10,
             "seed": 3,
         },
-        "roles": {"user": "who", "item": "what", "time": "at", "weight": "pieces", "repeat": True},
+        "roles": {
+            "user": "who",
+            "item": "what",
+            "time": "at",
+            "weight": "pieces",
+            "segment": "land",
+            "repeat": True,
+        },
     },
 }
 
@@ -165,6 +178,7 @@ def test_a_log_is_read_whole_and_divided_by_time() -> None:
     assert (contract.read.simulator, contract.read.rows, contract.read.seed) == ("shop", 10, 3)
     roles = contract.roles
     assert (roles.user, roles.item, roles.time, roles.weight) == ("who", "what", "at", "pieces")
+    assert roles.segment == "land"
     assert roles.repeat
     assert contract.split == SplitPolicy("time")
     assert contract.budget == 0.05
@@ -365,7 +379,10 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{RULE}/meta", ..., "expectations[0]"),
     (f"{RULE}/meta/action", ..., "expectations[0].meta"),
     # Columns that are not read.
-    *((f"meta/roles/{role}", "nowhere", "meta.roles") for role in ("id", "time", "group", "site", "weight")),
+    *(
+        (f"meta/roles/{role}", "nowhere", "meta.roles")
+        for role in ("id", "time", "group", "site", "weight", "segment")
+    ),
     ("meta/roles/target/column", "nowhere", "meta.roles"),
     ("meta/roles/sensitive", ["nowhere"], "meta.roles"),
     ("meta/roles/ignored", ["note", "nowhere"], "meta.roles"),
@@ -490,6 +507,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     # Rows of a table have no weights of their own.
     ("meta/weights", {"north": 2}, "meta.weights"),
     ("meta/roles/weight", "amount", "the role weight in meta.roles of a log only"),
+    ("meta/roles/segment", "region", "the role segment in meta.roles of a log only"),
     ("meta/sha256", "00", "meta.sha256"),
     ("meta/url", 3, "meta.url"),
 ]

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ml import histories
-from ml.histories import LIST_LENGTH, SECONDS_PER_DAY, Catalogue, Sequences, blocks, from_npy, to_npy, top
+from ml.histories import (
+    LIST_LENGTH,
+    PRIOR,
+    SECONDS_PER_DAY,
+    Catalogue,
+    Sequences,
+    blocks,
+    from_npy,
+    to_npy,
+    top,
+)
 
 lists_of_items = st.lists(st.lists(st.sampled_from(["a", "b", "c", "é", "10", "9"])), max_size=8)
 
@@ -69,6 +79,33 @@ def test_recent_popularity_counts_the_last_days_of_the_whole_log() -> None:
     assert Catalogue.of(frame).popularity == (2, 1, 1)
     assert Catalogue.of(frame, days=2.5) == Catalogue(("a", "b", "c"), (1, 1, 1))
     assert Catalogue.of(frame, days=2.0).popularity == (0, 1, 1)  # exactly two days ago is too long ago
+
+
+def test_what_is_popular_in_a_segment_leans_on_all_the_more_the_less_is_known_of_it() -> None:
+    frame = frame_of([["a", "b"], ["a"], ["b", "c"], ["c"]]).assign(segment=["x", "x", "y", None])
+    catalogue = Catalogue.of(frame)
+    assert catalogue.segments == {"x": ((0, 1), (2, 1)), "y": ((1, 2), (1, 1))}
+    assert Catalogue.from_json(catalogue.to_json()) == catalogue
+    found = catalogue.sequences(frame.assign(segment=["y", "x", None, "elsewhere"]))
+    assert found.segment is not None
+    assert found.segment.tolist() == [1, 0, -1, -1]
+    share = PRIOR / 3  # each item was had by two of six
+    expected = np.array(
+        [[share + 2, share + 1, share], [2, 2, 2], [2, 2, 2], [share, share + 1, share + 1]], np.float32
+    )
+    np.testing.assert_allclose(catalogue.common(found, np.array([1, 2, 3, 0])), expected, rtol=1e-6)
+    block = found.block(slice(1, 3)).where(np.zeros(3, bool))
+    np.testing.assert_allclose(catalogue.common(block, np.array([0])), expected[:1], rtol=1e-6)
+    # Of a wider catalogue the codes are others, and nobody had what is new.
+    wider = catalogue.wider(["aa", "d"])
+    assert wider.segments == {"x": ((0, 2), (2, 1)), "y": ((2, 3), (1, 1))}
+    some = wider.sequences(frame.iloc[:1])
+    np.testing.assert_allclose(
+        wider.common(some, np.array([0]))[0], [share + 2, 0, share + 1, share, 0], rtol=1e-6
+    )
+    # A segment of which nothing is recent is known all the same.
+    recent = Catalogue.of(frame.assign(times=[[0.0] * 2, [0.0], [9e9] * 2, [9e9]]), days=1)
+    assert recent.segments == {"x": ((), ()), "y": ((1, 2), (1, 1))}
 
 
 def test_histories_may_be_arrays_as_parquet_gives_them() -> None:

@@ -133,7 +133,7 @@ def weighing(kind: str, **meta: Any) -> Contract:
     columns = {"who": "category", "what": "category", "when": "time", "did": kind}
     roles = {"user": "who", "item": "what", "time": "when", "weight": "did"}
     read = {"files": ["x.csv"], "columns": columns}
-    return parse({"name": "toy.log", "expectations": [], "meta": {"read": read, "roles": roles, **meta}})
+    return parse({"name": "toy.log", "expectations": [], "meta": {"read": read, "roles": roles} | meta})
 
 
 BEHAVIOURS = weighing("category", weights={"look": 0.25, "buy": 2})
@@ -176,6 +176,22 @@ def test_a_log_without_the_column_of_weights_has_none() -> None:
     """As a question may be asked."""
     events = log(did("buy", "look", "look", "look", "buy").drop(columns="did"), BEHAVIOURS)
     assert list(events.columns) == ["user", "item", "seconds"]
+
+
+def test_a_user_is_of_the_first_segment_that_is_known_and_who_is_new_of_the_own() -> None:
+    roles = {"user": "who", "item": "what", "time": "when", "segment": "did"}
+    its = weighing("category", roles=roles)
+    source = did("GB", "FR", "FR", None, "DE")
+    events = log(source, its)
+    assert list(events.columns) == ["user", "item", "seconds", "segment"]
+    found = histories(events, pd.Index(["ann", "nobody", "bob"]))
+    assert found["segment"].tolist() == ["DE", None, "FR"]
+    before, after = periods(events, 50)
+    # Before the instant nothing was known of bob, and when he is asked it is.
+    assert learning_part(before, its).frame["segment"].tolist() == ["DE", None]
+    judged = judging_part(before, after, about_users(source, its), its)
+    assert judged.frame["segment"].tolist() == ["DE", "FR"]
+    assert "segment" not in log(source.drop(columns="did"), its)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,40 @@ def by_pair(prediction: pd.DataFrame) -> pd.Series:
     return prediction.set_index(["user", "item"])["score"].sort_index()
 
 
+def lands() -> pd.DataFrame:
+    """The users of `clusters`: who likes a lives in A, who likes b in B, but for three of whom nothing is known."""
+    frame = clusters()
+    return frame.assign(segment=[None if row < 3 else "AB"[row % 2] for row in range(len(frame))])
+
+
+@pytest.mark.parametrize("candidate", [Popularity(by_segment=True), *CANDIDATES], ids=str)
+def test_who_is_new_gets_what_is_popular_in_the_own_segment(candidate: Recommender) -> None:
+    frame = lands()
+    model = fitted(candidate, frame)
+    new = frame_of({"from a": [], "from b": ["?"], "from afar": [], "unknown": []})
+    asked = new.assign(segment=["A", "B", "C", None])
+    found = lists(model.predict(asked))
+    assert {item[0] for item in found["from a"][:5]} == {"a"}
+    assert {item[0] for item in found["from b"][:5]} == {"b"}
+    everyone = lists(fitted(candidate, frame).predict(new))
+    assert everyone["from a"] == found["from afar"] == found["unknown"]
+    pd.testing.assert_frame_equal(
+        type(model).from_files(model.files()).predict(asked), model.predict(asked), check_exact=True
+    )
+    if isinstance(candidate, Popularity) and candidate.by_segment:
+        return
+    # Whoever has a history is recommended the same, wherever they are from.
+    known = newcomers().iloc[[0, 1, 3]]
+    pd.testing.assert_frame_equal(
+        model.predict(known.assign(segment=["B", "A", None])), model_of(candidate).predict(known)
+    )
+
+
+def test_popularity_by_segment_is_refused_where_there_is_none() -> None:
+    with pytest.raises(Unsuitable, match=r"name a column of the log in meta\.roles\.segment"):
+        fitted(Popularity(by_segment=True), clusters())
+
+
 @every_candidate
 def test_lists_have_their_form(candidate: Recommender) -> None:
     prediction = model_of(candidate).predict(newcomers())
