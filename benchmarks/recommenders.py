@@ -8,14 +8,13 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from flows.ecommerce_recommendation import CASE, FIRST_STAGE, RERANKED
+from flows.ecommerce_recommendation import CASE, RERANKED
 from ml import exposure, ranking
 from ml.ease import EASE
 from ml.held_out import held_out
@@ -30,11 +29,11 @@ USERS = "users.parquet"
 PENALTIES = (100.0, 200.0, 400.0, 800.0)
 WITH_TRANSFORMER = "re-ranked with transformer"
 EASE_CHOSEN = "EASE with chosen penalty"
-# The network is no candidate of the flow: by itself it has beaten the re-ranker nowhere, and takes the longest.
+# Alone the network is no candidate of the flow: it has beaten the re-ranker nowhere, and takes the longest.
 TRANSFORMER = "transformer"
 # What unlike items in a list cost: of the marginal relevance of each, so much is unlikeness.
 DIVERSE, UNLIKENESS = "re-ranked and diverse", 0.3
-MODELS = (*CASE.candidates, TRANSFORMER, WITH_TRANSFORMER, EASE_CHOSEN, DIVERSE)
+MODELS = (*CASE.candidates, TRANSFORMER, EASE_CHOSEN, DIVERSE)
 
 
 def candidate(name: str, protocol: str, learn: Part, resources: Resources) -> Candidate:
@@ -43,9 +42,6 @@ def candidate(name: str, protocol: str, learn: Part, resources: Resources) -> Ca
         return _ease_chosen(learn, resources)
     if name == TRANSFORMER:
         return Transformer(days=30)
-    if name == WITH_TRANSFORMER:
-        models: Mapping[str, Candidate] = {**FIRST_STAGE, TRANSFORMER: Transformer(days=30)}
-        return replace(_held(RERANKED, protocol), models=models)
     if name == DIVERSE:
         return replace(_held(RERANKED, protocol), diversity=UNLIKENESS)
     found = CASE.candidates[name]

@@ -14,16 +14,21 @@ from scipy import sparse
 from ml.device import cores
 from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy
 from ml.model import Part, Resources
+from ml.nearest import LARGE, Approximate, Exact, nearest
 from ml.recency import settled
-from ml.topk import top_k
 
+# Users that the index of a large catalogue is fitted to, and its recall measured on.
+SAMPLE = 400
 # A stack of users' item factors: 8 MB of float64.
 STACK_CELLS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class ALSModel:
-    """`item_factors` is float32, shape (items, factors); those of a user are solved for when needed."""
+    """`item_factors` is float32, shape (items, factors); those of a user are solved for when needed.
+
+    `sample` has those of `SAMPLE` users or fewer, float64, where the catalogue is `ml.nearest.LARGE`.
+    """
 
     catalogue: Catalogue = field(repr=False)
     item_factors: np.ndarray = field(repr=False)
@@ -31,6 +36,25 @@ class ALSModel:
     alpha: float
     decay: float
     repeat: bool
+    sample: np.ndarray | None = field(default=None, repr=False)
+
+    @cached_property
+    def index(self) -> Exact | Approximate:
+        """What finds lists among the items that may be listed: exact, but for a large catalogue where faiss is."""
+        factors = self.item_factors
+        if len(self.catalogue.barred):  # else it would be copied whole, for one user as for all
+            factors = factors[self._listed]
+        if self.sample is None:
+            return Exact(factors)
+        try:
+            return nearest(factors, self.sample, LIST_LENGTH, threads=cores(), large=0)
+        except ImportError:
+            # Without the extra `nearest` it takes longer, and nothing is missed.
+            return Exact(factors)
+
+    @cached_property
+    def _listed(self) -> np.ndarray:
+        return np.delete(np.arange(len(self.item_factors)), self.catalogue.barred)
 
     @cached_property
     def _wide(self) -> np.ndarray:
@@ -51,17 +75,15 @@ class ALSModel:
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The score is the preference, near 0 to 1; lists and errors as in `Catalogue.recommend`.
 
-        They are those of `scores` to the bit, found without an array of users x items.
+        They are those of `scores` to the bit, found without an array of users x items; but where `index` is an
+        approximate one, some of the best may be missing.
         """
         histories = self.catalogue.sequences(frame)
         counts = self._decayed(histories)
-        factors, seen, barred = self.item_factors, counts, self.catalogue.barred
-        listed = np.delete(np.arange(len(factors)), barred)
-        if len(barred):  # else both would be copied whole, for one user as for all
-            factors, seen = factors[listed], counts[:, listed]
+        seen = counts[:, self._listed] if len(self.catalogue.barred) else counts
         had = None if self.repeat else seen
-        codes, scores = top_k(self.user_factors(counts), factors, LIST_LENGTH, had, cores())
-        codes = np.where(codes < 0, codes, listed[codes])
+        codes, scores = self.index.top_k(self.user_factors(counts), LIST_LENGTH, had, cores())
+        codes = np.where(codes < 0, codes, self._listed[codes])
         return self.catalogue.ranked(frame, histories, codes, scores)
 
     def unknown(self, frame: pd.DataFrame) -> int:
@@ -101,7 +123,7 @@ class ALSModel:
         return short
 
     def files(self) -> dict[str, bytes]:
-        """`model.json`, `catalogue.json` and `item_factors.npy`."""
+        """`model.json`, `catalogue.json`, `item_factors.npy` and, where there is one, `sample.npy`."""
         settings = {
             "regularization": self.regularization,
             "alpha": self.alpha,
@@ -112,13 +134,16 @@ class ALSModel:
             "model.json": json.dumps(settings).encode(),
             "catalogue.json": self.catalogue.to_json(),
             "item_factors.npy": to_npy(self.item_factors),
+            **({} if self.sample is None else {"sample.npy": to_npy(self.sample)}),
         }
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Read what `files` gave; `implicit` is not needed."""
         catalogue = Catalogue.from_json(files["catalogue.json"])
-        return cls(catalogue, from_npy(files, "item_factors.npy"), **json.loads(files["model.json"]))
+        sample = from_npy(files, "sample.npy") if "sample.npy" in files else None
+        factors = from_npy(files, "item_factors.npy")
+        return cls(catalogue, factors, **json.loads(files["model.json"]), sample=sample)
 
     def scores(self, histories: Sequences) -> np.ndarray:
         """Preferences, shape (users, items)."""
@@ -149,7 +174,8 @@ class ALS:
     Factors are learned from events of any age alike. When a user's are solved for, the last event counts its weight and
     each one before it `decay` times as much; None is chosen (`ml.recency`).
 
-    Users without a history are given what was popular in the last `days`, or at all times.
+    Users without a history are given what was popular in the last `days`, or at all times. Lists of a catalogue above
+    `ml.nearest.LARGE` come from an index, and the fit tells its recall.
     """
 
     factors: int = 64
@@ -192,9 +218,26 @@ class ALS:
                 solver.fit(counts, show_progress=False)
                 if time.monotonic() > deadline:
                     break
-        return ALSModel(
+        model = ALSModel(
             catalogue, solver.item_factors, self.regularization, self.alpha, self.decay, train.repeat
         )
+        if len(catalogue.items) <= LARGE or len(histories) < 2:
+            return model
+        return _indexed(model, histories, resources)
+
+
+def _indexed(model: ALSModel, histories: Sequences, resources: Resources) -> ALSModel:
+    """With a sample of the users, in whatever order they come, for the index."""
+    everyone = _in_own_order(histories.weighted(histories.aged(model.decay)))
+    some = np.random.default_rng(resources.seed).choice(
+        len(histories), min(SAMPLE, len(histories)), replace=False
+    )
+    asked = sparse.csr_array(everyone[np.sort(some)])
+    indexed = replace(model, sample=model.user_factors(asked))
+    resources.tell(
+        f"lists of {len(model.catalogue.items):,} items: {indexed.index.recall:.1%} of the exact ones are found"
+    )
+    return indexed
 
 
 def _in_own_order(counts: sparse.csr_array) -> sparse.csr_matrix:

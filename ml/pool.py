@@ -15,8 +15,8 @@ from ml.reasons import Scorer, contributions
 from ml.recency import unforgetting
 from ml.sparse_files import from_files, pruned, to_files
 
-# Users at a time: the scores of each model are dense, and those of few stay in the processor's caches.
-BLOCK_USERS = 128
+# Users at a time, and scores of a model, which are dense: those of few users stay in the processor's caches.
+BLOCK_USERS, BLOCK_SCORES = 128, 2**21
 # The latest share of all events, for what is popular now.
 RECENT = 0.1
 # Of each item, so many others are remembered.
@@ -220,8 +220,9 @@ class FirstStage:
         Who has no known item is scored by each model's popularity.
         """
         found: list[Pool] = []
-        for first in range(0, len(histories), BLOCK_USERS):
-            block = histories.block(slice(first, min(first + BLOCK_USERS, len(histories))))
+        step = max(1, min(BLOCK_USERS, BLOCK_SCORES // histories.catalogue))
+        for first in range(0, len(histories), step):
+            block = histories.block(slice(first, min(first + step, len(histories))))
             one = self._block(block)
             found.append(Pool(one.user + first, one.code, one.features))
         return Pool(

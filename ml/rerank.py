@@ -144,6 +144,8 @@ class Reranked:
     `python -m benchmarks.recommendation` tells.
 
     Of users with a hit in their pool, the only ones that teach a ranking, each lesson takes at most `users`.
+
+    With fewer seconds than `least` it is not begun: a slow model would leave none for the ranker.
     """
 
     models: Mapping[str, Candidate]
@@ -159,13 +161,21 @@ class Reranked:
     learning_rate: float = 0.03
     num_leaves: int = 15
     diversity: float = 0.0
+    least: float = 0.0
 
     def fit(self, train: Part, valid: Part, resources: Resources) -> RerankedModel:
         """Two fits of each model and one of the ranker; `valid` is not looked at.
 
         Where time will not do for that, the first fit of the models is all there is, and their ranks are fused. Models
-        that the table does not suit are left out. Errors as in `Catalogue.of`; Unsuitable where no model is left.
+        that the table does not suit are left out. Errors as in `Catalogue.of`; Unsuitable where no model is left, or
+        too little time.
         """
+        if resources.seconds < self.least:
+            raise Unsuitable(
+                f"at least {self.least:g} s of training for two fits of each model",
+                f"{resources.seconds:.0f} s left of the budget",
+                f"raise --budget by {self.least - resources.seconds:.0f} s and more",
+            )
         begun = time.monotonic()
         candidates = {**self.models, **(self.returning if train.repeat else {})}
         taught = lessons(train, self.hold_out or usual(train), self.share, resources.seed, self.events)

@@ -20,6 +20,7 @@ from ml.histories import LIST_LENGTH, Catalogue
 from ml.item_knn import ItemKNN, ItemKNNModel
 from ml.markov import Markov, MarkovModel, transitions
 from ml.model import Part, Resources
+from ml.nearest import Approximate, Exact
 from ml.popularity import Popularity, PopularityModel
 from ml.refusal import Unsuitable
 
@@ -280,6 +281,44 @@ def test_als_lists_are_those_of_its_scores(repeat: bool) -> None:
     assert isinstance(model, ALSModel)
     expected = model.catalogue.recommend(frame, model.scores, repeat)
     pd.testing.assert_frame_equal(model.predict(frame), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("blocked", [(), ("i0001", "i0900")], ids=["all", "some blocked"])
+def test_als_finds_lists_of_a_large_catalogue_with_an_index_and_tells_its_recall(
+    monkeypatch: pytest.MonkeyPatch, blocked: tuple[str, ...]
+) -> None:
+    pytest.importorskip("faiss", reason="the index library is optional")
+    monkeypatch.setattr("ml.als.LARGE", 900)
+    rng = np.random.default_rng(0)
+    frame = frame_of(
+        {
+            f"u{n:03}": [f"i{i:04}" for i in rng.choice(250, 12, replace=False) + 250 * (n % 4)]
+            for n in range(400)
+        }
+    )
+    told: list[str] = []
+    learned = replace(part(frame), blocked=blocked)
+    candidate = ALS(factors=8)
+    model = candidate.fit(learned, learned, Resources(seed=7, tell=told.append))
+    assert isinstance(model.index, Approximate)
+    assert told == [
+        f"lists of {len(model.catalogue.items)} items: {model.index.recall:.1%} of the exact ones are found"
+    ]
+    prediction = model.predict(frame)
+    exact = model.catalogue.recommend(frame, model.scores, False)
+    assert not set(prediction["item"]) & set(blocked)
+    both = prediction.merge(exact, on=["user", "item"], suffixes=("", " exact"))
+    # The users of the sample are some of these.
+    assert len(both) / len(exact) == pytest.approx(model.index.recall, abs=0.05)
+    np.testing.assert_allclose(both["score"], both["score exact"], rtol=1e-5)
+    back = ALSModel.from_files(model.files())
+    pd.testing.assert_frame_equal(back.predict(frame), prediction, check_exact=True)
+    # Whoever comes in another order, the index is the same.
+    shuffled = replace(learned, frame=frame.iloc[::-1].reset_index(drop=True))
+    again = candidate.fit(shuffled, shuffled, Resources(seed=7))
+    assert again.files()["sample.npy"] == model.files()["sample.npy"]
+    monkeypatch.setattr("ml.als.LARGE", 1000)
+    assert isinstance(candidate.fit(learned, learned, Resources(seed=7)).index, Exact)
 
 
 def test_als_has_the_same_bits_for_any_number_of_threads() -> None:

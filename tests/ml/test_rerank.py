@@ -507,6 +507,15 @@ class TestReranked:
         with pytest.raises(Unsuitable, match="at least one model"):
             Reranked({"EASE": EASE()}).fit(part, part, Resources())
 
+    def test_it_is_not_begun_where_it_would_not_end(self) -> None:
+        part = part_of(walks())
+        slow = replace(FAST, least=600.0)
+        with pytest.raises(
+            Unsuitable, match=r"at least 600 s .* got 179 s left of the budget; raise --budget by 421 s"
+        ):
+            slow.fit(part, part, Resources(seconds=179.0))
+        assert slow.fit(part, part, Resources(seconds=600.0)).trees == FAST.fit(part, part, Resources()).trees
+
     def test_without_time_ranks_are_fused(self) -> None:
         part = part_of(walks())
         model = FAST.fit(part, part, Resources(seconds=0.0))
