@@ -27,6 +27,9 @@ Ask = Callable[..., tuple[int, dict[str, Any]]]
 SEEDED = ["train additive", "train LightGBM", "train ensemble"]
 TABULAR = ["train prior", "train logistic regression", *SEEDED]
 SHOP = list(CASE.candidates)
+# The simulated log has no attributes of items and no segments of users, and its budget is short.
+LEFT_OUT = ["content", "popularity by segment", "re-ranked with transformer"]
+LEFT_OUT.sort(key=SHOP.index)
 
 
 def everything_in(folder: Path) -> dict[str, str]:
@@ -43,7 +46,7 @@ def everything_in(folder: Path) -> dict[str, str]:
         (["fintech-risk"], TABULAR, []),
         (["fintech-risk", "2"], TABULAR, []),
         (["health-prediction"], TABULAR, []),
-        (["ecommerce-recommendation"], [f"train {name}" for name in SHOP if name != "content"], ["content"]),
+        (["ecommerce-recommendation"], [f"train {name}" for name in SHOP if name not in LEFT_OUT], LEFT_OUT),
         (["ecommerce-recommendation", "--data", "brief"], [f"train {SHOP[0]}"], SHOP[1:]),
     ],
 )
