@@ -103,7 +103,7 @@ class EASE:
         histories = catalogue.sequences(train.frame)
         usual = LONG if histories.lengths.mean() > LONG_HISTORY else SHORT
         penalty = usual if self.penalty is None else self.penalty
-        weights = self._weights(histories.counts().sign().astype(np.float32), penalty)
+        weights = self._weights(histories.paired().astype(np.float32), penalty)
         return EASEModel(catalogue, weights, self.decay, train.repeat)
 
     def _weights(self, had: sparse.csr_array, penalty: float) -> sparse.csr_array:

@@ -23,6 +23,8 @@ LIST_LENGTH = 40
 BLOCK_ROWS = 2048
 BLOCK_CELLS = 2**24
 SECONDS_PER_DAY = 86_400.0
+# So many last events of a user make pairs of items. Pairs grow with the square, and whoever has more is a program.
+PAIRED = 10_000
 # What all users took speaks for an item as much as so many events of the own segment would. For new customers of an
 # online shop any number from 1 to 1,000 is better than none, and than what all took alone.
 PRIOR = 100.0
@@ -101,6 +103,10 @@ class Sequences:
     def counts(self) -> sparse.csr_array:
         """How often each user had each item, float64, shape (users, items)."""
         return self.weighted(np.ones(len(self.items)))
+
+    def paired(self) -> sparse.csr_array:
+        """1 where a user had an item among the last `PAIRED` events, float64, shape (users, items)."""
+        return self.where(self.since < PAIRED).counts().sign()
 
     def weighted(self, weight: np.ndarray) -> sparse.csr_array:
         """The sum of the `weight` (events,) of each user's events with each item, float64, shape (users, items)."""

@@ -100,7 +100,7 @@ class ItemKNN:
             own: Self = settled(self, train, resources)
             return own.fit(train, valid, resources)
         catalogue = Catalogue.of(train.frame, self.days, train.blocked)
-        had = catalogue.counts(train.frame).sign()
+        had = catalogue.sequences(train.frame).paired()
         by_item = had.T.tocsr()
         root = np.sqrt(np.diff(by_item.indptr))
         nearest = [

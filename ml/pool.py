@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.histories import LIST_LENGTH, Catalogue, Sequences, from_npy, to_npy, top
+from ml.histories import LIST_LENGTH, Catalogue, Sequences, blocks, from_npy, narrow, to_npy, top
 from ml.markov import transitions
 from ml.reasons import Scorer, contributions
 from ml.recency import unforgetting
@@ -71,15 +71,10 @@ class Evidence:
         ]
         counts = transitions(histories, 1, 1.0)
         follows = sparse.diags_array(1.0 / (counts.sum(axis=1) + 2.0)) @ counts
-        had = histories.counts().sign()
-        both = (had.T @ had).tocsr()
-        root = np.sqrt(many)
-        shrunk = sparse.coo_array(both)
-        shrunk.data = shrunk.data / (root[shrunk.row] * root[shrunk.col] + 2.0)
         return cls(
             np.array(facts, dtype=np.float32),
             pruned(follows.tocsr(), NEIGHBOURS),
-            pruned(shrunk.tocsr(), NEIGHBOURS),
+            _together(histories.paired(), np.sqrt(many)),
             about if about is None else about.astype(np.float32),
         )
 
@@ -277,6 +272,17 @@ class FirstStage:
             scores[block.users, block.items] = -np.inf
         scores[:, self.catalogue.barred] = -np.inf
         return scores
+
+
+def _together(had: sparse.csr_array, root: np.ndarray) -> sparse.csr_array:
+    """The cosine of the users of two items, `NEIGHBOURS` of each item, shape (items, items), from (users, items)."""
+    by_item = had.T.tocsr()
+    found = []
+    for rows in blocks(len(root), len(root)):
+        both = (by_item[rows] @ had).tocoo()
+        both.data = both.data / (root[rows.start + both.row] * root[both.col] + 2.0)
+        found.append(pruned(both.tocsr(), NEIGHBOURS))
+    return narrow(sparse.vstack(found, format="csr"))
 
 
 def _best(scores: np.ndarray, depth: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from ml import content, ease
+from ml import content, ease, histories
 from ml.als import ALS, ALSModel
 from ml.content import Content, ContentModel, tfidf
 from ml.ease import EASE, EASEModel
@@ -136,6 +136,27 @@ def test_who_is_new_gets_what_is_popular_in_the_own_segment(candidate: Recommend
 def test_popularity_by_segment_is_refused_where_there_is_none() -> None:
     with pytest.raises(Unsuitable, match=r"name a column of the log in meta\.roles\.segment"):
         fitted(Popularity(by_segment=True), clusters())
+
+
+@pytest.mark.parametrize("candidate", [ItemKNN(), EASE(penalty=300.0)], ids=str)
+def test_of_a_history_without_end_the_last_events_make_pairs(
+    candidate: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program's hundred thousand events would make as many pairs as all shoppers of a year."""
+    frame = clusters()
+    short = frame.assign(
+        items=frame["items"].map(lambda items: items[-6:]), times=frame["times"].map(lambda t: t[-6:])
+    )
+    expected, whole = fitted(candidate, short), model_of(candidate)
+    monkeypatch.setattr(histories, "PAIRED", 6)
+    found = fitted(candidate, frame)
+    assert found.catalogue == whole.catalogue
+    assert found.catalogue.items == expected.catalogue.items
+    of = {
+        name: [one for key, one in model.files().items() if key.endswith("data.npy")]
+        for name, model in (("found", found), ("expected", expected), ("whole", whole))
+    }
+    assert of["found"] == of["expected"] != of["whole"]
 
 
 @every_candidate
