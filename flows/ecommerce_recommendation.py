@@ -14,10 +14,10 @@ from ml.ease import EASE
 from ml.gates import Gates
 from ml.habit import Habit
 from ml.item_knn import ItemKNN
-from ml.judge import RankingJudge
 from ml.markov import Markov
 from ml.model import Candidate
 from ml.popularity import Popularity
+from ml.ranking_judge import RankingJudge
 from ml.rerank import Reranked
 from ml.transformer import Transformer
 from tasks.split import split_histories

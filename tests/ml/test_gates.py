@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ml.gates import FEWEST_IN_GROUP, FEWEST_OF_A_CLASS, Gates, check_quality, subgroups
-from ml.judge import BinaryJudge, NumericJudge, RankingJudge
+from ml.judge import BinaryJudge, NumericJudge
 from ml.model import Part
+from ml.ranking_judge import RankingJudge
 
 BOUNDS = Gates(minimum=0.7, calibration_error=0.05, subgroup_gap=0.1, megabytes=10.0, milliseconds=5.0)
 

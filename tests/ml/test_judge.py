@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from ml.intervals import Difference
-from ml.judge import BinaryJudge, Decision, Judge, NumericJudge, RankingJudge
+from ml.judge import BinaryJudge, Decision, Judge, NumericJudge
 from ml.model import Part
+from ml.ranking_judge import RankingJudge
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.judge import BinaryJudge, RankingJudge
+from ml.judge import BinaryJudge
 from ml.model import Part
 from ml.oracle import achieved, align
+from ml.ranking_judge import RankingJudge
 
 
 def cases(ids: list[int], truth: dict[int, float]) -> Part:

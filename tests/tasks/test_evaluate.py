@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from ml.item_knn import ItemKNN
-from ml.judge import BinaryJudge, Judge, RankingJudge
+from ml.judge import BinaryJudge, Judge
 from ml.linear import Linear
 from ml.model import Candidate, Part, Resources
 from ml.package import class_name
+from ml.ranking_judge import RankingJudge
 from tasks.evaluate import contest, judge_on_test
 from tasks.report import render
 from tasks.store import Made, Store

@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 from ml.gates import Gates
-from ml.judge import BinaryJudge, RankingJudge
+from ml.judge import BinaryJudge
 from ml.model import Part
+from ml.ranking_judge import RankingJudge
 from ml.refusal import ModelRefused, UsageError
 from tasks.promote import (
     FEWEST_UNITS,
