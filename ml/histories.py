@@ -28,6 +28,8 @@ PAIRED = 10_000
 # What all users took speaks for an item as much as so many events of the own segment would. For new customers of an
 # online shop any number from 1 to 1,000 is better than none, and than what all took alone.
 PRIOR = 100.0
+# A segment of fewer users says nothing: what is popular there would be what somebody took.
+FEWEST_IN_SEGMENT = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ class Catalogue:
     """The items that a model knows, sorted, and for each the number of users who had it.
 
     Those that are `blocked` tell of their users' tastes, and are never listed. `segments` has, by name, the codes of
-    the items that users of the segment had, and of how many.
+    the items that users of the segment had, and of how many; nothing where fewer than `FEWEST_IN_SEGMENT` users had any.
     """
 
     items: tuple[str, ...]
@@ -379,10 +381,11 @@ def _segments(
     """Of pairs of a user (a position) and an item (a code), each once: by segment the items, and how many had them."""
     of = frame["segment"].astype(object)
     found: dict[str, Any] = {str(name): ((), ()) for name in sorted(of.dropna().unique())}
-    pairs = pd.DataFrame({"segment": of.to_numpy()[user], "item": item})
+    pairs = pd.DataFrame({"segment": of.to_numpy()[user], "user": user, "item": item})
     for name, one in pairs.groupby("segment"):
-        counts = one["item"].value_counts().sort_index()
-        found[str(name)] = (tuple(counts.index.tolist()), tuple(counts.tolist()))
+        if one["user"].nunique() >= FEWEST_IN_SEGMENT:
+            counts = one["item"].value_counts().sort_index()
+            found[str(name)] = (tuple(counts.index.tolist()), tuple(counts.tolist()))
     return found
 
 

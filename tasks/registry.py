@@ -100,7 +100,7 @@ def save(packed: Package, data: Path, folder: Path) -> None:
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
         signature = infer_signature(example, packed.predict(example))
     if parse(packed.contract).is_recommendation:
-        signature.inputs = _weights_may_lack(signature.inputs)
+        signature.inputs = _may_lack(signature.inputs)
     mlflow.pyfunc.save_model(
         path=folder,
         loader_module="ml.package",
@@ -112,9 +112,9 @@ def save(packed: Package, data: Path, folder: Path) -> None:
     )
 
 
-def _weights_may_lack(inputs: Schema) -> Schema:
-    """Whoever asks with histories alone has each event count 1."""
-    columns = [{**one, "required": one["name"] != "weights"} for one in inputs.to_dict()]
+def _may_lack(inputs: Schema) -> Schema:
+    """Whoever asks with histories alone has each event count 1, and is of no segment."""
+    columns = [{**one, "required": one["name"] not in ("weights", "segment")} for one in inputs.to_dict()]
     schema: Schema = Schema.from_json(json.dumps(columns))
     return schema
 
@@ -123,9 +123,14 @@ def made_up_example(contract: Mapping[str, Any]) -> pd.DataFrame:
     """Two rows that no one lived: the signature and the UI show them, so they are not taken from the data."""
     parsed = parse(contract)
     if parsed.is_recommendation:
-        histories = {"items": [["item-1", "item-2"], ["item-3"]], "times": [[0.0, 1.0], [0.0]]}
+        histories: dict[str, list[Any]] = {
+            "items": [["item-1", "item-2"], ["item-3"]],
+            "times": [[0.0, 1.0], [0.0]],
+        }
         if parsed.roles.weight:
             histories["weights"] = [[0.5, 1.0], [1.0]]
+        if parsed.roles.segment:
+            histories["segment"] = ["segment-1", "segment-2"]
         return pd.DataFrame({"user": ["user-1", "user-2"], **histories})
     kinds = {c: parsed.read.columns[c] for c in parsed.features}
     columns = {c: ["a", "b"] if kind == "category" else [0.0, 1.0] for c, kind in kinds.items()}

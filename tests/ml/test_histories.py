@@ -81,7 +81,23 @@ def test_recent_popularity_counts_the_last_days_of_the_whole_log() -> None:
     assert Catalogue.of(frame, days=2.0).popularity == (0, 1, 1)  # exactly two days ago is too long ago
 
 
-def test_what_is_popular_in_a_segment_leans_on_all_the_more_the_less_is_known_of_it() -> None:
+def test_what_few_users_of_a_segment_took_is_nobodys_business() -> None:
+    lists = [["a", f"own {n}"] for n in range(19)]
+    frame = frame_of(lists).assign(segment=["big"] * 10 + ["small"] * 9)
+    catalogue = Catalogue.of(frame)
+    assert list(catalogue.segments) == ["big", "small"]
+    assert len(catalogue.segments["big"][0]) == 11
+    assert catalogue.segments["small"] == ((), ())
+    # Nor what few of many took lately.
+    times = [[0.0, 9e9 if n < 9 else 0.0] for n in range(19)]
+    recent = Catalogue.of(frame.assign(times=pd.Series(times, dtype=object)), days=1)
+    assert recent.segments == {"big": ((), ()), "small": ((), ())}
+
+
+def test_what_is_popular_in_a_segment_leans_on_all_the_more_the_less_is_known_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(histories, "FEWEST_IN_SEGMENT", 1)
     frame = frame_of([["a", "b"], ["a"], ["b", "c"], ["c"]]).assign(segment=["x", "x", "y", None])
     catalogue = Catalogue.of(frame)
     assert catalogue.segments == {"x": ((0, 1), (2, 1)), "y": ((1, 2), (1, 1))}

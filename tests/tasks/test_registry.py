@@ -149,6 +149,33 @@ def test_a_recommender_answers_histories_with_weights_and_without(
     pd.testing.assert_frame_equal(told, plain, check_exact=True)
 
 
+def test_a_recommender_answers_who_is_new_by_segment_or_without(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.histories.FEWEST_IN_SEGMENT", 1)
+    columns = {**LOG["meta"]["read"]["columns"], "land": "category"}
+    meta = {
+        "read": {**LOG["meta"]["read"], "columns": columns},
+        "roles": {**LOG["meta"]["roles"], "segment": "land"},
+    }
+    part = histories()
+    frame = part.frame.assign(segment=["here", "there", "there", None])
+    model = Popularity(by_segment=True).fit(replace(part, frame=frame), part, Resources())
+    packed = Package(model, {**LOG, "meta": meta}, {}, part.units)
+    # Golden rows know segments, and one is of none.
+    made = package_model.fn(packed, replace(part, frame=frame), tmp_path / "model", store)
+    described = MlflowModel.load(made.folder).signature.inputs
+    assert [(one.name, one.required) for one in described.inputs][3:] == [("segment", False)]
+    new = pd.DataFrame({"user": ["u", "v"], "items": [["?"], ["?"]], "times": [[0.0], [0.0]]})
+    for asked in (new, new.assign(segment=["here", None]), new.assign(segment=["there", "nowhere"])):
+        found = predict_in_clean_process(made.folder, asked)[0]
+        pd.testing.assert_frame_equal(found, model.predict(asked), check_exact=True)
+    by_segment = [
+        model.predict(new.assign(segment=name))["score"].tolist() for name in ("here", "there", "nowhere")
+    ]
+    assert len({tuple(scores) for scores in by_segment}) == 3
+
+
 def test_the_package_inside_is_the_model_that_was_given(tabular: Packaged) -> None:
     inside = package.read(tabular.folder / "data" / registry.DATA, tabular.digest)
     assert inside.model.files() == boosted().model.files()
