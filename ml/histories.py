@@ -131,7 +131,7 @@ class Catalogue:
     """The items that a model knows, sorted, and for each the number of users who had it.
 
     Those that are `blocked` tell of their users' tastes, and are never listed. `segments` has, by name, the codes of
-    the items that users of the segment had, and of how many; nothing where fewer than `FEWEST_IN_SEGMENT` users had any.
+    the items that users of the segment had, and of how many; none where fewer than `FEWEST_IN_SEGMENT` had any.
     """
 
     items: tuple[str, ...]
