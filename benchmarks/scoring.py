@@ -26,7 +26,8 @@ import pandas as pd
 
 from benchmarks import tables
 from ml.bag import Bagged, BaggedModel
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from ml.gbm import GradientBoosting, GradientBoostingModel
 from ml.model import Part, Resources
 from ml.package import Package, read, write

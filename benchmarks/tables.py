@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ml.columns import TEXT
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 
 NUMBERS = [f"amount_{i}" for i in range(16)]
 CATEGORIES = [f"code_{i}" for i in range(4)]

@@ -18,7 +18,7 @@ from flows.lineage import contradictions
 from flows.link import OK
 from flows.pipeline import UseCase
 from flows.trace import Trace
-from ml.contract import parse
+from ml.contract_parse import parse
 from ml.model import Candidate, Part, Resources
 from ml.package import MANIFEST, Package, to_files
 from ml.refusal import DataRefused, PackageRefused, Refusal, UsageError

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows import announce
-from ml.contract import parse
+from ml.contract_parse import parse
 from ml.package import read
 from ml.refusal import UsageError
 from tasks import registry, tracking

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ml.columns import cast
-from ml.contract import parse
+from ml.contract_parse import parse
 from ml.encode import PREDICTION
 from ml.model import Model
 from ml.refusal import PackageRefused

@@ -26,7 +26,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml import package
-from ml.contract import parse
+from ml.contract_parse import parse
 from ml.model import Part
 from ml.package import Package
 from ml.refusal import PackageRefused

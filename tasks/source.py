@@ -22,7 +22,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ml import item_table
 from ml.columns import TEXT
-from ml.contract import LINES, Contract, Read, parse
+from ml.contract import LINES, Contract, Read
+from ml.contract_parse import parse
 from ml.refusal import ContractError, DataRefused, UsageError
 from ml.simulate import SIMULATORS
 from tasks.settings import Settings

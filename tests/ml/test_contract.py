@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.contract import KeepFirst, Read, Roles, SplitPolicy, parse
+from ml.contract import KeepFirst, Read, Roles, SplitPolicy
+from ml.contract_parse import parse
 from ml.refusal import ContractError
 
 CONTRACTS = sorted((Path(__file__).parents[2] / "expectations").glob("*/*.json"))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from ml.exam import Exam, divide
 from ml.interactions import log, together
 

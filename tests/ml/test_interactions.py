@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from ml.digest import entity_hashes
 from ml.interactions import about_users, cuts, histories, judging_part, learning_part, log
 from ml.model import Part

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ml.contract import ItemTable, parse
+from ml.contract import ItemTable
+from ml.contract_parse import parse
 from ml.item_table import attributes, table
 from ml.refusal import ContractError, DataRefused
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.contract import SPLITS, Contract, parse
+from ml.contract import SPLITS, Contract
+from ml.contract_parse import parse
 from ml.split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
 
 ORDER = {TRAIN: 0, VALID: 1, TEST: 2}

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from ml.item_knn import ItemKNN
 from ml.model import Part, Resources
 from ml.popularity import Popularity

@@ -12,7 +12,7 @@ import pytest
 from mlflow.models import Model as MlflowModel
 
 from ml import package
-from ml.contract import parse
+from ml.contract_parse import parse
 from ml.digest import table_digest
 from ml.gbm import GradientBoosting
 from ml.habit import Habit

@@ -6,7 +6,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from tasks.score import answers, counts, left_out, questions, write
 from tasks.validate import examine
 

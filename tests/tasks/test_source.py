@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml.columns import TEXT, cast
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from ml.refusal import ContractError, DataRefused, UsageError
 from ml.simulate import SIMULATORS
 from tasks.settings import Settings

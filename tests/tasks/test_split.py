@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ml import interactions
-from ml.contract import Contract, parse
+from ml.contract import Contract
+from ml.contract_parse import parse
 from ml.model import Part
 from ml.refusal import DataRefused, LeakageRefused
 from tasks.split import Parts, SplitFunction, split, split_histories, split_rows

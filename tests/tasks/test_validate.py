@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ml.contract import Contract, Rule, parse
+from ml.contract import Contract, Rule
+from ml.contract_parse import parse
 from ml.refusal import ContractError, DataRefused
 from tasks.settings import ROOT
 from tasks.store import Made, Store
