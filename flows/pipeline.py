@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from prefect import State
 from prefect.runtime import flow_run
 
 from flows import news
@@ -22,7 +23,7 @@ from ml.gates import Gates
 from ml.judge import Judge
 from ml.model import Candidate, Part, Resources
 from ml.package import Package, read
-from ml.refusal import PackageRefused, Unsuitable, UsageError
+from ml.refusal import PackageRefused, UsageError
 from tasks import promote, registry, tracking
 from tasks import train as training
 from tasks.evaluate import choose, judge_on_test, model_of
@@ -151,10 +152,9 @@ def _train(
             continue
         left = asked.budget - spent
         resources = Resources(asked.seed, settings.threads, left, asked.trials, settings.device)
-        try:
-            trained = training.train(name, candidate, parts, resources, asked.budget, store)
-        except Unsuitable as why:
-            record.skipped(name, str(why))
+        trained = training.train(name, candidate, parts, resources, asked.budget, store)
+        if isinstance(trained, State):
+            record.skipped(name, str(trained.message))
             continue
         fitted[name] = record.stage(f"train {name}", trained)
         spent += fitted[name].facts["seconds"]

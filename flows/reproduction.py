@@ -28,7 +28,7 @@ from tasks.evaluate import choose, model_of
 from tasks.source import Located, read
 from tasks.split import split
 from tasks.store import Store, Stored
-from tasks.train import rebuilt, train
+from tasks.train import fit, rebuilt
 from tasks.validate import validate
 
 TRAIN, REFIT = "train ", "refit "
@@ -98,7 +98,7 @@ def _run(trace: Trace, case: UseCase, located: Located, store: Store) -> Iterato
     fitted: dict[str, Stored] = {}
     for name, resources in _turns(trace):
         candidate = _candidate(trace, case, name)
-        fitted[name] = train.fn(name, candidate, parts, resources, asked["budget"], store)
+        fitted[name] = fit(name, candidate, parts, resources, asked["budget"], store)
         yield _stage(trace, f"{TRAIN}{name}", fitted[name])
     leader = next(line for line in choose.fn(fitted, parts, case.judge) if line["leads"])
     name, chosen = leader["candidate"], trace.version.tags["candidate"]

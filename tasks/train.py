@@ -8,14 +8,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prefect import task
+from prefect import State, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from ml.model import Candidate, Resources
 from ml.package import class_name
+from ml.refusal import Unsuitable
 from tasks.parts import part_of, told
 from tasks.store import Made, Store, Stored, key_of
 
+# The name of the state in Prefect.
+LEFT_OUT = "Left out"
 LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
 
 log = logging.getLogger("steward")
@@ -24,11 +28,22 @@ log = logging.getLogger("steward")
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
 def train(
     name: str, candidate: Candidate, parts: Stored, resources: Resources, budget: float, store: Store
+) -> Stored | State[Any]:
+    """`fit`; or the state in which the task ends where the candidate does not suit, with the reason: no failure."""
+    try:
+        return fit(name, candidate, parts, resources, budget, store)
+    except Unsuitable as why:
+        left_out: State[Any] = Completed(name=LEFT_OUT, message=str(why))
+        return left_out
+
+
+def fit(
+    name: str, candidate: Candidate, parts: Stored, resources: Resources, budget: float, store: Store
 ) -> Stored:
     """The fitted model's files, learned from `train`; its facts hold the seconds that the fit took.
 
     `resources.seconds` is what is left of `budget`; only the budget is part of the key, because a repeated run
-    counts the recorded seconds and so comes to the same rest.
+    counts the recorded seconds and so comes to the same rest. Raises Unsuitable.
     """
     return _fit(name, candidate, parts, "train", resources, budget, store)
 

@@ -16,9 +16,11 @@ from prefect.states import State
 
 from flows import ecommerce_recommendation, fintech_risk
 from flows.pipeline import Asked, UseCase, run
+from ml.content import Content
 from ml.contract import Contract
 from ml.gates import Gates
 from ml.gbm import GradientBoosting
+from ml.popularity import Popularity
 from ml.prior import Prior, PriorModel
 from ml.refusal import DataRefused, LeakageRefused, ModelRefused, PackageRefused
 from tasks import registry, tracking
@@ -193,6 +195,22 @@ def test_promotion_gate_lets_a_better_model_through_and_a_champion_be_restored()
         "promote",
         "rollback",
     ]
+
+
+def test_who_does_not_suit_is_left_out_and_nothing_is_said_to_have_failed() -> None:
+    few = {"popularity": Popularity(), "content": Content()}
+    state = ended(replace(ecommerce_recommendation.CASE, candidates=few, gates=Gates(minimum=0.0)))
+    assert state.is_completed()
+    with get_client(sync_client=True) as client:
+        only = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        states = {r.name: r.state for r in client.read_task_runs(flow_run_filter=only)}
+    assert all(one is not None and one.is_completed() for one in states.values())
+    left = states["train content"]
+    assert left is not None
+    assert (left.name, "attributes of items" in str(left.message)) == ("Left out", True)
+    trained = states["train popularity"]
+    assert trained is not None
+    assert trained.name == "Completed"
 
 
 def test_a_recommender_is_stopped_by_the_quality_gate_as_well() -> None:

@@ -16,7 +16,7 @@ from tasks.settings import Settings
 from tasks.source import locate, read
 from tasks.split import split, split_histories
 from tasks.store import Store, Stored
-from tasks.train import train
+from tasks.train import fit
 from tasks.validate import validate
 
 ITEMS = {**{f"i{n:02}": ["even" if n % 2 == 0 else "odd"] for n in range(20)}, "new": ["odd"], "bare": []}
@@ -66,8 +66,8 @@ def stages(settings: Settings, data: str = "shop") -> dict[str, Stored]:
     raw = read(located, store)
     clean = validate.fn(raw, located.contract, None, store)
     parts = split.fn(clean, located.contract, split_histories, datetime.now(UTC), store)
-    fit = train.fn("content", Content(), parts, Resources(), 60.0, store)
-    return {"source": raw, "validate": clean, "split": parts, "fit": fit}
+    fitted = fit("content", Content(), parts, Resources(), 60.0, store)
+    return {"source": raw, "validate": clean, "split": parts, "fit": fitted}
 
 
 def items_of(settings: Settings) -> Path:
