@@ -41,7 +41,11 @@ class Exam:
     def digest(self) -> str:
         parts = {**self.learn, "test": self.test}
         tables = {name: table_digest(part.table()) for name, part in parts.items()}
-        beside = {"items": self.test.attributes, "blocked": list(self.test.blocked)}
+        beside = {
+            "items": self.test.attributes,
+            "blocked": list(self.test.blocked),
+            "decay": self.test.decay,
+        }
         told = {name: what for name, what in beside.items() if what}
         return digest_of({"tables": tables, "repeat": self.test.repeat, **told})
 
@@ -63,7 +67,11 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
     parts, _ = split_histories(rows, contract)
     parts = {
         name: replace(
-            part, repeat=contract.roles.repeat, blocked=tuple(contract.blocked), attributes=attributes
+            part,
+            repeat=contract.roles.repeat,
+            blocked=tuple(contract.blocked),
+            decay=contract.decay,
+            attributes=attributes,
         )
         for name, part in parts.items()
     }

@@ -107,7 +107,7 @@ def _fit(exam: exams.Exam, learn: Any, about: dict[str, Any], kept: Path, asked:
         folder = Path(scratch)
         learn.table().to_parquet(folder / "learn.parquet")
         exam.test.table().to_parquet(folder / "test.parquet")
-        told = {"repeat": exam.test.repeat, "blocked": exam.test.blocked}
+        told = {"repeat": exam.test.repeat, "blocked": exam.test.blocked, "decay": exam.test.decay}
         spec = {**about, "threads": asked.threads, **told}
         (folder / "spec.json").write_text(json.dumps(spec))
         (folder / "items.json").write_text(json.dumps(exam.test.attributes))

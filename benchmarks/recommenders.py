@@ -78,6 +78,7 @@ def examine(folder: Path) -> None:
             Part.from_table(pd.read_parquet(folder / f"{name}.parquet")),
             repeat=spec["repeat"],
             blocked=tuple(spec["blocked"]),
+            decay=spec["decay"],
             attributes=attributes,
         )
         for name in ("learn", "test")

@@ -195,6 +195,8 @@ class Contract:
     blocked: Mapping[str, str]
     # How much an event counts by the value of the column with the role weight; empty where that is numeric, or none.
     weights: Mapping[str, float]
+    # In a log, what an event counts beside the next one of its user; None where what came last in the log shall tell.
+    decay: float | None
     # Of a recommendation, what is known of the items besides who had them.
     items: ItemTable | None
     about: Mapping[str, Any]

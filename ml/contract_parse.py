@@ -48,7 +48,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
     expectations = typed(required(source, "expectations", "the contract"), list, "expectations")
     meta = required(source, "meta", "the contract")
     keys = ("read", "roles", "split", "budget", "keep_first", "foretelling", "special")
-    known_keys(meta, (*keys, "weights", "blocked", "items", *ABOUT, "sha256"), "meta")
+    known_keys(meta, (*keys, "weights", "decay", "blocked", "items", *ABOUT, "sha256"), "meta")
     read = _read(required(meta, "read", "meta"))
     roles = _roles(required(meta, "roles", "meta"), read)
     contract = Contract(
@@ -63,6 +63,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
         special=_special(meta.get("special", {}), read),
         blocked=_blocked(meta.get("blocked", {}), roles),
         weights=_weights(meta.get("weights", {}), roles, read),
+        decay=_decay(meta["decay"], roles) if "decay" in meta else None,
         items=_items(meta["items"], read, roles) if "items" in meta else None,
         about=_about(meta),
         source=source,
@@ -293,6 +294,19 @@ def _blocked(raw: Mapping[str, Any], roles: Roles) -> dict[str, str]:
     if raw and roles.item is None:
         raise ContractError("meta.blocked where there is a role item", "no such role", "remove it")
     return {item: reason({"reason": raw[item]}, f"meta.blocked[{item!r}]") for item in raw}
+
+
+def _decay(raw: object, roles: Roles) -> float:
+    if roles.item is None:
+        raise ContractError("meta.decay where there is a role item", "no such role", "remove it")
+    decay = float(typed(raw, float, "meta.decay"))
+    if not 0.0 < decay <= 1.0:
+        raise ContractError(
+            "a number above 0, and at most 1, in meta.decay",
+            f"{raw!r}",
+            "correct it, or remove it: then what came last in the log tells",
+        )
+    return decay
 
 
 def _codes(raw: Mapping[str, Any], column: str, read: Read) -> tuple[float, ...]:

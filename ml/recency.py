@@ -34,8 +34,11 @@ def fitted(
 ) -> tuple[Candidate, Model]:
     """The candidate and its model of `before`; a decay that is left open is the one that foretells `after` best.
 
-    Where nothing is to be foretold, an open decay stays so, and it is the candidate that chooses.
+    Where nothing is to be foretold, an open decay stays so, and it is the candidate that chooses. What `before` says of
+    it goes before all.
     """
+    if isinstance(candidate, Forgetful) and candidate.decay is None and before.decay is not None:
+        candidate = _with(candidate, before.decay)
     if after is None or not isinstance(candidate, Forgetful) or candidate.decay is not None:
         return candidate, candidate.fit(before, before, resources)
     model = _with(candidate, DECAYS[0]).fit(before, before, resources)
@@ -56,8 +59,10 @@ def unforgetting(model: Any) -> Any:
 def settled(candidate: Any, train: Part, resources: Resources) -> Any:
     """A candidate that leaves its decay open, with the one that foretells the end of `train` best: costs another fit.
 
-    Where there is nothing to learn from, the decay is 1.
+    Where there is nothing to learn from, the decay is 1. What `train` says of it goes before all.
     """
+    if train.decay is not None:
+        return _with(candidate, train.decay)
     if not train.frame["items"].map(len).any():
         return _with(candidate, DECAYS[0])
     before, after = held_out(train, usual(train), SHARE, resources.seed)

@@ -15,6 +15,7 @@ def learned_with(contract: Contract) -> dict[str, Any]:
         "special": {column: list(codes) for column, codes in contract.special.items()},
         "repeat": contract.roles.repeat,
         "blocked": sorted(contract.blocked),
+        "decay": contract.decay,
     }
 
 
@@ -25,6 +26,7 @@ def told(parts: Stored) -> dict[str, Any]:
         "special": {column: tuple(codes) for column, codes in facts.get("special", {}).items()},
         "repeat": bool(facts.get("repeat", False)),
         "blocked": tuple(facts.get("blocked", ())),
+        "decay": facts.get("decay"),
     }
 
 

@@ -327,6 +327,7 @@ def test_a_number_may_be_foretold_or_cut_in_two() -> None:
         ("special", {}),
         ("weights", {}),
         ("blocked", {}),
+        ("decay", None),
     ],
 )
 def test_what_has_a_default_may_be_left_out(key: str, default: Any) -> None:
@@ -339,6 +340,18 @@ def test_items_are_blocked_for_a_reason() -> None:
     assert parse(changed(LOG, "meta/blocked", {"7": "recalled"})).blocked == {"7": "recalled"}
     with pytest.raises(ContractError, match=r"a reason in meta\.blocked\['7'\]"):
         parse(changed(LOG, "meta/blocked", {"7": " "}))
+
+
+def test_a_log_may_say_how_fast_its_events_lose_weight() -> None:
+    assert parse(LOG).decay is None
+    assert [parse(changed(LOG, "meta/decay", decay)).decay for decay in (0.9, 1)] == [0.9, 1.0]
+    for wrong in (0, -0.5, 1.1, float("nan")):
+        with pytest.raises(ContractError, match=r"above 0, and at most 1, in meta\.decay"):
+            parse(changed(LOG, "meta/decay", wrong))
+    with pytest.raises(ContractError, match=r"expected a number in meta\.decay; got str"):
+        parse(changed(LOG, "meta/decay", "0.9"))
+    with pytest.raises(ContractError, match=r"meta\.decay where there is a role item"):
+        parse(changed(TABULAR, "meta/decay", 0.9))
 
 
 @pytest.mark.parametrize("key", ["description", "sha256"])

@@ -1,5 +1,6 @@
 """The decay of a history is the one that foretells what came last in the log."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,20 @@ def test_what_is_chosen_does_best_of_all() -> None:
     assert candidate.decay == model.decay  # type: ignore[attr-defined]
     assert worth[model.decay] == pytest.approx(max(worth.values()), abs=1e-9)  # type: ignore[attr-defined]
     assert min(worth.values()) < 0.9 * max(worth.values())
+
+
+@each
+def test_what_the_contract_says_goes_before_what_the_log_tells(candidate: Any) -> None:
+    part = moods(4)
+    said = replace(part, decay=0.97)
+    assert settled(candidate, part, Resources()).decay <= 0.7
+    assert settled(candidate, said, Resources()).decay == 0.97
+    assert candidate.fit(said, said, Resources()).decay == 0.97
+    before, after = held_out(said, "last", 0.2, 0)
+    own, model = fitted(candidate, before, after, Resources())
+    assert (own.decay, model.decay) == (0.97, 0.97)
+    # What a candidate says of itself is no open question.
+    assert replace(candidate, decay=0.5).fit(said, said, Resources()).decay == 0.5
 
 
 def test_what_leaves_nothing_open_is_fitted_as_it_is() -> None:
