@@ -16,20 +16,20 @@ class Part:
 
     A tabular part has one row per case; `frame` holds the feature columns only (numbers as float64 with NaN for
     missing, categories as `str` with NaN for missing) and `truth` is float64 (1.0 for the positive class, or the
-    number to predict). A part of a recommendation has one row per user; `frame` holds `user` (str), `items` (list of
-    str, oldest first), `times` (list of float, seconds since 1970; NaN where only the order is known) and, where events
-    do not all count the same, `weights` (list of float above 0) and, where users have one, `segment` (str, None for none);
-    `truth` is the list of items that came next (empty
-    in the part that is only learned from).
+    number to predict). A part of a recommendation has one row per user; `frame` holds `user` (str), `items` (list
+    of str, oldest first), `times` (list of float, seconds since 1970; NaN where only the order is known) and, where
+    events do not all count the same, `weights` (list of float above 0) and, where users have one, `segment` (str,
+    None for none); `truth` is the list of items that came next (empty in the part that is only learned from).
 
     `units` (uint64, one per row) says which rows belong together when rows are resampled: row, patient or user.
     `about` has the columns that judge but are not shown to models: sensitive columns, site, id.
 
     `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
-    measured"). `repeat` says of a recommendation that items of the history may be recommended again, `blocked` which
-    items never are, `decay` what an event counts beside the next one of its user, where that is not left to be learned.
-    `attributes` has what is known of items besides who had them, also of those that nobody had: what a fitted model
-    needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of the stored table.
+    measured"). `repeat` says of a recommendation that items of the history may be recommended again, `blocked`
+    which items never are, `decay` what an event counts beside the next one of its user, where that is not left to
+    be learned. `attributes` has what is known of items besides who had them, also of those that nobody had: what a
+    fitted model needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of
+    the stored table.
     """
 
     frame: pd.DataFrame
