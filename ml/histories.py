@@ -321,7 +321,7 @@ class Catalogue:
     def from_json(cls, text: bytes) -> Self:
         state = json.loads(text)
         segments = {
-            name: (tuple(codes), tuple(counts)) for name, (codes, counts) in state["segments"].items()
+            name: (tuple(codes), tuple(counts)) for name, (codes, counts) in state.get("segments", {}).items()
         }
         items, popularity, blocked = (tuple(state[name]) for name in ("items", "popularity", "blocked"))
         return cls(items, popularity, blocked, segments)
