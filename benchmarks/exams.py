@@ -71,6 +71,7 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
             repeat=contract.roles.repeat,
             blocked=tuple(contract.blocked),
             decay=contract.decay,
+            asked=contract.split.by,
             attributes=attributes,
         )
         for name, part in parts.items()

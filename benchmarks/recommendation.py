@@ -107,7 +107,7 @@ def _fit(exam: exams.Exam, learn: Any, about: dict[str, Any], kept: Path, asked:
         folder = Path(scratch)
         learn.table().to_parquet(folder / "learn.parquet")
         exam.test.table().to_parquet(folder / "test.parquet")
-        told = {"repeat": exam.test.repeat, "blocked": exam.test.blocked, "decay": exam.test.decay}
+        told = {name: getattr(exam.test, name) for name in ("repeat", "blocked", "decay", "asked")}
         spec = {**about, "threads": asked.threads, **told}
         (folder / "spec.json").write_text(json.dumps(spec))
         (folder / "items.json").write_text(json.dumps(exam.test.attributes))
@@ -134,10 +134,10 @@ def text(exam: exams.Exam, found: dict[tuple[str, str], dict[str, Any]], referen
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
     head = "NDCG@5   NDCG@10 [95 %]           NDCG@20  HR@5    HR@10   HR@20   MRR@10"
     for variant in exam.learn:
-        lines.append(f"  {variant:<28}{head}  cover  novel  unlike  seeds  fit s  ask s  one ms  peak MB")
+        lines.append(f"  {variant:<29}{head}  cover  novel  unlike  seeds  fit s  ask s  one ms  peak MB")
         for (of, model), line in found.items():
             if of == variant:
-                lines.append(f"    {model:<26}{_measures(line)}")
+                lines.append(f"    {model:<27}{_measures(line)}")
         best = found.get((variant, reference))
         for (of, model), line in found.items():
             if of == variant and best and model != reference and model.startswith(("re-ranked", "trans")):

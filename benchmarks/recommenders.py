@@ -29,7 +29,7 @@ USERS = "users.parquet"
 PENALTIES = (100.0, 200.0, 400.0, 800.0)
 WITH_TRANSFORMER = "re-ranked with transformer"
 EASE_CHOSEN = "EASE with chosen penalty"
-# Alone the network is no candidate of the flow: it has beaten the re-ranker nowhere, and takes the longest.
+# Alone the network is no candidate of the flow: it takes the longest, and leads in sessions only.
 TRANSFORMER = "transformer"
 # What unlike items in a list cost: of the marginal relevance of each, so much is unlikeness.
 DIVERSE, UNLIKENESS = "re-ranked and diverse", 0.3
@@ -79,6 +79,7 @@ def examine(folder: Path) -> None:
             repeat=spec["repeat"],
             blocked=tuple(spec["blocked"]),
             decay=spec["decay"],
+            asked=spec["asked"],
             attributes=attributes,
         )
         for name in ("learn", "test")

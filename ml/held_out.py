@@ -13,7 +13,13 @@ HoldOut = Literal["time", "last", "random"]
 
 
 def usual(train: Part) -> HoldOut:
-    """By time where all times are known, else the last event of each history."""
+    """Like what will be asked: the last event of each history, but by time where the log is divided so.
+
+    Where that is not said, by time where all times are known: who comes after an instant is then asked for all that
+    follows. A session begins after any such instant, and would be no more than somebody new.
+    """
+    if train.asked in ("last", "session", "any"):
+        return "last"
     # From Parquet, an empty list comes as an array of objects.
     known = all(np.isfinite(np.asarray(times, np.float64)).all() for times in train.frame["times"])
     return "time" if known else "last"

@@ -27,7 +27,8 @@ class Part:
     `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
     measured"). `repeat` says of a recommendation that items of the history may be recommended again, `blocked`
     which items never are, `decay` what an event counts beside the next one of its user, where that is not left to
-    be learned. `attributes` has what is known of items besides who had them, also of those that nobody had: what a
+    be learned, `asked` how the log is divided into what is known and what is foretold (`ml.contract.SplitPolicy.by`).
+    `attributes` has what is known of items besides who had them, also of those that nobody had: what a
     fitted model needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of
     the stored table.
     """
@@ -40,6 +41,7 @@ class Part:
     repeat: bool = False
     blocked: tuple[str, ...] = ()
     decay: float | None = None
+    asked: str | None = None
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Self:

@@ -16,6 +16,7 @@ def learned_with(contract: Contract) -> dict[str, Any]:
         "repeat": contract.roles.repeat,
         "blocked": sorted(contract.blocked),
         "decay": contract.decay,
+        "asked": contract.split.by if contract.is_recommendation else None,
     }
 
 
@@ -27,6 +28,7 @@ def told(parts: Stored) -> dict[str, Any]:
         "repeat": bool(facts.get("repeat", False)),
         "blocked": tuple(facts.get("blocked", ())),
         "decay": facts.get("decay"),
+        "asked": facts.get("asked"),
     }
 
 

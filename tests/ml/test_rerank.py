@@ -16,7 +16,7 @@ from ml import ease, exposure
 from ml.content import Content, tfidf
 from ml.ease import EASE
 from ml.habit import Habit
-from ml.held_out import HoldOut, held_out, lessons
+from ml.held_out import HoldOut, held_out, lessons, usual
 from ml.histories import LIST_LENGTH
 from ml.item_knn import ItemKNN
 from ml.markov import Markov
@@ -322,6 +322,14 @@ class TestHoldOut:
         before, after = held_out(part, "time", 0.3, 0)
         assert before.frame["items"].tolist() == [["a", "b"], ["a", "b"]]
         assert after.tolist() == [["c", "d"], []]
+
+    def test_lessons_are_like_what_will_be_asked(self) -> None:
+        timed, ordered = part_of(walks()), part_of(walks(), known=False)
+        found = {
+            asked: usual(replace(timed, asked=asked)) for asked in ("time", "session", "last", "any", None)
+        }
+        assert found == {"time": "time", "session": "last", "last": "last", "any": "last", None: "time"}
+        assert usual(ordered) == usual(replace(ordered, asked="time")) == "last"
 
     @pytest.mark.parametrize("how", ["last", "time", "random"])
     def test_nothing_is_lost_and_nothing_that_is_asked_was_told(self, how: HoldOut) -> None:

@@ -17,7 +17,7 @@ TABLE: dict[str, Any] = {
     "read": {"files": ["x.csv"], "columns": {"bad": "category", "age": "number"}},
     "roles": {"target": {"column": "bad", "positive": ["1"]}},
 }
-NOTHING: dict[str, Any] = {"special": {}, "repeat": False, "blocked": (), "decay": None}
+NOTHING: dict[str, Any] = {"special": {}, "repeat": False, "blocked": (), "decay": None, "asked": "time"}
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,10 @@ NOTHING: dict[str, Any] = {"special": {}, "repeat": False, "blocked": (), "decay
         (LOG | {"roles": LOG["roles"] | {"repeat": True}}, {"repeat": True}),
         (LOG | {"blocked": {"b": "recalled", "a": "sold out"}}, {"blocked": ("a", "b")}),
         (LOG | {"decay": 0.9}, {"decay": 0.9}),
-        (TABLE | {"special": {"age": {"-1": "not told"}}}, {"special": {"age": (-1.0,)}}),
+        (LOG | {"split": {"by": "session"}}, {"asked": "session"}),
+        (TABLE | {"special": {"age": {"-1": "not told"}}}, {"special": {"age": (-1.0,)}, "asked": None}),
     ],
-    ids=["nothing", "repeat", "blocked", "decay", "special"],
+    ids=["nothing", "repeat", "blocked", "decay", "session", "special"],
 )
 def test_what_is_said_comes_back(meta: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
     contract = parse({"name": "toy.x", "expectations": [], "meta": meta})
