@@ -9,7 +9,8 @@ it and is shown it, as published models are, "all before" learns from it too. `t
 instant; `session` the last event of later sessions; `any` a basket's item left out by a hash; `random` a quarter of
 each user's events, as Microsoft Recommenders does.
 
-Values are means over seeds of means over users, with 95 % intervals over users; differences are paired by user. A
+Values are means over seeds of means over users, ± half of their 95 % intervals over users; differences are paired by
+user. A
 result that is found under the same key in --out (data, model, variant, seed, code of ml/ and libraries) is not made
 again.
 """
@@ -40,6 +41,11 @@ DECLARED = (str(recommenders.__file__), str(ecommerce_recommendation.__file__))
 LIBRARIES = ("numpy", "scipy", "implicit", "lightgbm", "torch", "pandas")
 # Those whose answer hangs on a seed.
 CHANCE = ("ALS", "re-ranked", "transformer", recommenders.WITH_TRANSFORMER, recommenders.DIVERSE)
+MEASURES = {
+    f"{name}@{k}": f"{column}@{k}"
+    for name, column in (("NDCG", "ndcg"), ("HR", "hit_rate"), ("MRR", "mrr"))
+    for k in recommenders.DEPTHS
+}
 # NDCG@10 (HR@10) of others, in the same protocol.
 PUBLISHED = {
     ("last", "movielens_1m"): (
@@ -132,12 +138,12 @@ def text(exam: exams.Exam, found: dict[tuple[str, str], dict[str, Any]], referen
     lines = [f"{exam.set}, by {exam.protocol}: {users:,} users asked; data {exam.digest[:12]}"]
     if published := PUBLISHED.get((exam.protocol, exam.set)):
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
-    head = "NDCG@5   NDCG@10 [95 %]           NDCG@20  HR@5    HR@10   HR@20   MRR@10"
     for variant in exam.learn:
-        lines.append(f"  {variant:<29}{head}  cover  novel  unlike  seeds  fit s  ask s  one ms  peak MB")
-        for (of, model), line in found.items():
-            if of == variant:
-                lines.append(f"    {model:<27}{_measures(line)}")
+        own = {model: line for (of, model), line in found.items() if of == variant}
+        lines.append(f"  {variant:<29}" + "".join(f"{name:<15}" for name in MEASURES).rstrip())
+        lines += [f"    {model:<27}{_measures(line)}" for model, line in own.items()]
+        lines.append(" " * 31 + "cover  novel  unlike  seeds  fit s  ask s  one ms  peak MB")
+        lines += [f"    {model:<27}{_costs(line)}" for model, line in own.items()]
         best = found.get((variant, reference))
         for (of, model), line in found.items():
             if of == variant and best and model != reference and model.startswith(("re-ranked", "trans")):
@@ -148,17 +154,16 @@ def text(exam: exams.Exam, found: dict[tuple[str, str], dict[str, Any]], referen
 
 
 def _measures(line: dict[str, Any]) -> str:
-    def mean(name: str) -> str:
-        return f"{line['users'][name].mean():.4f}"
+    """Each measure as a mean over users, and half of its 95 % interval."""
+    own = [mean_interval(line["users"][column]) for column in MEASURES.values()]
+    return " ".join(f"{one.value:.4f} ±{(one.high - one.low) / 2:.4f}" for one in own)
 
-    own = mean_interval(line["users"]["ndcg@10"])
-    ndcg = f"{own.value:.4f} [{own.low:.4f}, {own.high:.4f}]"
-    rates = "  ".join(mean(name) for name in ("hit_rate@5", "hit_rate@10", "hit_rate@20", "mrr@10"))
-    costs = (
+
+def _costs(line: dict[str, Any]) -> str:
+    return (
         f"{line['coverage']:5.2f}  {line['novelty']:5.1f}  {line['diversity']:6.3f}  {line['seeds']:5d}  "
         f"{line['fit_seconds']:5.0f}  {line['ask_seconds']:5.1f}  {line['one_ms']:6.1f}  {line['peak_mb']:7.0f}"
     )
-    return f"{mean('ndcg@5')}   {ndcg}  {mean('ndcg@20')}   {rates}  {costs}"
 
 
 def best_simple(found: dict[tuple[str, str], dict[str, Any]]) -> str:
