@@ -10,9 +10,8 @@ instant; `session` the last event of later sessions; `any` a basket's item left 
 each user's events, as Microsoft Recommenders does.
 
 Values are means over seeds of means over users, ± half of their 95 % intervals over users; differences are paired by
-user. A
-result that is found under the same key in --out (data, model, variant, seed, code of ml/ and libraries) is not made
-again.
+user. A result that is found under the same key in --out (data, model, variant, seed, code of ml/ and libraries) is not
+made again.
 """
 
 import argparse

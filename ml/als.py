@@ -27,7 +27,7 @@ STACK_CELLS = 2**20
 class ALSModel:
     """`item_factors` is float32, shape (items, factors); those of a user are solved for when needed.
 
-    `sample` has those of `SAMPLE` users or fewer, float64, where the catalogue is `ml.nearest.LARGE`.
+    `sample` has those of `SAMPLE` users or fewer, float64, where the catalogue is above `ml.nearest.LARGE`.
     """
 
     catalogue: Catalogue = field(repr=False)

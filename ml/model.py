@@ -28,9 +28,9 @@ class Part:
     measured"). `repeat` says of a recommendation that items of the history may be recommended again, `blocked`
     which items never are, `decay` what an event counts beside the next one of its user, where that is not left to
     be learned, `asked` how the log is divided into what is known and what is foretold (`ml.contract.SplitPolicy.by`).
-    `attributes` has what is known of items besides who had them, also of those that nobody had: what a
-    fitted model needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of
-    the stored table.
+    `attributes` has what is known of items besides who had them, also of those that nobody had: what a fitted model
+    needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of the stored
+    table.
     """
 
     frame: pd.DataFrame

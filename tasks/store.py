@@ -29,6 +29,8 @@ import pandas as pd
 from ml.digest import digest_of, table_digest
 
 ROOT = Path(__file__).resolve().parents[1]
+# What several stages make their results with, besides `ml/`.
+SHARED = "tasks/parts.py"
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,8 @@ def key_of(stage: str, code: Path, libraries: tuple[str, ...] = (), **made_from:
 
 @cache
 def _code_digest(stage_file: Path) -> str:
-    """SHA-256 of `ml/` and one stage's file: any change there makes old results unreachable."""
+    """SHA-256 of `ml/`, `SHARED` and one stage's file: any change there makes old results unreachable."""
     digest = hashlib.sha256()
-    for path in sorted([*(ROOT / "ml").rglob("*.py"), stage_file]):
+    for path in sorted([*(ROOT / "ml").rglob("*.py"), ROOT / SHARED, stage_file]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -247,16 +247,24 @@ def test_a_key_hangs_on_everything_that_the_result_is_made_from(monkeypatch: pyt
 
 def test_a_key_hangs_on_the_code_of_the_techniques(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ml" / "deep").mkdir(parents=True)
+    (tmp_path / "tasks").mkdir()
     technique, stage = tmp_path / "ml" / "deep" / "trees.py", tmp_path / "stage.py"
+    shared = tmp_path / "tasks" / "parts.py"
     monkeypatch.setattr(module, "ROOT", tmp_path)
 
-    def key(trees: str, staged: str) -> str:
+    def key(trees: str, staged: str, told: str = "c = 1") -> str:
         technique.write_text(trees)
         stage.write_text(staged)
+        shared.write_text(told)
         module._code_digest.cache_clear()
         return key_of("stage", stage)
 
-    keys = [key("a = 1", "b = 1"), key("a = 2", "b = 1"), key("a = 1", "b = 2")]
-    assert len(set(keys)) == 3
+    keys = [
+        key("a = 1", "b = 1"),
+        key("a = 2", "b = 1"),
+        key("a = 1", "b = 2"),
+        key("a = 1", "b = 1", "c = 2"),
+    ]
+    assert len(set(keys)) == 4
     assert key("a = 1", "b = 1") == keys[0]
     module._code_digest.cache_clear()
