@@ -42,8 +42,9 @@ def reasons(model: Scorer | Explained, frame: pd.DataFrame, prediction: pd.DataF
     """For each row of a prediction for the users of `frame`: what of the history speaks for the item, most first.
 
     Shares are of the sum of the positive contributions, and sum to 1. No reason at all means that nothing of the
-    history speaks for the item: it is popular with everybody. Only models without `contributions` are asked by
-    `occlusion`. Raises KeyError for a user that `frame` lacks, ValueError for an item that the catalogue lacks.
+    history speaks for the item: it is popular with others, all or those of the segment. Only models without
+    `contributions` are asked by `occlusion`. Raises KeyError for a user that `frame` lacks, ValueError for an item that
+    the catalogue lacks.
     """
     row = {user: place for place, user in enumerate(frame["user"])}
     histories = model.catalogue.sequences(frame)

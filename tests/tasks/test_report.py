@@ -351,7 +351,7 @@ def test_shoppers_are_shown_with_their_reasons() -> None:
     assert "Took next laces ✓, hat and 3 more (1 of the 3 below)" in text
     assert "1 laces ✓ taken shoes 50.0%, others 12.5%, earlier items 37.5%" in text
     assert "2 polish \N{EN DASH} earlier items 100.0%" in text
-    assert "3 bag \N{EN DASH} popular with everybody" in text
+    assert "3 bag \N{EN DASH} popular with others" in text
     assert "Shopper B History hat → coat Took next scarf (none of the 1 below)" in text
     assert "1 gloves \N{EN DASH} the model cannot tell" in text
     assert "no more than its last 8 items are shown" in text
