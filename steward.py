@@ -162,6 +162,9 @@ def score(
     contract: Annotated[
         str, typer.Option(help="Whose champion scores: a data set of the case.")
     ] = "simulated",
+    reasons: Annotated[
+        int, typer.Option(help="Of a recommender: say of so many of each user's best items why.")
+    ] = 0,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
@@ -170,7 +173,7 @@ def score(
         known_case(case)
         from flows.scoring import score as flow
 
-        facts = flow(case=case, data=data, out=str(out), contract=contract)
+        facts = flow(case=case, data=data, out=str(out), contract=contract, reasons=reasons)
     if as_json:
         typer.echo(json.dumps(facts))
         return

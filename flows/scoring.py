@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows import announce
 from ml.contract_parse import parse
-from ml.package import read
+from ml.package import REASONS, read
 from ml.refusal import UsageError
 from tasks import registry, tracking
 from tasks import score as scoring
@@ -19,7 +19,7 @@ from tasks.validate import examine
 
 
 @flow(name="score", persist_result=False)
-def score(case: str, data: str, out: str, contract: str = "simulated") -> dict[str, Any]:
+def score(case: str, data: str, out: str, contract: str = "simulated", reasons: int = 0) -> dict[str, Any]:
     """Score a file with the champion of one use case and data set.
 
     The champion's own contract, which travels inside its package, says how the file is read and which rows may enter.
@@ -29,6 +29,7 @@ def score(case: str, data: str, out: str, contract: str = "simulated") -> dict[s
         data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
         out: The Parquet file to write; it appears whole or not at all.
         contract: The data set whose champion scores.
+        reasons: Of a recommender, for how many of each user's best items to say what of the history speaks for them.
     """
     settings = load()
     source, target = Path(data), Path(out)
@@ -45,12 +46,24 @@ def score(case: str, data: str, out: str, contract: str = "simulated") -> dict[s
         )
     folder = registry.fetch(client, champion)
     own = parse(read(folder / "data" / registry.DATA, champion.digest).contract)
+    if reasons < 0 or (reasons and not own.is_recommendation):
+        raise UsageError(
+            "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
+        )
     # A file that is given takes the place of those that the contract names, or of the simulator.
     own = replace(own, read=replace(own.read, files=(source.name,), simulator=None))
 
     raw = read_files(Located(contract, own, (source,)), Store(settings.home.resolve() / "store"))
     clean, quarantine, excluded, _ = examine(raw.part("rows"), own, scoring=True)
-    prediction, _ = registry.predict_in_clean_process(folder, scoring.questions(clean, own))
+    prediction, _ = registry.predict_in_clean_process(
+        folder, scoring.questions(clean, own), {REASONS: reasons} if reasons else None
+    )
+    if reasons and "because" not in prediction:
+        raise UsageError(
+            "a champion that tells reasons",
+            f"version {champion.number}, which was packaged before they could",
+            f"run `steward run {case} --data {contract} --fresh`, or leave --reasons out",
+        )
     left = scoring.left_out(quarantine, excluded)
     scoring.write(scoring.answers(clean, prediction, own, left), target)
     facts = scoring.counts(clean, quarantine, excluded)

@@ -21,10 +21,13 @@ from ml.columns import cast
 from ml.contract_parse import parse
 from ml.encode import PREDICTION
 from ml.model import Model
+from ml.reasons import Explained, Scorer, with_reasons
 from ml.refusal import PackageRefused
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+# The parameter of a prediction that asks for them.
+REASONS = "reasons"
 # What a manifest holds besides its format.
 KEYS = {"model": str, "code": str, "files": dict}
 
@@ -42,8 +45,17 @@ class Package:
     entities: np.ndarray
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """The model's prediction, with `decision` (0 or 1) beside a probability. `params` is MLflow's, unused."""
-        prediction = self.model.predict(as_features(frame, self.contract))
+        """The model's prediction, with `decision` (0 or 1) beside a probability.
+
+        `params` is MLflow's. Of a recommender `reasons` may say for how many of each user's best items to tell what
+        of the history speaks for them, as `ml.reasons.with_reasons` does. Raises PackageRefused where the model cannot.
+        """
+        features = as_features(frame, self.contract)
+        prediction = self.model.predict(features)
+        if best := int((params or {}).get(REASONS, 0)):
+            if not isinstance(self.model, Scorer | Explained):
+                raise PackageRefused("a model that tells reasons", class_name(self.model), "ask for none")
+            prediction = with_reasons(self.model, features, prediction, best)
         if "threshold" in self.decision:
             decided = prediction["probability"] >= self.decision["threshold"]
             prediction = prediction.assign(decision=decided.astype("int64"))

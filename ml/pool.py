@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -226,11 +227,17 @@ class FirstStage:
 
     def placed_by(self, history: Sequences, code: int) -> str | None:
         """For one user, the scorer that puts the item highest; None where it is not in the pool."""
-        pool = self._block(history)
-        row = np.flatnonzero(pool.code == code)
-        if not len(row):
-            return None
-        return list(self.scorers)[int(np.argmin(self.ranks(pool)[row[0]]))]
+        if history not in self._placed:
+            pool = self._block(history)
+            first = np.argmin(self.ranks(pool), axis=1)
+            self._placed[history] = dict(zip(pool.code.tolist(), first.tolist(), strict=True))
+        scorer = self._placed[history].get(code)
+        return None if scorer is None else list(self.scorers)[scorer]
+
+    @cached_property
+    def _placed(self) -> WeakKeyDictionary[Sequences, dict[int, int]]:
+        """Of histories that were asked about, the scorer that puts each item of the pool highest."""
+        return WeakKeyDictionary()
 
     def ranks(self, pool: Pool) -> np.ndarray:
         """The rank that each scorer gives to each row of a pool, shape (rows, scorers)."""

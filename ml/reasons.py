@@ -54,11 +54,27 @@ def reasons(model: Scorer | Explained, frame: pd.DataFrame, prediction: pd.DataF
             f"expected items of the model's catalogue, got {int((codes < 0).sum())} others; "
             "pass the prediction of this model"
         )
-    found = []
-    for user, code in zip(prediction["user"], codes, strict=True):
-        history = histories.block(slice(row[user], row[user] + 1))
-        found.append(_shares(model.catalogue, history, contributions(model, history, int(code))))
-    return found
+    # One object for all items of a user, so that a model may remember what it found out of that history.
+    of = {user: histories.block(slice(row[user], row[user] + 1)) for user in prediction["user"].unique()}
+    return [
+        _shares(model.catalogue, of[user], contributions(model, of[user], int(code)))
+        for user, code in zip(prediction["user"], codes, strict=True)
+    ]
+
+
+def with_reasons(
+    model: Scorer | Explained, frame: pd.DataFrame, prediction: pd.DataFrame, best: int
+) -> pd.DataFrame:
+    """The prediction with columns `because` (list of items, most first) and `shares` (of each, likewise).
+
+    They are of the `best` items of each user, as `reasons` tells them, and empty lists where nothing of the history
+    speaks for the item; of items further down they are None. Errors as in `reasons`.
+    """
+    asked = np.flatnonzero(prediction["rank"].to_numpy() <= best)
+    because, shares = (np.full(len(prediction), None, dtype=object) for _ in range(2))
+    for row, found in zip(asked, reasons(model, frame, prediction.iloc[asked]), strict=True):
+        because[row], shares[row] = [item for item, _ in found], [share for _, share in found]
+    return prediction.assign(because=because, shares=shares)
 
 
 def contributions(model: Scorer | Explained, history: Sequences, code: int) -> np.ndarray:

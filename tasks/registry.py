@@ -21,7 +21,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model as MlflowModel
 from mlflow.models import infer_signature
-from mlflow.types import Schema
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -44,7 +44,7 @@ import sys, json, time, warnings
 import numpy as np, pandas as pd, mlflow.pyfunc
 model = mlflow.pyfunc.load_model(sys.argv[1])
 frame = pd.read_parquet(sys.argv[2])
-model.predict(frame).to_parquet(sys.argv[3])
+model.predict(frame, json.loads(sys.argv[4])).to_parquet(sys.argv[3])
 def milliseconds():
     # Of the processor: what else the machine does refuses no model.
     begun = time.process_time()
@@ -101,6 +101,7 @@ def save(packed: Package, data: Path, folder: Path) -> None:
         signature = infer_signature(example, packed.predict(example))
     if parse(packed.contract).is_recommendation:
         signature.inputs = _may_lack(signature.inputs)
+        signature.params = ParamSchema([ParamSpec(package.REASONS, DataType.long, 0)])
     mlflow.pyfunc.save_model(
         path=folder,
         loader_module="ml.package",
@@ -160,8 +161,12 @@ def compare(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12)
             )
 
 
-def predict_in_clean_process(model: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+def predict_in_clean_process(
+    model: Path, frame: pd.DataFrame, params: Mapping[str, Any] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Predictions of a model folder by the model's own code, and what was measured.
+
+    `params` are those of the model's signature.
 
     Raises PackageRefused when the process fails, or when another `ml` than the model's own answered.
     """
@@ -169,7 +174,7 @@ def predict_in_clean_process(model: Path, frame: pd.DataFrame) -> tuple[pd.DataF
         rows, answers = Path(scratch) / "rows.parquet", Path(scratch) / "answers.parquet"
         frame.to_parquet(rows, index=False)
         command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
-        command += [str(model.resolve()), str(rows), str(answers)]
+        command += [str(model.resolve()), str(rows), str(answers), json.dumps(params)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -14,6 +14,7 @@ import pytest
 
 from flows.fintech_risk import fintech_risk
 from flows.scoring import score
+from ml.refusal import UsageError
 from ml.simulate import SIMULATORS
 from tasks.settings import load
 
@@ -57,6 +58,10 @@ def test_scores_loads_and_serves(
     assert scores["status"].tolist() == ["quarantined" if n == 3 else "scored" for n in range(200)]
     assert scores["probability"].isna().tolist() == [n == 3 for n in range(200)]
     assert "adults" in scores["reason"][3]
+    with pytest.raises(
+        UsageError, match="expected reasons of a recommender, 0 or more of them; got 3 of fintech-risk"
+    ):
+        score("fintech-risk", str(unlabelled), str(out), reasons=3)
 
     uri = load().mlflow_uri
     numbers = pd.read_parquet(unlabelled).astype({"age": "float64"})

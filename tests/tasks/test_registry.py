@@ -149,6 +149,26 @@ def test_a_recommender_answers_histories_with_weights_and_without(
     pd.testing.assert_frame_equal(told, plain, check_exact=True)
 
 
+def test_a_recommender_says_why_where_it_is_asked_to(tmp_path: Path, store: Store) -> None:
+    part = replace(histories(), repeat=True)
+    model = Habit().fit(part, part, Resources())
+    made = package_model.fn(Package(model, LOG, {}, part.units), part, tmp_path / "model", store)
+    asked = pd.DataFrame({"user": ["u", "new"], "items": [["a", "b"], []], "times": [[0.0, 1.0], []]})
+    plain, _ = predict_in_clean_process(made.folder, asked)
+    told, _ = predict_in_clean_process(made.folder, asked, {"reasons": 2})
+    pd.testing.assert_frame_equal(told[plain.columns.tolist()], plain, check_exact=True)
+    because = {
+        (user, item): None if found is None else list(found)
+        for user, item, found in zip(told["user"], told["item"], told["because"], strict=True)
+    }
+    # What u had is there because of itself; the best of who is new, because others had it; all else was not asked.
+    assert [because["u", item] for item in "ba"] == [["b"], ["a"]]
+    best = told[told["user"] == "new"]["item"].tolist()
+    assert [because["new", item] for item in best[:2]] == [[], []]
+    assert because["new", best[2]] is None
+    assert list(told["shares"][0]) == [1.0]
+
+
 def test_a_recommender_answers_who_is_new_by_segment_or_without(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
