@@ -22,11 +22,12 @@ from ml.device import check_device
 from ml.gates import Gates
 from ml.judge import Judge
 from ml.model import Candidate, Part, Resources
-from ml.package import Package, read
+from ml.package import Package, read_entities
 from ml.refusal import PackageRefused, UsageError
 from tasks import promote, registry, tracking
 from tasks import train as training
 from tasks.evaluate import choose, judge_on_test, model_of
+from tasks.parts import part_of
 from tasks.presence import Presence
 from tasks.settings import Settings, load
 from tasks.source import Located, locate, source
@@ -196,8 +197,8 @@ def _register(
 ) -> Outcome:
     """Through the packaging gate, the quality gate and the comparison with the champion, into the registry."""
     name = located.contract.name
-    test = Part.from_table(parts.part("test"))
-    learned = [Part.from_table(parts.part(p)) for p in ("train", "valid", "refit") if p in parts.parts]
+    test = part_of(parts, "test")
+    learned = [part_of(parts, p) for p in ("train", "valid", "refit") if p in parts.parts]
     entities = np.unique(np.concatenate([case.judge.learned(part) for part in learned]))
     packed = Package(model_of(final), located.contract.source, leader["decision"], entities)
     with tempfile.TemporaryDirectory() as scratch:
@@ -270,7 +271,7 @@ def _compare(
         return promote.Verdict(promote.KEEP, "this model is the champion already"), own
     try:
         folder = registry.fetch(client, champion)
-        known = read(folder / "data" / registry.DATA, champion.digest).entities
+        known = read_entities(folder / "data" / registry.DATA, champion.digest)
         rows = case.judge.unseen(test, known)
         exam = test.take(rows)
         answers, _ = registry.predict_in_clean_process(folder, exam.frame)

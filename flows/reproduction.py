@@ -25,6 +25,7 @@ from ml.refusal import DataRefused, PackageRefused, Refusal, UsageError
 from ml.simulate import SIMULATORS
 from tasks import registry
 from tasks.evaluate import choose, model_of
+from tasks.parts import part_of
 from tasks.source import Located, read
 from tasks.split import split
 from tasks.store import Store, Stored
@@ -115,11 +116,11 @@ def _run(trace: Trace, case: UseCase, located: Located, store: Store) -> Iterato
         )
         if f"{REFIT}{final}" in trace.stages:
             yield _stage(trace, f"{REFIT}{final}", finals[final])
-    learned = [Part.from_table(parts.part(p)) for p in ("train", "valid", "refit") if p in parts.parts]
+    learned = [part_of(parts, p) for p in ("train", "valid", "refit") if p in parts.parts]
     entities = np.unique(np.concatenate([case.judge.learned(part) for part in learned]))
     packed = Package(model_of(finals[name]), contract.source, leader["decision"], entities)
     yield from _package(trace, packed)
-    yield _predictions(trace, packed, Part.from_table(parts.part("test")))
+    yield _predictions(trace, packed, part_of(parts, "test"))
 
 
 def _stage(trace: Trace, name: str, made: Stored) -> Compared:

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows import announce
 from ml.contract_parse import parse
-from ml.package import REASONS, read
+from ml.package import REASONS, read_contract
 from ml.refusal import UsageError
 from tasks import registry, tracking
 from tasks import score as scoring
@@ -45,7 +45,7 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
             f"a champion of {case}.{contract}", "none", f"run `steward run {case} --data {contract}` first"
         )
     folder = registry.fetch(client, champion)
-    own = parse(read(folder / "data" / registry.DATA, champion.digest).contract)
+    own = parse(read_contract(folder / "data" / registry.DATA, champion.digest))
     if reasons < 0 or (reasons and not own.is_recommendation):
         raise UsageError(
             "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"

@@ -12,7 +12,7 @@ import pandas as pd
 from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.folds import assign_folds
 from ml.link import from_link, from_link_one, to_link, to_link_one
-from ml.model import Candidate, Part, Resources, TabularModel
+from ml.model import Candidate, Part, Resources, TabularModel, requirements_of
 from ml.package import class_name, load_model
 
 MOST_SEEDS = 1000  # a bag holds fewer models
@@ -25,6 +25,11 @@ class BaggedModel:
     target: Target
     models: tuple[TabularModel, ...] = field(repr=False)
     stopped_by: str
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """List the distributions that its models need to predict."""
+        return requirements_of(self.models)
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
         """On the scale of the link, shape (rows,); errors as in the models' `predict`."""

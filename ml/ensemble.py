@@ -17,7 +17,7 @@ from ml.encode import PREDICTION, Row, Target, training_truth
 from ml.folds import assign_folds, most_folds
 from ml.gbm import GradientBoosting
 from ml.link import from_link, from_link_one, losses, to_link
-from ml.model import Part, Resources
+from ml.model import Part, Resources, requirements_of
 from ml.package import class_name
 from ml.presets import PRESETS, Preset
 from ml.refine import Trial, refine
@@ -60,6 +60,11 @@ class EnsembleModel:
     members: tuple[Member, ...]
     stopped_by: str
     trials: tuple[Trial, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """List the distributions that its members need to predict."""
+        return requirements_of(self.bags)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Errors as in the members' `predict`."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ STEP = 5
 class ForestModel:
     """Trees in LightGBM's text format, whose answer is their mean, and the encoding of what they split on."""
 
+    requirements: ClassVar[tuple[str, ...]] = ("lightgbm",)
     target: Target
     encoding: TreeEncoding
     trees: str = field(repr=False)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pandas as pd
 
@@ -25,6 +25,7 @@ class GradientBoostingModel:
     `stopped_by` says what ended the training: `valid` no longer improving, the number of rounds, or the time.
     """
 
+    requirements: ClassVar[tuple[str, ...]] = ("lightgbm",)
     target: Target
     encoding: TreeEncoding
     trees: str = field(repr=False)

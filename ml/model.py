@@ -1,6 +1,6 @@
 """What a candidate takes and gives back: parts of a table, resources, a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -129,6 +129,14 @@ class Model(Protocol):
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Read what `files` gave; predictions are equal to the last bit."""
         ...
+
+
+def requirements_of(models: Iterable[object]) -> tuple[str, ...]:
+    """List the distributions that predicting with any of `models` needs besides those of every package, sorted.
+
+    A model that needs some has the attribute `requirements`, as distributions are named on a package index.
+    """
+    return tuple(sorted({name for model in models for name in getattr(model, "requirements", ())}))
 
 
 class TabularModel(Model, Protocol):

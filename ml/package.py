@@ -7,7 +7,8 @@ load it. This is the only file of `ml` that touches the disk.
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -28,6 +29,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 # The parameter of a prediction that asks for them.
 REASONS = "reasons"
+# What the modules need that every package is predicted with.
+REQUIREMENTS = ("numpy", "pandas", "pyarrow", "scipy")
 # What a manifest holds besides its format.
 KEYS = {"model": str, "code": str, "files": dict}
 
@@ -75,6 +78,11 @@ class Package:
         if "threshold" in self.decision:
             prediction["decision"] = int(prediction[self._answer] >= self.decision["threshold"])
         return prediction
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """List the distributions that predicting needs, sorted: those of `ml` itself and those of the model."""
+        return tuple(sorted({*REQUIREMENTS, *getattr(self.model, "requirements", ())}))
 
     @cached_property
     def _kinds(self) -> dict[str, str]:
@@ -141,24 +149,50 @@ def write(package: Package, folder: Path) -> str:
     return _sha256(files[MANIFEST])
 
 
+def read_contract(folder: Path, expected: str | None = None) -> dict[str, Any]:
+    """Read the contract of a verified package without importing the class of its model. Raises PackageRefused."""
+    return _contract(verify(folder, expected)[1])
+
+
+def read_entities(folder: Path, expected: str | None = None) -> np.ndarray:
+    """Read the sorted entity hashes (uint64) that a verified package was trained on, without importing its model class.
+
+    Raises PackageRefused.
+    """
+    return _entities(verify(folder, expected)[1])
+
+
 def read(folder: Path, expected: str | None = None) -> Package:
     """Load a package after it was verified. Raises PackageRefused, also where a whole file is not what it should be."""
     manifest, files = verify(folder, expected)
     prefix = "model/"
     model_files = {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
     model = load_model(manifest["model"], model_files)
+    with _readable("decision.json"):
+        decision = {**json.loads(files["decision.json"])}
+    return Package(model, _contract(files), decision, _entities(files))
+
+
+def _contract(files: Mapping[str, bytes]) -> dict[str, Any]:
+    with _readable("contract.json"):
+        return {**json.loads(files["contract.json"])}
+
+
+def _entities(files: Mapping[str, bytes]) -> np.ndarray:
+    with _readable("entities.npy"):
+        # Not `np.load`, which would also take an archive.
+        return np.lib.format.read_array(io.BytesIO(files["entities.npy"]), allow_pickle=False)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Refuse a file that its reader cannot read: a damaged file may raise anything."""
     try:
-        return Package(
-            model,
-            {**json.loads(files["contract.json"])},
-            {**json.loads(files["decision.json"])},
-            # Not `np.load`, which would also take an archive.
-            np.lib.format.read_array(io.BytesIO(files["entities.npy"]), allow_pickle=False),
-        )
-    except Exception as error:  # files that are not ours may break their readers in any way
+        yield
+    except Exception as error:
         raise PackageRefused(
-            "a contract, a decision and entities beside the model",
-            f"{type(error).__name__} on reading them",
+            f"a readable {name} beside the model",
+            f"{type(error).__name__} on reading it",
             "restore the model's artifacts",
         ) from error
 

@@ -16,7 +16,7 @@ from ml.content import tfidf
 from ml.diverse import diversified
 from ml.held_out import HoldOut, lessons, usual
 from ml.histories import Catalogue, Sequences
-from ml.model import Candidate, Continuing, Part, Resources
+from ml.model import Candidate, Continuing, Part, Resources, requirements_of
 from ml.package import class_name
 from ml.pool import Evidence, FirstStage, Pool
 from ml.reasons import Scorer, contributions
@@ -53,6 +53,11 @@ class RerankedModel:
     @property
     def catalogue(self) -> Catalogue:
         return self.first.catalogue
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """List the distributions that its trees and the models of its first stage need to predict."""
+        return tuple(sorted({"lightgbm", *requirements_of(self.first.models.values())}))
 
     @cached_property
     def _booster(self) -> "lightgbm.Booster":

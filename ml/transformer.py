@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,7 @@ class TransformerModel:
     `epochs` says after how many the weights were best for the held-out events.
     """
 
+    requirements: ClassVar[tuple[str, ...]] = ("torch",)
     catalogue: Catalogue = field(repr=False)
     weights: Mapping[str, np.ndarray] = field(repr=False)
     heads: int

@@ -1,15 +1,16 @@
 """Registry: models as MLflow keeps them, and the clean process in which a packaged model has to prove itself."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model as MlflowModel
 from mlflow.models import infer_signature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
+from packaging.requirements import Requirement
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -33,14 +35,25 @@ from ml.refusal import PackageRefused
 from tasks.store import Made, Store, key_of
 
 ROOT = Path(__file__).resolve().parents[1]
-REQUIREMENTS = ("mlflow", "lightgbm", "numpy", "pandas", "pyarrow", "scipy")
 ALIAS = "champion"
 GOLDEN_ROWS = 50
 DATA = "package"
+# Loads every model, whatever it is made of.
+LOADER = "mlflow"
 
 # Runs where nothing of ours is imported yet: the model brings its own code. The answer says whose code ran.
+# Top-level modules that the model's requirements do not bring are hidden, as they would be missing elsewhere.
 CLEAN_PROCESS = """
 import sys, json, time, warnings
+hidden = frozenset(json.loads(sys.argv[5]))
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 import numpy as np, pandas as pd, mlflow.pyfunc
 model = mlflow.pyfunc.load_model(sys.argv[1])
 frame = pd.read_parquet(sys.argv[2])
@@ -84,12 +97,12 @@ def package_model(packed: Package, test: Part, folder: Path, store: Store) -> Pa
     if signature is None or signature.inputs is None or signature.outputs is None:
         raise PackageRefused("a signature", "none", "see that every column of the input example has a type")
     expected = packed.predict(golden)
-    got, measured = predict_in_clean_process(folder, golden)
+    got, measured = predict_in_clean_process(folder, golden, hidden=undeclared_modules(packed.requirements))
     compare(expected, got)
     key = key_of("golden", Path(__file__), model=digest, rows=len(golden))
     store.remember(key, lambda: Made({"golden": _plain(golden), "predictions": expected}, {"model": digest}))
     megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-    return Packaged(folder, digest, megabytes, measured["milliseconds"], _pinned())
+    return Packaged(folder, digest, megabytes, measured["milliseconds"], _pinned(packed))
 
 
 def save(packed: Package, data: Path, folder: Path) -> None:
@@ -109,7 +122,7 @@ def save(packed: Package, data: Path, folder: Path) -> None:
         code_paths=[str(ROOT / "ml")],
         signature=signature,
         input_example=example,
-        pip_requirements=list(_pinned()),
+        pip_requirements=list(_pinned(packed)),
     )
 
 
@@ -161,12 +174,37 @@ def compare(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12)
             )
 
 
+def undeclared_modules(requirements: Iterable[str]) -> list[str]:
+    """List the installed top-level modules that an environment made from `requirements` and MLflow would not have."""
+    providers = packages_distributions()
+    installed = {_canonical(name) for names in providers.values() for name in names}
+    wanted, pending = set[str](), [_canonical(name) for name in (LOADER, *requirements)]
+    while pending:
+        name = pending.pop()
+        if name in wanted or name not in installed:
+            continue
+        wanted.add(name)
+        needed = (Requirement(text) for text in requires(name) or ())
+        # Markers of extras are false: nobody asked for them.
+        pending += [_canonical(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    return sorted(
+        module
+        for module, names in providers.items()
+        # The model brings its own copy of `ml`.
+        if module.isidentifier() and module != "ml" and wanted.isdisjoint(map(_canonical, names))
+    )
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def predict_in_clean_process(
-    model: Path, frame: pd.DataFrame, params: Mapping[str, Any] | None = None
+    model: Path, frame: pd.DataFrame, params: Mapping[str, Any] | None = None, hidden: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Predictions of a model folder by the model's own code, and what was measured.
 
-    `params` are those of the model's signature.
+    `params` are those of the model's signature; modules in `hidden` cannot be imported there.
 
     Raises PackageRefused when the process fails, or when another `ml` than the model's own answered.
     """
@@ -174,7 +212,8 @@ def predict_in_clean_process(
         rows, answers = Path(scratch) / "rows.parquet", Path(scratch) / "answers.parquet"
         frame.to_parquet(rows, index=False)
         command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
-        command += [str(model.resolve()), str(rows), str(answers), json.dumps(params)]
+        command += [str(model.resolve()), str(rows), str(answers)]
+        command += [json.dumps(params), json.dumps(hidden)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -336,8 +375,8 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _pinned() -> tuple[str, ...]:
-    return tuple(f"{name}=={version(name)}" for name in REQUIREMENTS)
+def _pinned(packed: Package) -> tuple[str, ...]:
+    return tuple(f"{name}=={version(name)}" for name in (LOADER, *packed.requirements))
 
 
 @dataclass(frozen=True)

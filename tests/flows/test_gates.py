@@ -220,3 +220,13 @@ def test_a_recommender_is_stopped_by_the_quality_gate_as_well() -> None:
     assert "quality gate" in tasks_of(state)
     with pytest.raises(ModelRefused, match="nothing was registered"):
         state.result()
+
+
+def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    champion = ended(QUICK).result()
+    assert (champion.verdict, champion.candidate) == ("promote", "LightGBM")
+    monkeypatch.delattr("ml.gbm.GradientBoostingModel")
+    constant = replace(QUICK, candidates={"prior": Prior()}, gates=Gates(minimum=0.4))
+    outcome = ended(constant).result()
+    assert (outcome.verdict, outcome.version) == ("keep", champion.version)
+    assert "cannot answer" not in outcome.reason

@@ -28,7 +28,19 @@ from ml.gbm import GradientBoosting
 from ml.item_knn import ItemKNN
 from ml.linear import Linear
 from ml.model import Candidate, Part, Resources
-from ml.package import Package, as_features, class_name, code_digest, load_model, read, to_files, write
+from ml.package import (
+    MANIFEST,
+    Package,
+    as_features,
+    class_name,
+    code_digest,
+    load_model,
+    read,
+    read_contract,
+    read_entities,
+    to_files,
+    write,
+)
 from ml.popularity import Popularity
 from ml.presets import Preset
 from ml.prior import Prior
@@ -125,6 +137,34 @@ def test_what_is_read_answers_as_what_was_written(kind: str, tmp_path: Path) -> 
     assert (back.contract, back.decision) == (package.contract, package.decision)
     assert back.entities.tolist() == sorted(UNITS.tolist())
     assert back.entities.dtype == np.uint64
+
+
+def test_contract_and_entities_are_read_without_the_model_class(tmp_path: Path) -> None:
+    package = packed()
+    write(package, tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text()) | {"model": "ml.removed:RemovedModel"}
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    digest = hashlib.sha256((tmp_path / MANIFEST).read_bytes()).hexdigest()
+    with pytest.raises(PackageRefused, match="RemovedModel"):
+        read(tmp_path, digest)
+    assert read_contract(tmp_path, digest) == package.contract
+    assert read_entities(tmp_path, digest).tolist() == sorted(UNITS.tolist())
+
+
+@pytest.mark.parametrize("reader", [read_contract, read_entities])
+def test_a_changed_package_is_refused_by_every_reader(reader: Callable[..., Any], tmp_path: Path) -> None:
+    digest = write(packed(), tmp_path)
+    with pytest.raises(PackageRefused, match="expected the package 000000"):
+        reader(tmp_path, "0" * 64)
+    (tmp_path / "decision.json").write_text("{}")
+    with pytest.raises(PackageRefused, match="a changed file"):
+        reader(tmp_path, digest)
+
+
+def test_requirements_come_from_the_model() -> None:
+    assert packed("linear").requirements == ("numpy", "pandas", "pyarrow", "scipy")
+    assert "lightgbm" in packed("boosting").requirements
+    assert "lightgbm" in packed("ensemble").requirements
 
 
 @every_model

@@ -14,13 +14,14 @@ from mlflow.models import Model as MlflowModel
 from ml import package
 from ml.contract_parse import parse
 from ml.digest import table_digest
-from ml.gbm import GradientBoosting
+from ml.gbm import GradientBoosting, GradientBoostingModel
 from ml.habit import Habit
 from ml.model import Part, Resources
 from ml.package import Package
 from ml.popularity import Popularity
 from ml.prior import PriorModel
 from ml.refusal import PackageRefused
+from ml.transformer import Transformer
 from tasks import registry, tracking
 from tasks.registry import Packaged, compare, package_model, predict_in_clean_process
 from tasks.settings import Settings
@@ -110,6 +111,36 @@ def test_a_tabular_model_has_a_signature_and_made_up_examples(tabular: Packaged)
     assert tabular.milliseconds > 0
     assert 0 < tabular.megabytes < 5
     assert all("==" in requirement for requirement in tabular.requirements)
+
+
+def test_requirements_are_those_of_the_model(tabular: Packaged, recommender: Packaged) -> None:
+    def names(packaged: Packaged) -> set[str]:
+        return {requirement.partition("==")[0] for requirement in packaged.requirements}
+
+    assert names(recommender) == {"mlflow", "numpy", "pandas", "pyarrow", "scipy"}
+    assert names(tabular) == names(recommender) | {"lightgbm"}
+    assert (tabular.folder / "requirements.txt").read_text().split() == list(tabular.requirements)
+
+
+def test_a_model_that_needs_more_than_it_declares_is_refused(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GradientBoostingModel, "requirements", ())
+    with pytest.raises(PackageRefused, match="No module named 'lightgbm'"):
+        package_model.fn(boosted(), rows(), tmp_path / "model", store)
+
+
+def test_a_transformer_brings_torch(tmp_path: Path, store: Store) -> None:
+    model = Transformer(dim=8, max_epochs=1).fit(histories(), histories(), Resources())
+    packed = Package(model, LOG, {}, histories().units)
+    packaged = package_model.fn(packed, histories(), tmp_path / "model", store)
+    assert any(requirement.startswith("torch==") for requirement in packaged.requirements)
+
+
+def test_undeclared_modules_are_those_of_no_requirement() -> None:
+    hidden = registry.undeclared_modules(["numpy", "scikit-learn"])
+    assert {"torch", "prefect", "great_expectations", "lightgbm"} <= set(hidden)
+    assert not {"numpy", "sklearn", "scipy", "joblib", "mlflow", "pandas", "ml"} & set(hidden)
 
 
 def test_a_recommender_has_a_signature_too(recommender: Packaged) -> None:
