@@ -21,7 +21,7 @@ from operate.reproduce import reproduce
 from operate.up import up
 
 if TYPE_CHECKING:
-    from flows.outcome import Outcome
+    from flows.recording.outcome import Outcome
 
 JSON_FIELDS = [
     "case",
@@ -61,7 +61,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per case on 
 
 def main() -> None:
     """Run the command line; every refusal becomes one message and an exit code of its own."""
-    from ml.refusal import Refusal
+    from ml.errors import Refusal
 
     try:
         app()
@@ -88,7 +88,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Validate, split, train, judge and promote, for one use case or all of them."""
-    from tasks.cases import cases
+    from tasks.use_cases import cases
 
     names = cases() if case == "all" else [case]
     with quiet(verbose):
@@ -107,7 +107,7 @@ def _run_one(
     name: str, flow: Callable[..., "Outcome"], asked: dict[str, Any], verbose: bool
 ) -> tuple["Outcome | None", int]:
     """The outcome, or none and the exit code that says why; the other cases still get their turn."""
-    from ml.refusal import Refusal
+    from ml.errors import Refusal
 
     try:
         return flow(**asked), 0
@@ -195,7 +195,7 @@ def champion(
     as_json: AsJson = False,
 ) -> None:
     """Show who is champion and why, or roll back."""
-    from ml.refusal import UsageError
+    from ml.errors import UsageError
 
     if rollback and not (reason or "").strip():
         raise UsageError("--reason TEXT with --rollback", "none", "say why, for those who read the ledger")
@@ -213,7 +213,7 @@ def champion(
 def data(as_json: AsJson = False) -> None:
     """List the use cases and the data sets that have a contract, where they come from, and their licence."""
     from tasks import settings
-    from tasks.cases import cases
+    from tasks.use_cases import cases
 
     known = settings.load()
     for name in cases():
@@ -252,7 +252,8 @@ def _decision(line: dict[str, Any]) -> str:
 def _load(case: str, given: Mapping[str, Any]) -> Any:
     """The flow of a use case, after everything was checked that can be before a run exists."""
     module = flow_module(case)
-    from flows.pipeline import Asked, preflight
+    from flows.pipeline import preflight
+    from flows.use_case import Asked
     from tasks import settings
 
     preflight(module.CASE, Asked(**given), settings.load())
@@ -313,7 +314,8 @@ def _print_table(outcomes: list["Outcome"]) -> None:
 
 
 def _print_interfaces() -> None:
-    from tasks import database, settings
+    from tasks import settings
+    from tasks.tracking import database
 
     known = settings.load()
     # Of a password, libpq's own variable is told: the terminal may be a log.

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.simulate import SIMULATORS
+from ml.simulators import SIMULATORS
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ml.digest import digest_of, row_hashes, table_digest
-from ml.model import Part
+from ml.data.dataset import Part
+from ml.data.digest import digest_of, row_hashes, table_digest
 
 # The case that holds the contract; breast cancer (Wisconsin) comes with scikit-learn.
 SETS = {
@@ -50,10 +50,11 @@ def load(name: str, published: bool = False) -> Dataset:
 
 
 def _through_contract(name: str, published: bool) -> Dataset:
-    from ml.split import answers, entities
+    from ml.data.row_split import answers, entities
+    from tasks.locate import locate
     from tasks.settings import load as settings
-    from tasks.source import locate, read
-    from tasks.store import Store
+    from tasks.source import read
+    from tasks.storage.content_store import Store
     from tasks.validate import examine
 
     located = locate(SETS[name], name, None, settings())

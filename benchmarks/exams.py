@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ml.contract import Contract
-from ml.digest import digest_of, table_digest
-from ml.model import Part
+from ml.contract.schema import Contract
+from ml.data.dataset import Part
+from ml.data.digest import digest_of, table_digest
+from ml.interactions.datasets import about_users, judging_part, learning_part
 
 CASE = "ecommerce-recommendation"
 # As a part has them.
@@ -85,10 +86,11 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
 
 
 def _clean(name: str) -> tuple[pd.DataFrame, Contract, Attributes]:
-    from ml import item_table
+    from ml.data import item_attributes
+    from tasks.locate import locate
     from tasks.settings import load as settings
-    from tasks.source import locate, read
-    from tasks.store import Store
+    from tasks.source import read
+    from tasks.storage.content_store import Store
     from tasks.validate import examine
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
@@ -96,19 +98,19 @@ def _clean(name: str) -> tuple[pd.DataFrame, Contract, Attributes]:
     with tempfile.TemporaryDirectory() as scratch:
         raw = read(located, Store(Path(scratch)))
         rows, *_ = examine(raw.part("rows"), located.contract)
-        attributes = item_table.attributes(raw.part("items")) if "items" in raw.parts else {}
+        attributes = item_attributes.attributes(raw.part("items")) if "items" in raw.parts else {}
     return rows, located.contract, attributes
 
 
 def _random(name: str, rows: pd.DataFrame, contract: Contract, attributes: Attributes, seed: int) -> Exam:
     """A quarter of each user's events, at random; nothing is held back of what happened later."""
-    from ml import interactions
+    from ml.interactions import event_log
 
-    events = interactions.log(rows, contract)
+    events = event_log.log(rows, contract)
     place = np.random.default_rng(seed).random(len(events))
     order = pd.Series(place).groupby(events["user"].to_numpy()).rank(pct=True).to_numpy()
     before, after = events[order <= 0.75], events[order > 0.75]
-    about = interactions.about_users(rows, contract)
-    learn = replace(interactions.learning_part(before, contract), attributes=attributes)
-    test = replace(interactions.judging_part(before, after, about, contract), attributes=attributes)
+    about = about_users(rows, contract)
+    learn = replace(learning_part(before, contract), attributes=attributes)
+    test = replace(judging_part(before, after, about, contract), attributes=attributes)
     return Exam(name, "random", {"all before": learn}, test)

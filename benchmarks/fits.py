@@ -19,14 +19,15 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ml.model import Part, Resources
+from ml.data.dataset import Part
+from ml.estimator import Resources
 
 NAMES = ("logistic regression", "LightGBM defaults", "gradient boosting", "ensemble")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A candidate (`ml.model.Candidate`, but a peer's model is never read back).
+    """A candidate (`ml.estimator.Candidate`, but a peer's model is never read back).
 
     Where it wants a valid part, this is a stratified fifth of the training rows; else it learns from all of them.
     """
@@ -38,15 +39,15 @@ class Entry:
 def entry(name: str) -> Entry:
     """What one of `NAMES` stands for; imports only what it needs."""
     if name == "logistic regression":
-        from ml.linear import Linear
+        from ml.tabular.linear import Linear
 
         return Entry(Linear(), wants_valid=True)
     if name == "gradient boosting":
-        from ml.gbm import GradientBoosting
+        from ml.tabular.gradient_boosting import GradientBoosting
 
         return Entry(GradientBoosting(), wants_valid=True)
     if name == "ensemble":
-        from ml.ensemble import Ensemble
+        from ml.ensemble.stacked_ensemble import Ensemble
 
         return Entry(Ensemble(), wants_valid=False)
     from benchmarks.peers import LightGBMDefaults

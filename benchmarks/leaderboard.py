@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.datasets import Dataset
-from ml.classification import UndefinedMeasureError
-from ml.intervals import resampled_difference, resampled_interval
+from ml.evaluation.binary_metrics import UndefinedMeasureError
+from ml.evaluation.confidence_intervals import resampled_difference, resampled_interval
 
 REFERENCES = ("logistic regression", "LightGBM defaults", "AutoGluon")
 COSTS = {

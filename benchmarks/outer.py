@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.model import Part
+from ml.data.dataset import Part
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlal
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from tasks import settings, tracking
+from tasks import settings
+from tasks.tracking import connection as tracking
 imported = time.perf_counter()
 # Prefect starts its temporary server with the first flow of a process.
 flow(name="nothing")(lambda: None)()
@@ -70,7 +71,8 @@ begun = time.perf_counter()
 from flows.fintech_risk import fintech_risk
 import implicit, jinja2, lightgbm, matplotlib.figure, mlflow.pyfunc, sklearn.linear_model
 from prefect import Task
-from tasks import settings, tracking
+from tasks import settings
+from tasks.tracking import connection as tracking
 Task.__call__ = lambda self, *arguments, **options: self.fn(*arguments, **options)
 tracking.connect(settings.load())
 connected = time.perf_counter()
@@ -200,10 +202,11 @@ begun = time.perf_counter()
 import numpy as np, pandas as pd, lightgbm, sklearn.linear_model
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
-from ml.gbm import GradientBoosting
-from ml.linear import Linear
-from ml.model import Part, Resources
-from ml.prior import Prior
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.tabular.linear import Linear
+from ml.data.dataset import Part
+from ml.estimator import Resources
+from ml.tabular.constant import Prior
 imported = time.perf_counter()
 folder = Path(os.environ["STEWARD_DATA_DIR"]) / "give_me_some_credit"
 rows = pd.read_csv(folder / "cs-training.csv").iloc[:, 1:].drop_duplicates()

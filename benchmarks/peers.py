@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ml.model import Part, Resources
+from ml.data.dataset import Part
+from ml.estimator import Resources
 
 
 @dataclass(frozen=True)

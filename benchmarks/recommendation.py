@@ -32,8 +32,8 @@ import pandas as pd
 from benchmarks import exams, recommenders
 from benchmarks.tabular import code_of, processor
 from flows import ecommerce_recommendation
-from ml.digest import digest_of
-from ml.intervals import mean_difference, mean_interval
+from ml.data.digest import digest_of
+from ml.evaluation.confidence_intervals import mean_difference, mean_interval
 
 # Where models are declared, and how they are asked.
 DECLARED = (str(recommenders.__file__), str(ecommerce_recommendation.__file__))

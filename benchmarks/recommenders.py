@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 
 from flows.ecommerce_recommendation import CASE, RERANKED
-from ml import exposure, ranking
-from ml.ease import EASE
-from ml.held_out import held_out
-from ml.histories import Catalogue
-from ml.model import Candidate, Model, Part, Resources
-from ml.rerank import Reranked
-from ml.transformer import Transformer
+from ml.data.dataset import Part
+from ml.estimator import Candidate, Model, Resources
+from ml.evaluation import beyond_accuracy, ranking_metrics
+from ml.interactions.catalogue import Catalogue
+from ml.interactions.holdout import held_out
+from ml.recommenders.ease import EASE
+from ml.recommenders.transformer.model import Transformer
+from ml.reranking.reranker import Reranked
 
 DEPTHS = (5, 10, 20)
 USERS = "users.parquet"
@@ -62,7 +63,9 @@ def _ease_chosen(learn: Part, resources: Resources) -> EASE:
     def worth(penalty: float) -> float:
         model = EASE(penalty, 1.0).fit(before, before, resources)
         return float(
-            ranking.per_user(exam.truth, exam.frame["user"], model.predict(exam.frame), 10)["ndcg"].mean()
+            ranking_metrics.per_user(exam.truth, exam.frame["user"], model.predict(exam.frame), 10)[
+                "ndcg"
+            ].mean()
         )
 
     return EASE(max(PENALTIES, key=worth), 1.0)
@@ -93,7 +96,7 @@ def examine(folder: Path) -> None:
     values = {
         f"{name}@{k}": column.to_numpy()
         for k in DEPTHS
-        for name, column in ranking.per_user(test.truth, test.frame["user"], prediction, k).items()
+        for name, column in ranking_metrics.per_user(test.truth, test.frame["user"], prediction, k).items()
     }
     pd.DataFrame(values, dtype=np.float32).to_parquet(folder / USERS)
     known = Catalogue.of(learn.frame)
@@ -106,9 +109,9 @@ def examine(folder: Path) -> None:
         "one_ms": _one(model, test),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "model_mb": sum(map(len, model.files().values())) / 1e6,
-        "coverage": ranking.coverage(shown, len(known.items), 10),
-        "diversity": exposure.diversity(prediction, learn.frame["items"], 10),
-        "novelty": ranking.novelty(shown, popularity, len(learn.frame), 10),
+        "coverage": ranking_metrics.coverage(shown, len(known.items), 10),
+        "diversity": beyond_accuracy.diversity(prediction, learn.frame["items"], 10),
+        "novelty": ranking_metrics.novelty(shown, popularity, len(learn.frame), 10),
         "stopped_by": getattr(model, "stopped_by", None),
     }
     (folder / "costs.json").write_text(json.dumps(costs))

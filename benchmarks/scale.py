@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import fits
-from ml.classification import roc_auc
-from ml.model import Part
-from ml.simulate import SIMULATORS
+from ml.data.dataset import Part
+from ml.evaluation.binary_metrics import roc_auc
+from ml.simulators import SIMULATORS
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
 JUDGED, SEED = 100_000, 0

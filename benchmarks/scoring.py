@@ -25,13 +25,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import tables
-from ml.bag import Bagged, BaggedModel
-from ml.contract import Contract
-from ml.contract_parse import parse
-from ml.gbm import GradientBoosting, GradientBoostingModel
-from ml.model import Part, Resources
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
+from ml.data.dataset import Part
+from ml.ensemble.bagging import Bagged, BaggedModel
+from ml.estimator import Resources
 from ml.package import Package, read, write
-from tasks.registry import save
+from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
+from tasks.packaging import save
 
 ROWS, TRAINED_ON, SEED, REPEATS, SINGLES = 1_000_000, 20_000, 0, 3, 2000
 LIBRARIES = ("mlflow", "lightgbm", "pandas", "numpy")

@@ -17,8 +17,9 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from ml.model import Part, Resources
-from ml.transformer import Transformer
+from ml.data.dataset import Part
+from ml.estimator import Resources
+from ml.recommenders.transformer.model import Transformer
 
 LENGTH, SEED = 50, 0
 SIZES = [

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.columns import TEXT
-from ml.contract import Contract
-from ml.contract_parse import parse
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
+from ml.data.casting import TEXT
 
 NUMBERS = [f"amount_{i}" for i in range(16)]
 CATEGORIES = [f"code_{i}" for i in range(4)]

@@ -32,8 +32,8 @@ import numpy as np
 from benchmarks import fits, leaderboard, peers
 from benchmarks.datasets import SETS, Dataset, load
 from benchmarks.outer import Results, Split, splits, valid_fifth
-from ml import classification
-from ml.digest import digest_of
+from ml.data.digest import digest_of
+from ml.evaluation import binary_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("lightgbm", "scikit-learn", "torch", "numpy", "scipy", "pandas")
@@ -142,8 +142,8 @@ def _measured(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | N
     measured: dict[str, float | None] = {}
     for name in MEASURES:
         try:
-            measured[name] = getattr(classification, name)(truth, probability)
-        except classification.UndefinedMeasureError:
+            measured[name] = getattr(binary_metrics, name)(truth, probability)
+        except binary_metrics.UndefinedMeasureError:
             measured[name] = None
     return measured
 

@@ -2,7 +2,8 @@
 
 100,000 users over 100,000 items with 64 factors, about 20 seen items each, exact, with one thread and with two; beside
 faiss where it is installed, which filters no seen items and so has to be asked for more. Then the index above
-`ml.nearest.LARGE` items against the exact search. Seconds of CPU are printed too: what a busy machine does not change.
+`ml.recommenders.approximate_search.LARGE` items against the exact search. Seconds of CPU are printed too: what
+a busy machine does not change.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from ml.device import cores
-from ml.nearest import RECALL, nearest
-from ml.topk import top_k
+from ml.recommenders.approximate_search import RECALL, nearest
+from ml.recommenders.exact_search import top_k
 
 USERS, ITEMS, MANY, FACTORS, SEEN, K, SEED = 100_000, 100_000, 1_000_000, 64, 20, 20, 0
 CHECKED, ASKED = 200, 4_000

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from ml.refusal import UsageError
-from tasks import promote, registry, tracking
+from ml.errors import UsageError
+from tasks.ledger import Alias, Ledger, rollback
 from tasks.settings import load
+from tasks.tracking import connection, registry
 
 
 def history_of(case: str, data: str) -> list[dict[str, Any]]:
     """The ledger's lines about one use case and data set, oldest first. Raises UsageError where there are none."""
     name = f"{case}.{data}"
-    lines = promote.Ledger(load().ledger, name).lines()
+    lines = Ledger(load().ledger, name).lines()
     if not lines:
         raise UsageError(
             f"a decision about {name}", "none so far", f"run `steward run {case} --data {data}` first"
@@ -23,5 +24,5 @@ def roll_back(case: str, data: str, reason: str) -> dict[str, Any]:
     history_of(case, data)
     settings = load()
     name = f"{case}.{data}"
-    alias = promote.Alias(*registry.alias_of(tracking.connect(settings), name))
-    return promote.rollback(promote.Ledger(settings.ledger, name), alias, reason)
+    alias = Alias(*registry.alias_of(connection.connect(settings), name))
+    return rollback(Ledger(settings.ledger, name), alias, reason)

@@ -6,20 +6,21 @@ from datetime import datetime
 
 from prefect import flow
 
-from flows.outcome import Outcome
-from flows.pipeline import Asked, UseCase, run
-from ml.als import ALS
-from ml.content import Content
-from ml.ease import EASE
-from ml.gates import Gates
-from ml.habit import Habit
-from ml.item_knn import ItemKNN
-from ml.markov import Markov
-from ml.model import Candidate
-from ml.popularity import Popularity
-from ml.ranking_judge import RankingJudge
-from ml.rerank import Reranked
-from ml.transformer import Transformer
+from flows.pipeline import run
+from flows.recording.outcome import Outcome
+from flows.use_case import Asked, UseCase
+from ml.estimator import Candidate
+from ml.evaluation.quality_gate import Gates
+from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.recommenders.als import ALS
+from ml.recommenders.content_based import Content
+from ml.recommenders.ease import EASE
+from ml.recommenders.item_knn import ItemKNN
+from ml.recommenders.markov import Markov
+from ml.recommenders.popularity import Popularity
+from ml.recommenders.repeat_consumption import Habit
+from ml.recommenders.transformer.model import Transformer
+from ml.reranking.reranker import Reranked
 from tasks.split import split_histories
 from tasks.train import refit
 

@@ -4,15 +4,16 @@ from datetime import datetime
 
 from prefect import flow
 
-from flows.outcome import Outcome
-from flows.pipeline import Asked, UseCase, run
-from ml.additive import Additive
-from ml.ensemble import Ensemble
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.judge import BinaryJudge
-from ml.linear import Linear
-from ml.prior import Prior
+from flows.pipeline import run
+from flows.recording.outcome import Outcome
+from flows.use_case import Asked, UseCase
+from ml.ensemble.stacked_ensemble import Ensemble
+from ml.evaluation.evaluator import BinaryJudge
+from ml.evaluation.quality_gate import Gates
+from ml.tabular.additive import Additive
+from ml.tabular.constant import Prior
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.tabular.linear import Linear
 from tasks.split import split_rows
 
 CASE = UseCase(

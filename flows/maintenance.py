@@ -16,15 +16,16 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
-from flows import past as flow_runs
-from flows.needed import Needed, at_work, decided, needed, spared_since, undecided
-from flows.reaper import Stray, reap, stray
-from ml.refusal import UsageError
-from tasks import history, registry, sweep, tracking
-from tasks.presence import Presence
-from tasks.registry import Version
+from flows.housekeeping import prefect_runs as flow_runs
+from flows.housekeeping.dead_runs import Stray, reap, stray
+from flows.housekeeping.retention import Needed, at_work, decided, needed, spared_since, undecided
+from ml.errors import UsageError
+from tasks.locks.model_lock import TurnRefused, turn
+from tasks.locks.run_lock import Presence
 from tasks.settings import Settings, load
-from tasks.turn import TurnRefused, turn
+from tasks.storage import garbage_collection
+from tasks.tracking import connection, registry, run_history
+from tasks.tracking.registry import Version
 
 log = logging.getLogger("steward")
 
@@ -78,7 +79,7 @@ def maintenance(dry_run: bool = False) -> Housekeeping:
 
 def survey(settings: Settings) -> Housekeeping:
     """What maintenance would do now; nothing is changed."""
-    client = tracking.look(settings)
+    client = connection.look(settings)
     done = Housekeeping(True, _told(stray(client, settings)))
     with prefect_server() as server:
         _tidy(client, server, settings, done)
@@ -87,19 +88,19 @@ def survey(settings: Settings) -> Housekeeping:
 
 def _maintain(settings: Settings) -> Housekeeping:
     settings.prepare()
-    client = tracking.connect(settings)
+    client = connection.connect(settings)
     own = str(flow_run.id or uuid4())
     presence = Presence(settings, own, {"case": "maintenance", "data": "all"})
     with presence, turn(settings, "maintenance", patience=0), prefect_server() as server:
         done = Housekeeping(False, _told(reap(client, settings)))
         _tidy(client, server, settings, done, own)
         if not at_work(settings, own):
-            done.database_bytes = tracking.compact(settings)
+            done.database_bytes = connection.compact(settings)
     return done
 
 
 def _tidy(
-    client: tracking.Client,
+    client: connection.Client,
     server: SyncPrefectClient,
     settings: Settings,
     done: Housekeeping,
@@ -112,7 +113,7 @@ def _tidy(
     before = datetime.now(UTC) - timedelta(days=settings.runs_days)
     spared = spared_since(settings, own)
     store = settings.home.resolve() / "store"
-    known = sweep.objects(store)
+    known = garbage_collection.objects(store)
     # Where nothing is new, people are shown the report of the last decision, which lies in the artifacts of its run.
     shown = frozenset(Path(one.report).parent.parent.name for one in known if one.report)
     must = _versions(client, settings, done, before, shown)
@@ -122,7 +123,7 @@ def _tidy(
 
 
 def _versions(
-    client: tracking.Client, settings: Settings, done: Housekeeping, before: datetime, shown: frozenset[str]
+    client: connection.Client, settings: Settings, done: Housekeeping, before: datetime, shown: frozenset[str]
 ) -> Needed:
     """Versions that nobody ever decided about; what all others need."""
     known, named = registry.registered(client), decided(settings)
@@ -136,7 +137,7 @@ def _versions(
     return must
 
 
-def _unregister(client: tracking.Client, settings: Settings, version: Version, before: datetime) -> bool:
+def _unregister(client: connection.Client, settings: Settings, version: Version, before: datetime) -> bool:
     """Whether it went. Not while a run of its model is at work: that one may be about to decide about it."""
     try:
         with turn(settings, version.name, patience=0):
@@ -149,15 +150,15 @@ def _unregister(client: tracking.Client, settings: Settings, version: Version, b
 
 
 def _runs(
-    client: tracking.Client, settings: Settings, done: Housekeeping, before: datetime, must: Needed
+    client: connection.Client, settings: Settings, done: Housekeeping, before: datetime, must: Needed
 ) -> None:
     """MLflow runs past retention."""
-    for one in history.past(client, before):
+    for one in run_history.past(client, before):
         if one.run_id in must.runs:
             continue
-        weight = history.weight(client, one.run_id)
+        weight = run_history.weight(client, one.run_id)
         if not done.dry_run:
-            history.purge(client, one.run_id)
+            run_history.purge(client, one.run_id)
         done.gone.append(
             Gone("run", f"{one.run_id} {one.case} {one.name}", weight, _ended(one.ended, settings))
         )
@@ -165,7 +166,7 @@ def _runs(
 
 def _store(
     store: Path,
-    known: list[sweep.Object],
+    known: list[garbage_collection.Object],
     settings: Settings,
     done: Housekeeping,
     must: Needed,
@@ -174,10 +175,10 @@ def _store(
     """Results that nobody needs, by age, then by size; what killed processes left."""
     expired = _nanoseconds(datetime.now(UTC) - timedelta(days=settings.store_days))
     maximum = int(settings.store_gigabytes * 1e9)
-    going = sweep.doomed(known, must.digests, _nanoseconds(spared), expired, maximum)
-    left = sweep.leftovers(store, _nanoseconds(spared))
+    going = garbage_collection.doomed(known, must.digests, _nanoseconds(spared), expired, maximum)
+    left = garbage_collection.leftovers(store, _nanoseconds(spared))
     if not done.dry_run:
-        left, going = sweep.clear(store, left), sweep.sweep(store, going)
+        left, going = garbage_collection.clear(store, left), garbage_collection.sweep(store, going)
     for one in left:
         done.gone.append(
             Gone("left over", str(one.path.relative_to(store)), one.bytes, "a process was killed")

@@ -1,74 +1,38 @@
 """The one skeleton of every use case, from a named data set to a judged, registered, reported model."""
 
 import logging
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from prefect import State
 from prefect.runtime import flow_run
 
-from flows import news
-from flows.outcome import Outcome
-from flows.reaper import reap
-from flows.record import Record
+from flows.housekeeping.dead_runs import reap
+from flows.promotion import _register
+from flows.recording import unchanged_inputs
+from flows.recording.outcome import Outcome
+from flows.recording.run_record import Record
+from flows.use_case import Asked, UseCase
 from ml.device import check_device
-from ml.gates import Gates
-from ml.judge import Judge
-from ml.model import Candidate, Part, Resources
-from ml.package import Package, read_entities
-from ml.refusal import PackageRefused, UsageError
-from tasks import promote, registry, tracking
+from ml.errors import UsageError
+from ml.estimator import Resources
 from tasks import train as training
-from tasks.evaluate import choose, judge_on_test, model_of
-from tasks.parts import part_of
-from tasks.presence import Presence
+from tasks.evaluate import choose, judge_on_test
+from tasks.locate import Located, locate
+from tasks.locks.model_lock import turn
+from tasks.locks.run_lock import Presence
 from tasks.settings import Settings, load
-from tasks.source import Located, locate, source
 from tasks.source import read as read_source
-from tasks.split import SplitFunction, split
-from tasks.store import Store, Stored
-from tasks.train import Finalise, keep
-from tasks.turn import turn
+from tasks.source import source
+from tasks.split import split
+from tasks.storage.content_store import Store, Stored
+from tasks.tracking import connection, registry
 from tasks.validate import check, examine, validate
 
 log = logging.getLogger("steward")
-
-
-@dataclass(frozen=True)
-class UseCase:
-    """A question and how it is answered. Candidates go from simple to complex; the first is the baseline."""
-
-    name: str
-    question: str
-    split: SplitFunction
-    candidates: Mapping[str, Candidate]
-    judge: Judge
-    gates: Gates
-    finalise: Finalise = keep
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a run was asked for. With `as_of` (UTC), rows from after it are left out, as nobody knew them then.
-
-    With `only_new_data`, a run ends at once when the last one that was decided knew all of this already.
-    """
-
-    data: str = "simulated"
-    contract: str | None = None
-    seed: int = 0
-    budget: float = 120.0
-    trials: int = 0
-    fresh: bool = False
-    as_of: datetime | None = None
-    only_new_data: bool = False
 
 
 def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
@@ -97,7 +61,7 @@ def run(case: UseCase, asked: Asked) -> Outcome:
     """One run of a use case. Raises a Refusal when a gate stops it; the run is then FAILED in MLflow."""
     settings = load()
     located = preflight(case, asked, settings)
-    client = tracking.connect(settings)
+    client = connection.connect(settings)
     about = {"case": case.name, "data": located.data}
     with Presence(settings, str(flow_run.id or uuid4()), about) as presence:
         reap(client, settings)
@@ -111,9 +75,9 @@ def run(case: UseCase, asked: Asked) -> Outcome:
 def _stages(case: UseCase, asked: Asked, located: Located, settings: Settings, record: Record) -> Outcome:
     contract, store = located.contract, Store(settings.home.resolve() / "store", asked.fresh)
     raw = record.stage("source", source(located, store))
-    asks = news.question(case, contract, raw, asdict(asked))
+    asks = unchanged_inputs.question(case, contract, raw, asdict(asked))
     if asked.only_new_data and not asked.fresh:
-        known, holder = news.decided(store, asks), registry.champion(record.client, contract.name)
+        known, holder = unchanged_inputs.decided(store, asks), registry.champion(record.client, contract.name)
         # A person may have rolled back since.
         if known and holder and holder.number == known["version"]:
             return record.nothing_new(known)
@@ -137,7 +101,7 @@ def _stages(case: UseCase, asked: Asked, located: Located, settings: Settings, r
         )
     )
     outcome = _register(case, located, leader, final, parts, judged, settings, store, record)
-    news.remember(store, asks, asdict(outcome))
+    unchanged_inputs.remember(store, asks, asdict(outcome))
     return outcome
 
 
@@ -182,109 +146,6 @@ def _finalise(
     first, chosen = next(iter(fitted)), leader["candidate"]
     finals = {name: final(name) for name in dict.fromkeys((chosen, first))}
     return finals[chosen], finals[first]
-
-
-def _register(
-    case: UseCase,
-    located: Located,
-    leader: Mapping[str, Any],
-    final: Stored,
-    parts: Stored,
-    judged: Mapping[str, Any],
-    settings: Settings,
-    store: Store,
-    record: Record,
-) -> Outcome:
-    """Through the packaging gate, the quality gate and the comparison with the champion, into the registry."""
-    name = located.contract.name
-    test = part_of(parts, "test")
-    learned = [part_of(parts, p) for p in ("train", "valid", "refit") if p in parts.parts]
-    entities = np.unique(np.concatenate([case.judge.learned(part) for part in learned]))
-    packed = Package(model_of(final), located.contract.source, leader["decision"], entities)
-    with tempfile.TemporaryDirectory() as scratch:
-        packaged = registry.package_model(packed, test, Path(scratch) / "model", store)
-        record.packaged(packaged)
-        checks = promote.quality_gate(case.gates, judged, packaged.megabytes, packaged.milliseconds)
-        record.checks(checks)
-        tags = {
-            "candidate": leader["candidate"],
-            "data_digest": record.digests["source"],
-            "seed": str(record.seed),
-        }
-        version = registry.register(record.client, name, record.run_id, packaged, tags, case.question)
-    return _promote(case, name, version, packed, parts, test, judged, settings, record)
-
-
-def _promote(
-    case: UseCase,
-    name: str,
-    version: registry.Version,
-    packed: Package,
-    parts: Stored,
-    test: Part,
-    judged: Mapping[str, Any],
-    settings: Settings,
-    record: Record,
-) -> Outcome:
-    """Decide, and decide again if another run moved the alias in between."""
-    client = record.client
-    ledger = promote.Ledger(settings.ledger, name)
-    alias = promote.Alias(*registry.alias_of(client, name))
-    about = {
-        "model_digest": version.digest,
-        "test_digest": parts.digest,
-        "run_id": record.run_id,
-        "primary": judged["primary"],
-        "value": judged["value"],
-    }
-    while True:
-        champion = registry.champion(client, name)
-        verdict, standing = _compare(case, champion, version, packed, test, judged, client)
-        with suppress(promote.AliasMovedError):
-            expected = champion.number if champion else None
-            line, new = promote.commit(ledger, alias, verdict, version.number, expected, about)
-            break
-    if not new and line["champion"] is not None:
-        reason = (
-            f"this model was decided about before, on the same test rows (line {line['line']} of the ledger)"
-        )
-        verdict = promote.Verdict(promote.KEEP, reason)
-    holder = registry.champion(client, name)
-    candidate = holder.tags.get("candidate", "") if holder else ""
-    return record.decided(verdict, version, holder.number if holder else None, candidate, standing, line)
-
-
-def _compare(
-    case: UseCase,
-    champion: registry.Version | None,
-    version: registry.Version,
-    packed: Package,
-    test: Part,
-    judged: Mapping[str, Any],
-    client: Any,
-) -> tuple[promote.Verdict, dict[str, Any]]:
-    """The verdict on the new version, and the standing (value, low, high) of whoever is champion after it."""
-    own = {k: judged[k] for k in ("value", "low", "high")}
-    if champion is None:
-        return promote.Verdict(promote.PROMOTE, "the first champion: there is none to compare with"), own
-    if champion.digest == version.digest:
-        return promote.Verdict(promote.KEEP, "this model is the champion already"), own
-    try:
-        folder = registry.fetch(client, champion)
-        known = read_entities(folder / "data" / registry.DATA, champion.digest)
-        rows = case.judge.unseen(test, known)
-        exam = test.take(rows)
-        answers, _ = registry.predict_in_clean_process(folder, exam.frame)
-        verdict = promote.compare(
-            case.judge, exam, packed.predict(exam.frame), answers, len(test.frame) - len(rows)
-        )
-        if verdict.verdict == promote.PROMOTE:
-            return verdict, own
-        standing = asdict(case.judge.interval(exam, answers)) if verdict.difference else dict.fromkeys(own)
-        return verdict, standing
-    except PackageRefused as refused:
-        reason = f"the champion cannot answer on this table: {refused}"
-        return promote.Verdict(promote.INCOMPARABLE, reason), dict.fromkeys(own)
 
 
 def examine_only(case: str, data: str, contract: str | None) -> dict[str, Any]:

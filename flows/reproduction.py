@@ -13,22 +13,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flows import checkout, origins
-from flows.lineage import contradictions
-from flows.link import OK
-from flows.pipeline import UseCase
-from flows.trace import Trace
-from ml.contract_parse import parse
-from ml.model import Candidate, Part, Resources
+from flows.lineage import provenance
+from flows.lineage.link import OK
+from flows.lineage.model_version import Trace
+from flows.lineage.walk import contradictions
+from flows.recording import code_version
+from flows.use_case import UseCase
+from ml.contract.parser import parse
+from ml.data.dataset import Part
+from ml.errors import DataRefused, PackageRefused, Refusal, UsageError
+from ml.estimator import Candidate, Resources
 from ml.package import MANIFEST, Package, to_files
-from ml.refusal import DataRefused, PackageRefused, Refusal, UsageError
-from ml.simulate import SIMULATORS
-from tasks import registry
+from ml.simulators import SIMULATORS
+from tasks import packaging
 from tasks.evaluate import choose, model_of
-from tasks.parts import part_of
-from tasks.source import Located, read
+from tasks.locate import Located
+from tasks.source import read
 from tasks.split import split
-from tasks.store import Store, Stored
+from tasks.storage.content_store import Store, Stored
+from tasks.stored_datasets import part_of
+from tasks.tracking import registry
 from tasks.train import fit, rebuilt
 from tasks.validate import validate
 
@@ -62,7 +66,7 @@ def reproduce(trace: Trace, case: UseCase) -> Iterator[Compared]:
         raise PackageRefused(
             "the package that was registered", trace.package.why, "restore the model's artifacts"
         )
-    contract = parse(trace.package.json(origins.CONTRACT))
+    contract = parse(trace.package.json(provenance.CONTRACT))
     simulator = contract.read.simulator
     if simulator and simulator not in SIMULATORS:
         raise DataRefused(f"the simulator {simulator}", "none of that name", "check out the code of then")
@@ -77,7 +81,7 @@ def reproduce(trace: Trace, case: UseCase) -> Iterator[Compared]:
 
 
 def _files(trace: Trace) -> Iterator[Path]:
-    for file in origins.files(trace):
+    for file in provenance.files(trace):
         if file.status != OK or file.path is None:
             raise DataRefused(
                 f"{file.name} with the sha256 {file.sha256[:12]}",
@@ -182,13 +186,13 @@ def _predictions(trace: Trace, packed: Package, test: Part) -> Compared:
         then = pd.read_parquet(golden.path / "predictions.parquet")
         what = f"{PREDICTIONS} for {len(rows)} golden rows"
     else:
-        rows = test.frame.head(registry.GOLDEN_ROWS).reset_index(drop=True)
+        rows = test.frame.head(packaging.GOLDEN_ROWS).reset_index(drop=True)
         folder = registry.fetch(trace.client, trace.version)
-        then, _ = registry.predict_in_clean_process(folder, rows)
+        then, _ = packaging.predict_in_clean_process(folder, rows)
         what = f"{PREDICTIONS} for {len(rows)} test rows (the golden ones are gone)"
     now = packed.predict(rows)
     try:
-        registry.compare(then, now)
+        packaging.compare(then, now)
     except PackageRefused as refused:
         return Compared(what, False, refused.expected, refused.got + _apart(then, now))
     return Compared(what, True, "within 1e-12", "within 1e-12")
@@ -206,8 +210,8 @@ def _apart(then: pd.DataFrame, now: pd.DataFrame) -> str:
 def conditions(trace: Trace) -> list[str]:
     """What is not as it was then, of all that could make a difference."""
     facts, settings = trace.facts, trace.settings
-    found = [f"{name} {now}, then {then}" for name, then, now in origins.versions(trace) if then != now]
-    then, now = facts.get("code", {}).get("digests", {}), checkout.code().digests
+    found = [f"{name} {now}, then {then}" for name, then, now in provenance.versions(trace) if then != now]
+    then, now = facts.get("code", {}).get("digests", {}), code_version.code().digests
     then = then or {"ml": trace.package.manifest["code"]}
     found += [f"other code in {folder}/" for folder in then if then[folder] != now[folder]]
     threads = facts.get("machine", {}).get("threads", settings.threads)

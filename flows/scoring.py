@@ -6,15 +6,17 @@ from typing import Any
 
 from prefect import flow
 
-from flows import announce
-from ml.contract_parse import parse
+from flows.recording import notifications
+from ml.contract.parser import parse
+from ml.errors import UsageError
 from ml.package import REASONS, read_contract
-from ml.refusal import UsageError
-from tasks import registry, tracking
+from tasks import packaging
 from tasks import score as scoring
+from tasks.locate import Located
 from tasks.settings import load
-from tasks.source import Located, read_files
-from tasks.store import Store
+from tasks.source import read_files
+from tasks.storage.content_store import Store
+from tasks.tracking import connection, registry
 from tasks.validate import examine
 
 
@@ -38,7 +40,7 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
     if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
         raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
     settings.prepare()
-    client = tracking.connect(settings)
+    client = connection.connect(settings)
     champion = registry.champion(client, f"{case}.{contract}")
     if champion is None:
         raise UsageError(
@@ -55,7 +57,7 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
 
     raw = read_files(Located(contract, own, (source,)), Store(settings.home.resolve() / "store"))
     clean, quarantine, excluded, _ = examine(raw.part("rows"), own, scoring=True)
-    prediction, _ = registry.predict_in_clean_process(
+    prediction, _ = packaging.predict_in_clean_process(
         folder, scoring.questions(clean, own), {REASONS: reasons} if reasons else None
     )
     if reasons and "because" not in prediction:
@@ -68,5 +70,5 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
     scoring.write(scoring.answers(clean, prediction, own, left), target)
     facts = scoring.counts(clean, quarantine, excluded)
     announced = {"case": case, "contract": champion.name, "data": contract}
-    announce.event(announce.SCORED, announced, version=champion.number, out=str(target), **facts)
+    notifications.event(notifications.SCORED, announced, version=champion.number, out=str(target), **facts)
     return {"case": case, "champion": champion.name, "version": champion.number, **facts, "out": str(target)}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from ml.refusal import UsageError
+from ml.errors import UsageError
 
 Device = Literal["cpu", "cuda"]
 

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ml.columns import cast
-from ml.contract_parse import parse
-from ml.encode import PREDICTION
-from ml.model import Model
-from ml.reasons import Explained, Scorer, with_reasons
-from ml.refusal import PackageRefused
+from ml.contract.parser import parse
+from ml.data.casting import cast
+from ml.data.target import PREDICTION
+from ml.errors import PackageRefused
+from ml.estimator import Model
+from ml.explanations.history_attribution import Explained, Scorer, with_reasons
+from ml.serialization import class_name, load_model
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -51,7 +51,8 @@ class Package:
         """The model's prediction, with `decision` (0 or 1) beside a probability.
 
         `params` is MLflow's. Of a recommender `reasons` may say for how many of each user's best items to tell what
-        of the history speaks for them, as `ml.reasons.with_reasons` does. Raises PackageRefused where the model cannot.
+        of the history speaks for them, as `ml.explanations.history_attribution.with_reasons` does. Raises
+        PackageRefused where the model cannot.
         """
         features = as_features(frame, self.contract)
         prediction = self.model.predict(features)
@@ -245,36 +246,6 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
             "the files of the manifest", f"missing or unknown: {odd}", "restore the artifacts"
         )
     return manifest
-
-
-def class_name(model: object) -> str:
-    """How a manifest names a class."""
-    return f"{type(model).__module__}:{type(model).__qualname__}"
-
-
-def load_model(name: str, files: Mapping[str, bytes]) -> Model:
-    """The model of a class named as by `class_name`. Only classes of `ml` are loaded, whatever a manifest says.
-
-    Raises PackageRefused for any other name, and where the class cannot read the files.
-    """
-    module, _, kind = name.partition(":")
-    if not module.startswith("ml."):
-        raise PackageRefused("a model class of ml", repr(name), "do not load this model")
-    try:
-        loaded: type[Model] = getattr(import_module(module), kind)
-        read_back = loaded.from_files
-    except (ImportError, AttributeError):
-        raise PackageRefused("a model class of ml", repr(name), "load it with its own version") from None
-    try:
-        model = read_back(files)
-    except Exception as error:  # files of another model may break it in any way
-        raise PackageRefused(
-            f"files of {name}", f"{type(error).__name__} on reading them", "restore the model's artifacts"
-        ) from error
-    # The protocol of models, for one, has the method and makes nothing.
-    if class_name(model) != name:
-        raise PackageRefused("a model class of ml", repr(name), "load it with its own version")
-    return model
 
 
 def code_digest(folder: Path) -> str:

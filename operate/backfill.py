@@ -22,9 +22,11 @@ def backfill(
     """Run a use case for each instant of its schedule that has no finished run yet; rows from after it are left out."""
     from filelock import FileLock, Timeout
 
-    from flows.pipeline import Asked, preflight
-    from ml.refusal import UsageError
-    from tasks import history, settings, tracking
+    from flows.pipeline import preflight
+    from flows.use_case import Asked
+    from ml.errors import UsageError
+    from tasks import settings
+    from tasks.tracking import connection, run_history
 
     known = settings.load()
     module = flow_module(case)
@@ -41,7 +43,7 @@ def backfill(
             "no other backfill of this champion", "one that is at work", "wait for it to end"
         ) from None
     with quiet(), held:
-        done = history.intervals(tracking.connect(known), case, located.data)
+        done = run_history.intervals(connection.connect(known), case, located.data)
         codes = []
         for instant in instants:
             when = instant.isoformat(timespec="seconds")
@@ -62,7 +64,7 @@ def backfill(
 
 def _run(flow: Callable[..., Any], data: str, instant: datetime) -> tuple[str, int]:
     """The verdict on one interval, and the exit code that it means; the others still get their turn."""
-    from ml.refusal import Refusal
+    from ml.errors import Refusal
 
     try:
         return flow(data=data, as_of=instant).verdict, 0
@@ -80,8 +82,8 @@ def _instants(case: str, cron: str | None, since: datetime, until: datetime) -> 
 
     from prefect.server.schemas.schedules import CronSchedule
 
-    from flows.record import as_utc
-    from ml.refusal import UsageError
+    from flows.recording.environment import as_utc
+    from ml.errors import UsageError
 
     schedule = {"cron": cron, "timezone": "UTC"} if cron else _deployed(case)
     first, last = as_utc(since), as_utc(until)
@@ -99,7 +101,7 @@ def _deployed(case: str) -> dict[str, Any]:
     """Cron and time zone of the case's training deployment."""
     import yaml
 
-    from ml.refusal import UsageError
+    from ml.errors import UsageError
 
     path = ROOT / "prefect.yaml"
     known = yaml.safe_load(path.read_text()) if path.is_file() else {"deployments": []}

@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 
 def exit_code(refusal: Exception) -> int:
     """What a refusal means to whoever called."""
-    from ml.refusal import ContractError, DataRefused, ModelRefused, UsageError
+    from ml.errors import ContractError, DataRefused, ModelRefused, UsageError
 
     codes = {UsageError: USAGE, ContractError: USAGE, DataRefused: DATA_REFUSED, ModelRefused: MODEL_REFUSED}
     return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
@@ -32,8 +32,8 @@ def exit_code(refusal: Exception) -> int:
 
 def known_case(case: str) -> None:
     """Raises UsageError for a name that is no use case."""
-    from ml.refusal import UsageError
-    from tasks.cases import cases
+    from ml.errors import UsageError
+    from tasks.use_cases import cases
 
     if case not in cases():
         raise UsageError(f"a use case ({', '.join(cases())})", repr(case), "see `steward data`")

@@ -14,9 +14,9 @@ from typing import Annotated
 
 import typer
 
-from ml.refusal import Refusal
+from ml.errors import Refusal
+from operate.checks.finding import BlockedError, Finding, Look, NothingYetError
 from operate.console import OTHER, quiet, say
-from operate.findings import BlockedError, Finding, Look, NothingYetError
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ CHECKS = (
     Check("database", "operate.checks.database", mends=True),
     Check("clock", "operate.checks.machine"),
     Check("server", "operate.checks.server"),
-    Check("runs", "operate.checks.memory", mends=True),
+    Check("runs", "operate.checks.records", mends=True),
     Check("artifacts", "operate.checks.artifacts", mends=True),
-    Check("ledger", "operate.checks.memory", mends=True),
-    Check("store", "operate.checks.memory"),
+    Check("ledger", "operate.checks.records", mends=True),
+    Check("store", "operate.checks.records"),
     Check("contracts", "operate.checks.contracts"),
 )
 

@@ -17,8 +17,8 @@ def lineage(
     """Walk from a version back to decision, run, data, contract, code and libraries; 1 where a link is broken."""
     with quiet():
         known_case(case)
-        from flows.lineage import walk
-        from flows.trace import trace
+        from flows.lineage.model_version import trace
+        from flows.lineage.walk import walk
         from tasks.settings import load
 
         traced = trace(case, data, version, load())

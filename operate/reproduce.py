@@ -18,7 +18,7 @@ def reproduce(
     with quiet():
         use_case = flow_module(case).CASE
         from flows import reproduction
-        from flows.trace import trace
+        from flows.lineage.model_version import trace
         from tasks.settings import load
 
         traced = trace(case, data, version, load())

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ml.refusal import UsageError
-from operate import ports, postgres
+from ml.errors import UsageError
 from operate.console import OTHER, quiet, say
-from operate.servers import AskedToEndError, Servers, ServersFailedError
-from operate.ticker import Ticker
+from operate.local_stack import ports, postgres
+from operate.local_stack.event_feed import Ticker
+from operate.local_stack.servers import AskedToEndError, Servers, ServersFailedError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -99,7 +99,7 @@ def _watch(servers: Servers, client: "SyncPrefectClient") -> None:
 
 
 def _welcome(servers: Servers) -> None:
-    from tasks import database
+    from tasks.tracking import database
 
     home = servers.settings.home.resolve()
     typer.echo(
@@ -130,7 +130,7 @@ def _only_one(home: Path) -> Iterator[None]:
     """Hold the lock that tells that `steward up` runs on this home. Raises UsageError where another does."""
     from filelock import FileLock, Timeout
 
-    from tasks.servers import LOCK, TOLD
+    from tasks.local_servers import LOCK, TOLD
 
     lock = FileLock(home / LOCK, timeout=LOOK)
     try:
@@ -154,7 +154,7 @@ def _only_one(home: Path) -> Iterator[None]:
 @contextmanager
 def _told(servers: Servers) -> Iterator[None]:
     """Where commands of this home find the servers. It holds no password."""
-    from tasks.servers import TOLD
+    from tasks.local_servers import TOLD
 
     path = servers.settings.home.resolve() / TOLD
     told = {

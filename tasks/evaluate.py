@@ -9,13 +9,14 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml.gates import subgroups
-from ml.judge import Decision, Judge
-from ml.model import Model, Part
-from ml.oracle import achieved, align
-from ml.package import load_model
-from tasks.parts import part_of
-from tasks.store import Stored
+from ml.data.dataset import Part
+from ml.estimator import Model
+from ml.evaluation.evaluator import Decision, Judge
+from ml.evaluation.simulated_optimum import achieved, align
+from ml.evaluation.subgroups import subgroups
+from ml.serialization import load_model
+from tasks.storage.content_store import Stored
+from tasks.stored_datasets import part_of
 
 # The share of runs in which a candidate may lead by chance alone.
 ERRORS = 0.05

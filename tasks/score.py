@@ -7,8 +7,8 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml import interactions
-from ml.contract import Contract
+from ml.contract.schema import Contract
+from ml.interactions import event_log
 
 SCORED, QUARANTINED, EXCLUDED = "scored", "quarantined", "excluded"
 
@@ -17,8 +17,8 @@ def questions(clean: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """What the model is asked: the feature columns, or one history per user, oldest first."""
     if not contract.is_recommendation:
         return clean[list(contract.features)]
-    events = interactions.log(clean, contract)
-    return interactions.histories(events, pd.Index(sorted(events["user"].unique())))
+    events = event_log.log(clean, contract)
+    return event_log.histories(events, pd.Index(sorted(events["user"].unique())))
 
 
 def answers(

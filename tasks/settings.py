@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml.device import Device
-from ml.refusal import UsageError
-from tasks import servers
+from ml.errors import UsageError
+from tasks import local_servers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -182,4 +182,4 @@ def _folders(settings: Settings) -> dict[str, str]:
 
 def _servers(settings: Settings) -> dict[str, str]:
     """What `steward up` runs on this home, if it does."""
-    return servers.living(settings.home.resolve(), has_database="STEWARD_TRACKING_URI" in os.environ)
+    return local_servers.living(settings.home.resolve(), has_database="STEWARD_TRACKING_URI" in os.environ)

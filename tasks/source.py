@@ -2,12 +2,11 @@
 
 import hashlib
 import io
-import json
 import time
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,105 +19,17 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml import item_table
-from ml.columns import TEXT
-from ml.contract import LINES, Contract, Read
-from ml.contract_parse import parse
-from ml.refusal import ContractError, DataRefused, UsageError
-from ml.simulate import SIMULATORS
-from tasks.settings import Settings
-from tasks.store import Made, Store, Stored, key_of
+from ml.contract.schema import LINES, Read
+from ml.data import item_attributes
+from ml.data.casting import TEXT
+from ml.errors import DataRefused
+from ml.simulators import SIMULATORS
+from tasks.locate import Located
+from tasks.storage.content_store import Made, Store, Stored, key_of
 
-SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
 BYTE_ORDER_MARK = "\ufeff"
 # What readers raise for a file that is not what it should be: bad text, unknown encoding, damaged or locked archive.
 UNREADABLE = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
-
-
-@dataclass(frozen=True)
-class Located:
-    """What a run reads: the contract and the files that it was found to be about (none when simulated).
-
-    `items` is the side table of items, where the contract speaks of one; who only asks a model needs none.
-    """
-
-    data: str
-    contract: Contract
-    files: tuple[Path, ...]
-    items: Path | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """All files."""
-        return (*self.files, self.items) if self.items else self.files
-
-
-def locate(case: str, data: str, contract: str | None, settings: Settings) -> Located:
-    """Find contract and files; nothing is read of the data, nothing is written.
-
-    `data` is the name of a data set that has a contract, or a file; `contract` is a name or a file, by default the
-    one named as the data. A side table of items lies beside the file, or else where the contract's files do. Raises
-    UsageError or ContractError.
-    """
-    as_file = Path(data) if Path(data).suffix in SUFFIXES or "/" in data else None
-    loaded = load_contract(case, contract or (as_file.stem if as_file else data), settings)
-    if as_file:
-        given = _existing(as_file, "give the path of a file that can be read")
-        return Located(as_file.stem, loaded, (given,), _side_table(loaded, as_file.parent, settings))
-    if loaded.read.simulator:
-        return Located(data, loaded, ())
-    if settings.data_dir is None:
-        raise UsageError(
-            f"STEWARD_DATA_DIR with a folder {loaded.read.folder or data}/",
-            "no such variable",
-            "set it, or give a file with --data",
-        )
-    folder = settings.data_dir / (loaded.read.folder or data)
-    todo = f"put the file there ({loaded.about.get('url', 'see the contract')}), or set STEWARD_DATA_DIR"
-    files = tuple(_existing(folder / name, todo) for name in loaded.read.files)
-    return Located(data, loaded, files, _side_table(loaded, folder, settings))
-
-
-def _side_table(contract: Contract, beside: Path, settings: Settings) -> Path | None:
-    """The side table of the contract, if it has one; else UsageError."""
-    if contract.items is None:
-        return None
-    path = beside / contract.items.file
-    if not path.is_file() and settings.data_dir:
-        own = contract.read.folder or contract.name.partition(".")[2]
-        path = settings.data_dir / own / contract.items.file
-    url = contract.about.get("url", "see the contract")
-    return _existing(path, f"put the file that lists the items there ({url}), or remove meta.items")
-
-
-def load_contract(case: str, contract: str, settings: Settings) -> Contract:
-    """Read and check a contract, by its file or by its name in the case's folder."""
-    folder = settings.contracts / case.replace("-", "_")
-    path = Path(contract) if contract.endswith(".json") else folder / f"{contract}.json"
-    if not path.is_file():
-        known = sorted(p.stem for p in folder.glob("*.json"))
-        raise UsageError(
-            f"a data set of {case} ({', '.join(known)}) or a file with --contract",
-            contract,
-            f"or write {path.name}",
-        )
-    try:
-        loaded = parse(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ContractError(f"JSON in {path}", str(error), "correct the file") from None
-    if not loaded.name.startswith(f"{case}."):
-        raise ContractError(f"a contract of {case} in {path}", loaded.name, f"name it {case}.<data set>")
-    if loaded.read.simulator and loaded.read.simulator not in SIMULATORS:
-        raise ContractError(
-            f"a simulator of {sorted(SIMULATORS)}", repr(loaded.read.simulator), "name one of them"
-        )
-    return loaded
-
-
-def _existing(path: Path, todo: str) -> Path:
-    if not path.is_file():
-        raise UsageError(f"a file {path}", "none", todo)
-    return path
 
 
 @task(
@@ -131,8 +42,8 @@ def _existing(path: Path, todo: str) -> Path:
 def source(located: Located, store: Store) -> Stored:
     """The data as it came: text as text, one part `rows`, and for simulated data the part `oracle`.
 
-    A side table of items is the part `items`, in the form of `ml.item_table.table`. Raises DataRefused for a file that
-    cannot be read as the contract says.
+    A side table of items is the part `items`, in the form of `ml.data.item_attributes.table`. Raises DataRefused for
+    a file that cannot be read as the contract says.
     """
     return read(located, store)
 
@@ -187,7 +98,7 @@ def _read_files(located: Located, shas: dict[str, str]) -> Made:
     expected = [c for c in how.columns if c in rows.columns]
     tabled = {"rows": rows[expected]}
     if contract.items and located.items:
-        tabled["items"] = item_table.table(located.items.read_bytes(), contract.items)
+        tabled["items"] = item_attributes.table(located.items.read_bytes(), contract.items)
     published = contract.about.get("sha256", {})
     facts: dict[str, Any] = {
         "origin": {"files": shas, "url": contract.about.get("url")},

@@ -12,14 +12,15 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml import exam, interactions
-from ml.contract import Contract
-from ml.leakage import FORETELLS, foretelling, shared_entities
-from ml.model import Part
-from ml.refusal import LeakageRefused
-from ml.split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
-from tasks.parts import learned_with
-from tasks.store import Made, Store, Stored, key_of
+from ml.contract.schema import Contract
+from ml.data.dataset import Part
+from ml.data.leakage import FORETELLS, foretelling, shared_entities
+from ml.data.row_split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
+from ml.errors import LeakageRefused
+from ml.interactions import event_log, next_item_split
+from ml.interactions.datasets import about_users, judging_part, learning_part
+from tasks.storage.content_store import Made, Store, Stored, key_of
+from tasks.stored_datasets import learned_with
 
 Parts = dict[str, Part]
 SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Parts, dict[str, Any]]]
@@ -79,18 +80,19 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str,
 
 
 def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
-    """The log divided by `ml.exam` as the contract says: what is learned, and what has to be foretold from what.
+    """The log divided by `ml.interactions.next_item_split` as the contract says: what is learned, and what has
+    to be foretold from what.
 
     `refit` is all that may be known before the test, for the model that will be judged on the test part.
     """
-    events = interactions.log(rows, contract)
-    exams = exam.divide(events, contract.split)
-    about = interactions.about_users(rows, contract)
+    events = event_log.log(rows, contract)
+    exams = next_item_split.divide(events, contract.split)
+    about = about_users(rows, contract)
     parts = {
-        TRAIN: interactions.learning_part(exams.valid.learned, contract),
-        VALID: interactions.judging_part(exams.valid.shown, exams.valid.following, about, contract),
-        TEST: interactions.judging_part(exams.test.shown, exams.test.following, about, contract),
-        "refit": interactions.learning_part(exams.test.learned, contract),
+        TRAIN: learning_part(exams.valid.learned, contract),
+        VALID: judging_part(exams.valid.shown, exams.valid.following, about, contract),
+        TEST: judging_part(exams.test.shown, exams.test.following, about, contract),
+        "refit": learning_part(exams.test.learned, contract),
     }
     asked = {VALID: exams.valid.following, TEST: exams.test.following}
     facts = {
@@ -120,7 +122,7 @@ def _simultaneous(rows: pd.DataFrame, events: pd.DataFrame, contract: Contract) 
     """The share of events whose order says nothing: among all where time divides them, else within their user."""
     if contract.split.by == "time":
         return float((events["seconds"].diff().iloc[1:] == 0).mean()) if len(events) > 1 else 0.0
-    return interactions.together(rows, contract)
+    return event_log.together(rows, contract)
 
 
 def _late(test: Part, events: pd.DataFrame, cuts: tuple[float, ...], contract: Contract) -> int:

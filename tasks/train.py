@@ -12,11 +12,11 @@ from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from ml.model import Candidate, Resources
-from ml.package import class_name
-from ml.refusal import Unsuitable
-from tasks.parts import part_of, told
-from tasks.store import Made, Store, Stored, key_of
+from ml.errors import Unsuitable
+from ml.estimator import Candidate, Resources
+from ml.serialization import class_name
+from tasks.storage.content_store import Made, Store, Stored, key_of
+from tasks.stored_datasets import part_of, told
 
 # The name of the state in Prefect.
 LEFT_OUT = "Left out"
@@ -121,7 +121,7 @@ class _Steps:
         self.store, self.fit, self.seconds = store, fit, 0.0
 
     def remember(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """As `ml.model.Remember`; what is made has `seconds` among its facts."""
+        """As `ml.estimator.Remember`; what is made has `seconds` among its facts."""
         key = key_of("step", Path(__file__), LIBRARIES, fit=self.fit, step=name)
         known = self.store.remember(key, lambda: Made({}, make()))
         self.seconds += known.facts["seconds"] if known.reused else 0.0

@@ -151,8 +151,8 @@ def postgres() -> Iterator[Callable[[str], str]]:
 @pytest.fixture(scope="session")
 def migrated() -> Path:
     """An empty MLflow database, migrated once."""
-    from tasks import tracking
     from tasks.settings import Settings
+    from tasks.tracking import connection as tracking
 
     folder = _SESSION / "migrated"
     tracking.connect(Settings(home=folder))

@@ -19,11 +19,11 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
-from ml.simulate import SIMULATORS
-from operate import automations
-from tasks import registry, tracking
-from tasks.cases import cases
+from ml.simulators import SIMULATORS
+from operate.local_stack import automations
 from tasks.settings import Settings
+from tasks.tracking import connection, registry
+from tasks.use_cases import cases
 
 ROOT = Path(__file__).resolve().parents[1]
 # One server, deployed to once.
@@ -202,7 +202,7 @@ def test_a_triggered_run_ends_with_a_champion(
 ) -> None:
     ran = trained[case]
     assert (ran["state"]["type"], ran["state"]["message"]) == ("COMPLETED", None)
-    mlflow = tracking.connect(memory)
+    mlflow = connection.connect(memory)
     champion = registry.champion(mlflow, f"{case}.simulated")
     assert champion is not None
     run = mlflow.get_run(mlflow.get_model_version(champion.name, str(champion.number)).run_id)
@@ -230,7 +230,7 @@ def test_a_scheduled_run_on_known_data_finds_nothing_new(
 ) -> None:
     ran = later["scheduled"]
     assert (ran["auto_scheduled"], ran["state"]["type"]) == (True, "COMPLETED")
-    mlflow = tracking.connect(memory)
+    mlflow = connection.connect(memory)
     (run,) = mlflow.search_runs(
         [mlflow.get_experiment_by_name("fintech-risk").experiment_id],
         f"tags.`prefect.flow_run_id` = '{ran['id']}'",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.cases import cases
+from tasks.use_cases import cases
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("prefect", "mlflow", "great_expectations", "torch", "sklearn", "pandas")

@@ -13,8 +13,9 @@ from urllib.parse import quote, urlsplit
 import psycopg2
 import pytest
 
-from tasks import registry, tracking
 from tasks.settings import load
+from tasks.tracking import connection as tracking
+from tasks.tracking import registry
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "aws/5ecret+of/the+cloud",

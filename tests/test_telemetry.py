@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cases import cases
+from tasks.use_cases import cases
 
 ROOT = Path(__file__).resolve().parents[1]
 # Every Python process that reads PYTHONPATH writes down where it wants to. One with -I does not: the namespace sees it.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlparse
 
-from ml.refusal import UsageError
-from operate.findings import Finding, Look
+from ml.errors import UsageError
+from operate.checks.finding import Finding, Look
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -63,7 +63,7 @@ def mend_artifacts(look: Look) -> Iterator[str]:
 
     Raises UsageError while a run is at work: it would go on writing to the old addresses.
     """
-    from tasks.presence import present
+    from tasks.locks.run_lock import present
 
     here, file = look.settings.artifacts, look.file
     with look.reading() as connection:

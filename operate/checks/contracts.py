@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from ml.refusal import Refusal
-from operate.findings import Finding, Look
-from tasks.cases import cases
+from ml.errors import Refusal
+from operate.checks.finding import Finding, Look
+from tasks.use_cases import cases
 
 
 def contracts(look: Look) -> Iterator[Finding]:
     """Every contract of every use case."""
-    from tasks.source import load_contract
+    from tasks.locate import load_contract
     from tasks.validate import check
 
     right = 0

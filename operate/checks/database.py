@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from operate.findings import Finding, Look
+from operate.checks.finding import Finding, Look
 
 # The bytes of an SQLite file by whose locks processes agree: pending, reserved, shared.
 LOCK_BYTES = (0x40000000, 512)
@@ -18,8 +18,8 @@ LONG = 2  # seconds that a change may take
 
 def database(look: Look) -> Iterator[Finding]:
     """Whether the tables can be read, are whole, and are those that the installed MLflow expects."""
-    from tasks import tracking
-    from tasks.database import is_missing, shown
+    from tasks.tracking import connection as tracking
+    from tasks.tracking.database import is_missing, shown
 
     uri = look.settings.mlflow_uri
     where = str(look.file) if look.file else shown(uri)
@@ -47,7 +47,7 @@ def database(look: Look) -> Iterator[Finding]:
 
 def mend_database(look: Look) -> Iterator[str]:
     """Take back half a change of a process that was killed."""
-    from tasks.database import take_back
+    from tasks.tracking.database import take_back
 
     journal = look.file.with_name(look.file.name + "-journal") if look.file else None
     if journal and journal.exists():

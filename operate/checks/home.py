@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 
+from operate.checks.finding import Finding, Look
 from operate.checks.machine import standing
-from operate.findings import Finding, Look
 
 # What runs write in the home.
 PARTS = ("mlflow.db", "mlflow.lock", "artifacts", "store", "ledger", "running", "prefect", "cache")

@@ -12,7 +12,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from operate.findings import BlockedError, Finding, Look, NothingYetError
+from operate.checks.finding import BlockedError, Finding, Look, NothingYetError
 from tasks.settings import ROOT, reporting
 
 GIGABYTE = 10**9
@@ -115,7 +115,7 @@ def _past(look: Look) -> Iterator[tuple[float, str]]:
     """When something was last written here (seconds since 1970), and what."""
     from sqlalchemy import text
 
-    from tasks.promote import Ledger
+    from tasks.ledger import Ledger
 
     for path in sorted(look.settings.ledger.glob("*.jsonl")):
         yield path.stat().st_mtime, f"the file {path.name}"

@@ -6,8 +6,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from operate.checks.finding import PATIENCE, Finding, Look
 from operate.checks.machine import TOLERANCE
-from operate.findings import PATIENCE, Finding, Look
 
 if TYPE_CHECKING:
     import httpx
@@ -108,7 +108,7 @@ def _temporary(look: Look) -> Iterator[Finding]:
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from tasks.database import UnreadableError, reading
+    from tasks.tracking.database import UnreadableError, reading
 
     file = PREFECT_HOME.value() / "prefect.db"
     if not file.exists():

@@ -17,10 +17,11 @@ from benchmarks.fits import Fits
 from benchmarks.outer import Results, splits, valid_fifth
 from benchmarks.peers import LightGBMDefaults
 from benchmarks.tabular import measure
-from ml.classification import roc_auc
-from ml.columns import TEXT
-from ml.intervals import resampled_difference
-from ml.model import Part, Resources
+from ml.data.casting import TEXT
+from ml.data.dataset import Part
+from ml.estimator import Resources
+from ml.evaluation.binary_metrics import roc_auc
+from ml.evaluation.confidence_intervals import resampled_difference
 
 
 def table(rows: int = 240, units: int | None = None) -> Part:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import registry, tracking
 from tasks.settings import load
+from tasks.tracking import connection, registry
 
 ROOT = Path(__file__).resolve().parents[2]
 # Five runs for one champion, with two seeds, and three for others. The libraries are imported once, the processes are
@@ -68,7 +68,7 @@ def test_eight_flows_at_once(
     outcomes = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
     assert len(outcomes) == 8
 
-    client = tracking.connect(load())
+    client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
     assert Counter(r.info.status for r in parents) == {"FINISHED": 8}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import steward
-from ml.simulate import SIMULATORS
+from ml.simulators import SIMULATORS
 from operate.console import DATA_REFUSED, USAGE
 
 pytestmark = pytest.mark.usefixtures("prefect_api")

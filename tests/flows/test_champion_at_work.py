@@ -14,8 +14,8 @@ import pytest
 
 from flows.fintech_risk import fintech_risk
 from flows.scoring import score
-from ml.refusal import UsageError
-from ml.simulate import SIMULATORS
+from ml.errors import UsageError
+from ml.simulators import SIMULATORS
 from tasks.settings import load
 
 # Steward is installed where tests run: the process that stands for another machine must not find it.

@@ -15,13 +15,14 @@ FLOW = '''"""Claim size: how much will this claim cost?"""
 
 from prefect import flow
 
-from flows.pipeline import Asked, UseCase, run
-from flows.outcome import Outcome
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.judge import NumericJudge
-from ml.linear import Linear
-from ml.prior import Prior
+from flows.use_case import Asked, UseCase
+from flows.pipeline import run
+from flows.recording.outcome import Outcome
+from ml.evaluation.quality_gate import Gates
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.evaluation.evaluator import NumericJudge
+from ml.tabular.linear import Linear
+from ml.tabular.constant import Prior
 from tasks.split import split_rows
 
 CASE = UseCase(

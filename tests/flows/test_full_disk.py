@@ -13,13 +13,15 @@ from prefect.states import State
 
 import steward
 from flows import fintech_risk
-from flows.pipeline import Asked, UseCase, run
-from ml.contract import Contract
-from ml.gates import Gates
-from ml.prior import Prior
-from ml.refusal import UsageError
-from tasks import settings, tracking
+from flows.pipeline import run
+from flows.use_case import Asked, UseCase
+from ml.contract.schema import Contract
+from ml.errors import UsageError
+from ml.evaluation.quality_gate import Gates
+from ml.tabular.constant import Prior
+from tasks import settings
 from tasks.split import Parts, split_rows
+from tasks.tracking import connection
 
 QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, gates=Gates(minimum=0.5))
 Mount = Callable[..., None]
@@ -62,7 +64,7 @@ def test_a_run_whose_disk_fills_is_put_right_by_the_next(
     outcome = ended(QUICK).result()
     assert outcome.verdict == "promote"
     assert {"source", "validate"} <= set(outcome.reused)
-    client = tracking.connect(settings.load())
+    client = connection.connect(settings.load())
     experiment = client.get_experiment_by_name("fintech-risk")
     assert experiment
     runs = client.search_runs([experiment.experiment_id])

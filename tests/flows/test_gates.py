@@ -15,17 +15,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.states import State
 
 from flows import ecommerce_recommendation, fintech_risk
-from flows.pipeline import Asked, UseCase, run
-from ml.content import Content
-from ml.contract import Contract
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.popularity import Popularity
-from ml.prior import Prior, PriorModel
-from ml.refusal import DataRefused, LeakageRefused, ModelRefused, PackageRefused
-from tasks import registry, tracking
+from flows.pipeline import run
+from flows.use_case import Asked, UseCase
+from ml.contract.schema import Contract
+from ml.errors import DataRefused, LeakageRefused, ModelRefused, PackageRefused
+from ml.evaluation.quality_gate import Gates
+from ml.recommenders.content_based import Content
+from ml.recommenders.popularity import Popularity
+from ml.tabular.constant import Prior, PriorModel
+from ml.tabular.gradient_boosting import GradientBoosting
 from tasks.settings import load
 from tasks.split import Parts, split_rows
+from tasks.tracking import connection, registry
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -53,7 +54,7 @@ def assert_stopped(state: State[Any], refusal: type[Exception], ran: list[str], 
     with pytest.raises(refusal, match=said):
         state.result()
     assert tasks_of(state) == sorted(ran)
-    client = tracking.connect(load())
+    client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
     assert [r.info.status for r in parents] == ["FAILED"]
@@ -66,7 +67,7 @@ def assert_stopped(state: State[Any], refusal: type[Exception], ran: list[str], 
 
 def changed_data(change: Callable[[pd.DataFrame], pd.DataFrame], folder: Path) -> Asked:
     """The simulated applications with a fault in them, as a file."""
-    from ml.simulate import SIMULATORS
+    from ml.simulators import SIMULATORS
 
     path = folder / "loans.parquet"
     change(SIMULATORS["lender"](1500, 0).rows).to_parquet(path)
@@ -110,7 +111,7 @@ def test_split_gate_stops_rows_from_the_future(tmp_path: Path) -> None:
 
 def overlapping(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
     """A split with a fault: its test rows are train rows."""
-    from ml.leakage import shared_entities
+    from ml.data.leakage import shared_entities
 
     parts, facts = split_rows(rows, contract)
     parts["test"] = parts["train"].take(np.arange(len(parts["train"].frame) // 2))
@@ -225,7 +226,7 @@ def test_a_recommender_is_stopped_by_the_quality_gate_as_well() -> None:
 def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     champion = ended(QUICK).result()
     assert (champion.verdict, champion.candidate) == ("promote", "LightGBM")
-    monkeypatch.delattr("ml.gbm.GradientBoostingModel")
+    monkeypatch.delattr("ml.tabular.gradient_boosting.GradientBoostingModel")
     constant = replace(QUICK, candidates={"prior": Prior()}, gates=Gates(minimum=0.4))
     outcome = ended(constant).result()
     assert (outcome.verdict, outcome.version) == ("keep", champion.version)

@@ -13,13 +13,14 @@ from prefect import flow
 from prefect.states import State
 
 from flows import fintech_risk
-from flows.pipeline import Asked, UseCase, run
-from ml.contract import Contract
-from ml.gates import Gates
-from ml.prior import Prior
-from tasks import tracking
+from flows.pipeline import run
+from flows.use_case import Asked, UseCase
+from ml.contract.schema import Contract
+from ml.evaluation.quality_gate import Gates
+from ml.tabular.constant import Prior
 from tasks.settings import load
 from tasks.split import Parts, split_rows
+from tasks.tracking import connection as tracking
 
 QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, gates=Gates(minimum=0.5))
 

@@ -24,23 +24,27 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows import fintech_risk
-from flows import past as flow_runs
 from flows.champions import roll_back
+from flows.housekeeping import prefect_runs as flow_runs
+from flows.housekeeping.retention import MARGIN, spared_since
 from flows.maintenance import Housekeeping, maintenance, survey
-from flows.needed import MARGIN, spared_since
-from flows.outcome import Outcome
-from flows.pipeline import Asked, run
+from flows.pipeline import run
+from flows.recording.outcome import Outcome
 from flows.scoring import score
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.prior import Prior
-from ml.refusal import DataRefused, UsageError
-from ml.simulate import SIMULATORS
-from tasks import history, promote, registry, tracking
-from tasks.presence import HOST, Presence
+from flows.use_case import Asked
+from ml.errors import DataRefused, UsageError
+from ml.evaluation.quality_gate import Gates
+from ml.simulators import SIMULATORS
+from ml.tabular.constant import Prior
+from ml.tabular.gradient_boosting import GradientBoosting
+from tasks.tracking.run import start as start_run
+from tasks.ledger import Ledger
+from tasks.locks.model_lock import TurnRefused, turn
+from tasks.locks.run_lock import HOST, Presence
 from tasks.settings import ROOT, Settings, load
-from tasks.store import Made, Store
-from tasks.turn import TurnRefused, turn
+from tasks.storage.content_store import Made, Store
+from tasks.tracking import connection, registry, run_history
+from tasks.tracking.run import Tracked, start
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -86,15 +90,15 @@ def of_kind(done: Housekeeping, kind: str) -> list[str]:
     return [one.name.split()[0] for one in done.gone if one.kind == kind]
 
 
-def versions(client: tracking.Client) -> list[int]:
+def versions(client: connection.Client) -> list[int]:
     return sorted(one.version.number for one in registry.registered(client))
 
 
-def runs(client: tracking.Client) -> set[str]:
-    return {one.run_id for one in history.past(client, datetime.now(UTC) + timedelta(days=1))}
+def runs(client: connection.Client) -> set[str]:
+    return {one.run_id for one in run_history.past(client, datetime.now(UTC) + timedelta(days=1))}
 
 
-def register(client: tracking.Client, home: Path, source: tracking.Tracked) -> int:
+def register(client: connection.Client, home: Path, source: Tracked) -> int:
     """A version that nobody decided about; its number."""
     tags = {"steward.digest": "d" * 64}
     return int(client.create_model_version(NAME, (home / "model").as_uri(), source.run_id, tags=tags).version)
@@ -103,9 +107,9 @@ def register(client: tracking.Client, home: Path, source: tracking.Tracked) -> i
 def test_what_is_needed_stays_and_all_else_goes_as_the_dry_run_said(tmp_path: Path, home: Path) -> None:
     assert ended(Asked()).verdict == "promote"
     assert ended(Asked(seed=1)).verdict in ("keep", "inconclusive")
-    client = tracking.connect(load())
+    client = connection.connect(load())
     registry.move_alias(client, NAME, 2)  # by hand, so that there is a way back
-    died = tracking.start(client, load(), QUICK.name, "died before the decision", {}, [])
+    died = start(client, load(), QUICK.name, "died before the decision", {}, [])
     died.write("facts.json", "{}")
     died.finish("KILLED")
     register(client, home, died)
@@ -179,11 +183,10 @@ def test_the_store_comes_under_its_size(home: Path, monkeypatch: pytest.MonkeyPa
 
 def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Path) -> None:
     settings = load()
-    client = tracking.connect(settings)
+    client = connection.connect(settings)
     client.create_registered_model(NAME)
     made = [
-        tracking.start(client, settings, QUICK.name, name, {}, [])
-        for name in ("shadow", "kept", "nobody", "again")
+        start(client, settings, QUICK.name, name, {}, []) for name in ("shadow", "kept", "nobody", "again")
     ]
     for one in made:
         one.finish("KILLED")
@@ -191,7 +194,7 @@ def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Pa
     client.set_registered_model_alias(NAME, "shadow", "1")
     settings.ledger.mkdir()
     line = {"verdict": "keep", "before": None, "champion": None, "version": 2, "run_id": made[3].run_id}
-    promote.Ledger(settings.ledger, NAME).append(line)
+    Ledger(settings.ledger, NAME).append(line)
     assert of_kind(maintenance(), "run") == [made[2].run_id]
     assert versions(client) == [1, 2]
     assert runs(client) == {made[0].run_id, made[1].run_id, made[3].run_id}
@@ -200,13 +203,13 @@ def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Pa
 def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(home: Path) -> None:
     """The run that registered it and decided was killed before it could write facts; another went on."""
     assert ended(Asked()).verdict == "promote"
-    client = tracking.connect(load())
+    client = connection.connect(load())
     first = registry.get_version(client, NAME, 1).run_id
     assert ended(Asked()).verdict == "keep"
     client.set_terminated(first, "KILLED")
     artifacts = Path(str(client.get_run(first).info.artifact_uri).removeprefix("file://"))
     (artifacts / "facts.json").unlink()
-    maker = history.maker(client, NAME, first, registry.get_version(client, NAME, 1).digest)
+    maker = run_history.maker(client, NAME, first, registry.get_version(client, NAME, 1).digest)
     assert maker is not None
     assert maker.run_id != first
     assert maker.facts is not None
@@ -219,8 +222,8 @@ def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(hom
 
 
 def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = tracking.connect(load())
-    past = tracking.start(client, load(), QUICK.name, "past", {}, [])
+    client = connection.connect(load())
+    past = start(client, load(), QUICK.name, "past", {}, [])
     past.finish("FINISHED")
     own = flow(name="score")(lambda: str(flow_run.id))()
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
@@ -232,8 +235,8 @@ def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.Monke
 
 
 def test_what_runs_and_what_is_not_ours_stays() -> None:
-    client = tracking.connect(load())
-    resumed = tracking.start(client, load(), QUICK.name, "resumed", {}, [])
+    client = connection.connect(load())
+    resumed = start(client, load(), QUICK.name, "resumed", {}, [])
     resumed.finish("FAILED")
     client.update_run(resumed.run_id, "RUNNING")
     client.set_tag(resumed.run_id, HOST, "another")  # whose reaper is not here
@@ -241,18 +244,18 @@ def test_what_runs_and_what_is_not_ours_stays() -> None:
     client.set_terminated(others.info.run_id)
     assert client.get_run(resumed.run_id).info.end_time
     assert of_kind(maintenance(), "run") == []
-    assert history.status(client, resumed.run_id) == "RUNNING"
+    assert run_history.status(client, resumed.run_id) == "RUNNING"
 
 
 AT_WORK = """
 import sys
 from pathlib import Path
-from tasks import history, tracking
-from tasks.presence import IDENTITY, Presence
+from tasks.tracking import run_history as history, connection as tracking
+from tasks.locks.run_lock import IDENTITY, Presence
 from tasks.settings import load
 settings = load()
 with Presence(settings, "r1", {"case": "fintech-risk", "data": "simulated", "began": sys.argv[1]}) as presence:
-    run = tracking.start(tracking.connect(settings), settings, "fintech-risk", "alive", {IDENTITY: "r1"}, [])
+    run = start_run(tracking.connect(settings), settings, "fintech-risk", "alive", {IDENTITY: "r1"}, [])
     presence.tell(mlflow_run_id=run.run_id)
     print(run.run_id, flush=True)
     sys.stdin.readline()
@@ -274,13 +277,13 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
     )  # fmt: skip
     assert child.stdout
     run_id = child.stdout.readline().strip()
-    client = tracking.connect(load())
+    client = connection.connect(load())
 
     done = maintenance()
     assert len(of_kind(done, "result")) == 1
     assert store.recall("of it")
     assert not store.recall("before it")
-    assert history.status(client, run_id) == "RUNNING"
+    assert run_history.status(client, run_id) == "RUNNING"
 
     child.send_signal(signal.SIGKILL)
     child.communicate()
@@ -292,7 +295,7 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
     assert ["KILLED" in told for told in done.put_right] == [True]
     assert of_kind(done, "run") == [run_id]
     assert not store.recall("of it")
-    assert history.status(client, run_id) is None
+    assert run_history.status(client, run_id) is None
 
 
 def test_a_run_that_says_nothing_yet_spares_everything(home: Path) -> None:
@@ -313,12 +316,12 @@ def test_a_run_that_says_nothing_yet_spares_everything(home: Path) -> None:
 @pytest.mark.parametrize("lost", ["version", "facts"])
 def test_nothing_is_taken_where_the_record_of_a_champion_is_lost(home: Path, lost: str) -> None:
     settings = load()
-    ledger = promote.Ledger(settings.ledger, NAME)
+    ledger = Ledger(settings.ledger, NAME)
     settings.ledger.mkdir()
-    client = tracking.connect(settings)
-    kept = tracking.start(client, settings, QUICK.name, "kept", {}, [])
+    client = connection.connect(settings)
+    kept = start(client, settings, QUICK.name, "kept", {}, [])
     kept.finish("FINISHED")
-    other = tracking.start(client, settings, QUICK.name, "other", {}, [])
+    other = start(client, settings, QUICK.name, "other", {}, [])
     other.finish("FINISHED")
     Store(home / "store").remember("key", lambda: Made({}, {}))
     age(home)
@@ -343,9 +346,9 @@ def test_nothing_is_taken_where_the_record_of_a_champion_is_lost(home: Path, los
 def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = tracking.connect(load())
+    client = connection.connect(load())
     client.create_registered_model(NAME)
-    died = tracking.start(client, load(), QUICK.name, "died", {}, [])
+    died = start(client, load(), QUICK.name, "died", {}, [])
     died.finish("KILLED")
     assert register(client, home, died) == 1
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
@@ -361,7 +364,7 @@ def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work
     assert of_kind(done, "run") == [died.run_id]
     assert (versions(client), runs(client)) == ([], set())
     # The number is never given again.
-    assert register(client, home, tracking.start(client, load(), QUICK.name, "next", {}, [])) == 2
+    assert register(client, home, start(client, load(), QUICK.name, "next", {}, [])) == 2
 
 
 def test_one_maintenance_at_a_time() -> None:
@@ -373,7 +376,7 @@ PURGE = """
 import os, signal, sys
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from tasks import history, tracking
+from tasks.tracking import run_history as history, connection as tracking
 from tasks.settings import load
 
 def die(*arguments):
@@ -391,15 +394,15 @@ history.purge(tracking.connect(load()), sys.argv[1])
 )
 def test_a_purge_killed_in_the_middle_is_ended_by_the_next(home: Path, at: str) -> None:
     settings = load()
-    client = tracking.connect(settings)
-    past = tracking.start(client, settings, QUICK.name, "past", {}, [])
+    client = connection.connect(settings)
+    past = start(client, settings, QUICK.name, "past", {}, [])
     past.write("report.html", "x" * 1000)
     past.child("prior", {"a": 1.0}, {})
     model = client.create_logged_model(past.experiment_id, "model", past.run_id).model_id
     (home / "MLmodel").write_text("x" * 500)
     client.log_model_artifact(model, str(home / "MLmodel"))
     past.finish("FAILED")
-    assert history.weight(client, past.run_id) == 1500
+    assert run_history.weight(client, past.run_id) == 1500
     child = subprocess.run(
         [sys.executable, "-c", PURGE.format(at=at), past.run_id], cwd=ROOT, check=False, capture_output=True
     )
@@ -443,9 +446,9 @@ def test_only_past_runs_of_our_own_flows_go_from_prefect() -> None:
 
 def test_the_database_gets_smaller_where_it_is_worth_it(home: Path) -> None:
     settings = load()
-    tracking.connect(settings)
+    connection.connect(settings)
     file = home / "mlflow.db"
-    assert tracking.compact(settings) == 0
+    assert connection.compact(settings) == 0
     with closing(sqlite3.connect(file)) as database:
         database.execute("CREATE TABLE much AS SELECT zeroblob(5000000) AS x")
         database.execute("DROP TABLE much")
@@ -453,4 +456,4 @@ def test_the_database_gets_smaller_where_it_is_worth_it(home: Path) -> None:
     before = file.stat().st_size
     done = maintenance()
     assert done.database_bytes == before - file.stat().st_size > 4_000_000
-    assert tracking.compact(Settings(tracking_uri="postgresql://nobody@127.0.0.1:1/none")) == 0
+    assert connection.compact(Settings(tracking_uri="postgresql://nobody@127.0.0.1:1/none")) == 0

@@ -18,20 +18,22 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 
-from flows import announce, fintech_risk
+from flows import fintech_risk
 from flows.champions import roll_back
-from flows.outcome import Outcome
-from flows.pipeline import Asked, UseCase, run
-from ml.ensemble import Ensemble
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.presets import Preset
-from ml.prior import Prior
-from ml.refusal import ModelRefused, UsageError
-from ml.simulate import SIMULATORS
-from tasks import tracking
+from flows.pipeline import run
+from flows.recording import notifications
+from flows.recording.outcome import Outcome
+from flows.use_case import Asked, UseCase
+from ml.ensemble.presets import Preset
+from ml.ensemble.stacked_ensemble import Ensemble
+from ml.errors import ModelRefused, UsageError
+from ml.evaluation.quality_gate import Gates
+from ml.simulators import SIMULATORS
+from ml.tabular.constant import Prior
+from ml.tabular.gradient_boosting import GradientBoosting
+from tasks.locks.model_lock import TurnRefused, turn
 from tasks.settings import load
-from tasks.turn import TurnRefused, turn
+from tasks.tracking import connection
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -47,7 +49,7 @@ def ended(asked: Asked, case: UseCase = QUICK) -> Outcome:
 
 def parents() -> list[Any]:
     """Runs of flows in MLflow, newest first."""
-    client = tracking.connect(load())
+    client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     return [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
 
@@ -65,7 +67,7 @@ def test_trials_are_runs_below_the_run(loans: Path) -> None:
         QUICK, candidates={"prior": Prior(), "ensemble": Ensemble(presets=(Preset(math.inf, 2, 1, members),))}
     )
     outcome = ended(Asked(str(loans), "simulated", trials=3), mixed)
-    client = tracking.connect(load())
+    client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     trials = [one for one in runs if "trial" in one.info.run_name]
     assert sorted(one.info.run_name for one in trials) == [f"ensemble, trial {n}" for n in (1, 2, 3)]
@@ -88,7 +90,7 @@ def test_unchanged_data_are_no_news_and_changed_ones_are(loans: Path) -> None:
     newest = parents()[0]
     assert (newest.info.status, newest.data.tags["steward.verdict"]) == ("FINISHED", "nothing new")
     assert first.report in newest.data.tags["mlflow.note.content"]
-    client = tracking.connect(load())
+    client = connection.connect(load())
     assert len(client.search_runs([newest.info.experiment_id])) == 4  # two flows, two candidates
     assert len((load().ledger / "fintech-risk.simulated.jsonl").read_text().splitlines()) == 1
 
@@ -232,8 +234,8 @@ def test_people_and_automations_hear_of_champions_and_refusals(
     # Who cannot be told is named, without the address of the others.
     err = capfd.readouterr().err
     assert "secret-path" not in err
-    (champion,) = events(announce.CHAMPION, 1)
+    (champion,) = events(notifications.CHAMPION, 1)
     assert champion["resource"]["prefect.resource.id"] == "steward.champion.fintech-risk.simulated"
     assert (champion["payload"]["version"], champion["resource"]["steward.data"]) == (1, "simulated")
-    (refused,) = events(announce.STOPPED, 1)
+    (refused,) = events(notifications.STOPPED, 1)
     assert "roc_auc at least 0.99" in refused["payload"]["why"]

@@ -20,20 +20,21 @@ import pytest
 
 from flows import fintech_risk, health_prediction
 from flows.ecommerce_recommendation import ecommerce_recommendation
-from flows.outcome import Outcome
+from flows.recording.outcome import Outcome
 from flows.scoring import score
-from ml.additive import Additive
-from ml.ensemble import Ensemble
-from ml.forest import Forest
-from ml.gbm import GradientBoosting
-from ml.linear import Linear
-from ml.model import Part
-from ml.presets import Preset
-from tasks import registry, tracking
+from ml.data.dataset import Part
+from ml.ensemble.presets import Preset
+from ml.ensemble.stacked_ensemble import Ensemble
+from ml.tabular.additive import Additive
+from ml.tabular.extra_trees import Forest
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.tabular.linear import Linear
+from tasks.locate import locate
 from tasks.settings import load
-from tasks.source import locate, read
+from tasks.source import read
 from tasks.split import split, split_histories, split_rows
-from tasks.store import Store
+from tasks.storage.content_store import Store
+from tasks.tracking import connection, registry
 from tasks.validate import validate
 
 DATA = load().data_dir
@@ -178,7 +179,7 @@ def test_a_champion_is_registered_and_reported(ran: Ran) -> None:
     outcome = ran.outcome
     assert (outcome.verdict, outcome.version, outcome.reused) == ("promote", 1, [])
     assert outcome.gates == ["contract", "split", "packaging", "quality", "promotion"]
-    champion = registry.champion(tracking.connect(load()), outcome.champion)
+    champion = registry.champion(connection.connect(load()), outcome.champion)
     assert champion is not None
     assert champion.name == f"{outcome.case}.{ran.known.data}"
     assert (champion.number, champion.tags["candidate"]) == (1, outcome.candidate)

@@ -13,8 +13,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-from tasks import registry, tracking
 from tasks.settings import load
+from tasks.tracking import connection, registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,12 +30,13 @@ import psycopg2
 from mlflow import MlflowClient
 from prefect import flow
 from flows import ecommerce_recommendation, fintech_risk, health_prediction
-from flows.pipeline import Asked, run
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.item_knn import ItemKNN
-from ml.popularity import Popularity
-from ml.prior import Prior
+from flows.use_case import Asked
+from flows.pipeline import run
+from ml.evaluation.quality_gate import Gates
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.recommenders.item_knn import ItemKNN
+from ml.recommenders.popularity import Popularity
+from ml.tabular.constant import Prior
 import implicit, jinja2, lightgbm, matplotlib.figure, mlflow.pyfunc, sklearn.linear_model
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 
@@ -119,7 +120,7 @@ def run_until_one_lives(case: str, how: str, home: Path, name: str = "undisturbe
 def what_it_came_to(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Digests of every stage and of the model, and the champion's figure: what must not depend on a kill."""
     monkeypatch.setenv("STEWARD_HOME", str(home))
-    client = tracking.connect(load())
+    client = connection.connect(load())
     experiments = [e.experiment_id for e in client.search_experiments()]
     finished = client.search_runs(
         experiments, "attributes.status = 'FINISHED' and tags.`steward.verdict` != ''"
@@ -143,7 +144,7 @@ def what_it_came_to(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> d
 def how_they_ended(home: Path, flow_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """Every state that MLflow and Prefect show, sorted: of the runs of flows, of candidates, of flow runs."""
     monkeypatch.setenv("STEWARD_HOME", str(home))
-    client = tracking.connect(load())
+    client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     with get_client(sync_client=True) as prefect:
         flows = FlowFilter(name=FlowFilterName(any_=[flow_name]))

@@ -19,32 +19,32 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 import ml
-from ml import refusal
-from ml.additive import Additive
-from ml.als import ALS
-from ml.ensemble import Ensemble
-from ml.forest import Forest
-from ml.gbm import GradientBoosting
-from ml.item_knn import ItemKNN
-from ml.linear import Linear
-from ml.model import Candidate, Part, Resources
+from ml import errors
+from ml.data.dataset import Part
+from ml.ensemble.presets import Preset
+from ml.ensemble.stacked_ensemble import Ensemble
+from ml.errors import ModelRefused, PackageRefused, Refusal
+from ml.estimator import Candidate, Resources
 from ml.package import (
     MANIFEST,
     Package,
     as_features,
-    class_name,
     code_digest,
-    load_model,
     read,
     read_contract,
     read_entities,
     to_files,
     write,
 )
-from ml.popularity import Popularity
-from ml.presets import Preset
-from ml.prior import Prior
-from ml.refusal import ModelRefused, PackageRefused, Refusal
+from ml.recommenders.als import ALS
+from ml.recommenders.item_knn import ItemKNN
+from ml.recommenders.popularity import Popularity
+from ml.serialization import class_name, load_model
+from ml.tabular.additive import Additive
+from ml.tabular.constant import Prior
+from ml.tabular.extra_trees import Forest
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.tabular.linear import Linear
 
 # Not in the order of the alphabet: a file without header is read in the order of the contract.
 COLUMNS = {"town": "category", "x": "number", "n": "integer", "grade": "category", "y": "integer"}
@@ -420,7 +420,9 @@ def test_another_format_is_refused(folder: Path, version: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["model", "code", "files"])
-@pytest.mark.parametrize("value", [None, 1, ["ml.prior:PriorModel"]], ids=["none", "number", "list"])
+@pytest.mark.parametrize(
+    "value", [None, 1, ["ml.tabular.constant:PriorModel"]], ids=["none", "number", "list"]
+)
 def test_a_manifest_without_its_parts_is_refused(folder: Path, key: str, value: Any) -> None:
     forge(folder, **{key: value})
     assert key in refused(folder).got
@@ -449,14 +451,14 @@ def test_digests_that_are_no_digests_are_refused(folder: Path) -> None:
         "ml..os:system",
         "ml.\0:PriorModel",
         "ml.nothing:PriorModel",
-        "ml.prior:Nothing",
-        "ml.prior:PriorModel.files",
+        "ml.tabular.constant:Nothing",
+        "ml.tabular.constant:PriorModel.files",
         "ml.package:Package",
         "ml.package:import_module",
         "ml.package:Path",
-        "ml.model:Model",
-        "ml.item_knn:ItemKNN",
-        "ml.item_knn:Catalogue",
+        "ml.estimator:Model",
+        "ml.recommenders.item_knn:ItemKNN",
+        "ml.recommenders.item_knn:Catalogue",
     ],
 )
 def test_a_class_that_is_no_model_of_ours_is_refused(folder: Path, name: str) -> None:
@@ -467,7 +469,10 @@ def test_a_class_that_is_no_model_of_ours_is_refused(folder: Path, name: str) ->
         load_model(name, {})
 
 
-@pytest.mark.parametrize("name", ["ml.prior:PriorModel", "ml.linear:LinearModel", "ml.als:ALSModel"])
+@pytest.mark.parametrize(
+    "name",
+    ["ml.tabular.constant:PriorModel", "ml.tabular.linear:LinearModel", "ml.recommenders.als:ALSModel"],
+)
 def test_the_files_of_another_model_are_refused(folder: Path, name: str) -> None:
     forge(folder, model=name)
     assert name in refused(folder).expected
@@ -571,7 +576,7 @@ def test_no_file_ends_in_another_error(forged: Path, name: str, data: bytes) -> 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
 
-REFUSALS = [each for each in vars(refusal).values() if isinstance(each, type) and issubclass(each, Refusal)]
+REFUSALS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Refusal)]
 
 
 @pytest.mark.parametrize("kind", REFUSALS)

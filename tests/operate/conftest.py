@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALLER = """
 from dataclasses import replace
 from flows import fintech_risk, health_prediction
-from ml.ensemble import Ensemble
-from ml.gbm import GradientBoosting
-from ml.linear import Linear
-from ml.presets import Preset
+from ml.ensemble.stacked_ensemble import Ensemble
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.tabular.linear import Linear
+from ml.ensemble.presets import Preset
 two = {"logistic": Linear(bins=4), "trees": GradientBoosting(max_rounds=20)}
 small = Ensemble(presets=(Preset(rows=float("inf"), folds=2, repeats=1, members=two),))
 for module in (fintech_risk, health_prediction):
@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, migrated: Path, prefect_api: 
     """
     from flows import fintech_risk, health_prediction
     from flows.ecommerce_recommendation import ecommerce_recommendation
-    from ml.simulate import SIMULATORS
+    from ml.simulators import SIMULATORS
 
     folder = tmp_path_factory.mktemp("champions")
     (folder / "home").mkdir()

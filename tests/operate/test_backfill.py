@@ -10,11 +10,11 @@ from filelock import FileLock
 
 import steward
 from flows import fintech_risk
-from ml.linear import Linear
-from ml.prior import Prior
+from ml.tabular.constant import Prior
+from ml.tabular.linear import Linear
 from operate.console import USAGE
-from tasks import history, tracking
 from tasks.settings import load
+from tasks.tracking import connection, run_history
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior(), "linear": Linear()})
@@ -46,7 +46,7 @@ def backfill(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 def test_each_instant_runs_once_on_what_was_known_then(capsys: pytest.CaptureFixture[str]) -> None:
     first = ["--from", "2025-10-15", "--to", "2025-11-15", *MONTHLY]
     assert backfill(capsys, *first, "--dry-run")[:2] == (0, [("2025-11-01", "would run")])
-    assert history.intervals(tracking.connect(load()), "fintech-risk", "simulated") == set()
+    assert run_history.intervals(connection.connect(load()), "fintech-risk", "simulated") == set()
     assert backfill(capsys, *first)[:2] == (0, [("2025-11-01", "promote")])
 
     wider = ["--from", "2025-11-01", "--to", "2025-12-01", *MONTHLY]
@@ -56,7 +56,7 @@ def test_each_instant_runs_once_on_what_was_known_then(capsys: pytest.CaptureFix
     assert lines[1][1] in ("promote", "keep", "inconclusive")
     assert [verdict for _, verdict in backfill(capsys, *wider)[1]] == ["done before"] * 2
 
-    client = tracking.connect(load())
+    client = connection.connect(load())
     experiment = client.get_experiment_by_name("fintech-risk")
     assert experiment
     runs = client.search_runs([experiment.experiment_id], "tags.`steward.interval` != ''")

@@ -14,17 +14,19 @@ import pytest
 from prefect import flow
 
 from flows import fintech_risk
-from flows.pipeline import Asked, run
+from flows.pipeline import run
 from flows.scoring import score
-from ml.gates import Gates
-from ml.gbm import GradientBoosting
-from ml.prior import Prior
-from ml.refusal import UsageError
-from ml.simulate import SIMULATORS
+from flows.use_case import Asked
+from ml.errors import UsageError
+from ml.evaluation.quality_gate import Gates
+from ml.simulators import SIMULATORS
+from ml.tabular.constant import Prior
+from ml.tabular.gradient_boosting import GradientBoosting
+from operate.checks.finding import Finding
 from operate.doctor import CHECKS, Check, examine
-from operate.findings import Finding
-from tasks import history, promote, registry, tracking
+from tasks.ledger import Ledger
 from tasks.settings import load
+from tasks.tracking import connection, registry, run_history
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -118,9 +120,9 @@ def test_a_moved_home_is_told_and_put_right(moved: Path, loans: Path, tmp_path: 
 
     uri = load().mlflow_uri
     subprocess.run([sys.executable, "-W", "ignore", "-c", LOADS, uri, f"models:/{NAME}@champion"], check=True)
-    client = tracking.connect(load())
-    (first,) = history.finished(client, NAME)
-    remembered = history.remembered(client, first)
+    client = connection.connect(load())
+    (first,) = run_history.finished(client, NAME)
+    remembered = run_history.remembered(client, first)
     assert remembered is not None
     assert remembered.facts is not None
     scored = score("fintech-risk", str(loans), str(tmp_path / "scores.parquet"))
@@ -166,7 +168,7 @@ def test_a_home_that_this_user_may_not_look_into(home: Path) -> None:
 
 
 def test_while_a_run_is_at_work_nothing_is_rewritten(moved: Path) -> None:
-    from tasks.presence import Presence
+    from tasks.locks.run_lock import Presence
 
     with Presence(load(), "r1", {}):
         before = (moved / "mlflow.db").read_bytes()
@@ -197,12 +199,12 @@ def test_a_copy_beside_the_original(moved: Path) -> None:
         shutil.rmtree(there)
 
 
-def _crash_before_the_alias(client: tracking.Client) -> None:
-    ledger = promote.Ledger(load().ledger, NAME)
+def _crash_before_the_alias(client: connection.Client) -> None:
+    ledger = Ledger(load().ledger, NAME)
     ledger.append({"verdict": "promote", "reason": "better", "before": 1, "champion": 2})
 
 
-def _moved_by_hand(client: tracking.Client) -> None:
+def _moved_by_hand(client: connection.Client) -> None:
     registry.move_alias(client, NAME, 2)
 
 
@@ -211,10 +213,10 @@ def _moved_by_hand(client: tracking.Client) -> None:
     [(_crash_before_the_alias, "a crash left version 1", 2), (_moved_by_hand, "version 2 is champion", 2)],
 )
 def test_ledger_and_alias_that_differ(
-    moved: Path, happened: Callable[[tracking.Client], None], said: str, champion: int
+    moved: Path, happened: Callable[[connection.Client], None], said: str, champion: int
 ) -> None:
     look("artifacts", fix=True)
-    client = tracking.connect(load())
+    client = connection.connect(load())
     one = client.get_model_version(NAME, "1")
     client.create_model_version(NAME, one.source, one.run_id, tags=one.tags, model_id=one.model_id)
     happened(client)
@@ -224,7 +226,7 @@ def test_ledger_and_alias_that_differ(
     assert [finding.state for finding in mended if NAME in finding.found] == ["ok"] * len(mended)
     holder = registry.champion(client, NAME)
     assert holder is not None
-    assert holder.number == champion == promote.Ledger(load().ledger, NAME).lines()[-1]["champion"]
+    assert holder.number == champion == Ledger(load().ledger, NAME).lines()[-1]["champion"]
 
 
 def test_a_champion_whose_files_were_changed(moved: Path) -> None:

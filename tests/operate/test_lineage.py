@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 import steward
 from flows.ecommerce_recommendation import CASE
-from ml.refusal import UsageError
-from tasks import history, registry, tracking
+from ml.errors import UsageError
 from tasks.settings import load
+from tasks.tracking import connection, registry, run_history
 
 # The home is made once, and disturbed in place.
 pytestmark = pytest.mark.xdist_group("champions")
@@ -74,11 +74,11 @@ def test_every_link_holds(
 
 
 def test_the_chain_tells_what_is_recorded(champions: Path, links: Links) -> None:
-    client = tracking.connect(load())
+    client = connection.connect(load())
     version = registry.get_version(client, NAME, 1)
     assert links["run"]["recorded"]["mlflow_run_id"] == version.run_id
     assert links["package"]["recorded"]["digest"] == version.digest
-    assert links["model"]["recorded"]["parameters"]["candidate"] == "ml.linear:Linear"
+    assert links["model"]["recorded"]["parameters"]["candidate"] == "ml.tabular.linear:Linear"
     loans = champions / "loans.csv"
     assert links["source"]["recorded"]["files"] == {
         "loans.csv": hashlib.sha256(loans.read_bytes()).hexdigest()
@@ -186,7 +186,7 @@ def crashed(links: Links) -> Iterator[None]:
 
 @contextmanager
 def alias_moved() -> Iterator[None]:
-    client = tracking.connect(load())
+    client = connection.connect(load())
     registry.move_alias(client, NAME, 2)
     yield
     registry.move_alias(client, NAME, 1)
@@ -194,7 +194,7 @@ def alias_moved() -> Iterator[None]:
 
 @contextmanager
 def run_deleted(links: Links) -> Iterator[None]:
-    client = tracking.connect(load())
+    client = connection.connect(load())
     client.delete_run(links["run"]["recorded"]["mlflow_run_id"])
     yield
     client.restore_run(links["run"]["recorded"]["mlflow_run_id"])
@@ -334,11 +334,11 @@ def test_the_facts_of_a_killed_run_are_those_of_the_run_that_resumed_it(champion
     _, said = ask("lineage", "health-prediction")
     of = {link["link"]: link for link in said["links"]}
     run = of["run"]
-    client = tracking.connect(load())
+    client = connection.connect(load())
     version = registry.get_version(client, "health-prediction.simulated", 1)
     assert run["recorded"]["mlflow_run_id"] != version.run_id
     assert run["details"] == [f"registered by the run {version.run_id}, which ended before it decided"]
-    killed = history.remembered(client, version.run_id)
+    killed = run_history.remembered(client, version.run_id)
     assert killed
     assert (killed.status, killed.facts) == ("KILLED", None)
 

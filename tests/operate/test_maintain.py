@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 import steward
-from ml.refusal import UsageError
-from tasks import tracking
+from ml.errors import UsageError
 from tasks.settings import load
-from tasks.store import Made, Store
+from tasks.storage.content_store import Made, Store
+from tasks.tracking import connection
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 def old(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a result that nobody needs and that was last used long ago."""
     monkeypatch.setenv("STEWARD_STORE_DAYS", "10")
-    tracking.connect(load())
+    connection.connect(load())
     store = Store(home / "store")
     store.remember("new", lambda: Made({}, {}, {"x": b"new"}))
     folder = store.remember("old", lambda: Made({}, {}, {"x": bytes(5000)})).folder

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from flows.ecommerce_recommendation import CASE
-from ml.refusal import DataRefused, PackageRefused, UsageError
+from ml.errors import DataRefused, PackageRefused, UsageError
 from operate.console import exit_code
-from tasks import history, registry, tracking
 from tasks.settings import load
+from tasks.tracking import connection, registry, run_history
 
 ROOT = Path(__file__).resolve().parents[2]
 # The home is made once, and disturbed in place.
@@ -59,7 +59,7 @@ def test_the_same_again_and_the_home_untouched(
     assert all(one["same"] and one["then"] == one["now"] for one in said["compared"])
     # Every stage that the run recorded, every file of the package, and the answers.
     (run,) = [link for link in ask("lineage", *asked)[1]["links"] if link["link"] == "run"]
-    recorded = history.remembered(tracking.connect(load()), run["recorded"]["mlflow_run_id"])
+    recorded = run_history.remembered(connection.connect(load()), run["recorded"]["mlflow_run_id"])
     assert recorded
     assert recorded.facts
     made = {one["what"]: one["now"] for one in said["compared"]}
@@ -75,7 +75,7 @@ def test_the_same_again_and_the_home_untouched(
 @contextmanager
 def facts(change: Callable[[dict[str, Any]], Any]) -> Iterator[None]:
     """Other facts of the champion's run, for a while."""
-    client = tracking.connect(load())
+    client = connection.connect(load())
     run = client.get_run(registry.get_version(client, NAME, 1).run_id)
     path = Path(run.info.artifact_uri.removeprefix("file://")) / "facts.json"
     before = path.read_text()
@@ -180,7 +180,7 @@ def test_without_a_record_or_a_package_there_is_nothing_to_compare(champions: Pa
         pytest.raises(UsageError, match=f"the facts of {NAME} version 1; got none"),
     ):
         ask("reproduce", "fintech-risk")
-    client = tracking.connect(load())
+    client = connection.connect(load())
     folder = registry.fetch(client, registry.get_version(client, NAME, 1))
     folder.rename(champions / "aside")
     with pytest.raises(PackageRefused, match="the package that was registered"):

@@ -15,7 +15,7 @@ import httpx
 import psycopg2
 import pytest
 
-from operate import postgres
+from operate.local_stack import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where flows learn what they talk to, before they import anything.

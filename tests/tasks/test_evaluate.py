@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.item_knn import ItemKNN
-from ml.judge import BinaryJudge, Judge
-from ml.linear import Linear
-from ml.model import Candidate, Part, Resources
-from ml.package import class_name
-from ml.ranking_judge import RankingJudge
+from ml.data.dataset import Part
+from ml.estimator import Candidate, Resources
+from ml.evaluation.evaluator import BinaryJudge, Judge
+from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.recommenders.item_knn import ItemKNN
+from ml.serialization import class_name
+from ml.tabular.linear import Linear
 from tasks.evaluate import contest, judge_on_test
-from tasks.report import render
-from tasks.store import Made, Store
+from tasks.reporting.report import render
+from tasks.storage.content_store import Made, Store
 
 JUDGE = BinaryJudge()
 ROWS = 400

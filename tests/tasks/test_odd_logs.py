@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.contract import Contract
-from ml.contract_parse import parse
-from ml.item_knn import ItemKNN
-from ml.model import Part, Resources
-from ml.popularity import Popularity
-from ml.refusal import DataRefused
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
+from ml.data.dataset import Part
+from ml.errors import DataRefused
+from ml.estimator import Resources
+from ml.recommenders.item_knn import ItemKNN
+from ml.recommenders.popularity import Popularity
 from tasks.score import questions
 from tasks.split import split_histories
 from tasks.validate import examine

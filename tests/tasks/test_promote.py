@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.gates import Gates
-from ml.judge import BinaryJudge
-from ml.model import Part
-from ml.ranking_judge import RankingJudge
-from ml.refusal import ModelRefused, UsageError
-from tasks.promote import (
-    FEWEST_UNITS,
+from ml.data.dataset import Part
+from ml.errors import ModelRefused, UsageError
+from ml.evaluation.evaluator import BinaryJudge
+from ml.evaluation.quality_gate import Gates
+from ml.evaluation.ranking_evaluator import RankingJudge
+from tasks.ledger import (
     INCONCLUSIVE,
     KEEP,
     PROMOTE,
@@ -30,11 +29,10 @@ from tasks.promote import (
     Ledger,
     Verdict,
     commit,
-    compare,
-    quality_gate,
     rollback,
     settle,
 )
+from tasks.promote import FEWEST_UNITS, compare, quality_gate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -327,7 +325,7 @@ def test_a_crash_of_a_rollback_is_settled(model: Model) -> None:
 CHILD = """
 import os, sys
 from pathlib import Path
-from tasks.promote import PROMOTE, Alias, AliasMovedError, Ledger, Verdict, commit
+from tasks.ledger import PROMOTE, Alias, AliasMovedError, Ledger, Verdict, commit
 
 folder, versions = Path(sys.argv[1]), [int(v) for v in sys.argv[2:]]
 file = folder / "alias"

@@ -6,8 +6,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ml.contract import Contract
-from ml.contract_parse import parse
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
 from tasks.score import answers, counts, left_out, questions, write
 from tasks.validate import examine
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.refusal import UsageError
+from ml.errors import UsageError
 from tasks.settings import LIBRARIES, ROOT, Settings, load, prepare_libraries
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.content import Content, ContentModel
-from ml.model import Resources
-from ml.refusal import DataRefused, Unsuitable, UsageError
+from ml.errors import DataRefused, Unsuitable, UsageError
+from ml.estimator import Resources
+from ml.recommenders.content_based import Content, ContentModel
 from tasks.evaluate import model_of
+from tasks.locate import locate
 from tasks.settings import Settings
-from tasks.source import locate, read
+from tasks.source import read
 from tasks.split import split, split_histories
-from tasks.store import Store, Stored
+from tasks.storage.content_store import Store, Stored
 from tasks.train import fit
 from tasks.validate import validate
 

@@ -14,14 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml.columns import TEXT, cast
-from ml.contract import Contract
-from ml.contract_parse import parse
-from ml.refusal import ContractError, DataRefused, UsageError
-from ml.simulate import SIMULATORS
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
+from ml.data.casting import TEXT, cast
+from ml.errors import ContractError, DataRefused, UsageError
+from ml.simulators import SIMULATORS
+from tasks.locate import Located, load_contract, locate
 from tasks.settings import Settings
-from tasks.source import Located, load_contract, locate, read, read_files, source
-from tasks.store import Store, Stored
+from tasks.source import read, read_files, source
+from tasks.storage.content_store import Store, Stored
 
 COLUMNS = {"id": "category", "amount": "number", "bad": "integer"}
 SECRET = "Jane-Doe-4711"

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml import interactions
-from ml.contract import Contract
-from ml.contract_parse import parse
-from ml.model import Part
-from ml.refusal import DataRefused, LeakageRefused
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
+from ml.data.dataset import Part
+from ml.errors import DataRefused, LeakageRefused
+from ml.interactions import datasets, event_log
 from tasks.split import Parts, SplitFunction, split, split_histories, split_rows
-from tasks.store import Made, Store, Stored
+from tasks.storage.content_store import Made, Store, Stored
 
 ROWS = 400
 LAST = datetime(2024, 12, 31, tzinfo=UTC)
@@ -361,15 +361,15 @@ def test_a_leak_is_refused_again_when_it_is_reused(run: Run) -> None:
 
 def test_histories_that_reach_into_the_test_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault: histories of the judged users are not cut where the test begins."""
-    judging_part = interactions.judging_part
-    everything = interactions.log(log(), log_contract())
+    judging_part = datasets.judging_part
+    everything = event_log.log(log(), log_contract())
 
     def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Part:
         part = judging_part(before, after, *rest)
-        whole = interactions.histories(everything, pd.Index(part.frame["user"]))
+        whole = event_log.histories(everything, pd.Index(part.frame["user"]))
         return Part(whole, part.truth, part.units, part.about)
 
-    monkeypatch.setattr(interactions, "judging_part", leaking)
+    monkeypatch.setattr("tasks.split.judging_part", leaking)
     refusal = run.refused(log(), log_contract(), split_histories)
     assert "histories that end before the test" in refusal.expected
     assert refusal.facts["checks"]["histories_reaching_into_the_test"] > 0
@@ -380,16 +380,16 @@ def test_histories_that_hold_the_last_event_are_refused(
     run: Run, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fault: the event that is held back stays in the history."""
-    judging_part = interactions.judging_part
+    judging_part = datasets.judging_part
     its = ordered_contract(by, repeat=True)
-    everything = interactions.log(ordered(), its)
+    everything = event_log.log(ordered(), its)
 
     def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Part:
         part = judging_part(before, after, *rest)
-        whole = interactions.histories(everything, pd.Index(part.frame["user"]))
+        whole = event_log.histories(everything, pd.Index(part.frame["user"]))
         return Part(whole, part.truth, part.units, part.about)
 
-    monkeypatch.setattr(interactions, "judging_part", leaking)
+    monkeypatch.setattr("tasks.split.judging_part", leaking)
     refusal = run.refused(ordered(), its, split_histories)
     assert "histories that end before the test" in refusal.expected
 

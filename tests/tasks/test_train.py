@@ -13,16 +13,17 @@ import pandas as pd
 import pytest
 
 from flows import fintech_risk
-from ml.bag import Bagged
-from ml.ensemble import Ensemble
-from ml.gbm import GradientBoosting
-from ml.linear import Linear
-from ml.model import Candidate, Part, Resources
-from ml.package import load_model
-from ml.popularity import Popularity
-from ml.presets import Preset
-from ml.prior import Prior
-from tasks.store import Made, Store, Stored
+from ml.data.dataset import Part
+from ml.ensemble.bagging import Bagged
+from ml.ensemble.presets import Preset
+from ml.ensemble.stacked_ensemble import Ensemble
+from ml.estimator import Candidate, Resources
+from ml.recommenders.popularity import Popularity
+from ml.serialization import load_model
+from ml.tabular.constant import Prior
+from ml.tabular.gradient_boosting import GradientBoosting
+from ml.tabular.linear import Linear
+from tasks.storage.content_store import Made, Store, Stored
 from tasks.train import described, keep, rebuilt, refit, train
 
 FAST = GradientBoosting(max_rounds=5)
@@ -99,8 +100,8 @@ def test_an_ensemble_tells_of_its_members(parts: Stored, store: Store) -> None:
 def test_facts_say_what_was_fitted(parts: Stored, store: Store) -> None:
     facts = fit(FAST, parts, store).facts
     assert facts["candidate"] == "it"
-    assert facts["model"] == "ml.gbm:GradientBoostingModel"
-    assert facts["parameters"]["candidate"] == "ml.gbm:GradientBoosting"
+    assert facts["model"] == "ml.tabular.gradient_boosting:GradientBoostingModel"
+    assert facts["parameters"]["candidate"] == "ml.tabular.gradient_boosting:GradientBoosting"
     assert facts["parameters"]["max_rounds"] == 5
     assert facts["stopped_by"] == "rounds"
     assert facts["seconds"] > 0
@@ -239,9 +240,12 @@ def test_hyperparameters_are_read_back_however_deep(candidate: Any) -> None:
     [
         ({"candidate": "os:system"}, ImportError),
         ({"candidate": "ml.gone:Gone"}, ImportError),
-        ({"candidate": "ml.linear:Gone"}, AttributeError),
-        ({"candidate": "ml.linear:Linear", "gone": 1}, TypeError),
-        ({"candidate": "ml.bag:Bagged", "member": {"candidate": "subprocess:Popen"}}, ImportError),
+        ({"candidate": "ml.tabular.linear:Gone"}, AttributeError),
+        ({"candidate": "ml.tabular.linear:Linear", "gone": 1}, TypeError),
+        (
+            {"candidate": "ml.ensemble.bagging:Bagged", "member": {"candidate": "subprocess:Popen"}},
+            ImportError,
+        ),
     ],
 )
 def test_what_the_code_does_not_know_is_not_made(told: dict[str, Any], error: type[Exception]) -> None:

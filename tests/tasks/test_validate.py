@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ml.contract import Contract, Rule
-from ml.contract_parse import parse
-from ml.refusal import ContractError, DataRefused
+from ml.contract.parser import parse
+from ml.contract.schema import Contract, Rule
+from ml.errors import ContractError, DataRefused
 from tasks.settings import ROOT
-from tasks.store import Made, Store
+from tasks.storage.content_store import Made, Store
 from tasks.validate import FEWEST_ROWS, check, examine, validate
 
 COLUMNS = {"id": "category", "a": "number", "b": "number", "kind": "category", "y": "integer"}

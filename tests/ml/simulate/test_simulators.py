@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from ml.simulate import SIMULATORS
+from ml.simulators import SIMULATORS
 
 ALLOWED = {"str", "int64", "float64", "datetime64[s]"}
 

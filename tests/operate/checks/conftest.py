@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from operate.checks.finding import Finding
 from operate.doctor import CHECKS, examine
-from operate.findings import Finding
 
 Examine = Callable[..., list[Finding]]
 

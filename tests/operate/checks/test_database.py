@@ -15,10 +15,12 @@ import sqlalchemy
 from alembic import command
 from mlflow.store.db import utils as mlflow_database
 
-from ml.refusal import UsageError
-from operate.findings import Finding
-from tasks import database, tracking
+from ml.errors import UsageError
+from operate.checks.finding import Finding
 from tasks.settings import load
+from tasks.tracking import connection as tracking
+from tasks.tracking import database
+from tasks.tracking.run import start as start_run
 
 Examine = Callable[..., list[Finding]]
 CHILD = """
@@ -241,11 +243,11 @@ def test_a_server_is_told_by_its_version_and_its_clock_and_gets_sql_for_what_mov
     with database.reading(shown) as connection, pytest.raises(sqlalchemy.exc.DBAPIError, match="read-only"):
         connection.execute(sqlalchemy.text("CREATE TABLE pets (name text)"))
 
-    tracking.start(client, settings, "it's", "first", {}, []).write("facts.json", "{}")
+    start_run(client, settings, "it's", "first", {}, []).write("facts.json", "{}")
     moved = home.rename(home.with_name("moved_home"))
     monkeypatch.setenv("STEWARD_HOME", str(moved))
     with pytest.raises(UsageError, match="steward doctor --fix"):
-        tracking.start(client, load(), "it's", "second", {}, [])
+        start_run(client, load(), "it's", "second", {}, [])
     (bad,) = found("artifacts", fix=True)
     assert bad.state == "bad"
     _, _, sql = bad.fix.partition("\n")
@@ -255,5 +257,5 @@ def test_a_server_is_told_by_its_version_and_its_clock_and_gets_sql_for_what_mov
     engine.dispose()
     (sound,) = found("artifacts")
     assert sound.state == "ok", sound
-    run = tracking.start(client, load(), "it's", "second", {}, [])
+    run = start_run(client, load(), "it's", "second", {}, [])
     assert str(moved) in run.uri("facts.json")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from operate.checks import machine
-from operate.findings import Finding
+from operate.checks.finding import Finding
 from tasks.settings import ROOT
 
 Examine = Callable[..., list[Finding]]

@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from operate.findings import Finding
+from operate.checks.finding import Finding
 
 Examine = Callable[..., list[Finding]]
 

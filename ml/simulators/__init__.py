@@ -1,0 +1,12 @@
+"""Simulated worlds whose truth is known, one per use case, and the registry of them."""
+
+from ml.simulators import hospital, lender, shop
+from ml.simulators.simulation import Simulation, Simulator
+
+__all__ = ["SIMULATORS", "Simulation", "Simulator"]
+
+SIMULATORS: dict[str, Simulator] = {
+    "hospital": hospital.simulate,
+    "lender": lender.simulate,
+    "shop": shop.simulate,
+}

@@ -1,0 +1,33 @@
+"""Known answers by hand, and refusals."""
+
+import numpy as np
+import pytest
+
+from ml.evaluation.binary_metrics import UndefinedMeasureError
+from ml.evaluation.regression_metrics import mae, mse, r2, regression_metrics
+
+
+def test_by_hand() -> None:
+    truth, value = np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0])
+    found = regression_metrics(truth, value)
+    assert found == pytest.approx({"mse": 5 / 3, "mae": 1.0, "r2": 1 - 5 / 14})
+
+
+def test_the_mean_has_r2_of_zero() -> None:
+    truth = np.array([1.0, 2.0, 6.0])
+    assert r2(truth, np.full(3, truth.mean())) == pytest.approx(0.0)
+    assert (r2(truth, truth), mse(truth, truth), mae(truth, truth)) == (1.0, 0.0, 0.0)
+
+
+def test_constant_truth_has_no_r2() -> None:
+    with pytest.raises(UndefinedMeasureError, match="got 2 rows"):
+        r2(np.ones(2), np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("truth", "value", "message"),
+    [([], [], "shape"), ([1.0], [1.0, 2.0], "align"), ([1.0, np.inf], [1.0, np.nan], "got 2 missing")],
+)
+def test_domain(truth: list[float], value: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mse(np.array(truth), np.array(value))
