@@ -21,7 +21,7 @@ from operate.reproduce import reproduce
 from operate.up import up
 
 if TYPE_CHECKING:
-    from flows.recording.outcome import Outcome
+    from flows.recording.outcome import RunOutcome
 
 JSON_FIELDS = [
     "case",
@@ -61,11 +61,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per case on 
 
 def main() -> None:
     """Run the command line; every refusal becomes one message and an exit code of its own."""
-    from ml.errors import Refusal
+    from ml.errors import StewardError
 
     try:
         app()
-    except Refusal as refusal:
+    except StewardError as refusal:
         say(f"{refusal.gate}: {refusal}")
         sys.exit(exit_code(refusal))
 
@@ -104,14 +104,14 @@ def run(
 
 
 def _run_one(
-    name: str, flow: Callable[..., "Outcome"], asked: dict[str, Any], verbose: bool
-) -> tuple["Outcome | None", int]:
+    name: str, flow: Callable[..., "RunOutcome"], asked: dict[str, Any], verbose: bool
+) -> tuple["RunOutcome | None", int]:
     """The outcome, or none and the exit code that says why; the other cases still get their turn."""
-    from ml.errors import Refusal
+    from ml.errors import StewardError
 
     try:
         return flow(**asked), 0
-    except Refusal as refusal:
+    except StewardError as refusal:
         say(f"{name}: {refusal}")
         return refusal.outcome, exit_code(refusal)
     except Exception as error:
@@ -253,14 +253,14 @@ def _load(case: str, given: Mapping[str, Any]) -> Any:
     """The flow of a use case, after everything was checked that can be before a run exists."""
     module = flow_module(case)
     from flows.pipeline import preflight
-    from flows.use_case import Asked
+    from flows.use_case import RunParameters
     from tasks import settings
 
-    preflight(module.CASE, Asked(**given), settings.load())
+    preflight(module.CASE, RunParameters(**given), settings.load())
     return getattr(module, case.replace("-", "_"))
 
 
-def _print_outcomes(outcomes: list["Outcome"], as_json: bool) -> None:
+def _print_outcomes(outcomes: list["RunOutcome"], as_json: bool) -> None:
     if as_json:
         for outcome in outcomes:
             facts = asdict(outcome)
@@ -275,7 +275,7 @@ def _print_outcomes(outcomes: list["Outcome"], as_json: bool) -> None:
     _print_interfaces()
 
 
-def _print_table(outcomes: list["Outcome"]) -> None:
+def _print_table(outcomes: list["RunOutcome"]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

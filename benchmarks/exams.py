@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ml.contract.schema import Contract
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.digest import digest_of, table_digest
 from ml.interactions.datasets import about_users, judging_part, learning_part
 
@@ -35,20 +35,20 @@ class Exam:
 
     set: str
     protocol: str
-    learn: dict[str, Part]
-    test: Part
+    learn: dict[str, Dataset]
+    test: Dataset
 
     @cached_property
     def digest(self) -> str:
         parts = {**self.learn, "test": self.test}
-        tables = {name: table_digest(part.table()) for name, part in parts.items()}
+        tables = {name: table_digest(part.to_table()) for name, part in parts.items()}
         beside = {
-            "items": self.test.attributes,
-            "blocked": list(self.test.blocked),
+            "items": self.test.item_attributes,
+            "blocked": list(self.test.never_recommend),
             "decay": self.test.decay,
         }
         told = {name: what for name, what in beside.items() if what}
-        return digest_of({"tables": tables, "repeat": self.test.repeat, **told})
+        return digest_of({"tables": tables, "repeat": self.test.allow_repeats, **told})
 
 
 def load(protocol: str, name: str, seed: int = 0) -> Exam:
@@ -69,11 +69,11 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
     parts = {
         name: replace(
             part,
-            repeat=contract.roles.repeat,
-            blocked=tuple(contract.blocked),
+            allow_repeats=contract.roles.repeat,
+            never_recommend=tuple(contract.blocked),
             decay=contract.decay,
-            asked=contract.split.by,
-            attributes=attributes,
+            split_by=contract.split.by,
+            item_attributes=attributes,
         )
         for name, part in parts.items()
     }
@@ -87,18 +87,18 @@ def load(protocol: str, name: str, seed: int = 0) -> Exam:
 
 def _clean(name: str) -> tuple[pd.DataFrame, Contract, Attributes]:
     from ml.data import item_attributes
-    from tasks.locate import locate
+    from tasks.locate import find_dataset
     from tasks.settings import load as settings
     from tasks.source import read
     from tasks.storage.content_store import Store
     from tasks.validate import examine
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    located = locate(CASE, name, None, settings())
+    located = find_dataset(CASE, name, None, settings())
     with tempfile.TemporaryDirectory() as scratch:
         raw = read(located, Store(Path(scratch)))
-        rows, *_ = examine(raw.part("rows"), located.contract)
-        attributes = item_attributes.attributes(raw.part("items")) if "items" in raw.parts else {}
+        rows, *_ = examine(raw.table("rows"), located.contract)
+        attributes = item_attributes.attributes(raw.table("items")) if "items" in raw.table_names else {}
     return rows, located.contract, attributes
 
 
@@ -111,6 +111,6 @@ def _random(name: str, rows: pd.DataFrame, contract: Contract, attributes: Attri
     order = pd.Series(place).groupby(events["user"].to_numpy()).rank(pct=True).to_numpy()
     before, after = events[order <= 0.75], events[order > 0.75]
     about = about_users(rows, contract)
-    learn = replace(learning_part(before, contract), attributes=attributes)
-    test = replace(judging_part(before, after, about, contract), attributes=attributes)
+    learn = replace(learning_part(before, contract), item_attributes=attributes)
+    test = replace(judging_part(before, after, about, contract), item_attributes=attributes)
     return Exam(name, "random", {"all before": learn}, test)

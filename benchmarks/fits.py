@@ -19,8 +19,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 
 NAMES = ("logistic regression", "LightGBM defaults", "gradient boosting", "ensemble")
 
@@ -73,13 +73,15 @@ def fit(folder: Path) -> None:
     spec = json.loads((folder / "spec.json").read_text())
     special = {column: tuple(codes) for column, codes in spec["special"].items()}
     parts = {
-        name: replace(Part.from_table(pd.read_parquet(folder / f"{name}.parquet")), special=special)
+        name: replace(
+            Dataset.from_table(pd.read_parquet(folder / f"{name}.parquet")), sentinel_values=special
+        )
         for name in ("train", "valid", "test")
         if (folder / f"{name}.parquet").exists()
     }
     candidate = entry(spec["candidate"]).candidate
     valid = parts.get("valid", parts["train"].take(np.arange(0)))
-    resources = Resources(spec["seed"], spec["threads"], spec["seconds"])
+    resources = FitResources(spec["seed"], spec["threads"], spec["seconds"])
     wall, cpu = time.perf_counter(), _cpu_seconds()
     model = candidate.fit(parts["train"], valid, resources)
     fitted, used = time.perf_counter(), _cpu_seconds()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.datasets import Dataset
+from benchmarks.datasets import BenchmarkTable
 from ml.evaluation.binary_metrics import UndefinedMeasureError
 from ml.evaluation.confidence_intervals import resampled_difference, resampled_interval
 
@@ -18,7 +18,7 @@ COSTS = {
 }
 
 
-def text(data: Dataset, lines: list[dict[str, Any]], folds: int) -> str:
+def text(data: BenchmarkTable, lines: list[dict[str, Any]], folds: int) -> str:
     """A heading, a line for each candidate, and one for each pair of a candidate and a reference."""
     table = pd.DataFrame(lines)
     candidates = list(dict.fromkeys(table["candidate"]))
@@ -45,7 +45,7 @@ def text(data: Dataset, lines: list[dict[str, Any]], folds: int) -> str:
     return "\n".join(said)
 
 
-def _heading(data: Dataset, repeats: int, folds: int) -> str:
+def _heading(data: BenchmarkTable, repeats: int, folds: int) -> str:
     rows, columns = data.part.frame.shape
     how = "stratified, groups kept whole" if data.grouped else "stratified"
     return (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,20 @@ class Split:
     test: np.ndarray
 
 
-def splits(part: Part, grouped: bool, folds: int, repeats: int) -> Iterator[Split]:
+def splits(part: Dataset, grouped: bool, folds: int, repeats: int) -> Iterator[Split]:
     """Stratified folds, repeat by repeat, whose number is the seed; with `grouped`, rows of a unit stay together."""
     for repeat in range(repeats):
         for fold, (train, test) in enumerate(_divided(part, grouped, folds, seed=repeat)):
             yield Split(repeat, fold, train, test)
 
 
-def valid_fifth(part: Part, grouped: bool, seed: int) -> tuple[Part, Part]:
+def valid_fifth(part: Dataset, grouped: bool, seed: int) -> tuple[Dataset, Dataset]:
     """Four fifths to learn from and one to choose on, divided as the outer folds are."""
     teach, choose = next(_divided(part, grouped, 5, seed))
     return part.take(teach), part.take(choose)
 
 
-def _divided(part: Part, grouped: bool, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _divided(part: Dataset, grouped: bool, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedGroupKFold if grouped else StratifiedKFold

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LightGBMDefaults:
 
     rounds: int = 100
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> LightGBMDefaultsModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LightGBMDefaultsModel:
         """`valid` is not looked at."""
         import lightgbm
 

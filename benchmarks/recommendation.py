@@ -111,15 +111,15 @@ def _fit(exam: exams.Exam, learn: Any, about: dict[str, Any], kept: Path, asked:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         learn.table().to_parquet(folder / "learn.parquet")
-        exam.test.table().to_parquet(folder / "test.parquet")
+        exam.test.to_table().to_parquet(folder / "test.parquet")
         told = {name: getattr(exam.test, name) for name in ("repeat", "blocked", "decay", "asked")}
         spec = {**about, "threads": asked.threads, **told}
         (folder / "spec.json").write_text(json.dumps(spec))
-        (folder / "items.json").write_text(json.dumps(exam.test.attributes))
+        (folder / "items.json").write_text(json.dumps(exam.test.item_attributes))
         command = [sys.executable, "-m", "benchmarks.recommenders", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         kept.mkdir(parents=True, exist_ok=True)
-        if done.returncode and "Unsuitable" in done.stderr:
+        if done.returncode and "CandidateSkipped" in done.stderr:
             (kept / "costs.json").write_text(json.dumps({"refused": done.stderr.strip().splitlines()[-1]}))
             return
         if done.returncode:

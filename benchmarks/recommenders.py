@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from flows.ecommerce_recommendation import CASE, RERANKED
-from ml.data.dataset import Part
-from ml.estimator import Candidate, Model, Resources
+from ml.data.dataset import Dataset
+from ml.estimator import Candidate, FitResources, Model
 from ml.evaluation import beyond_accuracy, ranking_metrics
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.holdout import held_out
@@ -37,7 +37,7 @@ DIVERSE, UNLIKENESS = "re-ranked and diverse", 0.3
 MODELS = (*CASE.candidates, TRANSFORMER, EASE_CHOSEN, DIVERSE)
 
 
-def candidate(name: str, protocol: str, learn: Part, resources: Resources) -> Candidate:
+def candidate(name: str, protocol: str, learn: Dataset, resources: FitResources) -> Candidate:
     """The candidate of that name, as it is asked in that protocol."""
     if name == EASE_CHOSEN:
         return _ease_chosen(learn, resources)
@@ -54,7 +54,7 @@ def _held(reranked: Reranked, protocol: str) -> Reranked:
     return replace(reranked, hold_out="random", share=0.25) if protocol == "random" else reranked
 
 
-def _ease_chosen(learn: Part, resources: Resources) -> EASE:
+def _ease_chosen(learn: Dataset, resources: FitResources) -> EASE:
     """The penalty that does best on a quarter of what may be learned."""
     before, after = held_out(learn, "random", 0.25, resources.seed)
     asked = np.flatnonzero(after.map(len).to_numpy() > 0)
@@ -78,16 +78,16 @@ def examine(folder: Path) -> None:
     attributes = {item: tuple(names) for item, names in listed.items()}
     learn, test = (
         replace(
-            Part.from_table(pd.read_parquet(folder / f"{name}.parquet")),
-            repeat=spec["repeat"],
-            blocked=tuple(spec["blocked"]),
+            Dataset.from_table(pd.read_parquet(folder / f"{name}.parquet")),
+            allow_repeats=spec["repeat"],
+            never_recommend=tuple(spec["blocked"]),
             decay=spec["decay"],
-            asked=spec["asked"],
-            attributes=attributes,
+            split_by=spec["asked"],
+            item_attributes=attributes,
         )
         for name in ("learn", "test")
     )
-    resources = Resources(spec["seed"], spec["threads"], spec["seconds"])
+    resources = FitResources(spec["seed"], spec["threads"], spec["seconds"])
     begun, cpu = time.perf_counter(), time.process_time()
     model = candidate(spec["model"], spec["protocol"], learn, resources).fit(learn, learn, resources)
     fitted, cpu_fitted = time.perf_counter(), time.process_time()
@@ -117,7 +117,7 @@ def examine(folder: Path) -> None:
     (folder / "costs.json").write_text(json.dumps(costs))
 
 
-def _one(model: Model, test: Part) -> float:
+def _one(model: Model, test: Dataset) -> float:
     """Milliseconds of processor time that one user's list takes, the median of a hundred."""
     spent = []
     for row in range(min(100, len(test.frame))):

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import fits
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.evaluation.binary_metrics import roc_auc
 from ml.simulators import SIMULATORS
 
@@ -31,7 +31,7 @@ LIBRARIES = ("lightgbm", "scikit-learn", "numpy", "pandas")
 LEFT_OUT = ("application_id", "applied_on", "defaulted")
 
 
-def part_of(rows: int, seed: int) -> tuple[Part, np.ndarray]:
+def part_of(rows: int, seed: int) -> tuple[Dataset, np.ndarray]:
     """Applicants as a part, and their true probabilities, in the order of the part."""
     simulated = SIMULATORS["lender"](rows, seed)
     table = simulated.rows.reset_index(drop=True)
@@ -41,7 +41,7 @@ def part_of(rows: int, seed: int) -> tuple[Part, np.ndarray]:
         dict.fromkeys(numbers, "float64") | dict.fromkeys(frame.columns.difference(numbers), "str")
     )
     truth = table["defaulted"].astype("float64")
-    return Part(frame, truth, np.arange(rows, dtype="uint64")), np.asarray(simulated.oracle["probability"])
+    return Dataset(frame, truth, np.arange(rows, dtype="uint64")), np.asarray(simulated.oracle["probability"])
 
 
 def measure(candidate: str, rows: int, run: fits.Fits, asked: argparse.Namespace) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def measure(candidate: str, rows: int, run: fits.Fits, asked: argparse.Namespace
         folder = Path(scratch)
         (folder / "spec.json").write_text(json.dumps(spec))
         for name, part in parts.items():
-            part.table().to_parquet(folder / f"{name}.parquet", index=False)
+            part.to_table().to_parquet(folder / f"{name}.parquet", index=False)
         if run.run(folder) != 0:
             raise SystemExit(
                 f"expected {candidate} of {rows:,} rows to end well; see above for why it did not"

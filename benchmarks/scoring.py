@@ -27,12 +27,12 @@ import pandas as pd
 from benchmarks import tables
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.ensemble.bagging import Bagged, BaggedModel
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from ml.package import Package, read, write
 from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
-from tasks.packaging import save
+from tasks.packaging import save_mlflow_model
 
 ROWS, TRAINED_ON, SEED, REPEATS, SINGLES = 1_000_000, 20_000, 0, 3, 2000
 LIBRARIES = ("mlflow", "lightgbm", "pandas", "numpy")
@@ -70,8 +70,8 @@ def fitted(candidate: Any, contract: Contract) -> Any:
     numbers = frame.select_dtypes("number").fillna(0.0).to_numpy()
     noise = np.random.default_rng(SEED).normal(size=len(frame))
     truth = pd.Series((numbers[:, 0] * numbers[:, 1] + numbers[:, 2] + noise > 1).astype("float64"))
-    part = Part(frame, truth, np.arange(len(frame), dtype="uint64"))
-    return candidate.fit(part, part.take(np.arange(0, len(frame), 5)), Resources(SEED, cores()))
+    part = Dataset(frame, truth, np.arange(len(frame), dtype="uint64"))
+    return candidate.fit(part, part.take(np.arange(0, len(frame), 5)), FitResources(SEED, cores()))
 
 
 def cores() -> int:
@@ -124,7 +124,7 @@ def measure(contract: Contract, candidates: dict[str, Any], rows: int) -> None:
             data = Path(scratch) / "package"
             data.mkdir()
             write(packed, data)
-            save(packed, data, Path(scratch) / "model")
+            save_mlflow_model(packed, data, Path(scratch) / "model")
             loaded = mlflow.pyfunc.load_model(str(Path(scratch) / "model"))
             again = read(data)
         alone, package, all_of_it = seconds(

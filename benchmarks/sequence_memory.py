@@ -17,8 +17,8 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.recommenders.transformer.model import Transformer
 
 LENGTH, SEED = 50, 0
@@ -33,7 +33,7 @@ SIZES = [
 ]
 
 
-def log(events: int, items: int) -> Part:
+def log(events: int, items: int) -> Dataset:
     """Users of `LENGTH` events each; the chance of item r is proportional to 1 / (r + 10)."""
     rng = np.random.default_rng(SEED)
     users = events // LENGTH
@@ -47,7 +47,9 @@ def log(events: int, items: int) -> Part:
             "times": pd.Series([[float("nan")] * LENGTH] * users, dtype=object),
         }
     )
-    return Part(frame, pd.Series([[]] * users, dtype=object), np.arange(users, dtype=np.uint64), repeat=True)
+    return Dataset(
+        frame, pd.Series([[]] * users, dtype=object), np.arange(users, dtype=np.uint64), allow_repeats=True
+    )
 
 
 def peak() -> float:
@@ -59,10 +61,10 @@ def measure(events: int, items: int) -> None:
     """Print the MB that one step took beyond the part, as JSON."""
     # Once small, so that libraries are loaded before the baseline is taken.
     small = log(5_000, 100)
-    Transformer().fit(small, small, Resources(seconds=0.0))
+    Transformer().fit(small, small, FitResources(seconds=0.0))
     part = log(events, items)
     before = peak()
-    Transformer().fit(part, part, Resources(seconds=0.0))
+    Transformer().fit(part, part, FitResources(seconds=0.0))
     print(json.dumps(peak() - before))
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import fits, leaderboard, peers
-from benchmarks.datasets import SETS, Dataset, load
+from benchmarks.datasets import SETS, BenchmarkTable, load
 from benchmarks.outer import Results, Split, splits, valid_fifth
 from ml.data.digest import digest_of
 from ml.evaluation import binary_metrics
@@ -43,7 +43,7 @@ MEASURES = ("roc_auc", "brier", "log_loss", "calibration_error", "calibration_sl
 
 
 def measure(
-    data: Dataset, candidates: list[str], results: Results, run: fits.Fits, asked: argparse.Namespace
+    data: BenchmarkTable, candidates: list[str], results: Results, run: fits.Fits, asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """A line for each split and candidate, made or found."""
     few = len(data.part.frame) < SMALL
@@ -64,7 +64,7 @@ def measure(
     return lines
 
 
-def _about(data: Dataset, one: Split, candidate: str, asked: argparse.Namespace) -> dict[str, Any]:
+def _about(data: BenchmarkTable, one: Split, candidate: str, asked: argparse.Namespace) -> dict[str, Any]:
     """Everything that a result hangs on."""
     peer = candidate == AUTOGLUON
     return {
@@ -95,7 +95,7 @@ def code_of(candidate: str) -> str:
 
 
 def _fit(
-    data: Dataset, one: Split, candidate: str, run: fits.Fits, asked: argparse.Namespace
+    data: BenchmarkTable, one: Split, candidate: str, run: fits.Fits, asked: argparse.Namespace
 ) -> dict[str, Any]:
     """The measures and costs of one candidate on one split."""
     peer = candidate == AUTOGLUON
@@ -109,14 +109,14 @@ def _fit(
         "seed": one.repeat,
         "threads": asked.threads,
         "seconds": asked.peer_seconds if peer else asked.seconds,
-        "special": data.part.special,
+        "special": data.part.sentinel_values,
     }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "spec.json").write_text(json.dumps(spec))
         for name, part in parts.items():
             # A peer sees columns under their own names.
-            table = part.frame.assign(truth=part.truth, unit=part.units) if peer else part.table()
+            table = part.frame.assign(truth=part.truth, unit=part.units) if peer else part.to_table()
             table.to_parquet(folder / f"{name}.parquet", index=False)
         fitted = _peer_fit(asked.peer_python, folder, run.environment) if peer else run.run(folder)
         if fitted != 0:

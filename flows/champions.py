@@ -11,7 +11,7 @@ from tasks.tracking import connection, registry
 def history_of(case: str, data: str) -> list[dict[str, Any]]:
     """The ledger's lines about one use case and data set, oldest first. Raises UsageError where there are none."""
     name = f"{case}.{data}"
-    lines = Ledger(load().ledger, name).lines()
+    lines = Ledger(load().ledger, name).entries()
     if not lines:
         raise UsageError(
             f"a decision about {name}", "none so far", f"run `steward run {case} --data {data}` first"

@@ -7,11 +7,11 @@ from datetime import datetime
 from prefect import flow
 
 from flows.pipeline import run
-from flows.recording.outcome import Outcome
-from flows.use_case import Asked, UseCase
+from flows.recording.outcome import RunOutcome
+from flows.use_case import RunParameters, UseCase
 from ml.estimator import Candidate
-from ml.evaluation.quality_gate import Gates
-from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.evaluation.quality_gate import QualityThresholds
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.recommenders.als import ALS
 from ml.recommenders.content_based import Content
 from ml.recommenders.ease import EASE
@@ -60,9 +60,9 @@ CASE = UseCase(
         "re-ranked": RERANKED,
         "re-ranked with transformer": WITH_TRANSFORMER,
     },
-    judge=RankingJudge(k=10),
-    gates=Gates(minimum=0.01, subgroup_gap=0.1),
-    finalise=refit,
+    evaluator=RankingEvaluator(k=10),
+    thresholds=QualityThresholds(minimum=0.01, subgroup_gap=0.1),
+    final_fit=refit,
 )
 
 
@@ -76,7 +76,7 @@ def ecommerce_recommendation(
     fresh: bool = False,
     as_of: datetime | None = None,
     only_new_data: bool = False,
-) -> Outcome:
+) -> RunOutcome:
     """What will this shopper want next?
 
     Args:
@@ -89,4 +89,4 @@ def ecommerce_recommendation(
         as_of: Leave out rows from after this instant (UTC): the run as it would have been then.
         only_new_data: End at once when the last decided run knew all of this already.
     """
-    return run(CASE, Asked(data, contract, seed, budget, trials, fresh, as_of, only_new_data))
+    return run(CASE, RunParameters(data, contract, seed, budget, trials, fresh, as_of, only_new_data))

@@ -5,11 +5,11 @@ from datetime import datetime
 from prefect import flow
 
 from flows.pipeline import run
-from flows.recording.outcome import Outcome
-from flows.use_case import Asked, UseCase
+from flows.recording.outcome import RunOutcome
+from flows.use_case import RunParameters, UseCase
 from ml.ensemble.stacked_ensemble import Ensemble
-from ml.evaluation.evaluator import BinaryJudge
-from ml.evaluation.quality_gate import Gates
+from ml.evaluation.evaluator import BinaryEvaluator
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.additive import Additive
 from ml.tabular.constant import Prior
 from ml.tabular.gradient_boosting import GradientBoosting
@@ -27,8 +27,8 @@ CASE = UseCase(
         "LightGBM": GradientBoosting(),
         "ensemble": Ensemble(),
     },
-    judge=BinaryJudge(primary="roc_auc"),
-    gates=Gates(minimum=0.55, calibration_error=0.05, subgroup_gap=0.1),
+    evaluator=BinaryEvaluator(primary="roc_auc"),
+    thresholds=QualityThresholds(minimum=0.55, calibration_error=0.05, subgroup_gap=0.1),
 )
 
 
@@ -42,7 +42,7 @@ def health_prediction(
     fresh: bool = False,
     as_of: datetime | None = None,
     only_new_data: bool = False,
-) -> Outcome:
+) -> RunOutcome:
     """What is this patient's risk?
 
     Args:
@@ -55,4 +55,4 @@ def health_prediction(
         as_of: Leave out rows from after this instant (UTC): the run as it would have been then.
         only_new_data: End at once when the last decided run knew all of this already.
     """
-    return run(CASE, Asked(data, contract, seed, budget, trials, fresh, as_of, only_new_data))
+    return run(CASE, RunParameters(data, contract, seed, budget, trials, fresh, as_of, only_new_data))

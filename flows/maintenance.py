@@ -20,12 +20,12 @@ from flows.housekeeping import prefect_runs as flow_runs
 from flows.housekeeping.dead_runs import Stray, reap, stray
 from flows.housekeeping.retention import Needed, at_work, decided, needed, spared_since, undecided
 from ml.errors import UsageError
-from tasks.locks.model_lock import TurnRefused, turn
-from tasks.locks.run_lock import Presence
+from tasks.locks.model_lock import LockTimeoutError, model_lock
+from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
 from tasks.storage import garbage_collection
 from tasks.tracking import connection, registry, run_history
-from tasks.tracking.registry import Version
+from tasks.tracking.registry import ModelVersion
 
 log = logging.getLogger("steward")
 
@@ -90,8 +90,8 @@ def _maintain(settings: Settings) -> Housekeeping:
     settings.prepare()
     client = connection.connect(settings)
     own = str(flow_run.id or uuid4())
-    presence = Presence(settings, own, {"case": "maintenance", "data": "all"})
-    with presence, turn(settings, "maintenance", patience=0), prefect_server() as server:
+    presence = RunLock(settings, own, {"case": "maintenance", "data": "all"})
+    with presence, model_lock(settings, "maintenance", timeout_seconds=0), prefect_server() as server:
         done = Housekeeping(False, _told(reap(client, settings)))
         _tidy(client, server, settings, done, own)
         if not at_work(settings, own):
@@ -126,7 +126,7 @@ def _versions(
     client: connection.Client, settings: Settings, done: Housekeeping, before: datetime, shown: frozenset[str]
 ) -> Needed:
     """Versions that nobody ever decided about; what all others need."""
-    known, named = registry.registered(client), decided(settings)
+    known, named = registry.registered_versions(client), decided(settings)
     old = undecided(known, named, before)
     must = needed(client, [one for one in known if one.version not in old], named, shown)
     gone = [one for one in old if done.dry_run or _unregister(client, settings, one, before)]
@@ -137,15 +137,17 @@ def _versions(
     return must
 
 
-def _unregister(client: connection.Client, settings: Settings, version: Version, before: datetime) -> bool:
+def _unregister(
+    client: connection.Client, settings: Settings, version: ModelVersion, before: datetime
+) -> bool:
     """Whether it went. Not while a run of its model is at work: that one may be about to decide about it."""
     try:
-        with turn(settings, version.name, patience=0):
-            if version not in undecided(registry.registered(client), decided(settings), before):
+        with model_lock(settings, version.name, timeout_seconds=0):
+            if version not in undecided(registry.registered_versions(client), decided(settings), before):
                 return False
             registry.unregister(client, version)
             return True
-    except TurnRefused:
+    except LockTimeoutError:
         return False
 
 

@@ -13,38 +13,38 @@ from prefect.runtime import flow_run
 from flows.housekeeping.dead_runs import reap
 from flows.promotion import _register
 from flows.recording import unchanged_inputs
-from flows.recording.outcome import Outcome
+from flows.recording.outcome import RunOutcome
 from flows.recording.run_record import Record
-from flows.use_case import Asked, UseCase
+from flows.use_case import RunParameters, UseCase
 from ml.device import check_device
 from ml.errors import UsageError
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from tasks import train as training
-from tasks.evaluate import choose, judge_on_test
-from tasks.locate import Located, locate
-from tasks.locks.model_lock import turn
-from tasks.locks.run_lock import Presence
+from tasks.evaluate import choose, evaluate_on_test
+from tasks.locate import DatasetSource, find_dataset
+from tasks.locks.model_lock import model_lock
+from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
 from tasks.source import read as read_source
 from tasks.source import source
 from tasks.split import split
-from tasks.storage.content_store import Store, Stored
+from tasks.storage.content_store import Store, StoredResult
 from tasks.tracking import connection, registry
 from tasks.validate import check, examine, validate
 
 log = logging.getLogger("steward")
 
 
-def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
+def preflight(case: UseCase, asked: RunParameters, settings: Settings) -> DatasetSource:
     """Everything that can be wrong before a run exists, found before anything is written.
 
     Raises UsageError or ContractError.
     """
-    if asked.budget <= 0:
-        raise UsageError("a budget of more than 0 seconds", f"{asked.budget:g}", "give --budget SECONDS")
+    if asked.time_budget <= 0:
+        raise UsageError("a budget of more than 0 seconds", f"{asked.time_budget:g}", "give --budget SECONDS")
     if asked.trials < 0:
         raise UsageError("0 trials or more", str(asked.trials), "give --trials NUMBER")
-    located = locate(case.name, asked.data, asked.contract, settings)
+    located = find_dataset(case.name, asked.data, asked.contract, settings)
     if asked.as_of and not located.contract.roles.time:
         raise UsageError(
             "a column with the role time, for a run as of an instant",
@@ -57,22 +57,31 @@ def preflight(case: UseCase, asked: Asked, settings: Settings) -> Located:
     return located
 
 
-def run(case: UseCase, asked: Asked) -> Outcome:
-    """One run of a use case. Raises a Refusal when a gate stops it; the run is then FAILED in MLflow."""
+def run(case: UseCase, asked: RunParameters) -> RunOutcome:
+    """One run of a use case. Raises a StewardError when a gate stops it; the run is then FAILED in MLflow."""
     settings = load()
     located = preflight(case, asked, settings)
     client = connection.connect(settings)
     about = {"case": case.name, "data": located.data}
-    with Presence(settings, str(flow_run.id or uuid4()), about) as presence:
+    with RunLock(settings, str(flow_run.id or uuid4()), about) as presence:
         reap(client, settings)
         record = Record.begin(
-            client, settings, case.name, case.question, case.judge.primary, located, asdict(asked), presence
+            client,
+            settings,
+            case.name,
+            case.question,
+            case.evaluator.primary,
+            located,
+            asdict(asked),
+            presence,
         )
-        with record, turn(settings, located.contract.name):
+        with record, model_lock(settings, located.contract.name):
             return _stages(case, asked, located, settings, record)
 
 
-def _stages(case: UseCase, asked: Asked, located: Located, settings: Settings, record: Record) -> Outcome:
+def _stages(
+    case: UseCase, asked: RunParameters, located: DatasetSource, settings: Settings, record: Record
+) -> RunOutcome:
     contract, store = located.contract, Store(settings.home.resolve() / "store", asked.fresh)
     raw = record.stage("source", source(located, store))
     asks = unchanged_inputs.question(case, contract, raw, asdict(asked))
@@ -85,16 +94,16 @@ def _stages(case: UseCase, asked: Asked, located: Located, settings: Settings, r
     clean = record.stage("validate", validate(raw, contract, asked.as_of, store))
     parts = record.stage("split", split(clean, contract, case.split, datetime.now(UTC), store))
     fitted = _train(case, asked, parts, settings, store, record)
-    board = record.leaderboard(choose(fitted, parts, case.judge))
+    board = record.leaderboard(choose(fitted, parts, case.evaluator))
     leader = next(line for line in board if line["leads"])
     final, baseline = _finalise(case, asked, leader, fitted, parts, settings, store, record)
     judged = record.judged(
-        judge_on_test(
+        evaluate_on_test(
             final,
             baseline,
             parts,
             raw,
-            case.judge,
+            case.evaluator,
             leader["decision"],
             contract.roles.sensitive,
             asked.seed,
@@ -106,18 +115,18 @@ def _stages(case: UseCase, asked: Asked, located: Located, settings: Settings, r
 
 
 def _train(
-    case: UseCase, asked: Asked, parts: Stored, settings: Settings, store: Store, record: Record
-) -> dict[str, Stored]:
+    case: UseCase, asked: RunParameters, parts: StoredResult, settings: Settings, store: Store, record: Record
+) -> dict[str, StoredResult]:
     """Fit the candidates in their order while the budget lasts; the first is always fitted."""
-    fitted: dict[str, Stored] = {}
+    fitted: dict[str, StoredResult] = {}
     spent = 0.0
     for name, candidate in case.candidates.items():
-        if fitted and spent >= asked.budget:
-            record.skipped(name, f"the training budget of {asked.budget:g} s was spent")
+        if fitted and spent >= asked.time_budget:
+            record.skipped(name, f"the training budget of {asked.time_budget:g} s was spent")
             continue
-        left = asked.budget - spent
-        resources = Resources(asked.seed, settings.threads, left, asked.trials, settings.device)
-        trained = training.train(name, candidate, parts, resources, asked.budget, store)
+        left = asked.time_budget - spent
+        resources = FitResources(asked.seed, settings.threads, left, asked.trials, settings.device)
+        trained = training.train(name, candidate, parts, resources, asked.time_budget, store)
         if isinstance(trained, State):
             record.skipped(name, str(trained.message))
             continue
@@ -128,19 +137,19 @@ def _train(
 
 def _finalise(
     case: UseCase,
-    asked: Asked,
+    asked: RunParameters,
     leader: Mapping[str, Any],
-    fitted: Mapping[str, Stored],
-    parts: Stored,
+    fitted: Mapping[str, StoredResult],
+    parts: StoredResult,
     settings: Settings,
     store: Store,
     record: Record,
-) -> tuple[Stored, Stored]:
+) -> tuple[StoredResult, StoredResult]:
     """The models that test rows will judge: the leader, and the baseline for scale."""
 
-    def final(name: str) -> Stored:
-        resources = Resources(asked.seed, settings.threads, trials=asked.trials, device=settings.device)
-        made = case.finalise(name, case.candidates[name], fitted[name], parts, resources, store)
+    def final(name: str) -> StoredResult:
+        resources = FitResources(asked.seed, settings.threads, trials=asked.trials, device=settings.device)
+        made = case.final_fit(name, case.candidates[name], fitted[name], parts, resources, store)
         return made if made.digest == fitted[name].digest else record.stage(f"refit {name}", made)
 
     first, chosen = next(iter(fitted)), leader["candidate"]
@@ -149,9 +158,9 @@ def _finalise(
 
 
 def examine_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
-    """The contract gate alone: what each rule found. Raises DataRefused. Nothing is recorded but the table read."""
+    """The contract gate alone: what each rule found. Raises DataGateError. Nothing is recorded but the table read."""
     settings = load()
-    located = locate(case, data, contract, settings)
+    located = find_dataset(case, data, contract, settings)
     raw = read_source(located, Store(settings.home.resolve() / "store"))
-    *_, facts = examine(raw.part("rows"), located.contract)
+    *_, facts = examine(raw.table("rows"), located.contract)
     return {**facts, "dropped_columns": raw.facts["dropped_columns"]}

@@ -9,43 +9,52 @@ from typing import Any
 
 import numpy as np
 
-from flows.recording.outcome import Outcome
+from flows.recording.outcome import RunOutcome
 from flows.recording.run_record import Record
 from flows.use_case import UseCase
-from ml.data.dataset import Part
-from ml.errors import PackageRefused
+from ml.data.dataset import Dataset
+from ml.errors import PackagingError
 from ml.package import Package, read_entities
 from tasks import packaging, promote
-from tasks.evaluate import model_of
-from tasks.ledger import INCOMPARABLE, KEEP, PROMOTE, Alias, AliasMovedError, Ledger, Verdict, commit
-from tasks.locate import Located
+from tasks.evaluate import load_fitted_model
+from tasks.ledger import (
+    CHAMPION_UNUSABLE,
+    KEEP_CHAMPION,
+    PROMOTE,
+    Alias,
+    AliasMovedError,
+    Ledger,
+    Verdict,
+    commit,
+)
+from tasks.locate import DatasetSource
 from tasks.settings import Settings
-from tasks.storage.content_store import Store, Stored
-from tasks.stored_datasets import part_of
+from tasks.storage.content_store import Store, StoredResult
+from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
 
 
 def _register(
     case: UseCase,
-    located: Located,
+    located: DatasetSource,
     leader: Mapping[str, Any],
-    final: Stored,
-    parts: Stored,
+    final: StoredResult,
+    parts: StoredResult,
     judged: Mapping[str, Any],
     settings: Settings,
     store: Store,
     record: Record,
-) -> Outcome:
+) -> RunOutcome:
     """Through the packaging gate, the quality gate and the comparison with the champion, into the registry."""
     name = located.contract.name
-    test = part_of(parts, "test")
-    learned = [part_of(parts, p) for p in ("train", "valid", "refit") if p in parts.parts]
-    entities = np.unique(np.concatenate([case.judge.learned(part) for part in learned]))
-    packed = Package(model_of(final), located.contract.source, leader["decision"], entities)
+    test = load_dataset(parts, "test")
+    learned = [load_dataset(parts, p) for p in ("train", "valid", "refit") if p in parts.table_names]
+    entities = np.unique(np.concatenate([case.evaluator.training_keys(part) for part in learned]))
+    packed = Package(load_fitted_model(final), located.contract.source, leader["decision"], entities)
     with tempfile.TemporaryDirectory() as scratch:
         packaged = packaging.package_model(packed, test, Path(scratch) / "model", store)
         record.packaged(packaged)
-        checks = promote.quality_gate(case.gates, judged, packaged.megabytes, packaged.milliseconds)
+        checks = promote.quality_gate(case.thresholds, judged, packaged.megabytes, packaged.milliseconds)
         record.checks(checks)
         tags = {
             "candidate": leader["candidate"],
@@ -59,14 +68,14 @@ def _register(
 def _promote(
     case: UseCase,
     name: str,
-    version: registry.Version,
+    version: registry.ModelVersion,
     packed: Package,
-    parts: Stored,
-    test: Part,
+    parts: StoredResult,
+    test: Dataset,
     judged: Mapping[str, Any],
     settings: Settings,
     record: Record,
-) -> Outcome:
+) -> RunOutcome:
     """Decide, and decide again if another run moved the alias in between."""
     client = record.client
     ledger = Ledger(settings.ledger, name)
@@ -89,7 +98,7 @@ def _promote(
         reason = (
             f"this model was decided about before, on the same test rows (line {line['line']} of the ledger)"
         )
-        verdict = Verdict(KEEP, reason)
+        verdict = Verdict(KEEP_CHAMPION, reason)
     holder = registry.champion(client, name)
     candidate = holder.tags.get("candidate", "") if holder else ""
     return record.decided(verdict, version, holder.number if holder else None, candidate, standing, line)
@@ -97,10 +106,10 @@ def _promote(
 
 def _compare(
     case: UseCase,
-    champion: registry.Version | None,
-    version: registry.Version,
+    champion: registry.ModelVersion | None,
+    version: registry.ModelVersion,
     packed: Package,
-    test: Part,
+    test: Dataset,
     judged: Mapping[str, Any],
     client: Any,
 ) -> tuple[Verdict, dict[str, Any]]:
@@ -109,20 +118,24 @@ def _compare(
     if champion is None:
         return Verdict(PROMOTE, "the first champion: there is none to compare with"), own
     if champion.digest == version.digest:
-        return Verdict(KEEP, "this model is the champion already"), own
+        return Verdict(KEEP_CHAMPION, "this model is the champion already"), own
     try:
-        folder = registry.fetch(client, champion)
+        folder = registry.download_verified(client, champion)
         known = read_entities(folder / "data" / registry.DATA, champion.digest)
-        rows = case.judge.unseen(test, known)
+        rows = case.evaluator.rows_not_trained_on(test, known)
         exam = test.take(rows)
         answers, _ = packaging.predict_in_clean_process(folder, exam.frame)
-        verdict = promote.compare(
-            case.judge, exam, packed.predict(exam.frame), answers, len(test.frame) - len(rows)
+        verdict = promote.compare_with_champion(
+            case.evaluator, exam, packed.predict(exam.frame), answers, len(test.frame) - len(rows)
         )
         if verdict.verdict == PROMOTE:
             return verdict, own
-        standing = asdict(case.judge.interval(exam, answers)) if verdict.difference else dict.fromkeys(own)
+        standing = (
+            asdict(case.evaluator.primary_interval(exam, answers))
+            if verdict.difference
+            else dict.fromkeys(own)
+        )
         return verdict, standing
-    except PackageRefused as refused:
+    except PackagingError as refused:
         reason = f"the champion cannot answer on this table: {refused}"
-        return Verdict(INCOMPARABLE, reason), dict.fromkeys(own)
+        return Verdict(CHAMPION_UNUSABLE, reason), dict.fromkeys(own)

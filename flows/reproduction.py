@@ -20,18 +20,18 @@ from flows.lineage.walk import contradictions
 from flows.recording import code_version
 from flows.use_case import UseCase
 from ml.contract.parser import parse
-from ml.data.dataset import Part
-from ml.errors import DataRefused, PackageRefused, Refusal, UsageError
-from ml.estimator import Candidate, Resources
+from ml.data.dataset import Dataset
+from ml.errors import DataGateError, PackagingError, StewardError, UsageError
+from ml.estimator import Candidate, FitResources
 from ml.package import MANIFEST, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
-from tasks.evaluate import choose, model_of
-from tasks.locate import Located
+from tasks.evaluate import choose, load_fitted_model
+from tasks.locate import DatasetSource
 from tasks.source import read
 from tasks.split import split
-from tasks.storage.content_store import Store, Stored
-from tasks.stored_datasets import part_of
+from tasks.storage.content_store import Store, StoredResult
+from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
 from tasks.train import fit, rebuilt
 from tasks.validate import validate
@@ -53,7 +53,7 @@ class Compared:
 def reproduce(trace: Trace, case: UseCase) -> Iterator[Compared]:
     """Each stage, each file of the package and last the predictions, made again and compared.
 
-    Raises UsageError where the facts are gone, PackageRefused where the package is broken, and DataRefused where a
+    Raises UsageError where the facts are gone, PackagingError where the package is broken, and DataGateError where a
     source file is gone or another. A gate that stops the run now is a difference, and ends it.
     """
     if not trace.facts:
@@ -63,27 +63,27 @@ def reproduce(trace: Trace, case: UseCase) -> Iterator[Compared]:
             "see `steward lineage`; restore MLflow's artifacts",
         )
     if trace.package.path is None:
-        raise PackageRefused(
+        raise PackagingError(
             "the package that was registered", trace.package.why, "restore the model's artifacts"
         )
     contract = parse(trace.package.json(provenance.CONTRACT))
     simulator = contract.read.simulator
     if simulator and simulator not in SIMULATORS:
-        raise DataRefused(f"the simulator {simulator}", "none of that name", "check out the code of then")
+        raise DataGateError(f"the simulator {simulator}", "none of that name", "check out the code of then")
     files = list(_files(trace))
     items = next((file for file in files if contract.items and file.name == contract.items.file), None)
-    located = Located(trace.facts["data"], contract, tuple(f for f in files if f is not items), items)
+    located = DatasetSource(trace.facts["data"], contract, tuple(f for f in files if f is not items), items)
     with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
         try:
             yield from _run(trace, case, located, Store(Path(scratch)))
-        except Refusal as refused:
+        except StewardError as refused:
             yield Compared(f"gate {refused.gate}", False, "passed", str(refused))
 
 
 def _files(trace: Trace) -> Iterator[Path]:
     for file in provenance.files(trace):
         if file.status != OK or file.path is None:
-            raise DataRefused(
+            raise DataGateError(
                 f"{file.name} with the sha256 {file.sha256[:12]}",
                 f"another file {file.path}" if file.path else "none",
                 "put the file back where it was, or in STEWARD_DATA_DIR",
@@ -91,7 +91,7 @@ def _files(trace: Trace) -> Iterator[Path]:
         yield file.path
 
 
-def _run(trace: Trace, case: UseCase, located: Located, store: Store) -> Iterator[Compared]:
+def _run(trace: Trace, case: UseCase, located: DatasetSource, store: Store) -> Iterator[Compared]:
     contract, asked = located.contract, trace.facts["asked"]
     raw = read(located, store)
     yield _stage(trace, "source", raw)
@@ -100,39 +100,39 @@ def _run(trace: Trace, case: UseCase, located: Located, store: Store) -> Iterato
     yield _stage(trace, "validate", clean)
     parts = split.fn(clean, contract, case.split, datetime.now(UTC), store)
     yield _stage(trace, "split", parts)
-    fitted: dict[str, Stored] = {}
+    fitted: dict[str, StoredResult] = {}
     for name, resources in _turns(trace):
         candidate = _candidate(trace, case, name)
         fitted[name] = fit(name, candidate, parts, resources, asked["budget"], store)
         yield _stage(trace, f"{TRAIN}{name}", fitted[name])
-    leader = next(line for line in choose.fn(fitted, parts, case.judge) if line["leads"])
+    leader = next(line for line in choose.fn(fitted, parts, case.evaluator) if line["leads"])
     name, chosen = leader["candidate"], trace.version.tags["candidate"]
     yield Compared("choice", name == chosen, chosen, name)
     settings, trials = trace.settings, asked.get("trials", 0)
-    resources = Resources(asked["seed"], settings.threads, trials=trials, device=settings.device)
+    resources = FitResources(asked["seed"], settings.threads, trials=trials, device=settings.device)
     again = [stage.removeprefix(REFIT) for stage in trace.stages if stage.startswith(REFIT)]
-    finals: dict[str, Stored] = {}
+    finals: dict[str, StoredResult] = {}
     for final in dict.fromkeys((*again, name)):
         # The task without Prefect around it; a plain function where nothing is fitted again.
-        finalise = getattr(case.finalise, "fn", case.finalise)
+        finalise = getattr(case.final_fit, "fn", case.final_fit)
         finals[final] = finalise(
             final, _candidate(trace, case, final), fitted[final], parts, resources, store
         )
         if f"{REFIT}{final}" in trace.stages:
             yield _stage(trace, f"{REFIT}{final}", finals[final])
-    learned = [part_of(parts, p) for p in ("train", "valid", "refit") if p in parts.parts]
-    entities = np.unique(np.concatenate([case.judge.learned(part) for part in learned]))
-    packed = Package(model_of(finals[name]), contract.source, leader["decision"], entities)
+    learned = [load_dataset(parts, p) for p in ("train", "valid", "refit") if p in parts.table_names]
+    entities = np.unique(np.concatenate([case.evaluator.training_keys(part) for part in learned]))
+    packed = Package(load_fitted_model(finals[name]), contract.source, leader["decision"], entities)
     yield from _package(trace, packed)
-    yield _predictions(trace, packed, part_of(parts, "test"))
+    yield _predictions(trace, packed, load_dataset(parts, "test"))
 
 
-def _stage(trace: Trace, name: str, made: Stored) -> Compared:
+def _stage(trace: Trace, name: str, made: StoredResult) -> Compared:
     then = str(trace.stages[name]["digest"])
     return Compared(name, made.digest == then, then, made.digest)
 
 
-def _turns(trace: Trace) -> Iterator[tuple[str, Resources]]:
+def _turns(trace: Trace) -> Iterator[tuple[str, FitResources]]:
     """The candidates that were fitted then, in their order, each with the time that it had.
 
     The clock stops only those that it stopped then: a slower machine is no other model.
@@ -146,7 +146,7 @@ def _turns(trace: Trace) -> Iterator[tuple[str, Resources]]:
             # The trials that time allowed then.
             trials = len(boards[name].get("made_of", {}).get("trials", ()))
             settings = trace.settings
-            yield name, Resources(asked["seed"], settings.threads, left, trials, settings.device)
+            yield name, FitResources(asked["seed"], settings.threads, left, trials, settings.device)
             spent += line["seconds"]
 
 
@@ -159,7 +159,7 @@ def _candidate(trace: Trace, case: UseCase, name: str) -> Candidate:
     try:
         made: Candidate = rebuilt(told)
     except (ImportError, AttributeError, TypeError):
-        raise PackageRefused(
+        raise PackagingError(
             f"{name} as {kind} of {sorted(set(told) - {'candidate'})}",
             "code that has no such",
             "check out the code of then",
@@ -178,7 +178,7 @@ def _package(trace: Trace, packed: Package) -> Iterator[Compared]:
     yield Compared("code of the package", then["code"] == now["code"], then["code"], now["code"])
 
 
-def _predictions(trace: Trace, packed: Package, test: Part) -> Compared:
+def _predictions(trace: Trace, packed: Package, test: Dataset) -> Compared:
     """The answers to the golden rows, within 1e-12; where those are gone, to the first test rows."""
     golden = trace.golden()
     if golden.path:
@@ -187,13 +187,13 @@ def _predictions(trace: Trace, packed: Package, test: Part) -> Compared:
         what = f"{PREDICTIONS} for {len(rows)} golden rows"
     else:
         rows = test.frame.head(packaging.GOLDEN_ROWS).reset_index(drop=True)
-        folder = registry.fetch(trace.client, trace.version)
+        folder = registry.download_verified(trace.client, trace.version)
         then, _ = packaging.predict_in_clean_process(folder, rows)
         what = f"{PREDICTIONS} for {len(rows)} test rows (the golden ones are gone)"
     now = packed.predict(rows)
     try:
-        packaging.compare(then, now)
-    except PackageRefused as refused:
+        packaging.assert_same_predictions(then, now)
+    except PackagingError as refused:
         return Compared(what, False, refused.expected, refused.got + _apart(then, now))
     return Compared(what, True, "within 1e-12", "within 1e-12")
 

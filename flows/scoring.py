@@ -12,7 +12,7 @@ from ml.errors import UsageError
 from ml.package import REASONS, read_contract
 from tasks import packaging
 from tasks import score as scoring
-from tasks.locate import Located
+from tasks.locate import DatasetSource
 from tasks.settings import load
 from tasks.source import read_files
 from tasks.storage.content_store import Store
@@ -46,7 +46,7 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
         raise UsageError(
             f"a champion of {case}.{contract}", "none", f"run `steward run {case} --data {contract}` first"
         )
-    folder = registry.fetch(client, champion)
+    folder = registry.download_verified(client, champion)
     own = parse(read_contract(folder / "data" / registry.DATA, champion.digest))
     if reasons < 0 or (reasons and not own.is_recommendation):
         raise UsageError(
@@ -55,8 +55,8 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
     # A file that is given takes the place of those that the contract names, or of the simulator.
     own = replace(own, read=replace(own.read, files=(source.name,), simulator=None))
 
-    raw = read_files(Located(contract, own, (source,)), Store(settings.home.resolve() / "store"))
-    clean, quarantine, excluded, _ = examine(raw.part("rows"), own, scoring=True)
+    raw = read_files(DatasetSource(contract, own, (source,)), Store(settings.home.resolve() / "store"))
+    clean, quarantine, excluded, _ = examine(raw.table("rows"), own, scoring=True)
     prediction, _ = packaging.predict_in_clean_process(
         folder, scoring.questions(clean, own), {REASONS: reasons} if reasons else None
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ml.estimator import Candidate
-from ml.evaluation.evaluator import Judge
-from ml.evaluation.quality_gate import Gates
+from ml.evaluation.evaluator import Evaluator
+from ml.evaluation.quality_gate import QualityThresholds
 from tasks.split import SplitFunction
 from tasks.train import Finalise, keep
 
@@ -19,13 +19,13 @@ class UseCase:
     question: str
     split: SplitFunction
     candidates: Mapping[str, Candidate]
-    judge: Judge
-    gates: Gates
-    finalise: Finalise = keep
+    evaluator: Evaluator
+    thresholds: QualityThresholds
+    final_fit: Finalise = keep
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunParameters:
     """What a run was asked for. With `as_of` (UTC), rows from after it are left out, as nobody knew them then.
 
     With `only_new_data`, a run ends at once when the last one that was decided knew all of this already.
@@ -34,7 +34,7 @@ class Asked:
     data: str = "simulated"
     contract: str | None = None
     seed: int = 0
-    budget: float = 120.0
+    time_budget: float = 120.0
     trials: int = 0
     fresh: bool = False
     as_of: datetime | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.data.target import Target
 from ml.device import cores
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 if TYPE_CHECKING:
     import lightgbm
@@ -29,7 +29,7 @@ def answers(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
     return np.asarray(booster.predict(X, num_threads=1 if len(X) <= SMALL_FRAME else cores()))
 
 
-def base_params(target: Target, resources: Resources) -> dict[str, Any]:
+def base_params(target: Target, resources: FitResources) -> dict[str, Any]:
     """What every booster of ours asks of LightGBM: the loss of its target, and the same trees on any threads."""
     return {
         "objective": "binary" if target == "binary" else "regression",

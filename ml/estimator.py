@@ -6,20 +6,20 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.device import Device, check_device
 
 # What was found before under a name, or else what the call gives: facts as JSON knows them, `seconds` among them.
-Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+StepCache = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 
 
-def forget(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def no_cache(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """No memory: make it."""
     return make()
 
 
 @dataclass(frozen=True)
-class Resources:
+class FitResources:
     """What a fit may use: a seed, threads, wall-clock seconds after which it should stop early, a device.
 
     A candidate that can refine its hyperparameters may use so many `trials` for it. A long fit hands its steps to
@@ -33,8 +33,8 @@ class Resources:
     seconds: float = float("inf")
     trials: int = 0
     device: Device = "cpu"
-    remember: Remember = field(default=forget, compare=False, repr=False)
-    tell: Callable[[str], None] = field(default=lambda said: None, compare=False, repr=False)
+    cached_step: StepCache = field(default=no_cache, compare=False, repr=False)
+    log_progress: Callable[[str], None] = field(default=lambda said: None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -86,15 +86,15 @@ class TabularModel(Model, Protocol):
 class Candidate(Protocol):
     """Hyperparameters that can be fitted: a frozen dataclass, so that its fields are its digest."""
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> Model:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> Model:
         """Learn from `train`; `valid` may stop it early. The same inputs and seed give the same model."""
         ...
 
 
 @runtime_checkable
-class Continuing(Protocol):
+class WarmStartCandidate(Protocol):
     """A candidate whose fit can go on from a model of fewer data."""
 
-    def continued(self, model: Any, train: Part, resources: Resources) -> Model:
+    def continue_fit(self, model: Any, train: Dataset, resources: FitResources) -> Model:
         """Learn from `train`, beginning from a model of this candidate that was fitted on a part of it."""
         ...

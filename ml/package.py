@@ -20,7 +20,7 @@ import pandas as pd
 from ml.contract.parser import parse
 from ml.data.casting import cast
 from ml.data.target import PREDICTION
-from ml.errors import PackageRefused
+from ml.errors import PackagingError
 from ml.estimator import Model
 from ml.explanations.history_attribution import Explained, Scorer, with_reasons
 from ml.serialization import class_name, load_model
@@ -52,13 +52,13 @@ class Package:
 
         `params` is MLflow's. Of a recommender `reasons` may say for how many of each user's best items to tell what
         of the history speaks for them, as `ml.explanations.history_attribution.with_reasons` does. Raises
-        PackageRefused where the model cannot.
+        PackagingError where the model cannot.
         """
         features = as_features(frame, self.contract)
         prediction = self.model.predict(features)
         if best := int((params or {}).get(REASONS, 0)):
             if not isinstance(self.model, Scorer | Explained):
-                raise PackageRefused("a model that tells reasons", class_name(self.model), "ask for none")
+                raise PackagingError("a model that tells reasons", class_name(self.model), "ask for none")
             prediction = with_reasons(self.model, features, prediction, best)
         if "threshold" in self.decision:
             decided = prediction["probability"] >= self.decision["threshold"]
@@ -69,10 +69,10 @@ class Package:
         """As `predict`, of one row of a table from its cells by column name, without a frame.
 
         Cells that JSON knows are read as in a frame of their own. Raises ValueError where a column is missing, and
-        PackageRefused for a model that does not predict rows.
+        PackagingError for a model that does not predict rows.
         """
         if not hasattr(self.model, "predict_row"):
-            raise PackageRefused("a model of rows", class_name(self.model), "use predict")
+            raise PackagingError("a model of rows", class_name(self.model), "use predict")
         kinds = self._kinds
         typed = {c: _cell(value, kinds[c]) for c, value in values.items() if c in kinds}
         prediction = {self._answer: float(self.model.predict_row(typed))}
@@ -151,20 +151,20 @@ def write(package: Package, folder: Path) -> str:
 
 
 def read_contract(folder: Path, expected: str | None = None) -> dict[str, Any]:
-    """Read the contract of a verified package without importing the class of its model. Raises PackageRefused."""
+    """Read the contract of a verified package without importing the class of its model. Raises PackagingError."""
     return _contract(verify(folder, expected)[1])
 
 
 def read_entities(folder: Path, expected: str | None = None) -> np.ndarray:
     """Read the sorted entity hashes (uint64) that a verified package was trained on, without importing its model class.
 
-    Raises PackageRefused.
+    Raises PackagingError.
     """
     return _entities(verify(folder, expected)[1])
 
 
 def read(folder: Path, expected: str | None = None) -> Package:
-    """Load a package after it was verified. Raises PackageRefused, also where a whole file is not what it should be."""
+    """Load a package after it was verified. Raises PackagingError, also where a whole file is not what it should be."""
     manifest, files = verify(folder, expected)
     prefix = "model/"
     model_files = {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
@@ -191,7 +191,7 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise PackageRefused(
+        raise PackagingError(
             f"a readable {name} beside the model",
             f"{type(error).__name__} on reading it",
             "restore the model's artifacts",
@@ -201,14 +201,14 @@ def _readable(name: str) -> Iterator[None]:
 def verify(folder: Path, expected: str | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest and the content of every file, each as its digest says, the manifest's digest being `expected`.
 
-    Raises PackageRefused when a file is missing, was changed, or is not named in the manifest, or when the manifest
+    Raises PackagingError when a file is missing, was changed, or is not named in the manifest, or when the manifest
     is none.
     """
     manifest = _verified_manifest(folder, expected)
     files = {name: (folder / name).read_bytes() for name in manifest["files"]}
     for name, data in files.items():
         if _sha256(data) != manifest["files"][name]:
-            raise PackageRefused(
+            raise PackagingError(
                 f"{name} as the manifest says", "a changed file", "restore the model's artifacts"
             )
     return manifest, files
@@ -217,24 +217,24 @@ def verify(folder: Path, expected: str | None = None) -> tuple[dict[str, Any], d
 def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise PackageRefused(f"a package in {folder.name}/", "no manifest", "restore the model's artifacts")
+        raise PackagingError(f"a package in {folder.name}/", "no manifest", "restore the model's artifacts")
     data = path.read_bytes()
     if expected is not None and _sha256(data) != expected:
-        raise PackageRefused(
+        raise PackagingError(
             f"the package {expected[:12]}", _sha256(data)[:12], "restore the artifacts that were registered"
         )
     try:
         manifest: dict[str, Any] = {**json.loads(data)}
     except (ValueError, TypeError, RecursionError):
-        raise PackageRefused(
+        raise PackagingError(
             f"a JSON object in {MANIFEST}", "something else", "restore the model's artifacts"
         ) from None
     if manifest.get("format") != FORMAT:
-        raise PackageRefused(
+        raise PackagingError(
             f"package format {FORMAT}", f"{manifest.get('format')!r}", "load it with its own version"
         )
     if wrong := [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]:
-        raise PackageRefused(
+        raise PackagingError(
             f"{', '.join(KEYS)} in {MANIFEST}",
             f"no or another kind of {wrong}",
             "restore the model's artifacts",
@@ -242,7 +242,7 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
     if present != set(manifest["files"]):
         odd = sorted(present ^ set(manifest["files"]))
-        raise PackageRefused(
+        raise PackagingError(
             "the files of the manifest", f"missing or unknown: {odd}", "restore the artifacts"
         )
     return manifest

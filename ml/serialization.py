@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import cast
 
-from ml.errors import PackageRefused
+from ml.errors import PackagingError
 from ml.estimator import Model, TabularModel
 
 
@@ -16,25 +16,25 @@ def class_name(model: object) -> str:
 def load_model(name: str, files: Mapping[str, bytes]) -> Model:
     """The model of a class named as by `class_name`. Only classes of `ml` are loaded, whatever a manifest says.
 
-    Raises PackageRefused for any other name, and where the class cannot read the files.
+    Raises PackagingError for any other name, and where the class cannot read the files.
     """
     module, _, kind = name.partition(":")
     if not module.startswith("ml."):
-        raise PackageRefused("a model class of ml", repr(name), "do not load this model")
+        raise PackagingError("a model class of ml", repr(name), "do not load this model")
     try:
         loaded: type[Model] = getattr(import_module(module), kind)
         read_back = loaded.from_files
     except (ImportError, AttributeError):
-        raise PackageRefused("a model class of ml", repr(name), "load it with its own version") from None
+        raise PackagingError("a model class of ml", repr(name), "load it with its own version") from None
     try:
         model = read_back(files)
     except Exception as error:  # files of another model may break it in any way
-        raise PackageRefused(
+        raise PackagingError(
             f"files of {name}", f"{type(error).__name__} on reading them", "restore the model's artifacts"
         ) from error
     # The protocol of models, for one, has the method and makes nothing.
     if class_name(model) != name:
-        raise PackageRefused("a model class of ml", repr(name), "load it with its own version")
+        raise PackagingError("a model class of ml", repr(name), "load it with its own version")
     return model
 
 

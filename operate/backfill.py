@@ -23,7 +23,7 @@ def backfill(
     from filelock import FileLock, Timeout
 
     from flows.pipeline import preflight
-    from flows.use_case import Asked
+    from flows.use_case import RunParameters
     from ml.errors import UsageError
     from tasks import settings
     from tasks.tracking import connection, run_history
@@ -33,7 +33,7 @@ def backfill(
     flow = getattr(module, case.replace("-", "_"))
     if until < since:
         raise UsageError("--to at or after --from", f"{until:%Y-%m-%d} before {since:%Y-%m-%d}", "swap them")
-    located = preflight(module.CASE, Asked(data, as_of=since), known)
+    located = preflight(module.CASE, RunParameters(data, as_of=since), known)
     instants = _instants(case, cron, since, until)
     lock = FileLock(known.home.resolve() / f"backfill-{located.contract.name}.lock")
     try:
@@ -64,11 +64,11 @@ def backfill(
 
 def _run(flow: Callable[..., Any], data: str, instant: datetime) -> tuple[str, int]:
     """The verdict on one interval, and the exit code that it means; the others still get their turn."""
-    from ml.errors import Refusal
+    from ml.errors import StewardError
 
     try:
         return flow(data=data, as_of=instant).verdict, 0
-    except Refusal as refusal:
+    except StewardError as refusal:
         say(f"{instant:%Y-%m-%d %H:%M}: {refusal}")
         return "refused", exit_code(refusal)
 

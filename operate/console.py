@@ -24,9 +24,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 
 def exit_code(refusal: Exception) -> int:
     """What a refusal means to whoever called."""
-    from ml.errors import ContractError, DataRefused, ModelRefused, UsageError
+    from ml.errors import ContractError, DataGateError, QualityGateError, UsageError
 
-    codes = {UsageError: USAGE, ContractError: USAGE, DataRefused: DATA_REFUSED, ModelRefused: MODEL_REFUSED}
+    codes = {
+        UsageError: USAGE,
+        ContractError: USAGE,
+        DataGateError: DATA_REFUSED,
+        QualityGateError: MODEL_REFUSED,
+    }
     return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from ml.errors import Refusal
+from ml.errors import StewardError
 from operate.checks.finding import BlockedError, Finding, Look, NothingYetError
 from operate.console import OTHER, quiet, say
 
@@ -78,8 +78,8 @@ def examine(
 
     try:
         known = settings.load()
-    except Refusal as refusal:
-        yield Finding("settings", "bad", refusal.got, f"{refusal.todo}; nothing else was looked at")
+    except StewardError as refusal:
+        yield Finding("settings", "bad", refusal.got, f"{refusal.next_step}; nothing else was looked at")
         return
     try:
         settings.prepare_to_look(known)
@@ -109,8 +109,8 @@ def _guarded(name: str, looks: Callable[[], Iterable[Finding]], verbose: bool) -
         )
     except NothingYetError:
         yield Finding(name, "ok", "nothing yet")
-    except Refusal as refusal:
-        yield Finding(name, "bad", f"expected {refusal.expected}; got {refusal.got}", refusal.todo)
+    except StewardError as refusal:
+        yield Finding(name, "bad", f"expected {refusal.expected}; got {refusal.got}", refusal.next_step)
     except PermissionError as error:
         yield Finding(name, "bad", f"this user may not read {error.filename}", "let it, or see `home`")
     except Exception as error:

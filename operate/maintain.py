@@ -23,7 +23,7 @@ def maintain(
         from tasks import settings
 
         known = settings.load()
-        # Asked first: the flow itself would say of a server that is away where in Prefect that was found.
+        # RunParameters first: the flow itself would say of a server that is away where in Prefect that was found.
         with prefect_server():
             done = survey(known) if dry_run else maintenance()
     if as_json:

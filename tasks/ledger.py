@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from ml.errors import UsageError
 
-PROMOTE, KEEP, INCONCLUSIVE, INCOMPARABLE = "promote", "keep", "inconclusive", "incomparable"
+PROMOTE, KEEP_CHAMPION, INCONCLUSIVE, CHAMPION_UNUSABLE = "promote", "keep", "inconclusive", "incomparable"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Ledger:
         self.path = folder / f"{name}.jsonl"
         self.name = name
 
-    def lines(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
         return [entry for line in self.path.read_text().splitlines() if (entry := _entry(line))]
@@ -43,7 +43,7 @@ class Ledger:
 
     def append(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Append under the lock; on the disk before this returns. A torn last line of a crash is ended first."""
-        number = len(self.lines()) + 1
+        number = len(self.entries()) + 1
         entry = {
             "line": number,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,7 +60,7 @@ class Ledger:
     def decision(self, model: str, test: str) -> dict[str, Any] | None:
         """The line that decided about this model on this test part, if there is one."""
         found = [
-            ln for ln in self.lines() if ln.get("model_digest") == model and ln.get("test_digest") == test
+            ln for ln in self.entries() if ln.get("model_digest") == model and ln.get("test_digest") == test
         ]
         return found[-1] if found else None
 
@@ -86,12 +86,12 @@ class AliasMovedError(Exception):
     """Another run moved the alias since the comparison was made: compare again, with the new champion."""
 
 
-def settle(ledger: Ledger, alias: Alias) -> int | None:
+def reconcile_alias(ledger: Ledger, alias: Alias) -> int | None:
     """Finish what a crash left between ledger and alias, and take note of a move by hand; the champion's version.
 
     The caller holds the ledger's lock.
     """
-    lines, now = ledger.lines(), alias.read()
+    lines, now = ledger.entries(), alias.read()
     if not lines:
         return now
     last = lines[-1]
@@ -125,7 +125,7 @@ def commit(
     `model_digest` and `test_digest`, by which a decision is made once. Raises AliasMovedError.
     """
     with ledger.lock():
-        now = settle(ledger, alias)
+        now = reconcile_alias(ledger, alias)
         known = ledger.decision(about["model_digest"], about["test_digest"])
         if known:
             return known, False
@@ -150,8 +150,8 @@ def commit(
 def rollback(ledger: Ledger, alias: Alias, reason: str) -> dict[str, Any]:
     """The champion before the present one becomes champion again. Raises UsageError where there is none."""
     with ledger.lock():
-        now = settle(ledger, alias)
-        champions = _champions(ledger.lines())
+        now = reconcile_alias(ledger, alias)
+        champions = _champions(ledger.entries())
         earlier = champions if now is None else champions[:-1]
         if not earlier:
             raise UsageError(

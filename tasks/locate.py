@@ -14,7 +14,7 @@ SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
 
 
 @dataclass(frozen=True)
-class Located:
+class DatasetSource:
     """What a run reads: the contract and the files that it was found to be about (none when simulated).
 
     `items` is the side table of items, where the contract speaks of one; who only asks a model needs none.
@@ -23,15 +23,15 @@ class Located:
     data: str
     contract: Contract
     files: tuple[Path, ...]
-    items: Path | None = None
+    item_attributes_file: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files."""
-        return (*self.files, self.items) if self.items else self.files
+        return (*self.files, self.item_attributes_file) if self.item_attributes_file else self.files
 
 
-def locate(case: str, data: str, contract: str | None, settings: Settings) -> Located:
+def find_dataset(case: str, data: str, contract: str | None, settings: Settings) -> DatasetSource:
     """Find contract and files; nothing is read of the data, nothing is written.
 
     `data` is the name of a data set that has a contract, or a file; `contract` is a name or a file, by default the
@@ -42,9 +42,9 @@ def locate(case: str, data: str, contract: str | None, settings: Settings) -> Lo
     loaded = load_contract(case, contract or (as_file.stem if as_file else data), settings)
     if as_file:
         given = _existing(as_file, "give the path of a file that can be read")
-        return Located(as_file.stem, loaded, (given,), _side_table(loaded, as_file.parent, settings))
+        return DatasetSource(as_file.stem, loaded, (given,), _side_table(loaded, as_file.parent, settings))
     if loaded.read.simulator:
-        return Located(data, loaded, ())
+        return DatasetSource(data, loaded, ())
     if settings.data_dir is None:
         raise UsageError(
             f"STEWARD_DATA_DIR with a folder {loaded.read.folder or data}/",
@@ -54,7 +54,7 @@ def locate(case: str, data: str, contract: str | None, settings: Settings) -> Lo
     folder = settings.data_dir / (loaded.read.folder or data)
     todo = f"put the file there ({loaded.about.get('url', 'see the contract')}), or set STEWARD_DATA_DIR"
     files = tuple(_existing(folder / name, todo) for name in loaded.read.files)
-    return Located(data, loaded, files, _side_table(loaded, folder, settings))
+    return DatasetSource(data, loaded, files, _side_table(loaded, folder, settings))
 
 
 def _side_table(contract: Contract, beside: Path, settings: Settings) -> Path | None:

@@ -23,11 +23,11 @@ from prefect.cache_policies import NO_CACHE
 
 from ml import package
 from ml.contract.parser import parse
-from ml.data.dataset import Part
-from ml.errors import PackageRefused
+from ml.data.dataset import Dataset
+from ml.errors import PackagingError
 from ml.package import Package
-from tasks.storage.content_store import Made, Store, key_of
-from tasks.tracking.registry import DATA, Packaged
+from tasks.storage.content_store import StageResult, Store, key_of
+from tasks.tracking.registry import DATA, PackagedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,10 +68,10 @@ print(json.dumps({"code": ml.__file__, "milliseconds": sorted(milliseconds() for
 
 
 @task(name="package", cache_policy=NO_CACHE)
-def package_model(packed: Package, test: Part, folder: Path, store: Store) -> Packaged:
+def package_model(packed: Package, test: Dataset, folder: Path, store: Store) -> PackagedModel:
     """Write the model into `folder` as MLflow does, and let it prove itself in a clean process.
 
-    Golden rows stay in the store. Raises PackageRefused when the signature is missing, or when the reloaded model
+    Golden rows stay in the store. Raises PackagingError when the signature is missing, or when the reloaded model
     does not give the same predictions, missing values included.
     """
     golden = _golden_rows(test)
@@ -79,28 +79,30 @@ def package_model(packed: Package, test: Part, folder: Path, store: Store) -> Pa
         data = Path(scratch) / DATA
         data.mkdir()
         digest = package.write(packed, data)
-        save(packed, data, folder)
+        save_mlflow_model(packed, data, folder)
     signature = MlflowModel.load(folder).signature
     if signature is None or signature.inputs is None or signature.outputs is None:
-        raise PackageRefused("a signature", "none", "see that every column of the input example has a type")
+        raise PackagingError("a signature", "none", "see that every column of the input example has a type")
     expected = packed.predict(golden)
     got, measured = predict_in_clean_process(folder, golden, hidden=undeclared_modules(packed.requirements))
-    compare(expected, got)
+    assert_same_predictions(expected, got)
     key = key_of("golden", Path(__file__), model=digest, rows=len(golden))
-    store.remember(key, lambda: Made({"golden": _plain(golden), "predictions": expected}, {"model": digest}))
+    store.get_or_compute(
+        key, lambda: StageResult({"golden": _plain(golden), "predictions": expected}, {"model": digest})
+    )
     megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-    return Packaged(folder, digest, megabytes, measured["milliseconds"], _pinned(packed))
+    return PackagedModel(folder, digest, megabytes, measured["milliseconds"], _pinned(packed))
 
 
-def save(packed: Package, data: Path, folder: Path) -> None:
+def save_mlflow_model(packed: Package, data: Path, folder: Path) -> None:
     """One MLflow model: our package as data, `ml` as code, a signature, a made-up example."""
-    example = made_up_example(packed.contract)
+    example = synthetic_input_example(packed.contract)
     with warnings.catch_warnings():
         # A hint about integers that may be missing: a decision never is.
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
         signature = infer_signature(example, packed.predict(example))
     if parse(packed.contract).is_recommendation:
-        signature.inputs = _may_lack(signature.inputs)
+        signature.inputs = _mark_optional(signature.inputs)
         signature.params = ParamSchema([ParamSpec(package.REASONS, DataType.long, 0)])
     mlflow.pyfunc.save_model(
         path=folder,
@@ -113,14 +115,14 @@ def save(packed: Package, data: Path, folder: Path) -> None:
     )
 
 
-def _may_lack(inputs: Schema) -> Schema:
+def _mark_optional(inputs: Schema) -> Schema:
     """Whoever asks with histories alone has each event count 1, and is of no segment."""
     columns = [{**one, "required": one["name"] not in ("weights", "segment")} for one in inputs.to_dict()]
     schema: Schema = Schema.from_json(json.dumps(columns))
     return schema
 
 
-def made_up_example(contract: Mapping[str, Any]) -> pd.DataFrame:
+def synthetic_input_example(contract: Mapping[str, Any]) -> pd.DataFrame:
     """Two rows that no one lived: the signature and the UI show them, so they are not taken from the data."""
     parsed = parse(contract)
     if parsed.is_recommendation:
@@ -138,10 +140,10 @@ def made_up_example(contract: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def compare(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12) -> None:
-    """Raises PackageRefused unless both hold the same answers, numbers within `tolerance`."""
+def assert_same_predictions(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12) -> None:
+    """Raises PackagingError unless both hold the same answers, numbers within `tolerance`."""
     if list(expected.columns) != list(got.columns) or len(expected) != len(got):
-        raise PackageRefused(
+        raise PackagingError(
             f"{len(expected)} predictions of {list(expected.columns)}",
             f"{len(got)} of {list(got.columns)}",
             "see that the model's files hold all that it predicts with",
@@ -154,7 +156,7 @@ def compare(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12)
         else:
             same = bool((ours == theirs).all())
         if not same:
-            raise PackageRefused(
+            raise PackagingError(
                 f"the same {column} after reloading",
                 "another",
                 "see that the model's files hold all that it predicts with",
@@ -193,7 +195,7 @@ def predict_in_clean_process(
 
     `params` are those of the model's signature; modules in `hidden` cannot be imported there.
 
-    Raises PackageRefused when the process fails, or when another `ml` than the model's own answered.
+    Raises PackagingError when the process fails, or when another `ml` than the model's own answered.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows, answers = Path(scratch) / "rows.parquet", Path(scratch) / "answers.parquet"
@@ -204,18 +206,18 @@ def predict_in_clean_process(
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise PackageRefused(
+            raise PackagingError(
                 "a model that loads in a clean process", last[:300], "see the model's requirements"
             )
         measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         if not Path(measured["code"]).resolve().is_relative_to(model.resolve()):
-            raise PackageRefused(
+            raise PackagingError(
                 "the model's own code", measured["code"], "remove that `ml` from the Python path"
             )
         return pd.read_parquet(answers), measured
 
 
-def _golden_rows(test: Part) -> pd.DataFrame:
+def _golden_rows(test: Dataset) -> pd.DataFrame:
     """Rows with the most missing values first, so that reloading is tested where it is most likely to break."""
     holes = test.frame.isna().sum(axis=1).sort_values(ascending=False, kind="stable")
     rows = pd.concat([test.frame.loc[holes.index[: GOLDEN_ROWS // 2]], test.frame.head(GOLDEN_ROWS // 2)])

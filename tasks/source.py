@@ -22,10 +22,10 @@ from prefect.cache_policies import NO_CACHE
 from ml.contract.schema import LINES, Read
 from ml.data import item_attributes
 from ml.data.casting import TEXT
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 from ml.simulators import SIMULATORS
-from tasks.locate import Located
-from tasks.storage.content_store import Made, Store, Stored, key_of
+from tasks.locate import DatasetSource
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
 BYTE_ORDER_MARK = "\ufeff"
 # What readers raise for a file that is not what it should be: bad text, unknown encoding, damaged or locked archive.
@@ -39,25 +39,25 @@ UNREADABLE = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.err
     retry_delay_seconds=1,
     retry_condition_fn=lambda *a: _is_io(a),
 )
-def source(located: Located, store: Store) -> Stored:
+def source(located: DatasetSource, store: Store) -> StoredResult:
     """The data as it came: text as text, one part `rows`, and for simulated data the part `oracle`.
 
-    A side table of items is the part `items`, in the form of `ml.data.item_attributes.table`. Raises DataRefused for
+    A side table of items is the part `items`, in the form of `ml.data.item_attributes.table`. Raises DataGateError for
     a file that cannot be read as the contract says.
     """
     return read(located, store)
 
 
-def read(located: Located, store: Store) -> Stored:
+def read(located: DatasetSource, store: Store) -> StoredResult:
     """What the task does, for callers outside of a flow."""
     if located.files:
         return read_files(located, store)
     how = located.contract.read
     key = key_of("source", Path(__file__), ("numpy",), simulator=how.simulator, rows=how.rows, seed=how.seed)
-    return store.remember(key, lambda: _simulate(how))
+    return store.get_or_compute(key, lambda: _simulate(how))
 
 
-def read_files(located: Located, store: Store) -> Stored:
+def read_files(located: DatasetSource, store: Store) -> StoredResult:
     """The files as one table, and the side table."""
     shas = {path.name: _sha256(path) for path in located.paths}
     contract = located.contract
@@ -70,23 +70,23 @@ def read_files(located: Located, store: Store) -> Stored:
         files=shas,
         read=asdict(how),
         columns=list(how.columns),
-        items=asdict(contract.items) if contract.items and located.items else None,
+        items=asdict(contract.items) if contract.items and located.item_attributes_file else None,
         published=[contract.about.get("url"), contract.about.get("sha256")],
     )
-    return store.remember(key, lambda: _read_files(located, shas))
+    return store.get_or_compute(key, lambda: _read_files(located, shas))
 
 
-def _simulate(how: Read) -> Made:
+def _simulate(how: Read) -> StageResult:
     assert how.simulator  # parse() lets no contract through that has neither simulator nor files
     begun = time.perf_counter()
     simulation = SIMULATORS[how.simulator](how.rows, how.seed)
     origin = {"simulator": how.simulator, "rows": how.rows, "seed": how.seed}
     seconds = time.perf_counter() - begun
     facts = {"origin": origin, "rows": len(simulation.rows), "dropped_columns": [], "seconds": seconds}
-    return Made({"rows": simulation.rows, "oracle": simulation.oracle}, facts)
+    return StageResult({"rows": simulation.rows, "oracle": simulation.oracle}, facts)
 
 
-def _read_files(located: Located, shas: dict[str, str]) -> Made:
+def _read_files(located: DatasetSource, shas: dict[str, str]) -> StageResult:
     begun = time.perf_counter()
     contract, files = located.contract, located.files
     how = contract.read
@@ -97,8 +97,8 @@ def _read_files(located: Located, shas: dict[str, str]) -> Made:
         rows[how.row_column] = np.arange(1, len(rows) + 1)
     expected = [c for c in how.columns if c in rows.columns]
     tabled = {"rows": rows[expected]}
-    if contract.items and located.items:
-        tabled["items"] = item_attributes.table(located.items.read_bytes(), contract.items)
+    if contract.items and located.item_attributes_file:
+        tabled["items"] = item_attributes.table(located.item_attributes_file.read_bytes(), contract.items)
     published = contract.about.get("sha256", {})
     facts: dict[str, Any] = {
         "origin": {"files": shas, "url": contract.about.get("url")},
@@ -108,7 +108,7 @@ def _read_files(located: Located, shas: dict[str, str]) -> Made:
         "dropped_columns": sorted({c for table in tables for c in table.column_names} - set(how.columns)),
         "seconds": time.perf_counter() - begun,
     }
-    return Made(tabled, facts)
+    return StageResult(tabled, facts)
 
 
 def _known_columns(path: Path, table: pa.Table, how: Read) -> pd.DataFrame:
@@ -117,7 +117,7 @@ def _known_columns(path: Path, table: pa.Table, how: Read) -> pd.DataFrame:
     named = [*names, how.source_column, how.row_column]
     twice = sorted({c for c in names if named.count(c) > 1})
     if twice:
-        raise DataRefused(f"each column once in {path.name}", f"{twice} more than once", "keep one of each")
+        raise DataGateError(f"each column once in {path.name}", f"{twice} more than once", "keep one of each")
     # Pandas' own notes in a Parquet file would make a column the index.
     frame: pd.DataFrame = table.select(names).to_pandas(
         ignore_metadata=True, types_mapper=lambda t: TEXT if t == pa.string() else None
@@ -136,7 +136,7 @@ def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     kinds = [dict(frame.dtypes) for frame in frames]
     unlike = sorted({c for k in kinds for c in {**kinds[0], **k} if k.get(c) != kinds[0].get(c)})
     if unlike:
-        raise DataRefused(
+        raise DataGateError(
             "the same columns, of the same types, in all files", f"{unlike} not in all", "correct the files"
         )
     return pd.concat(frames, ignore_index=True)
@@ -150,7 +150,7 @@ def _join(frames: Sequence[pd.DataFrame], key: str) -> pd.DataFrame:
             known = other.dropna(subset=[key])
             rows = rows.merge(known, "left", on=key, suffixes=(None, None), validate="many_to_one")
     except (KeyError, ValueError):
-        raise DataRefused(
+        raise DataGateError(
             f"{key!r} in every file, each value once after the first file, and no other column twice",
             "files that cannot be joined so",
             "correct the files, or meta.read.join",
@@ -168,7 +168,7 @@ def _read_file(path: Path, how: Read) -> pa.Table:
             raise  # the disk's fault, not the file's
         # Arrow quotes the offending line: cell values of people do not belong in messages.
         reason = str(error).split(":")[0]
-        raise DataRefused(
+        raise DataGateError(
             f"{path.name} as the contract's meta.read says ({how.format}, separator {how.separator!r}, {how.encoding})",
             reason,
             "correct the file, or meta.read",
@@ -182,7 +182,7 @@ def _read_table(path: Path, how: Read) -> pa.Table:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
             if len(members) != 1:
-                raise DataRefused("one file in the archive", f"{len(members)}", f"repack {path.name}")
+                raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
             with archive.open(members[0]) as member:
                 return _read_text(member, how)
     with path.open("rb") as file:

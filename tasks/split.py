@@ -13,24 +13,26 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.leakage import FORETELLS, foretelling, shared_entities
 from ml.data.row_split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
-from ml.errors import LeakageRefused
+from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import about_users, judging_part, learning_part
-from tasks.storage.content_store import Made, Store, Stored, key_of
-from tasks.stored_datasets import learned_with
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
+from tasks.stored_datasets import dataset_settings
 
-Parts = dict[str, Part]
+Parts = dict[str, Dataset]
 SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Parts, dict[str, Any]]]
 
 
 @task(name="split", cache_policy=NO_CACHE)
-def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, store: Store) -> Stored:
+def split(
+    clean: StoredResult, contract: Contract, how: SplitFunction, now: datetime, store: Store
+) -> StoredResult:
     """Parts train, valid, test (and `refit`, where the final model may learn from more than train).
 
-    A side table of items goes along as the part `items`. Raises LeakageRefused. The check against `now` (UTC) is made
+    A side table of items goes along as the part `items`. Raises LeakageError. The check against `now` (UTC) is made
     in every run: a day later it may pass.
     """
     key = key_of(
@@ -42,22 +44,22 @@ def split(clean: Stored, contract: Contract, how: SplitFunction, now: datetime, 
         how=how.__name__,
     )
 
-    def make() -> Made:
+    def make() -> StageResult:
         begun = time.perf_counter()
         parts, facts = how(rows, contract)
         _refuse_empty(parts, contract)
         facts["policy"] = {**asdict(contract.split), "unit": _unit(contract)}
-        facts |= learned_with(contract)
+        facts |= dataset_settings(contract)
         facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
-        tables = {name: part.table() for name, part in parts.items()}
-        if "items" in clean.parts:
-            tables["items"] = clean.part("items")
+        tables = {name: part.to_table() for name, part in parts.items()}
+        if "items" in clean.table_names:
+            tables["items"] = clean.table("items")
             facts["items"] = _listed(tables["items"], rows[str(contract.roles.item)])
-        return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
+        return StageResult(tables, {**facts, "seconds": time.perf_counter() - begun})
 
-    rows = clean.part("clean")
+    rows = clean.table("clean")
     _refuse_future(rows, contract, now)
-    stored = store.remember(key, make)
+    stored = store.get_or_compute(key, make)
     _refuse_leaks(stored.facts)
     return stored
 
@@ -70,10 +72,10 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str,
     roles = contract.roles
     judging = list(dict.fromkeys(c for c in (*roles.sensitive, roles.site, roles.id) if c))
 
-    def part(name: str) -> Part:
+    def part(name: str) -> Dataset:
         mine = np.flatnonzero(labels == name)
         frame, about = rows[list(contract.features)].iloc[mine], rows[judging].iloc[mine]
-        return Part(frame, truth.iloc[mine], entity[mine], about)
+        return Dataset(frame, truth.iloc[mine], entity[mine], about)
 
     parts = {name: part(name) for name in (TRAIN, VALID, TEST)}
     return parts, {**_sizes(parts), "purged": int((labels == PURGED).sum())}
@@ -125,7 +127,7 @@ def _simultaneous(rows: pd.DataFrame, events: pd.DataFrame, contract: Contract) 
     return event_log.together(rows, contract)
 
 
-def _late(test: Part, events: pd.DataFrame, cuts: tuple[float, ...], contract: Contract) -> int:
+def _late(test: Dataset, events: pd.DataFrame, cuts: tuple[float, ...], contract: Contract) -> int:
     """Histories of the test that hold what has to be foretold: events after the cut, or as many as their user has."""
     if contract.split.by == "time":
         return int(sum(((t and t[-1]) or -np.inf) >= cuts[-1] for t in test.frame["times"]))
@@ -175,7 +177,7 @@ def _refuse_future(rows: pd.DataFrame, contract: Contract, now: datetime) -> Non
         instant = instant.tz_convert(None) if instant.tzinfo else instant
         late = int((rows[contract.roles.time] > instant).sum())
         if late:
-            raise LeakageRefused(
+            raise LeakageError(
                 f"no {contract.roles.time} after now, {instant:%Y-%m-%d %H:%M} UTC",
                 f"{late} of {len(rows)} rows",
                 "correct the dates, or this machine's clock",
@@ -187,7 +189,7 @@ def _refuse_empty(parts: Parts, contract: Contract) -> None:
         part = parts[name]
         kinds = part.truth.nunique() if part.truth.dtype != object else min(len(part.truth), 2)
         if not len(part.frame) or ((name != TRAIN or part.truth.dtype != object) and kinds < 2):
-            raise LeakageRefused(
+            raise LeakageError(
                 f"rows with at least two different answers in {name}",
                 f"{len(part.frame)} rows with {kinds}",
                 f"bring more data, or change meta.split of {contract.name}",
@@ -197,17 +199,17 @@ def _refuse_empty(parts: Parts, contract: Contract) -> None:
 def _refuse_leaks(facts: Mapping[str, Any]) -> None:
     checks = facts["checks"]
     if checks.get("shared_entities"):
-        raise LeakageRefused(
+        raise LeakageError(
             "no entity in two parts", f"{checks['shared_entities']}", "set meta.roles.group", facts
         )
     if checks.get("histories_reaching_into_the_test"):
         count = checks["histories_reaching_into_the_test"]
-        raise LeakageRefused(
+        raise LeakageError(
             "histories that end before the test", f"{count} that do not", "check the times", facts
         )
     if checks.get("answers_in_their_histories"):
         count = checks["answers_in_their_histories"]
-        raise LeakageRefused(
+        raise LeakageError(
             "answers that are not in the history before them, as items do not return",
             f"{count} that are",
             "set meta.roles.repeat where items do return",
@@ -216,7 +218,7 @@ def _refuse_leaks(facts: Mapping[str, Any]) -> None:
     strong = checks.get("foretelling", {})
     if strong:
         found = ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in strong.items())
-        raise LeakageRefused(
+        raise LeakageError(
             f"no single column with an AUC above {FORETELLS}",
             found,
             "ignore the column in meta.roles, or allow it with a reason in meta.foretelling",

@@ -5,34 +5,36 @@ from typing import Any
 
 from ml.contract.schema import Contract
 from ml.data import item_attributes
-from ml.data.dataset import Part
-from tasks.storage.content_store import Stored
+from ml.data.dataset import Dataset
+from tasks.storage.content_store import StoredResult
 
 
-def learned_with(contract: Contract) -> dict[str, Any]:
+def dataset_settings(contract: Contract) -> dict[str, Any]:
     """What a model has to know of its columns and items besides their cells, as facts of a split."""
     return {
-        "special": {column: list(codes) for column, codes in contract.special.items()},
-        "repeat": contract.roles.repeat,
-        "blocked": sorted(contract.blocked),
+        "sentinel_values": {column: list(codes) for column, codes in contract.special.items()},
+        "allow_repeats": contract.roles.repeat,
+        "never_recommend": sorted(contract.blocked),
         "decay": contract.decay,
-        "asked": contract.split.by if contract.is_recommendation else None,
+        "split_by": contract.split.by if contract.is_recommendation else None,
     }
 
 
-def told(parts: Stored) -> dict[str, Any]:
+def settings_of(stored: StoredResult) -> dict[str, Any]:
     """What `learned_with` left in the facts, as fields of `ml.estimator.Part`."""
-    facts = parts.facts
+    facts = stored.facts
     return {
-        "special": {column: tuple(codes) for column, codes in facts.get("special", {}).items()},
-        "repeat": bool(facts.get("repeat", False)),
-        "blocked": tuple(facts.get("blocked", ())),
+        "sentinel_values": {
+            column: tuple(codes) for column, codes in facts.get("sentinel_values", {}).items()
+        },
+        "allow_repeats": bool(facts.get("allow_repeats", False)),
+        "never_recommend": tuple(facts.get("never_recommend", ())),
         "decay": facts.get("decay"),
-        "asked": facts.get("asked"),
+        "split_by": facts.get("split_by"),
     }
 
 
-def part_of(parts: Stored, name: str) -> Part:
+def load_dataset(stored: StoredResult, name: str) -> Dataset:
     """The part of that name with all that is told of it, and what the side table says of items."""
-    attributes = item_attributes.attributes(parts.part("items")) if "items" in parts.parts else {}
-    return replace(Part.from_table(parts.part(name)), **told(parts), attributes=attributes)
+    attributes = item_attributes.attributes(stored.table("items")) if "items" in stored.table_names else {}
+    return replace(Dataset.from_table(stored.table(name)), **settings_of(stored), item_attributes=attributes)

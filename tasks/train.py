@@ -12,11 +12,11 @@ from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from ml.errors import Unsuitable
-from ml.estimator import Candidate, Resources
+from ml.errors import CandidateSkipped
+from ml.estimator import Candidate, FitResources
 from ml.serialization import class_name
-from tasks.storage.content_store import Made, Store, Stored, key_of
-from tasks.stored_datasets import part_of, told
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
+from tasks.stored_datasets import load_dataset, settings_of
 
 # The name of the state in Prefect.
 LEFT_OUT = "Left out"
@@ -27,54 +27,64 @@ log = logging.getLogger("steward")
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
 def train(
-    name: str, candidate: Candidate, parts: Stored, resources: Resources, budget: float, store: Store
-) -> Stored | State[Any]:
+    name: str, candidate: Candidate, parts: StoredResult, resources: FitResources, budget: float, store: Store
+) -> StoredResult | State[Any]:
     """`fit`; or the state in which the task ends where the candidate does not suit, with the reason: no failure."""
     try:
         return fit(name, candidate, parts, resources, budget, store)
-    except Unsuitable as why:
+    except CandidateSkipped as why:
         left_out: State[Any] = Completed(name=LEFT_OUT, message=str(why))
         return left_out
 
 
 def fit(
-    name: str, candidate: Candidate, parts: Stored, resources: Resources, budget: float, store: Store
-) -> Stored:
+    name: str, candidate: Candidate, parts: StoredResult, resources: FitResources, budget: float, store: Store
+) -> StoredResult:
     """The fitted model's files, learned from `train`; its facts hold the seconds that the fit took.
 
     `resources.seconds` is what is left of `budget`; only the budget is part of the key, because a repeated run
-    counts the recorded seconds and so comes to the same rest. Raises Unsuitable.
+    counts the recorded seconds and so comes to the same rest. Raises CandidateSkipped.
     """
     return _fit(name, candidate, parts, "train", resources, budget, store)
 
 
 def keep(
-    name: str, candidate: Candidate, fitted: Stored, parts: Stored, resources: Resources, store: Store
-) -> Stored:
+    name: str,
+    candidate: Candidate,
+    fitted: StoredResult,
+    parts: StoredResult,
+    resources: FitResources,
+    store: Store,
+) -> StoredResult:
     """The model that valid rows chose is the one that is judged: it needed them for stopping early."""
     return fitted
 
 
 @task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
 def refit(
-    name: str, candidate: Candidate, fitted: Stored, parts: Stored, resources: Resources, store: Store
-) -> Stored:
+    name: str,
+    candidate: Candidate,
+    fitted: StoredResult,
+    parts: StoredResult,
+    resources: FitResources,
+    store: Store,
+) -> StoredResult:
     """The chosen candidate, learned again from all that happened before the test: tastes of yesterday matter most."""
     return _fit(name, candidate, parts, "refit", resources, float("inf"), store)
 
 
-Finalise = Callable[[str, Candidate, Stored, Stored, Resources, Store], Stored]
+Finalise = Callable[[str, Candidate, StoredResult, StoredResult, FitResources, Store], StoredResult]
 
 
 def _fit(
     name: str,
     candidate: Candidate,
-    parts: Stored,
+    parts: StoredResult,
     learn_from: str,
-    resources: Resources,
+    resources: FitResources,
     budget: float,
     store: Store,
-) -> Stored:
+) -> StoredResult:
     key = key_of(
         "train",
         Path(__file__),
@@ -83,21 +93,25 @@ def _fit(
         parts=parts.digest,
         learn_from=learn_from,
         # Of the side table it needs nothing: the digest of the parts covers it.
-        **told(parts),
+        **settings_of(parts),
         seed=resources.seed,
         budget=budget,
         trials=resources.trials,
         device=resources.device,
     )
 
-    def make() -> Made:
-        learning, valid = (part_of(parts, part) for part in (learn_from, "valid"))
+    def make() -> StageResult:
+        learning, valid = (load_dataset(parts, part) for part in (learn_from, "valid"))
         steps = _Steps(store, key)
         begun = time.perf_counter()
         model = candidate.fit(
             learning,
             valid,
-            replace(resources, remember=steps.remember, tell=lambda said: log.info("    %s: %s", name, said)),
+            replace(
+                resources,
+                cached_step=steps.remember,
+                log_progress=lambda said: log.info("    %s: %s", name, said),
+            ),
         )
         seconds = time.perf_counter() - begun + steps.seconds
         facts = {
@@ -109,9 +123,9 @@ def _fit(
             "stopped_by": getattr(model, "stopped_by", None),
             "seconds": seconds,
         }
-        return Made({}, facts, model.files())
+        return StageResult({}, facts, model.files())
 
-    return store.remember(key, make)
+    return store.get_or_compute(key, make)
 
 
 class _Steps:
@@ -123,7 +137,7 @@ class _Steps:
     def remember(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """As `ml.estimator.Remember`; what is made has `seconds` among its facts."""
         key = key_of("step", Path(__file__), LIBRARIES, fit=self.fit, step=name)
-        known = self.store.remember(key, lambda: Made({}, make()))
+        known = self.store.get_or_compute(key, lambda: StageResult({}, make()))
         self.seconds += known.facts["seconds"] if known.reused else 0.0
         return dict(known.facts)
 

@@ -20,10 +20,10 @@ from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast
 from ml.data.digest import row_hashes
 from ml.data.row_split import answers
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 from ml.interactions import event_log
 from tasks.gx_rules import ROW, _judge, _suite
-from tasks.storage.content_store import Made, Store, Stored, key_of
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
 # Fewer rows cannot be divided into three parts of which each still says something.
 FEWEST_ROWS = 20
@@ -61,8 +61,8 @@ class Examination:
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(raw: Stored, contract: Contract, as_of: datetime | None, store: Store) -> Stored:
-    """Parts `clean` (typed, with `_row`), `quarantine` and `excluded` (row, rule, reason). Raises DataRefused.
+def validate(raw: StoredResult, contract: Contract, as_of: datetime | None, store: Store) -> StoredResult:
+    """Parts `clean` (typed, with `_row`), `quarantine` and `excluded` (row, rule, reason). Raises DataGateError.
 
     Rows from after `as_of` (UTC) are excluded: nobody knew them then.
     """
@@ -75,18 +75,18 @@ def validate(raw: Stored, contract: Contract, as_of: datetime | None, store: Sto
         as_of=as_of and as_of.isoformat(),
     )
 
-    def make() -> Made:
+    def make() -> StageResult:
         begun = time.perf_counter()
-        rows = raw.part("rows")
+        rows = raw.table("rows")
         clean, quarantine, excluded, facts = examine(rows, contract, as_of=as_of)
         tables = {"clean": clean, "quarantine": quarantine, "excluded": excluded}
-        if "items" in raw.parts:
-            listed = raw.part("items")
+        if "items" in raw.table_names:
+            listed = raw.table("items")
             tables["items"] = _side_table(listed, rows.iloc[excluded["row"]], clean, contract)
             facts["items_excluded"] = int(listed["item"].nunique() - tables["items"]["item"].nunique())
-        return Made(tables, {**facts, "seconds": time.perf_counter() - begun})
+        return StageResult(tables, {**facts, "seconds": time.perf_counter() - begun})
 
-    return store.remember(key, make)
+    return store.get_or_compute(key, make)
 
 
 def _side_table(
@@ -94,13 +94,13 @@ def _side_table(
 ) -> pd.DataFrame:
     """The side table without items of which all rows were excluded: what is outside the population is not new.
 
-    Raises DataRefused where it lists no item of the log: it speaks of other items.
+    Raises DataGateError where it lists no item of the log: it speaks of other items.
     """
     item = str(contract.roles.item)
     outside = set(cast(excluded[[item]], {item: "category"})[0][item]) - set(clean[item])
     listed = listed[~listed["item"].isin(outside)].reset_index(drop=True)
     if not clean[str(contract.roles.item)].isin(listed["item"]).any():
-        raise DataRefused(
+        raise DataGateError(
             f"items of the log in the side table of {contract.name}",
             f"none of them among {listed['item'].nunique():,}",
             "correct meta.items, or the file",
@@ -114,7 +114,8 @@ def examine(
     """Clean rows, quarantined rows, excluded rows, and what each rule found.
 
     With `scoring` there is no target, and rules about it, copies and who belongs to the first rows are skipped.
-    Rows from after `as_of` (UTC) belong to no population yet. Raises DataRefused, which carries the facts, when a rule
+    Rows from after `as_of` (UTC) belong to no population yet. Raises DataGateError, which carries the facts,
+    when a rule
     refuses the batch, crashes or is over its budget.
     """
     seen = Examination(len(frame))
@@ -175,7 +176,7 @@ def _columns_present(frame: pd.DataFrame, needed: Sequence[str], contract: Contr
         }
         # How many rows there are tells the source: a table without a column that is known has none.
         facts = {"rules": [{**rule, "rows": len(frame), "verdict": "refused"}]}
-        raise DataRefused(
+        raise DataGateError(
             f"the columns of {contract.name}",
             f"no column {', '.join(map(repr, missing))}",
             "bring them, or correct meta.read.columns",
@@ -184,7 +185,7 @@ def _columns_present(frame: pd.DataFrame, needed: Sequence[str], contract: Contr
 
 
 def _apply(rules: Sequence[Rule], typed: pd.DataFrame, inside: np.ndarray, seen: Examination) -> None:
-    """Judge the rows inside the population by Great Expectations; rows that a rule excludes leave `inside`."""
+    """Evaluator the rows inside the population by Great Expectations; rows that a rule excludes leave `inside`."""
     if not rules:
         return
     everything = bool(inside.all())
@@ -318,7 +319,7 @@ def _refuse(facts: Mapping[str, Any]) -> None:
     refused = [r for r in facts["rules"] if r["verdict"] == "refused"]
     if refused:
         broken = "; ".join(f"{r['rule']}: {r['reason']} ({r['bad']} of {r['rows']})" for r in refused)
-        raise DataRefused(
+        raise DataGateError(
             "data that keep their contract",
             broken,
             "see the report for the rules; correct the data or the contract",

@@ -42,7 +42,7 @@ class _ServerAwayError(Exception):
 def stray(client: connection.Client, settings: Settings) -> list[Stray]:
     """Runs whose process is gone and that nobody has put right. Changes nothing."""
     with prefect_client() as server:
-        gone = [_seen(client, server, told) for told in run_lock.absent(settings)]
+        gone = [_seen(client, server, told) for told in run_lock.dead_runs(settings)]
         return [*gone, *_forgotten(client, server, settings)]
 
 
@@ -53,9 +53,9 @@ def reap(client: connection.Client, settings: Settings) -> list[Stray]:
     """
     done: list[Stray] = []
     with prefect_client() as server:
-        for told in run_lock.absent(settings):
+        for told in run_lock.dead_runs(settings):
             try:
-                with run_lock.reconciling(settings, told["id"]) as gone:
+                with run_lock.reconcile(settings, told["id"]) as gone:
                     if gone:
                         done.append(_put_right(client, server, _seen(client, server, told)))
                         if done[-1].prefect_state == UNREACHABLE:
@@ -85,7 +85,7 @@ def _forgotten(
     client: connection.Client, server: SyncPrefectClient | None, settings: Settings
 ) -> list[Stray]:
     """Runs of this machine that MLflow shows as running and that left no trace of a process."""
-    known = {told["id"] for told in [*run_lock.present(settings), *run_lock.absent(settings)]}
+    known = {told["id"] for told in [*run_lock.active_runs(settings), *run_lock.dead_runs(settings)]}
     return [
         _seen(client, server, told)
         for told in run_history.running(client, socket.gethostname())

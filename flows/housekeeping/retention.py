@@ -10,7 +10,7 @@ from tasks.ledger import Ledger
 from tasks.locks import run_lock
 from tasks.settings import Settings
 from tasks.tracking import connection, run_history
-from tasks.tracking.registry import Registered, Version
+from tasks.tracking.registry import ModelVersion, RegisteredVersion
 
 # Not every command that uses the store holds a presence; clocks of two machines, or of one that was set back, differ.
 MARGIN = timedelta(hours=1)
@@ -39,7 +39,7 @@ def decided(settings: Settings) -> Decided:
     lines = [
         (path.stem, line)
         for path in sorted(settings.ledger.glob("*.jsonl"))
-        for line in Ledger(settings.ledger, path.stem).lines()
+        for line in Ledger(settings.ledger, path.stem).entries()
     ]
 
     def named(*fields: str) -> frozenset[tuple[str, int]]:
@@ -54,19 +54,19 @@ def decided(settings: Settings) -> Decided:
     )
 
 
-def undecided(known: Iterable[Registered], named: Decided, before: datetime) -> list[Version]:
+def undecided(known: Iterable[RegisteredVersion], named: Decided, before: datetime) -> list[ModelVersion]:
     """Versions made before an instant that no alias and no ledger ever named: their run died before the decision."""
     return [
         one.version
         for one in known
         if not one.aliased
         and (one.version.name, one.version.number) not in named.versions
-        and one.made < before
+        and one.created < before
     ]
 
 
 def needed(
-    client: connection.Client, versions: Collection[Registered], named: Decided, shown: frozenset[str]
+    client: connection.Client, versions: Collection[RegisteredVersion], named: Decided, shown: frozenset[str]
 ) -> Needed:
     """What the versions that stay, and the runs that the ledgers name, hang on.
 
@@ -109,7 +109,7 @@ def _unknown(what: str) -> UsageError:
 
 def at_work(settings: Settings, own: str | None = None) -> list[dict[str, Any]]:
     """The runs that are at work, without `own`, the presence of whoever asks."""
-    return [told for told in run_lock.present(settings) if told["id"] != own]
+    return [told for told in run_lock.active_runs(settings) if told["id"] != own]
 
 
 def spared_since(settings: Settings, own: str | None = None) -> datetime:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.lineage.link import CHANGED, GONE, OK
-from ml.errors import PackageRefused, UsageError
+from ml.errors import PackagingError, UsageError
 from ml.package import MANIFEST
 from tasks.ledger import Ledger
 from tasks.settings import Settings
-from tasks.storage.content_store import Store, fault
+from tasks.storage.content_store import Store, find_damage
 from tasks.tracking import connection, registry, run_history
-from tasks.tracking.registry import DATA, Version
+from tasks.tracking.registry import DATA, ModelVersion
 from tasks.tracking.run_history import Remembered
 
 # What the facts of a run that was decided always tell.
@@ -46,13 +46,13 @@ class Trace:
     client: connection.Client
     case: str
     data: str
-    version: Version
+    version: ModelVersion
     champion: int | None
 
     @cached_property
     def ledger(self) -> list[dict[str, Any]]:
         """All decisions about this name, oldest first."""
-        return Ledger(self.settings.ledger, self.version.name).lines()
+        return Ledger(self.settings.ledger, self.version.name).entries()
 
     @cached_property
     def decision(self) -> dict[str, Any] | None:
@@ -78,13 +78,13 @@ class Trace:
     @cached_property
     def package(self) -> Folder:
         """The registered package, it and the code beside it held against their digests."""
-        if registry.folder_of(self.client, self.version) is None:
+        if registry.download(self.client, self.version) is None:
             number = str(self.version.number)
             where = self.client.get_model_version_download_uri(self.version.name, number)
             return Folder(GONE, f"nothing in {where}, where MLflow has it")
         try:
-            return Folder(OK, path=registry.fetch(self.client, self.version) / "data" / DATA)
-        except PackageRefused as refused:
+            return Folder(OK, path=registry.download_verified(self.client, self.version) / "data" / DATA)
+        except PackagingError as refused:
             return Folder(CHANGED, f"expected {refused.expected}; got {refused.got}")
 
     def held(self, digest: str) -> Folder:
@@ -103,7 +103,7 @@ class Trace:
 
 def _whole(folders: list[Path]) -> Folder:
     """The first without a fault: equal content may lie in several objects."""
-    found = next((folder for folder in folders if not fault(folder)), None)
+    found = next((folder for folder in folders if not find_damage(folder)), None)
     if found:
         return Folder(OK, path=found)
     return Folder(CHANGED, "damaged in the store") if folders else Folder(GONE, "not in the store")

@@ -14,7 +14,7 @@ from flows.lineage.link import CHANGED, GONE, OK, UNCHECKED, Link, worst
 from flows.lineage.model_version import Trace
 from flows.recording import code_version
 from ml.simulators import SIMULATORS
-from tasks.storage.content_store import Made, Store
+from tasks.storage.content_store import StageResult, Store
 
 CONTRACT = "contract.json"
 
@@ -72,8 +72,8 @@ def _simulated(trace: Trace, origin: dict[str, Any]) -> str:
         return GONE
     made = SIMULATORS[origin["simulator"]](origin["rows"], origin["seed"])
     with tempfile.TemporaryDirectory() as scratch:
-        again = Store(Path(scratch)).remember(
-            "simulated", lambda: Made({"rows": made.rows, "oracle": made.oracle}, {})
+        again = Store(Path(scratch)).get_or_compute(
+            "simulated", lambda: StageResult({"rows": made.rows, "oracle": made.oracle}, {})
         )
     return OK if again.digest == trace.stages["source"]["digest"] else CHANGED
 

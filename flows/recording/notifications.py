@@ -13,8 +13,8 @@ from prefect.runtime import flow_run
 from tasks.settings import Settings
 from tasks.tracking import registry
 from tasks.tracking.connection import Client
-from tasks.tracking.registry import Version
-from tasks.tracking.run import Tracked
+from tasks.tracking.registry import ModelVersion
+from tasks.tracking.run import MlflowRun
 
 log = logging.getLogger("steward")
 REFUSED, CHAMPION, SCORED = "steward.data.refused", "steward.champion.new", "steward.scoring.finished"
@@ -31,7 +31,7 @@ def said(facts: Mapping[str, Any]) -> str:
     return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
 
 
-def in_mlflow(tracked: Tracked, facts: Mapping[str, Any], report: str) -> None:
+def in_mlflow(tracked: MlflowRun, facts: Mapping[str, Any], report: str) -> None:
     """What the page of the run says first."""
     lines = [f"**{said(facts)}**", f"Report: `report.html` under Artifacts, or {report}"]
     if facts["prefect"]["url"]:
@@ -41,7 +41,7 @@ def in_mlflow(tracked: Tracked, facts: Mapping[str, Any], report: str) -> None:
 
 def in_registry(
     client: Client,
-    challenger: Version,
+    challenger: ModelVersion,
     champion: int | None,
     facts: Mapping[str, Any],
     line: Mapping[str, Any],

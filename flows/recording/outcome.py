@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """One line about one run: the figures are those of the model that is champion at the end, on test rows."""
 
     case: str

@@ -12,18 +12,18 @@ from urllib.parse import unquote, urlparse
 
 from flows.recording import code_version, notifications
 from flows.recording.environment import _interval, _resolved, _surroundings, prefect_context
-from flows.recording.outcome import Outcome
+from flows.recording.outcome import RunOutcome
 from ml.contract.schema import Contract
-from ml.errors import Refusal
+from ml.errors import StewardError
 from tasks.ledger import Verdict
-from tasks.locate import Located
-from tasks.locks.run_lock import IDENTITY, Presence
+from tasks.locate import DatasetSource
+from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.reporting import report
 from tasks.settings import Settings
-from tasks.storage.content_store import Stored
+from tasks.storage.content_store import StoredResult
 from tasks.tracking import connection, registry
-from tasks.tracking.registry import Packaged, Version
-from tasks.tracking.run import Tracked, start
+from tasks.tracking.registry import ModelVersion, PackagedModel
+from tasks.tracking.run import MlflowRun, start_run
 from tasks.tracking.run_history import FACTS, FACTS_DIGEST
 
 log = logging.getLogger("steward")
@@ -38,7 +38,7 @@ class Record:
     """The facts of one run, gathered stage by stage. As a context it ends the MLflow run truthfully."""
 
     settings: Settings
-    tracked: Tracked
+    tracked: MlflowRun
     facts: dict[str, Any]
     begun: float
 
@@ -50,15 +50,15 @@ class Record:
         case: str,
         question: str,
         metric: str,
-        located: Located,
+        located: DatasetSource,
         asked: Mapping[str, Any],
-        presence: Presence,
+        presence: RunLock,
     ) -> Self:
         contract: Contract = located.contract
         prefect = prefect_context()
         tags = {"steward.case": case, "steward.data": located.data, "steward.contract": contract.name}
         tags |= {f"prefect.{name}": str(value) for name, value in prefect.items() if value}
-        tags[IDENTITY] = presence.identity
+        tags[LOCK_TAG] = presence.identity
         interval = _interval(asked)
         if interval:
             tags["steward.interval"] = interval
@@ -66,8 +66,8 @@ class Record:
         if code.commit:
             tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
         name = prefect["flow_run_name"] or f"{located.data}"
-        tracked = start(client, settings, case, name, tags, [str(p) for p in located.paths])
-        presence.tell(mlflow_run_id=tracked.run_id)
+        tracked = start_run(client, settings, case, name, tags, [str(p) for p in located.paths])
+        presence.update_metadata(mlflow_run_id=tracked.run_id)
         facts: dict[str, Any] = {
             "case": case,
             "question": question,
@@ -124,7 +124,7 @@ class Record:
     def digests(self) -> dict[str, str]:
         return {line["stage"]: line["digest"] for line in self.facts["stages"]}
 
-    def stage(self, name: str, stored: Stored) -> Stored:
+    def stage(self, name: str, stored: StoredResult) -> StoredResult:
         """A stage is done: its digest, its facts, and whether it was there before."""
         facts = dict(stored.facts)
         line = {
@@ -184,7 +184,7 @@ class Record:
         self.tracked.record({**{f"test.{k}": v for k, v in judged["metrics"].items()}, **own})
         return judged
 
-    def packaged(self, packaged: Packaged) -> None:
+    def packaged(self, packaged: PackagedModel) -> None:
         measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.milliseconds}
         self.facts["package"] = {
             **measured,
@@ -201,12 +201,12 @@ class Record:
     def decided(
         self,
         verdict: Verdict,
-        challenger: Version,
+        challenger: ModelVersion,
         champion: int | None,
         champion_candidate: str,
         standing: Mapping[str, Any],
         line: Mapping[str, Any],
-    ) -> Outcome:
+    ) -> RunOutcome:
         """The end of a run that no gate stopped."""
         self.facts["verdict"] = {**asdict(verdict), "version": challenger.number, "champion": champion}
         self.facts["standing"] = dict(standing)
@@ -230,9 +230,9 @@ class Record:
         candidate: str,
         standing: Mapping[str, Any],
         report_path: str,
-    ) -> Outcome:
+    ) -> RunOutcome:
         counts, judged = self.facts.get("validate", {}), self.facts.get("test", {})
-        return Outcome(
+        return RunOutcome(
             case=self.facts["case"],
             data=self.facts["data"],
             champion=self.facts["contract"],
@@ -259,27 +259,27 @@ class Record:
 
     def _stopped(self, error: BaseException) -> None:
         """A gate's refusal is told in full; of any other error only its kind, as its text may quote data."""
-        told = str(error) if isinstance(error, Refusal) else type(error).__name__
-        gate = error.gate if isinstance(error, Refusal) else notifications.ERROR
+        told = str(error) if isinstance(error, StewardError) else type(error).__name__
+        gate = error.gate if isinstance(error, StewardError) else notifications.ERROR
         self.facts["refused"] = {"gate": gate, "why": told}
-        if isinstance(error, Refusal):
-            self.facts["refused"] |= {"expected": error.expected, "got": error.got, "todo": error.todo}
+        if isinstance(error, StewardError):
+            self.facts["refused"] |= {"expected": error.expected, "got": error.got, "todo": error.next_step}
             self.facts.setdefault("validate" if gate == "data" else f"refused_{gate}", error.facts)
             self.facts["gates"].append({"gate": gate, "passed": False, "said": told})
         self.facts["seconds"] = time.perf_counter() - self.begun
-        verdict = "refused" if isinstance(error, Refusal) else "stopped"
+        verdict = "refused" if isinstance(error, StewardError) else "stopped"
         self.tracked.record(tags={"steward.verdict": verdict, "steward.reason": told})
         path = self._publish()
         log.info(
             "  stopped by %s; report: %s", told if gate == notifications.ERROR else f"the gate {gate}", path
         )
-        if isinstance(error, Refusal):
+        if isinstance(error, StewardError):
             holder = registry.champion(self.client, self.facts["contract"])
             version = holder.number if holder else None
             candidate = holder.tags.get("candidate", "") if holder else ""
             error.outcome = self._outcome("refused", str(error), version, candidate, {}, path)
 
-    def nothing_new(self, known: Mapping[str, Any]) -> Outcome:
+    def nothing_new(self, known: Mapping[str, Any]) -> RunOutcome:
         """The end of a run that had nothing to find out: the champion and the figures are those of the last one."""
         reason = f"data, contract, code and candidates are those of the last decision ({known['verdict']})"
         self.facts["verdict"] = {"verdict": NOTHING_NEW, "reason": reason, "report": known["report"]}
@@ -289,7 +289,7 @@ class Record:
         log.info("  verdict: %s, %s", NOTHING_NEW, reason)
         seconds = round(time.perf_counter() - self.begun, 1)
         told = {**known, "verdict": NOTHING_NEW, "reason": reason, "seconds": seconds}
-        return Outcome(**{**told, "reused": ["source", "everything after it"], "gates": []})
+        return RunOutcome(**{**told, "reused": ["source", "everything after it"], "gates": []})
 
     def _write_facts(self) -> None:
         """With their digest beside them: who changes the file has to change MLflow's database too."""

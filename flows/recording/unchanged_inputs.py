@@ -10,11 +10,11 @@ from ml.contract.schema import Contract
 from ml.package import code_digest
 from ml.serialization import class_name
 from tasks.settings import ROOT
-from tasks.storage.content_store import Made, Store, Stored, key_of
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.train import LIBRARIES
 
 
-def question(case: Any, contract: Contract, source: Stored, asked: Mapping[str, Any]) -> str:
+def question(case: Any, contract: Contract, source: StoredResult, asked: Mapping[str, Any]) -> str:
     """The key of everything that an outcome hangs on: data, contract, use case, what was asked, code and libraries."""
     return key_of(
         "decided",
@@ -35,7 +35,7 @@ def question(case: Any, contract: Contract, source: Stored, asked: Mapping[str, 
 
 def decided(store: Store, key: str) -> Mapping[str, Any] | None:
     """What the run that was decided on this question came to; None where there was none."""
-    known = store.recall(key)
+    known = store.lookup(key)
     return known.facts if known else None
 
 
@@ -43,4 +43,4 @@ def remember(store: Store, key: str, outcome: Mapping[str, Any]) -> None:
     """From now on the question is no news; an answer with another champion takes the place of an earlier one."""
     known = decided(store, key)
     if not known or known["version"] != outcome["version"]:
-        Store(store.folder, fresh=True).remember(key, lambda: Made({}, outcome))
+        Store(store.folder, fresh=True).get_or_compute(key, lambda: StageResult({}, outcome))

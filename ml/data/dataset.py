@@ -9,7 +9,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Part:
+class Dataset:
     """One side of a split: what a model may see, and what it should have answered.
 
     A tabular part has one row per case; `frame` holds the feature columns only (numbers as float64 with NaN for
@@ -35,36 +35,36 @@ class Part:
     frame: pd.DataFrame
     truth: pd.Series
     units: np.ndarray
-    about: pd.DataFrame = field(default_factory=pd.DataFrame)
-    special: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    repeat: bool = False
-    blocked: tuple[str, ...] = ()
+    metadata: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sentinel_values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    allow_repeats: bool = False
+    never_recommend: tuple[str, ...] = ()
     decay: float | None = None
-    asked: str | None = None
-    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    split_by: str | None = None
+    item_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Self:
         """The part of these rows: positions, in the order wanted."""
-        about = self.about.iloc[rows] if len(self.about) else self.about
+        about = self.metadata.iloc[rows] if len(self.metadata) else self.metadata
         return replace(
             self,
             frame=self.frame.iloc[rows],
             truth=self.truth.iloc[rows],
             units=self.units[rows],
-            about=about,
+            metadata=about,
         )
 
-    def table(self) -> pd.DataFrame:
+    def to_table(self) -> pd.DataFrame:
         """One table of everything, to be stored; `from_table` reads it back.
 
         Raises ValueError where truth or `about` has another index than the frame: their cells would go missing.
         """
-        indexes = [self.truth.index, self.about.index] if len(self.about) else [self.truth.index]
+        indexes = [self.truth.index, self.metadata.index] if len(self.metadata) else [self.truth.index]
         if not all(index.equals(self.frame.index) for index in indexes):
             raise ValueError(
                 "expected one index of frame, truth and about, got others; take all from one table"
             )
-        named = [self.frame.add_prefix("x:"), self.about.add_prefix("about:")]
+        named = [self.frame.add_prefix("x:"), self.metadata.add_prefix("about:")]
         return pd.concat(
             [*named, pd.DataFrame({"truth": self.truth, "unit": self.units}, self.frame.index)], axis=1
         )

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of each unit of time, per second
 _BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
@@ -19,7 +19,7 @@ _BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.t
 def table_digest(frame: pd.DataFrame) -> str:
     """SHA-256 over column names, types and values, in order. NaN and null are the same missing value.
 
-    Instants are equal in every unit of time, as Parquet keeps no seconds. Raises DataRefused for a column that holds
+    Instants are equal in every unit of time, as Parquet keeps no seconds. Raises DataGateError for a column that holds
     other things than numbers, text, bytes, truth values, times, categories or lists of them.
     """
     digest = hashlib.sha256()
@@ -86,8 +86,8 @@ def _plain(array: pa.Array, column: str) -> np.ndarray:
     return np.asarray(pc.fill_null(array, False if pa.types.is_boolean(kind) else 0))
 
 
-def _refused(got: str, column: str) -> DataRefused:
-    return DataRefused(
+def _refused(got: str, column: str) -> DataGateError:
+    return DataGateError(
         "columns of numbers, text, truth values, times or lists",
         f"{got} in {column!r}",
         "write the file anew with one of those types",

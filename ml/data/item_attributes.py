@@ -10,14 +10,14 @@ import pandas as pd
 
 from ml.contract.schema import ItemTable
 from ml.data.casting import TEXT
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 
 
 def table(data: bytes, how: ItemTable) -> pd.DataFrame:
     """One row an attribute: `item` and `attribute` (str; missing for an item without any), as the file has them.
 
     An attribute is named `column=value` (csv), or as the file does (json). Several lines of one item add up. Raises
-    DataRefused for a file that is not what the contract says; cells are not quoted.
+    DataGateError for a file that is not what the contract says; cells are not quoted.
     """
     try:
         text = data.decode(how.encoding).removeprefix("\ufeff")
@@ -27,13 +27,13 @@ def table(data: bytes, how: ItemTable) -> pd.DataFrame:
             listed.setdefault(item, {}).update(dict.fromkeys(names))
     except (ValueError, LookupError, csv.Error) as error:
         reason = str(error).split(":")[0]
-        raise DataRefused(
+        raise DataGateError(
             f"{how.file} as the contract's meta.items says ({how.format}, {how.encoding})",
             reason,
             "correct the file, or meta.items",
         ) from None
     if not any(listed.values()):
-        raise DataRefused(
+        raise DataGateError(
             f"attributes of items in {how.file}", f"none of {len(listed)} items", "correct meta.items"
         )
     each: list[tuple[str, list[str | None]]] = [(item, [*names] or [None]) for item, names in listed.items()]

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 
 # A single column that tells the answers this well is, until shown otherwise, made from the answer.
 FORETELLS = 0.99
 
 
-def shared_entities(parts: dict[str, Part]) -> dict[str, int]:
+def shared_entities(parts: dict[str, Dataset]) -> dict[str, int]:
     """How many entities each pair of parts shares, for the pairs that share any."""
     names = list(parts)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
@@ -18,7 +18,7 @@ def shared_entities(parts: dict[str, Part]) -> dict[str, int]:
     return {pair: count for pair, count in counts.items() if count}
 
 
-def foretelling(train: Part, valid: Part) -> dict[str, float]:
+def foretelling(train: Dataset, valid: Dataset) -> dict[str, float]:
     """How well each column alone tells the answer of the valid rows: ROC AUC, or its like for numbers, in .5..1.
 
     Numbers are taken as they are (missing ones below all others); categories as the mean answer of their train rows.
@@ -29,7 +29,7 @@ def foretelling(train: Part, valid: Part) -> dict[str, float]:
     }
 
 
-def _single(column: str, train: Part, valid: Part) -> np.ndarray:
+def _single(column: str, train: Dataset, valid: Dataset) -> np.ndarray:
     values = valid.frame[column]
     if pd.api.types.is_numeric_dtype(values):
         return values.fillna(-np.inf).to_numpy()

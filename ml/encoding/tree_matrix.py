@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds, most_folds
 from ml.encoding import category_crosses as crosses
 from ml.encoding.category_codes import CategoryCodes
@@ -30,7 +30,7 @@ class TreeEncoding:
     @classmethod
     def learn(
         cls,
-        train: Part,
+        train: Dataset,
         truth: np.ndarray,
         min_count: int,
         max_categories: int,

@@ -9,11 +9,11 @@ from typing import Self, cast
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
 from ml.data.target import PREDICTION, Target, from_link, from_link_one, to_link, to_link_one, training_truth
 from ml.encoding.columns import Row
-from ml.estimator import Candidate, Resources, TabularModel, requirements_of
+from ml.estimator import Candidate, FitResources, TabularModel, requirements_of
 from ml.serialization import class_name, numbered, read_numbered
 
 MOST_SEEDS = 1000  # a bag holds fewer models
@@ -85,7 +85,7 @@ def fold_classes(truth: np.ndarray, target: Target) -> np.ndarray:
     return truth if target == "binary" else np.zeros(len(truth))
 
 
-def in_order(train: Part) -> Part:
+def in_order(train: Dataset) -> Dataset:
     """The rows in an order that does not depend on the one they came in, but among rows of one unit."""
     return train.take(np.argsort(train.units, kind="stable"))
 
@@ -106,7 +106,7 @@ class GrowingBag:
         with np.errstate(invalid="ignore"):
             return np.asarray(self._total / self._count)
 
-    def grow(self, train: Part, fold: np.ndarray, resources: Resources, obliged: bool) -> bool:
+    def grow(self, train: Dataset, fold: np.ndarray, resources: FitResources, obliged: bool) -> bool:
         """Fit once outside each fold, if that fits into `resources.seconds`; else nothing is kept, and it says False.
 
         The first fold tells what all will cost. With `obliged` each fit gets its share of the time instead, and what
@@ -138,12 +138,12 @@ class GrowingBag:
         return True
 
     @staticmethod
-    def seed(resources: Resources, model: int) -> int:
+    def seed(resources: FitResources, model: int) -> int:
         """The seed of the bag's model of that number."""
         return resources.seed * MOST_SEEDS + model
 
     def _fit(
-        self, train: Part, inside: np.ndarray, resources: Resources
+        self, train: Dataset, inside: np.ndarray, resources: FitResources
     ) -> tuple[TabularModel, np.ndarray, np.ndarray]:
         """The rows inside the fold are the member's `valid`."""
         valid = train.take(np.flatnonzero(inside))
@@ -166,7 +166,7 @@ class Bagged:
     repeats: int = 1
     target: Target = "binary"
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> BaggedModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> BaggedModel:
         """Fit until all are fitted or a further repeat would take longer than what is left of the time.
 
         Raises ValueError as in `training_truth`, `assign_folds` and the member.

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds, most_folds
 from ml.data.target import PREDICTION, Target, from_link, from_link_one, losses, to_link, training_truth
 from ml.encoding.columns import Row
@@ -19,7 +19,7 @@ from ml.ensemble.calibration import Calibrator, Method
 from ml.ensemble.presets import PRESETS, Preset
 from ml.ensemble.stacking import Mixture, stack
 from ml.ensemble.tuning import Trial, refine
-from ml.estimator import Resources, requirements_of
+from ml.estimator import FitResources, requirements_of
 from ml.evaluation.binary_metrics import roc_auc
 from ml.serialization import class_name, numbered, read_numbered
 from ml.tabular.gradient_boosting import GradientBoosting
@@ -153,7 +153,7 @@ class Ensemble:
     target: Target = "binary"
     presets: tuple[Preset, ...] = PRESETS
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> EnsembleModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EnsembleModel:
         """The best mixture that the time allows.
 
         Raises ValueError as in `training_truth`, `Columns.of`, and `assign_folds`
@@ -198,10 +198,10 @@ class Ensemble:
     def _bags(
         self,
         preset: Preset,
-        train: Part,
+        train: Dataset,
         folds: list[np.ndarray],
         until: float,
-        resources: Resources,
+        resources: FitResources,
     ) -> tuple[dict[str, GrowingBag], bool]:
         """The bags that could be fitted, and whether that is all of the preset; `folds` has those of each repeat."""
         bags: dict[str, GrowingBag] = {}
@@ -215,20 +215,20 @@ class Ensemble:
                 if bag.grow(train, fold, left, obliged=not bags):
                     bags[name] = bag
                     complete &= not bag.cut_short
-                    resources.tell(f"{name}: {len(bag.models)} models in {bag.seconds:.1f} s")
+                    resources.log_progress(f"{name}: {len(bag.models)} models in {bag.seconds:.1f} s")
                 else:
                     complete = False
-                    resources.tell(f"{name}: left out, it would take longer than what is left")
+                    resources.log_progress(f"{name}: left out, it would take longer than what is left")
             wanted = list(self._weights(bags, train, folds[0])) if repeat + 1 < preset.repeats else []
         return bags, complete
 
     def _refine(
         self,
         bags: dict[str, GrowingBag],
-        train: Part,
+        train: Dataset,
         folds: list[np.ndarray],
         until: float,
-        resources: Resources,
+        resources: FitResources,
     ) -> tuple[list[Trial], bool]:
         """The trials that time allows, and whether it allows the bag of a better one, which `bags` gains."""
         weights = self._weights(bags, train, folds[0]) if resources.trials else {}
@@ -241,7 +241,7 @@ class Ensemble:
             bags[f"{name}, refined"] = bag
         return trials, not (bag and bag.cut_short)
 
-    def _mix(self, bags: Mapping[str, GrowingBag], train: Part, fold: np.ndarray) -> _Mix | None:
+    def _mix(self, bags: Mapping[str, GrowingBag], train: Dataset, fold: np.ndarray) -> _Mix | None:
         """How the bags are mixed so far; None where not even the first could be fitted in full.
 
         A member that ranks best may be the one whose probabilities are most timid, as those of a forest: it is put
@@ -262,7 +262,7 @@ class Ensemble:
         )
         return _Mix(calibrators, scores, stack(scores, truth, self.target))
 
-    def _weights(self, bags: Mapping[str, GrowingBag], train: Part, fold: np.ndarray) -> dict[str, float]:
+    def _weights(self, bags: Mapping[str, GrowingBag], train: Dataset, fold: np.ndarray) -> dict[str, float]:
         """The members that have weight so far."""
         mix = self._mix(bags, train, fold)
         weights = mix.mixture.weights if mix else ()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import optimize
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION, Target, losses, to_link
 from ml.ensemble.bagging import GrowingBag
-from ml.estimator import Resources, TabularModel
+from ml.estimator import FitResources, TabularModel
 from ml.tabular.gradient_boosting import GradientBoosting
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Trial:
 
 
 def refine(
-    base: GrowingBag, train: Part, folds: Sequence[np.ndarray], until: float, resources: Resources
+    base: GrowingBag, train: Dataset, folds: Sequence[np.ndarray], until: float, resources: FitResources
 ) -> tuple[list[Trial], GrowingBag | None]:
     """Trials of the trees of `base`, and the bag of the best; None where no trial is better than `base`.
 
@@ -112,7 +112,7 @@ def search(
     base_losses: Sequence[float],
     fold_loss: FoldLoss,
     seconds: float,
-    resources: Resources,
+    resources: FitResources,
 ) -> list[Trial]:
     """At most `resources.trials` trials beside `base`, whose losses by fold are known; no fold begins after `seconds`.
 
@@ -130,7 +130,7 @@ def search(
         except OutOfTimeError:
             break
         found.append(trial)
-        resources.tell(f"trial {number}: loss {trial.loss:.5f}{' (pruned)' if trial.pruned else ''}")
+        resources.log_progress(f"trial {number}: loss {trial.loss:.5f}{' (pruned)' if trial.pruned else ''}")
     return found
 
 
@@ -158,7 +158,7 @@ def _tried(
     fold_loss: FoldLoss,
     folds: int,
     seconds: float,
-    resources: Resources,
+    resources: FitResources,
 ) -> Trial:
     """The next trial. Raises OutOfTimeError where time cuts it short."""
     from optuna.trial import TrialState
@@ -171,7 +171,7 @@ def _tried(
         if spent >= seconds:
             raise OutOfTimeError
         name = json.dumps({"trial": asked.number, "fold": k, **parameters})
-        told = resources.remember(name, partial(_timed, fold_loss, replace(base, **parameters), k))
+        told = resources.cached_step(name, partial(_timed, fold_loss, replace(base, **parameters), k))
         losses.append(told["loss"])
         spent += told["seconds"]
         asked.report(float(np.mean(losses)), k)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.estimator import Model
 from ml.evaluation import binary_metrics, regression_metrics
 from ml.evaluation import confidence_intervals as intervals
@@ -21,7 +21,7 @@ RESAMPLES = 500
 Decision = Mapping[str, float]
 
 
-class Judge(Protocol):
+class Evaluator(Protocol):
     """`primary` chooses and promotes; `chance` is what it is for a model that knows nothing."""
 
     @property
@@ -30,69 +30,69 @@ class Judge(Protocol):
     @property
     def chance(self) -> float: ...
 
-    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
         """What valid rows choose besides the candidate, such as the threshold of a decision."""
         ...
 
-    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
         """Every measure by its name, those without a value left out."""
         ...
 
-    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
         """The primary measure with its 95 % interval over units."""
         ...
 
-    def intervals(
-        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    def metric_intervals(
+        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
         """Every measure that has an interval, with it."""
         ...
 
-    def difference(
-        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    def paired_difference(
+        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
     ) -> Difference:
         """The primary measure of `one` less that of `other` on the same units, paired; limits at `level`."""
         ...
 
-    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Points of the report's charts: aggregates, never rows."""
         ...
 
-    def about_data(self, part: Part) -> dict[str, Any]:
+    def data_diagnostics(self, part: Dataset) -> dict[str, Any]:
         """What the part's own data say of how far any measure on them can be trusted; aggregates, never rows."""
         ...
 
-    def examples(self, part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+    def user_examples(self, part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
         """A few answers with their reasons, of nobody who could be named; none where a row is a person's."""
         ...
 
-    def learned(self, part: Part) -> np.ndarray:
+    def training_keys(self, part: Dataset) -> np.ndarray:
         """Hashes (uint64, sorted) of what a model that learned from this part can no longer be asked about."""
         ...
 
-    def unseen(self, part: Part, learned: np.ndarray) -> np.ndarray:
+    def rows_not_trained_on(self, part: Dataset, learned: np.ndarray) -> np.ndarray:
         """Positions of the rows that a model which `learned` these may still be judged on."""
         ...
 
 
-def _groups(part: Part) -> np.ndarray | None:
+def _groups(part: Dataset) -> np.ndarray | None:
     """The units where some hold several rows, else None: then every row stands for itself."""
     return part.units if len(np.unique(part.units)) < len(part.units) else None
 
 
-class _Rows:
+class _RowEvaluator:
     """Where a row is one case, what was learned is its entity, and no row is an example for others to read."""
 
-    def about_data(self, part: Part) -> dict[str, Any]:
+    def data_diagnostics(self, part: Dataset) -> dict[str, Any]:
         return {}
 
-    def examples(self, part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+    def user_examples(self, part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
         return []
 
-    def learned(self, part: Part) -> np.ndarray:
+    def training_keys(self, part: Dataset) -> np.ndarray:
         return np.unique(part.units)
 
-    def unseen(self, part: Part, learned: np.ndarray) -> np.ndarray:
+    def rows_not_trained_on(self, part: Dataset, learned: np.ndarray) -> np.ndarray:
         return np.flatnonzero(~np.isin(part.units, learned))
 
 
@@ -102,42 +102,42 @@ def _points(x: np.ndarray, y: np.ndarray, most: int = 200) -> dict[str, list[flo
 
 
 @dataclass(frozen=True)
-class BinaryJudge(_Rows):
+class BinaryEvaluator(_RowEvaluator):
     """Probabilities of the positive class. ROC AUC by DeLong, clustered where units hold several rows."""
 
     primary: str = "roc_auc"
     chance: float = 0.5
 
-    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
         return {"threshold": binary_metrics.f1_threshold(part.truth.to_numpy(), _probability(prediction))}
 
-    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
         return binary_metrics.binary_metrics(
             part.truth.to_numpy(), _probability(prediction), decision["threshold"]
         )
 
-    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
         return intervals.auc_interval(part.truth.to_numpy(), _probability(prediction), _groups(part))
 
-    def intervals(
-        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    def metric_intervals(
+        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
         truth, probability = part.truth.to_numpy(), _probability(prediction)
         measures = CountedBinary(truth, probability, decision["threshold"])
         return {
-            "roc_auc": self.interval(part, prediction),
+            "roc_auc": self.primary_interval(part, prediction),
             **intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES),
             "calibration_error": intervals.calibration_interval(truth, probability, part.units, seed),
         }
 
-    def difference(
-        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    def paired_difference(
+        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
     ) -> Difference:
         return intervals.auc_difference(
             part.truth.to_numpy(), _probability(one), _probability(other), _groups(part), level
         )
 
-    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         from sklearn.metrics import precision_recall_curve, roc_curve
 
         truth, probability = part.truth.to_numpy(), _probability(prediction)
@@ -164,29 +164,29 @@ def _probability(prediction: pd.DataFrame) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class NumericJudge(_Rows):
+class NumericEvaluator(_RowEvaluator):
     """Numbers. R² by bootstrap over units."""
 
     primary: str = "r2"
     chance: float = 0.0
 
-    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
         return {}
 
-    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
         return regression_metrics.regression_metrics(part.truth.to_numpy(), prediction["value"].to_numpy())
 
-    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
-        return self.intervals(part, prediction, {}, 0)["r2"]
+    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
+        return self.metric_intervals(part, prediction, {}, 0)["r2"]
 
-    def intervals(
-        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    def metric_intervals(
+        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
         measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
         return intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES)
 
-    def difference(
-        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    def paired_difference(
+        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
     ) -> Difference:
         def r2_of(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
             measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
@@ -196,7 +196,7 @@ class NumericJudge(_Rows):
             r2_of(one), r2_of(other), part.units, seed=0, resamples=1000, level=level
         )
 
-    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Mean truth by tenths of the prediction."""
         truth, value = part.truth.to_numpy(), prediction["value"].to_numpy()
         tenth = pd.Series(value).rank(method="first", pct=True).mul(10).apply(np.ceil).to_numpy()

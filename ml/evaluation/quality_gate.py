@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Gates:
+class QualityThresholds:
     """Bounds, set by the use case. None switches a bound off where it has no meaning.
 
     minimum: least value of the primary measure on test. calibration_error: most, on test; chance alone makes one in
@@ -23,7 +23,7 @@ class Gates:
 
 
 def check_quality(
-    gates: Gates,
+    gates: QualityThresholds,
     primary: str,
     metrics: Mapping[str, float],
     intervals: Mapping[str, Mapping[str, float]],

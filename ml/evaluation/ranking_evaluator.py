@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.digest import row_hashes
 from ml.estimator import Model
 from ml.evaluation import beyond_accuracy, ranking_metrics, slices
@@ -20,7 +20,7 @@ from ml.interactions.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
-class RankingJudge:
+class RankingEvaluator:
     """Lists of items for users, over the full catalogue; ties count as half. Paired over users.
 
     Measures are named with their depth, as in `ndcg_at_10`. `leading` is the one that chooses and promotes.
@@ -34,10 +34,10 @@ class RankingJudge:
     def primary(self) -> str:
         return f"{self.leading}_at_{self.k}"
 
-    def decide(self, part: Part, prediction: pd.DataFrame) -> Decision:
+    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
         return {}
 
-    def measure(self, part: Part, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
         histories, users = part.frame["items"], len(part.frame)
         popular = beyond_accuracy.owners(histories)
         shown, taken = _within(prediction, self.k), part.truth.explode().dropna()
@@ -51,7 +51,7 @@ class RankingJudge:
             ),
             "gini": beyond_accuracy.gini(shown.value_counts().to_numpy(), catalogue),
             "diversity": beyond_accuracy.diversity(prediction, histories, self.k),
-            "serendipity": beyond_accuracy.serendipity(ranks, histories, popular, self.k, part.repeat),
+            "serendipity": beyond_accuracy.serendipity(ranks, histories, popular, self.k, part.allow_repeats),
             "popularity": beyond_accuracy.mean_popularity(shown, popular, users),
         }
         found = {
@@ -61,25 +61,25 @@ class RankingJudge:
         }
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
-    def interval(self, part: Part, prediction: pd.DataFrame) -> Interval:
+    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
         return intervals.mean_interval(self._per_user(part, prediction)[self.primary].to_numpy())
 
-    def intervals(
-        self, part: Part, prediction: pd.DataFrame, decision: Decision, seed: int
+    def metric_intervals(
+        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
         values = self._per_user(part, prediction)
         return {str(name): intervals.mean_interval(values[name].to_numpy()) for name in values.columns}
 
-    def difference(
-        self, part: Part, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+    def paired_difference(
+        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
     ) -> Difference:
         mine, theirs = (self._per_user(part, p)[self.primary].to_numpy() for p in (one, other))
         return intervals.mean_difference(mine, theirs, level=level)
 
-    def curves(self, part: Part, prediction: pd.DataFrame) -> dict[str, Any]:
+    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """The primary measure by length of history and by other slices, and who is shown and taken by popularity."""
 
-        def measured(some: Part) -> np.ndarray:
+        def measured(some: Dataset) -> np.ndarray:
             values: np.ndarray = self._per_user(some, prediction)[self.primary].to_numpy()
             return values
 
@@ -92,25 +92,25 @@ class RankingJudge:
             "popularity": beyond_accuracy.by_popularity(shown, taken, popular),
         }
 
-    def about_data(self, part: Part) -> dict[str, Any]:
+    def data_diagnostics(self, part: Dataset) -> dict[str, Any]:
         """`order`: whether the order of events is the users' own."""
         if not part.frame["items"].map(len).any():
             return {}
         return {"order": order_diagnostics.evidence(Catalogue.of(part.frame).sequences(part.frame))}
 
-    def examples(self, part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+    def user_examples(self, part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
         """Three shoppers; see `ml.explanations.user_examples`."""
         return shoppers(part, prediction, model)
 
-    def learned(self, part: Part) -> np.ndarray:
+    def training_keys(self, part: Dataset) -> np.ndarray:
         """Pairs of user and item: a user's next item may be asked for as long as it was not learned."""
         return np.unique(_pairs(part.units, part.frame["items"])[1])
 
-    def unseen(self, part: Part, learned: np.ndarray) -> np.ndarray:
+    def rows_not_trained_on(self, part: Dataset, learned: np.ndarray) -> np.ndarray:
         rows, pairs = _pairs(part.units, part.truth)
         return np.setdiff1d(np.arange(len(part.units)), rows[np.isin(pairs, learned)])
 
-    def _per_user(self, part: Part, prediction: pd.DataFrame) -> pd.DataFrame:
+    def _per_user(self, part: Dataset, prediction: pd.DataFrame) -> pd.DataFrame:
         values = ranking_metrics.per_user(part.truth, part.frame["user"], prediction, self.k)
         return values.add_suffix(f"_at_{self.k}")
 

@@ -4,17 +4,17 @@ import math
 
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.evaluation.ranking_metrics import drop_seen
 
 
-def align(oracle: pd.DataFrame, part: Part) -> pd.DataFrame:
+def align(oracle: pd.DataFrame, part: Dataset) -> pd.DataFrame:
     """The oracle's answers for the rows or users of a part, in the shape of a model's prediction."""
     if "user" in oracle.columns:
         mine = oracle[oracle["user"].isin(set(part.frame["user"]))]
         return drop_seen(mine, part.frame.set_index("user")["items"])
     identity = str(oracle.columns[0])
-    answers = oracle.set_index(identity).loc[part.about[identity]]
+    answers = oracle.set_index(identity).loc[part.metadata[identity]]
     return answers.set_axis(part.frame.index)
 
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.evaluation.confidence_intervals import mean_interval
 
 # The measure of each user of a part, shape (users,).
-PerUser = Callable[[Part], np.ndarray]
+PerUser = Callable[[Dataset], np.ndarray]
 Line = dict[str, Any]
 LENGTHS = ((0, 0), (1, 4), (5, 19), (20, 10**9))
 
 
-def by_length(part: Part, values: np.ndarray) -> list[Line]:
+def by_length(part: Dataset, values: np.ndarray) -> list[Line]:
     """By length of history: lines with `history`, `users`, `value`, `low`, `high`."""
     lengths = part.frame["items"].map(len).to_numpy()
     lines = []
@@ -26,7 +26,7 @@ def by_length(part: Part, values: np.ndarray) -> list[Line]:
     return lines
 
 
-def by_newness(part: Part, measured: PerUser, popular: pd.Series) -> list[Line]:
+def by_newness(part: Dataset, measured: PerUser, popular: pd.Series) -> list[Line]:
     """By whether the user, and the wanted item, was known before: lines with `by`, `slice`, `users` and the interval.
 
     An item is new where no history holds it, that is, where `popular` (as
@@ -44,7 +44,7 @@ def by_newness(part: Part, measured: PerUser, popular: pd.Series) -> list[Line]:
     ]
 
 
-def by_popularity(part: Part, measured: PerUser, popular: pd.Series) -> list[Line]:
+def by_popularity(part: Dataset, measured: PerUser, popular: pd.Series) -> list[Line]:
     """By popularity of the wanted item: lines as of `by_newness`, with the number of `items` besides.
 
     Head, middle and tail hold about a third of all events each, from the most popular item on; items that nobody had
@@ -60,7 +60,9 @@ def by_popularity(part: Part, measured: PerUser, popular: pd.Series) -> list[Lin
     return lines
 
 
-def _of_items(by: str, name: str, part: Part, measured: PerUser, wanted: Callable[[str], bool]) -> list[Line]:
+def _of_items(
+    by: str, name: str, part: Dataset, measured: PerUser, wanted: Callable[[str], bool]
+) -> list[Line]:
     truth = part.truth.map(lambda items: [item for item in items if wanted(item)])
     rows = np.flatnonzero(truth.map(len).to_numpy() > 0)
     mine = replace(part, truth=truth).take(rows)

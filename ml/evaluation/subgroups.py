@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.evaluation.evaluator import Decision, Judge
+from ml.data.dataset import Dataset
+from ml.evaluation.evaluator import Decision, Evaluator
 
 # Units; a smaller group says too little: it is shown, not judged.
 FEWEST_IN_GROUP = 100
@@ -16,13 +16,13 @@ FEWEST_OF_A_CLASS = 20
 
 
 def subgroups(
-    part: Part, prediction: pd.DataFrame, judge: Judge, decision: Decision, sensitive: tuple[str, ...]
+    part: Dataset, prediction: pd.DataFrame, judge: Evaluator, decision: Decision, sensitive: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """The primary measure of each group of each sensitive column, numbers in four bands of equal size."""
     found = []
     by_user = "user" in prediction.columns
     for column in sensitive:
-        labels = _labels(part.about[column])
+        labels = _labels(part.metadata[column])
         for group in sorted(set(labels)):
             rows = np.flatnonzero(labels == group)
             mine = part.take(rows)
@@ -32,7 +32,7 @@ def subgroups(
                 answered = prediction.iloc[rows]
             line = {"column": column, "group": group, "rows": len(rows), "judged": False}
             if _enough(mine):
-                interval = judge.interval(mine, answered)
+                interval = judge.primary_interval(mine, answered)
                 line |= {"judged": True, "value": interval.value, "low": interval.low, "high": interval.high}
                 if "threshold" in decision:
                     probability = answered["probability"].to_numpy()
@@ -53,7 +53,7 @@ def _labels(values: pd.Series) -> np.ndarray:
     return values.astype(object).where(values.notna(), "missing").astype(str).to_numpy()
 
 
-def _enough(part: Part) -> bool:
+def _enough(part: Dataset) -> bool:
     if len(np.unique(part.units)) < FEWEST_IN_GROUP:
         return False
     if part.truth.dtype == object or part.truth.nunique() > 2:

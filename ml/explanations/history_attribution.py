@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 
 # How many of the last events are left out in turn, where a model cannot tell what each contributes.
 OCCLUDED = 20
@@ -22,7 +22,7 @@ class Scorer(Protocol):
     @property
     def catalogue(self) -> Catalogue: ...
 
-    def scores(self, histories: Sequences) -> np.ndarray: ...
+    def scores(self, histories: Histories) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -36,7 +36,7 @@ class Explained(Protocol):
     @property
     def catalogue(self) -> Catalogue: ...
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray: ...
+    def contributions(self, history: Histories, code: int) -> np.ndarray: ...
 
 
 def reasons(model: Scorer | Explained, frame: pd.DataFrame, prediction: pd.DataFrame) -> list[Reasons]:
@@ -78,14 +78,14 @@ def with_reasons(
     return prediction.assign(because=because, shares=shares)
 
 
-def contributions(model: Scorer | Explained, history: Sequences, code: int) -> np.ndarray:
+def contributions(model: Scorer | Explained, history: Histories, code: int) -> np.ndarray:
     """What each event of one user adds to the score of item `code`, shape (events,), told or found by occlusion."""
     if isinstance(model, Explained):
         return np.asarray(model.contributions(history, code), dtype=np.float64)
     return occlusion(model, history, code)
 
 
-def occlusion(model: Scorer, history: Sequences, code: int) -> np.ndarray:
+def occlusion(model: Scorer, history: Histories, code: int) -> np.ndarray:
     """By how much the score of item `code` drops without each of the last `OCCLUDED` events of one user (events,).
 
     A history that is scored by popularity gives no reason, and what is left of one when an event is gone counts as 0
@@ -115,7 +115,7 @@ def occlusion(model: Scorer, history: Sequences, code: int) -> np.ndarray:
     return dropped
 
 
-def _shares(catalogue: Catalogue, history: Sequences, contributed: np.ndarray) -> Reasons:
+def _shares(catalogue: Catalogue, history: Histories, contributed: np.ndarray) -> Reasons:
     """Of each item that speaks for the recommended one; several events with an item are one reason."""
     items, place = np.unique(history.items, return_inverse=True)
     total = np.bincount(place, contributed, minlength=len(items))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.estimator import Model
 from ml.explanations.history_attribution import Explained, Reasons, Scorer, reasons
 
@@ -19,7 +19,7 @@ SHARES = (0.25, 0.5, 0.75)
 LEAST = 2
 
 
-def shoppers(part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+def shoppers(part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
     """Users at the quartiles of length of history, of those with at least two events; the same for any order of rows.
 
     Each has `shopper` (a letter), `events` (of the whole history), `history` (the last items, oldest first), `taken`
@@ -31,7 +31,7 @@ def shoppers(part: Part, prediction: pd.DataFrame, model: Model) -> list[dict[st
     return [_told("ABC"[n], part.take(rows[n : n + 1]), prediction, model) for n in range(len(rows))]
 
 
-def _chosen(part: Part) -> np.ndarray:
+def _chosen(part: Dataset) -> np.ndarray:
     lengths = part.frame["items"].map(len).to_numpy()
     able = np.flatnonzero(lengths >= LEAST)
     ordered = able[np.lexsort((part.units[able], lengths[able]))]
@@ -39,7 +39,7 @@ def _chosen(part: Part) -> np.ndarray:
     return ordered[places]
 
 
-def _told(name: str, one: Part, prediction: pd.DataFrame, model: Model) -> dict[str, Any]:
+def _told(name: str, one: Dataset, prediction: pd.DataFrame, model: Model) -> dict[str, Any]:
     history, truth = list(one.frame["items"].iloc[0]), list(one.truth.iloc[0])
     mine = prediction[prediction["user"] == one.frame["user"].iloc[0]].sort_values("rank").head(LISTED)
     asked = reasons(model, one.frame, mine) if isinstance(model, Scorer | Explained) else [None] * len(mine)

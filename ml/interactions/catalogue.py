@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.interactions.histories import SECONDS_PER_DAY, Sequences
+from ml.interactions.histories import SECONDS_PER_DAY, Histories
 from ml.interactions.sparse_matrices import blocks, top
 
 # At least 2k, so that counting ties as half is exact up to k = 20 (see `ml.evaluation.ranking_metrics.per_user`).
@@ -99,7 +99,7 @@ class Catalogue:
         counts.flags.writeable = False
         return counts
 
-    def common(self, histories: Sequences, users: np.ndarray) -> np.ndarray:
+    def common(self, histories: Histories, users: np.ndarray) -> np.ndarray:
         """What is popular, for those `users` (n,) of the histories of whom nothing is known, float32, shape (n, items).
 
         For who is of no segment that is known it is `popularity`. For others it is the number of users of the segment
@@ -121,7 +121,7 @@ class Catalogue:
         """The codes of the blocked items."""
         return np.asarray(self._index.get_indexer(pd.Index(self.blocked, dtype=object)), np.int64)
 
-    def sequences(self, frame: pd.DataFrame) -> Sequences:
+    def sequences(self, frame: pd.DataFrame) -> Histories:
         """The histories of a frame in codes, which are positions in `items`.
 
         Raises ValueError as in `counts`, and where there is not one weight above 0 of each event of a frame with them.
@@ -135,7 +135,7 @@ class Catalogue:
             of = pd.Index(frame["segment"].astype(object), dtype=object)
             segment = pd.Index(list(self.segments), dtype=object).get_indexer(of)
         start = np.concatenate([[0], np.cumsum(lengths)])
-        every = Sequences(start, codes, times, len(self.items), told, segment)
+        every = Histories(start, codes, times, len(self.items), told, segment)
         return every.where(codes >= 0)
 
     def counts(self, frame: pd.DataFrame) -> sparse.csr_array:
@@ -150,7 +150,7 @@ class Catalogue:
         return int((self._index.get_indexer(_flatten(frame)[1]) < 0).sum())
 
     def recommend(
-        self, frame: pd.DataFrame, score: Callable[[Sequences], np.ndarray], repeat: bool
+        self, frame: pd.DataFrame, score: Callable[[Histories], np.ndarray], repeat: bool
     ) -> pd.DataFrame:
         """The best `LIST_LENGTH` items for each user: rows `user`, `rank`, `item`, `score`, best first.
 
@@ -165,7 +165,7 @@ class Catalogue:
         return self._table(frame["user"], lists)
 
     def scored(
-        self, histories: Sequences, score: Callable[[Sequences], np.ndarray], repeat: bool
+        self, histories: Histories, score: Callable[[Histories], np.ndarray], repeat: bool
     ) -> Iterator[tuple[slice, np.ndarray]]:
         """Blocks of users with their scores, float32, shape (users, items), -inf for what is not to be listed."""
         for rows in blocks(len(histories), len(self.items)):
@@ -188,7 +188,7 @@ class Catalogue:
         return self._table(users, lists)
 
     def ranked(
-        self, frame: pd.DataFrame, histories: Sequences, codes: np.ndarray, scores: np.ndarray
+        self, frame: pd.DataFrame, histories: Histories, codes: np.ndarray, scores: np.ndarray
     ) -> pd.DataFrame:
         """The table of `recommend` from the items found, best first: positions, -1 for none, and scores.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ml.contract.schema import Contract
 from ml.data.digest import entity_hashes
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 
 
 def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     Simultaneous events are in the order of their positions, else of the source. Where the contract knows no order, a
     hash of user and item gives one, so that the publisher's order foretells nothing.
 
-    Where a column has the role weight, `weight` says what each event counts (`weights`). Raises DataRefused for rows
+    Where a column has the role weight, `weight` says what each event counts (`weights`). Raises DataGateError for rows
     without one; where the rows lack the column, as those of a question may, there are no weights.
     """
     roles = contract.roles
@@ -35,7 +35,7 @@ def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     if roles.weight and roles.weight in rows:
         events["weight"] = weights(rows[roles.weight], contract)
         if without := int(events["weight"].isna().sum()):
-            raise DataRefused(
+            raise DataGateError(
                 f"a weight of each event by {roles.weight!r}",
                 f"{without} of {len(rows)} rows without",
                 f"correct meta.weights, or leave such rows out by a rule of {contract.name}",

@@ -16,7 +16,7 @@ PAIRED = 10_000
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences:
+class Histories:
     """Histories in the codes of a catalogue of `catalogue` items, those that it lacks left out.
 
     User u had `items[start[u]:start[u + 1]]` (int64) at `times` (float64, seconds; NaN where none are known), oldest
@@ -66,7 +66,7 @@ class Sequences:
         marks[order[np.r_[np.diff(pair[order]) != 0, True][: len(pair)]]] = True
         return marks
 
-    def block(self, rows: slice) -> "Sequences":
+    def block(self, rows: slice) -> "Histories":
         """The users of a slice of step 1."""
         start = self.start[rows.start : rows.stop + 1]
         events = slice(start[0], start[-1])
@@ -79,7 +79,7 @@ class Sequences:
             segment=None if self.segment is None else self.segment[rows],
         )
 
-    def where(self, kept: np.ndarray) -> "Sequences":
+    def where(self, kept: np.ndarray) -> "Histories":
         """The same users with the events that `kept`, shape (events,), is true of."""
         start = np.concatenate([[0], np.cumsum(np.bincount(self.users[kept], minlength=len(self)))])
         told = None if self.told is None else self.told[kept]

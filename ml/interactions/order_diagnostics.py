@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 
 # From this share on, an order is too regular to be believed unseen; half is chance.
 SUSPICIOUS = 0.75
@@ -16,7 +16,7 @@ ENOUGH = 30
 SOME = 0.05
 
 
-def evidence(histories: Sequences) -> dict[str, Any]:
+def evidence(histories: Histories) -> dict[str, Any]:
     """Shares that tell a real order from an artefact, and `meaning`, a sentence; a share of too little is None.
 
     `simultaneous`: of adjacent events, those with equal times (None where no times are known). `kept`: how probably
@@ -41,7 +41,7 @@ def evidence(histories: Sequences) -> dict[str, Any]:
     return {**found, **_read(found)}
 
 
-def _adjacent(histories: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _adjacent(histories: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Of adjacent events with different items: both items, whether at one instant, and whether a user's last ones."""
     at = np.flatnonzero(histories.users[1:] == histories.users[:-1])
     at = at[histories.items[at] != histories.items[at + 1]]

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.device import cores
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from ml.interactions.catalogue import LIST_LENGTH, Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import from_npy, to_npy
 from ml.recommenders.approximate_search import LARGE, Approximate, Exact, nearest
 from ml.recommenders.time_decay import settled
@@ -149,12 +149,12 @@ class ALSModel:
         factors = from_npy(files, "item_factors.npy")
         return cls(catalogue, factors, **json.loads(files["model.json"]), sample=sample)
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """Preferences, shape (users, items)."""
         scores: np.ndarray = self.user_factors(self._decayed(histories)) @ self._wide.T
         return scores
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """What each event of one user adds to the score of item `code`, shape (events,); the sum is the score.
 
         Section 5 of Hu, Koren and Volinsky (2008): the score is the sum over the items of the history of
@@ -167,7 +167,7 @@ class ALSModel:
         told = self._wide[history.items] @ np.linalg.solve(weighed, self._wide[code])
         return np.asarray(self.alpha * history.aged(self.decay) * told)
 
-    def _decayed(self, histories: Sequences) -> sparse.csr_array:
+    def _decayed(self, histories: Histories) -> sparse.csr_array:
         return histories.weighted(histories.aged(self.decay))
 
 
@@ -189,7 +189,7 @@ class ALS:
     decay: float | None = 1.0
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> ALSModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ALSModel:
         """Factorise with `implicit` until time is up (one iteration at least); errors as in `Catalogue.of`.
 
         The model is the same to the last bit for any number of threads and any order or names of the users.
@@ -204,7 +204,7 @@ class ALS:
             own: Self = settled(self, train, replace(resources, seconds=resources.seconds / 3))
             left = replace(resources, seconds=deadline - time.monotonic())
             return own.fit(train, valid, left)
-        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
         histories = catalogue.sequences(train.frame)
         counts = _in_own_order(histories.weighted(histories.weights))
         # implicit spreads users over threads of its own, and BLAS threads would compete with those.
@@ -223,14 +223,14 @@ class ALS:
                 if time.monotonic() > deadline:
                     break
         model = ALSModel(
-            catalogue, solver.item_factors, self.regularization, self.alpha, self.decay, train.repeat
+            catalogue, solver.item_factors, self.regularization, self.alpha, self.decay, train.allow_repeats
         )
         if len(catalogue.items) <= LARGE or len(histories) < 2:
             return model
         return _indexed(model, histories, resources)
 
 
-def _indexed(model: ALSModel, histories: Sequences, resources: Resources) -> ALSModel:
+def _indexed(model: ALSModel, histories: Histories, resources: FitResources) -> ALSModel:
     """With a sample of the users, in whatever order they come, for the index."""
     everyone = _in_own_order(histories.weighted(histories.aged(model.decay)))
     some = np.random.default_rng(resources.seed).choice(
@@ -238,7 +238,7 @@ def _indexed(model: ALSModel, histories: Sequences, resources: Resources) -> ALS
     )
     asked = sparse.csr_array(everyone[np.sort(some)])
     indexed = replace(model, sample=model.user_factors(asked))
-    resources.tell(
+    resources.log_progress(
         f"lists of {len(model.catalogue.items):,} items: {indexed.index.recall:.1%} of the exact ones are found"
     )
     return indexed

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.data.dataset import Part
-from ml.errors import Unsuitable
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.errors import CandidateSkipped
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import from_files, narrow, to_files
 from ml.recommenders.time_decay import settled
 
@@ -65,7 +65,7 @@ class ContentModel:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
         return self.catalogue.unknown(frame)
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """The products with the profiles, shape (users, items)."""
         profiles = histories.weighted(self._weight(histories)) @ self.rows
         scores: np.ndarray = np.ascontiguousarray((self.rows @ profiles.T.toarray()).T)
@@ -73,7 +73,7 @@ class ContentModel:
         scores[unknown] = self.catalogue.common(histories, unknown)
         return scores
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """What each event of one user adds to the score of item `code`, shape (events,).
 
         The sum is the score, or 0 for who is scored by popularity.
@@ -81,7 +81,7 @@ class ContentModel:
         alike = self.rows[history.items] @ self.rows[[code]].toarray().ravel()
         return np.asarray(self._weight(history) * alike)
 
-    def _weight(self, histories: Sequences) -> np.ndarray:
+    def _weight(self, histories: Histories) -> np.ndarray:
         return histories.aged(self.decay)
 
     def files(self) -> dict[str, bytes]:
@@ -117,14 +117,17 @@ class Content:
     decay: float | None = 1.0
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> ContentModel:
-        """Count the attributes; errors as in `Catalogue.of`. Unsuitable where no item of the log has attributes."""
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ContentModel:
+        """Count the attributes; errors as in `Catalogue.of`. CandidateSkipped where no item of the log has
+        attributes."""
         if self.decay is None:
             own: Self = settled(self, train, resources)
             return own.fit(train, valid, resources)
-        had = Catalogue.of(train.frame, self.days, train.blocked)
-        if not any(train.attributes.get(item) for item in had.items):
-            raise Unsuitable("attributes of items", "none", "name a side table of items in meta.items")
-        listed = [item for item, names in train.attributes.items() if names]
-        catalogue = had.wider(listed, train.blocked) if len(listed) <= MOST_ITEMS else had
-        return ContentModel(catalogue, tfidf(catalogue.items, train.attributes), self.decay, train.repeat)
+        had = Catalogue.of(train.frame, self.days, train.never_recommend)
+        if not any(train.item_attributes.get(item) for item in had.items):
+            raise CandidateSkipped("attributes of items", "none", "name a side table of items in meta.items")
+        listed = [item for item, names in train.item_attributes.items() if names]
+        catalogue = had.wider(listed, train.never_recommend) if len(listed) <= MOST_ITEMS else had
+        return ContentModel(
+            catalogue, tfidf(catalogue.items, train.item_attributes), self.decay, train.allow_repeats
+        )

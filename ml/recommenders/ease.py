@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.data.dataset import Part
-from ml.errors import Unsuitable
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.errors import CandidateSkipped
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import blocks, from_files, largest, narrow, to_files
 from ml.recommenders.time_decay import settled
 
@@ -37,17 +37,17 @@ class EASEModel:
         """Lists and errors as in `Catalogue.recommend`."""
         return self.catalogue.recommend(frame, self.scores, self.repeat)
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """What the history's events tell, by weight, each `decay` times the one after it, shape (users, items)."""
         scores: np.ndarray = (self._decayed(histories) @ self.weights).toarray()
         return scores
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """What each event of one user's history adds to the score of item `code`, shape (events,)."""
         column = self.weights[:, [code]].toarray().ravel()
         return np.asarray(history.aged(self.decay) * column[history.items])
 
-    def _decayed(self, histories: Sequences) -> sparse.csr_array:
+    def _decayed(self, histories: Histories) -> sparse.csr_array:
         return histories.weighted(histories.aged(self.decay)).astype(np.float32)
 
     def unknown(self, frame: pd.DataFrame) -> int:
@@ -87,14 +87,14 @@ class EASE:
     neighbours: int = 300
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> EASEModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EASEModel:
         """Invert one matrix, on one thread: any number would give other last bits. Errors as in `Catalogue.of`.
 
-        Raises Unsuitable for a catalogue of more than `MOST_ITEMS`, whose matrix does not fit.
+        Raises CandidateSkipped for a catalogue of more than `MOST_ITEMS`, whose matrix does not fit.
         """
-        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
         if len(catalogue.items) > MOST_ITEMS:
-            raise Unsuitable(
+            raise CandidateSkipped(
                 f"a catalogue of at most {MOST_ITEMS:,} items for EASE",
                 f"{len(catalogue.items):,}",
                 "use item-kNN or ALS, whose matrices are sparse or narrow",
@@ -106,7 +106,7 @@ class EASE:
         usual = LONG if histories.lengths.mean() > LONG_HISTORY else SHORT
         penalty = usual if self.penalty is None else self.penalty
         weights = self._weights(histories.paired().astype(np.float32), penalty)
-        return EASEModel(catalogue, weights, self.decay, train.repeat)
+        return EASEModel(catalogue, weights, self.decay, train.allow_repeats)
 
     def _weights(self, had: sparse.csr_array, penalty: float) -> sparse.csr_array:
         # Imported before the limit, which holds for the libraries that are loaded.

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import blocks, from_files, narrow, to_files, top
 from ml.recommenders.time_decay import settled
 
@@ -54,7 +54,7 @@ class ItemKNNModel:
         similarity = from_files("similarity", files, (items, items))
         return cls(catalogue, similarity, **json.loads(files["model.json"]))
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """The sum of similarities to the history, shape (users, items)."""
         found = histories.weighted(self._weight(histories)) @ self.similarity
         scores: np.ndarray = found.toarray()
@@ -62,7 +62,7 @@ class ItemKNNModel:
         scores[unknown] = self.catalogue.common(histories, unknown)
         return scores
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """What each event of one user adds to the score of item `code`, shape (events,).
 
         An item that was had several times counts once, by the event that weighs most at its age. The sum is the score,
@@ -71,7 +71,7 @@ class ItemKNNModel:
         similar = self.similarity[history.items][:, [code]].toarray()[:, 0].astype(np.float64)
         return np.asarray(self._weight(history) * similar)
 
-    def _weight(self, histories: Sequences) -> np.ndarray:
+    def _weight(self, histories: Histories) -> np.ndarray:
         # Not the last event with an item: whoever looks at it once more has bought it no less.
         weight = histories.aged(self.decay)
         return np.where(histories.heaviest(weight), weight, 0.0)
@@ -97,20 +97,22 @@ class ItemKNN:
     decay: float | None = 1.0
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> ItemKNNModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ItemKNNModel:
         """Compare all pairs of items that share a user, on one thread; errors as in `Catalogue.of`."""
         if self.decay is None:
             own: Self = settled(self, train, resources)
             return own.fit(train, valid, resources)
-        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
         had = catalogue.sequences(train.frame).paired()
         by_item = had.T.tocsr()
         root = np.sqrt(np.diff(by_item.indptr))
         nearest = [
-            self._nearest(by_item[rows] @ had, root, rows.start, train.repeat)
+            self._nearest(by_item[rows] @ had, root, rows.start, train.allow_repeats)
             for rows in blocks(len(root), len(root))
         ]
-        return ItemKNNModel(catalogue, narrow(sparse.vstack(nearest, format="csr")), self.decay, train.repeat)
+        return ItemKNNModel(
+            catalogue, narrow(sparse.vstack(nearest, format="csr")), self.decay, train.allow_repeats
+        )
 
     def _nearest(
         self, both: sparse.csr_array, root: np.ndarray, start: int, repeat: bool

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import from_files, narrow, to_files
 
 
-def transitions(histories: Sequences, lags: int, lag_decay: float) -> sparse.csr_array:
+def transitions(histories: Histories, lags: int, lag_decay: float) -> sparse.csr_array:
     """How often one item (row) came before another (column), float64, shape (items, items).
 
     A pair `k` events apart, k = 1 to `lags`, counts `lag_decay` ** (k - 1).
@@ -47,19 +47,19 @@ class MarkovModel:
         """Lists and errors as in `Catalogue.recommend`."""
         return self.catalogue.recommend(frame, self.scores, self.repeat)
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """What follows the last items, by weight, each `decay` times the one after it, shape (users, items)."""
         scores: np.ndarray = (
             histories.weighted(self._weight(histories)).astype(np.float32) @ self.follows
         ).toarray()
         return scores
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """What each event of one user's history adds to the score of item `code`, shape (events,)."""
         column = self.follows[:, [code]].toarray().ravel()
         return np.asarray(self._weight(history) * column[history.items])
 
-    def _weight(self, histories: Sequences) -> np.ndarray:
+    def _weight(self, histories: Histories) -> np.ndarray:
         return np.where(histories.since < self.last, histories.aged(self.decay), 0.0)
 
     def unknown(self, frame: pd.DataFrame) -> int:
@@ -100,14 +100,14 @@ class Markov:
     decay: float = 0.7
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> MarkovModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> MarkovModel:
         """Count; errors as in `Catalogue.of`."""
-        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
         counts = transitions(catalogue.sequences(train.frame), self.lags, self.lag_decay)
-        if not train.repeat:
+        if not train.allow_repeats:
             counts.setdiag(0.0)
             counts.eliminate_zeros()
         share = sparse.diags_array(1.0 / (counts.sum(axis=1) + self.shrink)) @ counts
         return MarkovModel(
-            catalogue, narrow(share.tocsr().astype(np.float32)), self.last, self.decay, train.repeat
+            catalogue, narrow(share.tocsr().astype(np.float32)), self.last, self.decay, train.allow_repeats
         )

@@ -8,11 +8,11 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.errors import Unsuitable
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.errors import CandidateSkipped
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class PopularityModel:
         """Read what `files` gave."""
         return cls(Catalogue.from_json(files["catalogue.json"]), **json.loads(files["model.json"]))
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """The number of users who had each item, or by segment `Catalogue.common`, float32, shape (users, items)."""
         if self.by_segment:
             return self.catalogue.common(histories, np.arange(len(histories)))
         return np.tile(self.catalogue.popular, (len(histories), 1))
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """Nothing for each event of one user, shape (events,): the score does not hang on the history."""
         return np.zeros(len(history.items))
 
@@ -65,9 +65,11 @@ class Popularity:
     days: float | None = None
     by_segment: bool = False
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> PopularityModel:
-        """Count; errors as in `Catalogue.of`. Unsuitable by segment where no user has one."""
-        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> PopularityModel:
+        """Count; errors as in `Catalogue.of`. CandidateSkipped by segment where no user has one."""
+        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
         if self.by_segment and not catalogue.segments:
-            raise Unsuitable("segments of users", "none", "name a column of the log in meta.roles.segment")
-        return PopularityModel(catalogue, train.repeat, self.by_segment)
+            raise CandidateSkipped(
+                "segments of users", "none", "name a column of the log in meta.roles.segment"
+            )
+        return PopularityModel(catalogue, train.allow_repeats, self.by_segment)

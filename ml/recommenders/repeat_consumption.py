@@ -9,10 +9,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class HabitModel:
         """Lists and errors as in `Catalogue.recommend`."""
         return self.catalogue.recommend(frame, self.scores, self.repeat)
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """The weights of the own events with each item, then popularity, which decides among items never had."""
         own = histories.weighted(histories.aged(self.decay)).toarray()
         return np.asarray(own + self._trend)
@@ -38,7 +38,7 @@ class HabitModel:
         popularity = np.array(self.catalogue.popularity, np.float64)
         return np.asarray(1e-4 * popularity / max(popularity.max(), 1.0))
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """What each event of one user's history adds to the score of item `code`, shape (events,)."""
         return np.where(history.items == code, history.aged(self.decay), 0.0)
 
@@ -69,6 +69,8 @@ class Habit:
     decay: float = 0.995
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> HabitModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> HabitModel:
         """Learn what is popular; errors as in `Catalogue.of`."""
-        return HabitModel(Catalogue.of(train.frame, self.days, train.blocked), self.decay, train.repeat)
+        return HabitModel(
+            Catalogue.of(train.frame, self.days, train.never_recommend), self.decay, train.allow_repeats
+        )

@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
-from ml.estimator import Candidate, Model, Resources
+from ml.data.dataset import Dataset
+from ml.estimator import Candidate, FitResources, Model
 from ml.evaluation import ranking_metrics
 from ml.interactions.holdout import held_out, usual
 
@@ -31,7 +31,7 @@ class Forgetful(Protocol):
 
 
 def fitted(
-    candidate: Candidate, before: Part, after: pd.Series | None, resources: Resources
+    candidate: Candidate, before: Dataset, after: pd.Series | None, resources: FitResources
 ) -> tuple[Candidate, Model]:
     """The candidate and its model of `before`; a decay that is left open is the one that foretells `after` best.
 
@@ -57,7 +57,7 @@ def unforgetting(model: Any) -> Any:
     return _with(model, DECAYS[0])
 
 
-def settled(candidate: Any, train: Part, resources: Resources) -> Any:
+def settled(candidate: Any, train: Dataset, resources: FitResources) -> Any:
     """A candidate that leaves its decay open, with the one that foretells the end of `train` best: costs another fit.
 
     Where there is nothing to learn from, the decay is 1. What `train` says of it goes before all.
@@ -70,7 +70,7 @@ def settled(candidate: Any, train: Part, resources: Resources) -> Any:
     return fitted(candidate, before, after, resources)[0]
 
 
-def chosen(model: Model, before: Part, after: pd.Series) -> float:
+def chosen(model: Model, before: Dataset, after: pd.Series) -> float:
     """The decay of `DECAYS` with which the model, fitted on `before`, has the most NDCG@10 of `after`.
 
     `after` has a list for each row of `before`; of those that are not empty, at most `USERS` are asked. Of equals it is

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ml.explanations.history_attribution import Scorer, contributions
 from ml.interactions.catalogue import LIST_LENGTH, Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import (
     top,
 )
@@ -49,7 +49,7 @@ class Widened:
         own, every = self.model.catalogue.items, self.catalogue.items
         return np.asarray(pd.Index(own, dtype=object).get_indexer(pd.Index(every, dtype=object)))
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """Shape (users, items), float32; who has nothing that the model knows is scored by popularity."""
         known = self._narrowed(histories)
         own = np.asarray(self.model.scores(known), dtype=np.float32)
@@ -59,7 +59,7 @@ class Widened:
         scores[unknown] = self.catalogue.common(known, unknown)
         return scores
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """As the model tells them, shape (events,); 0 for events and for items that it does not know."""
         found = np.zeros(len(history.items))
         if self._own[code] >= 0:
@@ -67,7 +67,7 @@ class Widened:
             found[self._own[history.items] >= 0] = contributions(self.model, known, int(self._own[code]))
         return found
 
-    def _narrowed(self, histories: Sequences) -> Sequences:
+    def _narrowed(self, histories: Histories) -> Histories:
         known = histories.where(self._own[histories.items] >= 0)
         return replace(known, items=self._own[known.items], catalogue=len(self.model.catalogue.items))
 
@@ -97,7 +97,7 @@ class FirstStage:
             for name, model in {**self.models, **twice}.items()
         }
 
-    def pool(self, histories: Sequences) -> Pool:
+    def pool(self, histories: Histories) -> Pool:
         """The union of what the scorers list, with the features of each pair: of each scorer score, gap and rank.
 
         Who has no known item is scored by each model's popularity.
@@ -112,7 +112,7 @@ class FirstStage:
             *(np.concatenate([getattr(one, name) for one in found]) for name in ("user", "code", "features"))
         )
 
-    def placed_by(self, history: Sequences, code: int) -> str | None:
+    def placed_by(self, history: Histories, code: int) -> str | None:
         """For one user, the scorer that puts the item highest; None where it is not in the pool."""
         if history not in self._placed:
             pool = self._block(history)
@@ -122,7 +122,7 @@ class FirstStage:
         return None if scorer is None else list(self.scorers)[scorer]
 
     @cached_property
-    def _placed(self) -> WeakKeyDictionary[Sequences, dict[int, int]]:
+    def _placed(self) -> WeakKeyDictionary[Histories, dict[int, int]]:
         """Of histories that were asked about, the scorer that puts each item of the pool highest."""
         return WeakKeyDictionary()
 
@@ -130,7 +130,7 @@ class FirstStage:
         """The rank that each scorer gives to each row of a pool, shape (rows, scorers)."""
         return pool.features[:, 2 : 3 * len(self.scorers) : 3]
 
-    def _block(self, block: Sequences) -> Pool:
+    def _block(self, block: Histories) -> Pool:
         scores = {name: self._scores(model, block) for name, model in self.scorers.items()}
         wanted = np.zeros((len(block), block.catalogue), dtype=bool)
         for name, each in scores.items():
@@ -150,7 +150,7 @@ class FirstStage:
         features = np.column_stack([*columns, self.evidence.features(block, user, code)])
         return Pool(user, code, features.astype(np.float32))
 
-    def _common(self, block: Sequences, user: int) -> np.ndarray:
+    def _common(self, block: Histories, user: int) -> np.ndarray:
         """What is most popular of what may be listed, for whom no model tells any item from others."""
         (popularity,) = self.catalogue.common(block, np.array([user]))
         if not self.repeat:
@@ -158,7 +158,7 @@ class FirstStage:
         popularity[self.catalogue.barred] = -np.inf
         return top(popularity, LIST_LENGTH)
 
-    def _scores(self, model: Scorer, block: Sequences) -> np.ndarray:
+    def _scores(self, model: Scorer, block: Histories) -> np.ndarray:
         scores = np.array(model.scores(block), dtype=np.float32)
         unknown = np.flatnonzero(block.lengths == 0)
         scores[unknown] = model.catalogue.common(block, unknown)

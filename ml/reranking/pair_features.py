@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import (
     blocks,
     from_files,
@@ -46,7 +46,7 @@ class Evidence:
     about: sparse.csr_array | None = None
 
     @classmethod
-    def of(cls, histories: Sequences, about: sparse.csr_array | None = None) -> Self:
+    def of(cls, histories: Histories, about: sparse.csr_array | None = None) -> Self:
         """Learned from the histories; times may be NaN, where age and recency are those of positions."""
         catalogue, item = histories.catalogue, histories.items
         count = np.bincount(item, minlength=catalogue)
@@ -74,7 +74,7 @@ class Evidence:
             about if about is None else about.astype(np.float32),
         )
 
-    def features(self, histories: Sequences, user: np.ndarray, code: np.ndarray) -> np.ndarray:
+    def features(self, histories: Histories, user: np.ndarray, code: np.ndarray) -> np.ndarray:
         """Shape (rows, features), float32, of pairs of a user (a position in `histories`) and an item."""
         columns = [*self.items[:, code]]
         latest = histories.last(LATEST)
@@ -151,7 +151,7 @@ def _together(had: sparse.csr_array, root: np.ndarray) -> sparse.csr_array:
     return narrow(sparse.vstack(found, format="csr"))
 
 
-def _when(histories: Sequences) -> np.ndarray:
+def _when(histories: Histories) -> np.ndarray:
     """When each event was, 0 to 1: its rank in time, or where times are unknown in its history."""
     if len(histories.times) and not np.isnan(histories.times).any():
         return np.asarray(pd.Series(histories.times).rank(pct=True))
@@ -163,7 +163,7 @@ def _cells(matrix: sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> n
     return np.asarray(matrix[rows, columns]).ravel() if len(rows) else np.empty(0, np.float32)
 
 
-def _own(histories: Sequences, user: np.ndarray, code: np.ndarray) -> list[np.ndarray]:
+def _own(histories: Histories, user: np.ndarray, code: np.ndarray) -> list[np.ndarray]:
     """What the user's events with the item weigh, and how many events ago (the length of the history where never)."""
     pair = histories.users * np.int64(histories.catalogue) + histories.items
     known, at, which = np.unique(pair[::-1], return_index=True, return_inverse=True)

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from ml.boosting import without_traces
-from ml.data.dataset import Part
-from ml.errors import Unsuitable
-from ml.estimator import Candidate, Continuing, Resources, requirements_of
+from ml.data.dataset import Dataset
+from ml.errors import CandidateSkipped
+from ml.estimator import Candidate, FitResources, WarmStartCandidate, requirements_of
 from ml.explanations.history_attribution import Scorer, contributions
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.holdout import HoldOut, lessons, usual
 from ml.recommenders.content_based import tfidf
 from ml.recommenders.time_decay import fitted, forgets
@@ -76,7 +76,7 @@ class RerankedModel:
             score = diversified(pool.user, score, pool.code, self.first.evidence.together, self.diversity)
         return self.catalogue.listed(frame["user"], pool.user, pool.code, score)
 
-    def contributions(self, history: Sequences, code: int) -> np.ndarray:
+    def contributions(self, history: Histories, code: int) -> np.ndarray:
         """Those of the first-stage model that places the item highest, shape (events,); 0 for items not in the pool."""
         name = self.first.placed_by(history, code)
         if name is None:
@@ -171,21 +171,22 @@ class Reranked:
     diversity: float = 0.0
     least: float = 0.0
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> RerankedModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> RerankedModel:
         """Two fits of each model and one of the ranker; `valid` is not looked at.
 
         Where time will not do for that, the first fit of the models is all there is, and their ranks are fused. Models
-        that the table does not suit are left out. Errors as in `Catalogue.of`; Unsuitable where no model is left, or
+        that the table does not suit are left out. Errors as in `Catalogue.of`; CandidateSkipped where no model
+        is left, or
         too little time.
         """
         if resources.seconds < self.least:
-            raise Unsuitable(
+            raise CandidateSkipped(
                 f"at least {self.least:g} s of training for two fits of each model",
                 f"{resources.seconds:.0f} s left of the budget",
                 f"raise --budget by {self.least - resources.seconds:.0f} s and more",
             )
         begun = time.monotonic()
-        candidates = {**self.models, **(self.returning if train.repeat else {})}
+        candidates = {**self.models, **(self.returning if train.allow_repeats else {})}
         taught = lessons(train, self.hold_out or usual(train), self.share, resources.seed, self.events)
         before, after = taught[0]
         settled, inner = self._first(candidates, before, resources, begun + INNER * resources.seconds, after)
@@ -199,8 +200,8 @@ class Reranked:
     def _first(
         self,
         candidates: Mapping[str, Candidate],
-        train: Part,
-        resources: Resources,
+        train: Dataset,
+        resources: FitResources,
         until: float = float("inf"),
         after: pd.Series | None = None,
         begun: Mapping[str, Any] | None = None,
@@ -215,28 +216,30 @@ class Reranked:
         for name, candidate in candidates.items():
             try:
                 left = replace(resources, seconds=until - time.monotonic())
-                if begun and isinstance(candidate, Continuing):
-                    settled[name], models[name] = candidate, candidate.continued(begun[name], train, left)
+                if begun and isinstance(candidate, WarmStartCandidate):
+                    settled[name], models[name] = candidate, candidate.continue_fit(begun[name], train, left)
                 else:
                     settled[name], models[name] = fitted(candidate, train, after, left)
-                resources.tell(f"{name}: fitted on {'everything' if after is None else 'what came before'}")
-            except Unsuitable as why:
-                resources.tell(f"{name}: left out, {why}")
+                resources.log_progress(
+                    f"{name}: fitted on {'everything' if after is None else 'what came before'}"
+                )
+            except CandidateSkipped as why:
+                resources.log_progress(f"{name}: left out, {why}")
         if not models:
-            raise Unsuitable(
+            raise CandidateSkipped(
                 "a first stage of at least one model", "none that suits", "name another in models"
             )
         # The one that has all items of the others, the first of equals.
         catalogue = max((model.catalogue for model in models.values()), key=lambda known: len(known.items))
         depths = {name: self.depths.get(name, self.depth) for name in models}
-        known = any(train.attributes.get(item) for item in catalogue.items)
-        about = tfidf(catalogue.items, train.attributes) if known else None
+        known = any(train.item_attributes.get(item) for item in catalogue.items)
+        about = tfidf(catalogue.items, train.item_attributes) if known else None
         evidence = Evidence.of(catalogue.sequences(train.frame), about)
         lasting = tuple(name for name in self.lasting if name in models and forgets(models[name]))
-        return settled, FirstStage(catalogue, models, depths, evidence, train.repeat, lasting)
+        return settled, FirstStage(catalogue, models, depths, evidence, train.allow_repeats, lasting)
 
     def _ranker(
-        self, first: FirstStage, taught: Sequence[tuple[Part, pd.Series]], resources: Resources
+        self, first: FirstStage, taught: Sequence[tuple[Dataset, pd.Series]], resources: FitResources
     ) -> str:
         import lightgbm
 
@@ -265,7 +268,7 @@ class Reranked:
         return without_traces(booster.model_to_string())
 
     def _pools(
-        self, first: FirstStage, before: Part, after: pd.Series, resources: Resources
+        self, first: FirstStage, before: Dataset, after: pd.Series, resources: FitResources
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Features, hits and sizes of the pools of users with a hit, for blocks of users in random order."""
         asked = np.random.default_rng(resources.seed).permutation(

@@ -16,12 +16,12 @@ import pandas as pd
 from scipy import special
 
 from ml.boosting import StoppedBy, base_params, grow
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
 from ml.data.target import PREDICTION, Target, checked_truth, training_truth
 from ml.encoding.columns import Row
 from ml.encoding.one_hot import OneHot
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Additive:
     min_count: int = 10
     max_categories: int = 255
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> AdditiveModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> AdditiveModel:
         """Grow until the rows that stop the training no longer gain, or the rounds or the time are over.
 
         Raises ValueError as in `training_truth`, `Columns.of` and, with bags,
@@ -136,7 +136,9 @@ class Additive:
         deadline = time.monotonic() + resources.seconds
         truth = training_truth(train.truth, self.target)
         valid_truth = checked_truth(valid.truth, self.target)
-        encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories, train.special)
+        encoding = OneHot.learn(
+            train.frame, self.bins, self.min_count, self.max_categories, train.sentinel_values
+        )
         X = encoding.positions(train.frame)
         if self.bags == 1:
             halves = [((X, truth), (encoding.positions(valid.frame), valid_truth))]
@@ -162,7 +164,7 @@ class Additive:
             stopped_by.append(stopped)
         return _centred(self.target, encoding, X, bags, "budget" if "budget" in stopped_by else stopped_by[0])
 
-    def _params(self, encoding: OneHot, resources: Resources) -> dict[str, Any]:
+    def _params(self, encoding: OneHot, resources: FitResources) -> dict[str, Any]:
         sizes = encoding.sizes
         return {
             **base_params(self.target, resources),

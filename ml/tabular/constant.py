@@ -7,10 +7,10 @@ from typing import Self
 
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION, Target, checked_truth
 from ml.encoding.columns import Columns, Row
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Prior:
 
     target: Target = "binary"
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> PriorModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> PriorModel:
         """Average the truth of `train`; errors as in `checked_truth` and `Columns.of`."""
         truth = checked_truth(train.truth, self.target)
         return PriorModel(self.target, Columns.of(train.frame), float(truth.mean()))

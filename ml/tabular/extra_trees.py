@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ml.boosting import answers
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION, Target, training_truth
 from ml.encoding.columns import Row
 from ml.encoding.tree_matrix import TreeEncoding
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 if TYPE_CHECKING:
     import lightgbm
@@ -95,7 +95,7 @@ class Forest:
     min_count: int = 10
     smoothing: float = 20.0
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> ForestModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ForestModel:
         """Grow the trees until time is up (at least a few); `valid` is not looked at.
 
         Raises ValueError as in `training_truth` and `Columns.of`.
@@ -121,7 +121,7 @@ class Forest:
             "trees" if grown == wanted else "budget",
         )
 
-    def _forest(self, resources: Resources, rows: int) -> Any:
+    def _forest(self, resources: FitResources, rows: int) -> Any:
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
         kind = ExtraTreesClassifier if self.target == "binary" else ExtraTreesRegressor

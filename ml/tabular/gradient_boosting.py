@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import pandas as pd
 
 from ml.boosting import StoppedBy, answers, base_params, grow
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION, Target, checked_truth, training_truth
 from ml.encoding.columns import Row
 from ml.encoding.tree_matrix import TreeEncoding
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 if TYPE_CHECKING:
     import lightgbm
@@ -96,7 +96,7 @@ class GradientBoosting:
     crosses: int = 0
     stop_on: Literal["loss", "ranking"] = "loss"
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> GradientBoostingModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> GradientBoostingModel:
         """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
 
         The trees are the same for any number of threads, unless time stops them. Raises ValueError as in
@@ -126,7 +126,7 @@ class GradientBoosting:
         )
         return GradientBoostingModel(self.target, encoding, trees, stopped_by)
 
-    def _params(self, resources: Resources) -> dict[str, Any]:
+    def _params(self, resources: FitResources) -> dict[str, Any]:
         return {
             **base_params(self.target, resources),
             "learning_rate": self.learning_rate,

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, special
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION, Target, checked_truth, training_truth
 from ml.encoding.columns import Row
 from ml.encoding.one_hot import OneHot
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Linear:
     max_categories: int = 255
     strengths: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)  # values of C, tried in turn
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> LinearModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LinearModel:
         """Fit once for each of `strengths` until time is up (at least once) and keep the best on `valid`.
 
         One thread is used whatever `resources` allows. Raises ValueError as in `training_truth`
@@ -107,7 +107,9 @@ class Linear:
         deadline = time.monotonic() + resources.seconds
         truth = training_truth(train.truth, self.target)
         valid_truth = checked_truth(valid.truth, self.target)
-        encoding = OneHot.learn(train.frame, self.bins, self.min_count, self.max_categories, train.special)
+        encoding = OneHot.learn(
+            train.frame, self.bins, self.min_count, self.max_categories, train.sentinel_values
+        )
         X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
 
         tried: list[tuple[float, _Solution]] = []

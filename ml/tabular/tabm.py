@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import EDGE, PREDICTION, Target, checked_truth, training_truth
 from ml.device import Device, torch_of_our_own
 from ml.encoding.columns import Row
 from ml.encoding.one_hot import OneHot
-from ml.estimator import Resources
+from ml.estimator import FitResources
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +49,9 @@ class Inputs:
     means: tuple[float, ...]
 
     @classmethod
-    def learn(cls, train: Part, bins: int, min_count: int, max_categories: int) -> Self:
+    def learn(cls, train: Dataset, bins: int, min_count: int, max_categories: int) -> Self:
         """Bins and categories as in `OneHot.learn`; errors as in `Columns.of`."""
-        encoding = OneHot.learn(train.frame, bins, min_count, max_categories, train.special)
+        encoding = OneHot.learn(train.frame, bins, min_count, max_categories, train.sentinel_values)
         every = cls(encoding, (), ())._every(*_cells(encoding, train.frame))
         known = np.where(np.isnan(every).all(axis=0), 0.0, every)
         kept = np.flatnonzero(np.nanmax(known, axis=0) > np.nanmin(known, axis=0))
@@ -227,7 +227,7 @@ class Network:
     min_count: int = 10
     max_categories: int = 255
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> NetworkModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> NetworkModel:
         """Train until `valid` stops improving, or the epochs or the time are over (at least one epoch).
 
         One thread is used whatever `resources` allow: sums over rows hang on how many threads share them. Raises

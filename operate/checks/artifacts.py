@@ -63,14 +63,14 @@ def mend_artifacts(look: Look) -> Iterator[str]:
 
     Raises UsageError while a run is at work: it would go on writing to the old addresses.
     """
-    from tasks.locks.run_lock import present
+    from tasks.locks.run_lock import active_runs
 
     here, file = look.settings.artifacts, look.file
     with look.reading() as connection:
         moved = [r for r in _roots(connection) if not r.folder.is_dir() and r.folder.resolve() != here]
     if not moved or not here.is_dir() or file is None:
         return
-    if at_work := present(look.settings):
+    if at_work := active_runs(look.settings):
         raise UsageError("no run at work", f"{len(at_work)}", "wait for it, then: steward doctor --fix")
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     copy = file.with_name(f"{file.name}.{now}.before-doctor")

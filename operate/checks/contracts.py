@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ml.errors import Refusal
+from ml.errors import StewardError
 from operate.checks.finding import Finding, Look
 from tasks.use_cases import cases
 
@@ -22,8 +22,8 @@ def contracts(look: Look) -> Iterator[Finding]:
                 yield Finding(
                     "contracts", "bad", f"{path}: {error.strerror}", "make it a file that can be read"
                 )
-            except Refusal as refusal:
+            except StewardError as refusal:
                 found = f"{path}: expected {refusal.expected}; got {refusal.got}"
-                yield Finding("contracts", "bad", found, refusal.todo)
+                yield Finding("contracts", "bad", found, refusal.next_step)
     if right:
         yield Finding("contracts", "ok", f"{right} of {look.settings.contracts} are read and known to GX")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ml.errors import Refusal
+from ml.errors import StewardError
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,6 +91,6 @@ class Look:
             if self.file and is_missing(self.file):
                 return "none"
             seen = tracking.refuse_another_schema(self.settings.mlflow_uri)
-        except Refusal:
+        except StewardError:
             return "unreadable"
         return "right" if seen.found else "none"

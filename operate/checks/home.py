@@ -11,7 +11,7 @@ PARTS = ("mlflow.db", "mlflow.lock", "artifacts", "store", "ledger", "running", 
 
 
 def home(look: Look) -> Iterator[Finding]:
-    """Whether runs can write where they remember. Asked of the system: nothing is tried."""
+    """Whether runs can write where they remember. RunParameters of the system: nothing is tried."""
     fix = "set STEWARD_HOME to a folder that this user can write"
     above = standing(look.home)
     if not above.is_dir():

@@ -119,7 +119,7 @@ def _past(look: Look) -> Iterator[tuple[float, str]]:
 
     for path in sorted(look.settings.ledger.glob("*.jsonl")):
         yield path.stat().st_mtime, f"the file {path.name}"
-        for line in Ledger(look.settings.ledger, path.stem).lines()[-1:]:
+        for line in Ledger(look.settings.ledger, path.stem).entries()[-1:]:
             if isinstance(line, dict) and "at" in line:
                 yield datetime.fromisoformat(line["at"]).timestamp(), f"the last line of {path.name}"
     if look.file and os.access(look.file, os.F_OK):

@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ml.errors import PackageRefused
+from ml.errors import PackagingError
 from operate.checks.finding import Finding, Look, NothingYetError
-from tasks.ledger import Alias, Ledger, settle
+from tasks.ledger import Alias, Ledger, reconcile_alias
 
 # What every line of a ledger has.
 KEYS = {"line", "at", "model", "verdict", "reason", "before", "champion"}
@@ -19,7 +19,7 @@ SAMPLE = 10
 
 def runs(look: Look) -> Iterator[Finding]:
     """Runs that are shown as running and are not."""
-    from tasks.locks.run_lock import present
+    from tasks.locks.run_lock import active_runs
 
     if not os.access(look.home, os.F_OK):
         raise NothingYetError
@@ -38,7 +38,9 @@ def runs(look: Look) -> Iterator[Finding]:
             fix = f"any run puts it right, as does: steward doctor --fix ({one.done})"
             yield Finding("runs", "bad", name, fix)
     if not found:
-        yield Finding("runs", "ok", f"{len(present(look.settings))} at work, none that ended without a word")
+        yield Finding(
+            "runs", "ok", f"{len(active_runs(look.settings))} at work, none that ended without a word"
+        )
 
 
 def mend_runs(look: Look) -> Iterator[str]:
@@ -60,16 +62,16 @@ def ledger(look: Look) -> Iterator[Finding]:
     for path in ledgers.values():
         yield from _lines(path)
     client = look.client
-    named = {one.version.name for one in registry.registered(client)}
+    named = {one.version.name for one in registry.registered_versions(client)}
     for name in sorted({*named, *ledgers}):
         book = Ledger(look.settings.ledger, name)
         holder = registry.champion(client, name) if name in named else None
-        lines = [line for line in book.lines() if isinstance(line, dict) and line.keys() >= KEYS]
+        lines = [line for line in book.entries() if isinstance(line, dict) and line.keys() >= KEYS]
         yield from _agrees(name, lines[-1] if lines else None, holder.number if holder else None)
         if holder:
             try:
-                registry.fetch(client, holder)
-            except PackageRefused as refused:
+                registry.download_verified(client, holder)
+            except PackagingError as refused:
                 fix = f"restore {look.settings.artifacts} from a backup; or: steward champion --rollback"
                 found = f"champion {name} version {holder.number} does not load: {refused.got}"
                 yield Finding("ledger", "bad", found, f"see `artifacts`; {fix}")
@@ -85,7 +87,7 @@ def mend_ledger(look: Look) -> Iterator[str]:
         alias = Alias(*registry.alias_of(client, path.stem))
         with book.lock():
             before = alias.read()
-            after = settle(book, alias)
+            after = reconcile_alias(book, alias)
         if before != after:
             yield f"champion of {path.stem}: version {before} before, {after} now, as the ledger says"
 
@@ -139,7 +141,7 @@ def _version(number: int | None) -> str:
 
 def store(look: Look) -> Iterator[Finding]:
     """Whether keys and objects of the content store are whole; the newest objects, or all, are read again."""
-    from tasks.storage.content_store import fault
+    from tasks.storage.content_store import find_damage
 
     folder = look.home / "store"
     objects = [path for path in (folder / "objects").glob("[!.]*") if path.is_dir()]
@@ -147,7 +149,7 @@ def store(look: Look) -> Iterator[Finding]:
     whole.sort(key=lambda path: (path / "manifest.json").stat().st_mtime_ns)
     read = whole if look.deep else whole[-SAMPLE:]
     wrong = dict.fromkeys(set(objects) - set(whole), "it has no manifest")
-    wrong |= {path: said for path in read if (said := fault(path))}
+    wrong |= {path: said for path in read if (said := find_damage(path))}
     wrong |= {path: "it is no key" for path in (folder / "keys").glob("[!.]*.json") if not _is_key(path)}
     for path, said in sorted(wrong.items()):
         yield Finding("store", "bad", f"{path}: {said}", f"rm -r {path}: it is computed again")

@@ -197,7 +197,7 @@ class Servers:
 
         reap(connection.connect(self.settings), self.settings)
         if client:
-            orphaned_runs.crash(client, POOL, {told["id"] for told in run_lock.present(self.settings)})
+            orphaned_runs.crash(client, POOL, {told["id"] for told in run_lock.active_runs(self.settings)})
 
 
 def _answers(url: str) -> bool:

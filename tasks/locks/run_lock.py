@@ -1,4 +1,4 @@
-"""Presence: what tells a run that is at work from one that was killed.
+"""RunLock: what tells a run that is at work from one that was killed.
 
 A run holds a lock in `running/` for as long as its process lives. The kernel lets go of it whatever ends the process,
 so a lock that can be taken belongs to a run that is gone and that nobody has put right yet.
@@ -18,28 +18,28 @@ from typing import Any, Self
 from tasks.settings import Settings
 
 # Tags of a run in MLflow that lead to its presence: the machine, and the identity there.
-HOST, IDENTITY = "steward.host", "steward.presence"
+HOST_TAG, LOCK_TAG = "steward.host", "steward.presence"
 
 
-class Presence:
+class RunLock:
     """The presence of one run, as a context; `about` is what others may know of it, JSON."""
 
-    def __init__(self, settings: Settings, identity: str, about: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings, identity: str, metadata: Mapping[str, Any]) -> None:
         self.folder = folder(settings)
         self.identity = identity
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        self.about = {
+        self.metadata = {
             "id": identity,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "began": began,
-            **about,
+            **metadata,
         }
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.tell()
+        self.update_metadata()
         # Locked before it has its name: nobody ever sees it unlocked.
         unnamed = self.folder / f".{self.identity}.{os.getpid()}"
         self._lock = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o644)
@@ -54,11 +54,11 @@ class Presence:
         if self._lock is not None:
             os.close(self._lock)
 
-    def tell(self, **more: Any) -> None:
+    def update_metadata(self, **more: Any) -> None:
         """Add to what others may know."""
-        self.about |= more
+        self.metadata |= more
         unnamed = self.folder / f".{self.identity}.{os.getpid()}.json"
-        unnamed.write_text(json.dumps(self.about))
+        unnamed.write_text(json.dumps(self.metadata))
         unnamed.replace(self._path("json"))
 
     def _path(self, suffix: str) -> Path:
@@ -69,7 +69,7 @@ def folder(settings: Settings) -> Path:
     return settings.home.resolve() / "running"
 
 
-def present(settings: Settings) -> list[dict[str, Any]]:
+def active_runs(settings: Settings) -> list[dict[str, Any]]:
     """What the runs that are at work say of themselves; ids of runs that say nothing yet."""
     known = []
     for lock in sorted(folder(settings).glob("*.lock")):
@@ -79,13 +79,13 @@ def present(settings: Settings) -> list[dict[str, Any]]:
     return known
 
 
-def absent(settings: Settings) -> list[dict[str, Any]]:
+def dead_runs(settings: Settings) -> list[dict[str, Any]]:
     """What the runs said of themselves whose process is gone."""
     return [_told(lock) for lock in sorted(folder(settings).glob("*.lock")) if _is_gone(lock)]
 
 
 @contextmanager
-def reconciling(settings: Settings, identity: str) -> Iterator[bool]:
+def reconcile(settings: Settings, identity: str) -> Iterator[bool]:
     """Whether this run is gone and nobody else puts it right at this moment; afterwards it is forgotten.
 
     Whoever raises inside leaves it for the next.

@@ -35,7 +35,7 @@ SHARED = "tasks/stored_datasets.py"
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredResult:
     """A reference into the store: small enough to travel between tasks.
 
     `facts` is what the stage found out (JSON), `reused` whether it was there before this run.
@@ -43,19 +43,19 @@ class Stored:
 
     digest: str
     folder: Path
-    parts: tuple[str, ...]
+    table_names: tuple[str, ...]
     facts: Mapping[str, Any]
     reused: bool
 
-    def part(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.folder / f"{name}.parquet")
+    def table(self, table_name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / f"{table_name}.parquet")
 
     def file(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
 
 
 @dataclass(frozen=True)
-class Made:
+class StageResult:
     """What a stage gives to be stored: tables, files, and the facts about them."""
 
     tables: Mapping[str, pd.DataFrame]
@@ -69,28 +69,28 @@ class Store:
     def __init__(self, folder: Path, fresh: bool = False) -> None:
         self.folder, self.fresh = folder, fresh
 
-    def remember(self, key: str, make: Callable[[], Made]) -> Stored:
+    def get_or_compute(self, key: str, make: Callable[[], StageResult]) -> StoredResult:
         """The result of `make` under `key`: read where it is known and whole, else made, written and read back."""
-        known = None if self.fresh else self.recall(key)
+        known = None if self.fresh else self.lookup(key)
         if known:
             return known
         made = make()
         folder = self._write(made)
-        self._replace(self._pointer(key), json.dumps({"object": folder.name}).encode())
+        self._replace(self._key_path(key), json.dumps({"object": folder.name}).encode())
         return self._read(folder, reused=False)
 
-    def recall(self, key: str) -> Stored | None:
+    def lookup(self, key: str) -> StoredResult | None:
         """What is known and whole under `key`."""
         try:
-            name = json.loads(self._pointer(key).read_text())["object"]
+            name = json.loads(self._key_path(key).read_text())["object"]
         except FileNotFoundError:
             return None
         folder = self.folder / "objects" / name
-        return self._read(folder, reused=True) if self._use(folder) else None
+        return self._read(folder, reused=True) if self._touch(folder) else None
 
-    def _use(self, folder: Path) -> bool:
+    def _touch(self, folder: Path) -> bool:
         """Whether the object is there and whole; it then counts as used now, and no sweep takes it from this run."""
-        with held(self.folder, fcntl.LOCK_SH):
+        with store_lock(self.folder, fcntl.LOCK_SH):
             try:
                 # The manifest is the last file that is written before the folder gets its name.
                 os.utime(folder / "manifest.json")
@@ -105,10 +105,10 @@ class Store:
             with suppress(FileNotFoundError, ValueError):
                 yield path.parent, json.loads(path.read_text())
 
-    def _pointer(self, key: str) -> Path:
+    def _key_path(self, key: str) -> Path:
         return self.folder / "keys" / f"{key}.json"
 
-    def _write(self, made: Made) -> Path:
+    def _write(self, made: StageResult) -> Path:
         """Write to a temporary folder, then rename: half a write is never seen."""
         files = dict(made.files or {})
         tables = {name: table_digest(frame) for name, frame in made.tables.items()}
@@ -120,7 +120,7 @@ class Store:
         # Equal tables found by different ways have different facts: the object is both.
         target = self.folder / "objects" / digest_of(manifest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self._use(target):
+        if self._touch(target):
             return target
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
         try:
@@ -136,38 +136,38 @@ class Store:
 
     def _name(self, temporary: Path, target: Path) -> None:
         try:
-            with held(self.folder, fcntl.LOCK_SH):
+            with store_lock(self.folder, fcntl.LOCK_SH):
                 temporary.rename(target)
         except OSError:
             # Another run may have written the same object meanwhile: equal digests are equal content.
             if not (target / "manifest.json").exists():
                 raise
 
-    def _read(self, folder: Path, reused: bool) -> Stored:
+    def _read(self, folder: Path, reused: bool) -> StoredResult:
         manifest = json.loads((folder / "manifest.json").read_text())
-        return Stored(manifest["digest"], folder, tuple(manifest["tables"]), manifest["facts"], reused)
+        return StoredResult(manifest["digest"], folder, tuple(manifest["tables"]), manifest["facts"], reused)
 
     def _replace(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        with held(self.folder, fcntl.LOCK_SH):
+        with store_lock(self.folder, fcntl.LOCK_SH):
             Path(temporary).replace(path)
 
 
 @contextmanager
-def held(store: Path, how: int) -> Iterator[None]:
+def store_lock(store: Path, mode: int) -> Iterator[None]:
     """Hold the store's folder, `fcntl.LOCK_SH` together with others or `LOCK_EX` alone, for moments; it must exist."""
     handle = os.open(store, os.O_RDONLY)
     try:
-        fcntl.flock(handle, how)
+        fcntl.flock(handle, mode)
         yield
     finally:
         os.close(handle)
 
 
-def fault(folder: Path) -> str:
+def find_damage(folder: Path) -> str:
     """What of an object is not as its name and its manifest say, every digest being computed again; "" for nothing."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())

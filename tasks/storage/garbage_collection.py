@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.storage.content_store import held
+from tasks.storage.content_store import store_lock
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def clear(store: Path, left: Iterable[Leftover]) -> list[Leftover]:
     gone = []
     for one in left:
         path = one.path
-        with held(store, fcntl.LOCK_EX):
+        with store_lock(store, fcntl.LOCK_EX):
             if (path.suffix == ".json" and _leads(store, path)) or (path.parent != trash and _object(path)):
                 continue
             path = path.replace(trash / path.name)
@@ -114,7 +114,7 @@ def clear(store: Path, left: Iterable[Leftover]) -> list[Leftover]:
 def _to_trash(store: Path, one: Object, trash: Path) -> bool:
     """Whether it was still as it was seen, and now is in the trash. Alone in the store: nobody takes it up."""
     folder = store / "objects" / one.name
-    with held(store, fcntl.LOCK_EX), suppress(FileNotFoundError):
+    with store_lock(store, fcntl.LOCK_EX), suppress(FileNotFoundError):
         if (folder / "manifest.json").stat().st_mtime_ns != one.used:
             return False
         folder.rename(trash / one.name)

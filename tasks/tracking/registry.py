@@ -14,14 +14,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model as MlflowModel
 
 from ml import package
-from ml.errors import PackageRefused
+from ml.errors import PackagingError
 
 ALIAS = "champion"
 DATA = "package"
 
 
 @dataclass(frozen=True)
-class Packaged:
+class PackagedModel:
     """A model folder as MLflow reads it, with the digest of our package inside and what was measured of it."""
 
     folder: Path
@@ -31,7 +31,7 @@ class Packaged:
     requirements: tuple[str, ...]
 
 
-def log_model(client: MlflowClient, run_id: str, packaged: Packaged) -> str:
+def log_model(client: MlflowClient, run_id: str, packaged: PackagedModel) -> str:
     """Hand the model folder to MLflow as an output of the run; its model id."""
     run = client.get_run(run_id)
     logged = client.create_logged_model(
@@ -47,7 +47,7 @@ def log_model(client: MlflowClient, run_id: str, packaged: Packaged) -> str:
 
 
 @dataclass(frozen=True)
-class Version:
+class ModelVersion:
     """One version of a registered model."""
 
     name: str
@@ -58,7 +58,7 @@ class Version:
     run_id: str = ""  # of the MLflow run that registered it
 
 
-def find(client: MlflowClient, name: str, digest: str) -> Version | None:
+def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     """The version whose package has this digest: registering twice gives one version."""
     found = client.search_model_versions(f"name = '{name}' and tags.`steward.digest` = '{digest}'")
     return min((_version(v) for v in found), key=lambda v: v.number, default=None)
@@ -68,12 +68,12 @@ def register(
     client: MlflowClient,
     name: str,
     run_id: str,
-    packaged: Packaged,
+    packaged: PackagedModel,
     tags: Mapping[str, str],
     description: str,
-) -> Version:
+) -> ModelVersion:
     """A new version of the registered model, or the one that holds this very package already."""
-    known = find(client, name, packaged.digest)
+    known = find_version(client, name, packaged.digest)
     if known:
         return known
     try:
@@ -92,7 +92,7 @@ def register(
     return _version(made)
 
 
-def champion(client: MlflowClient, name: str) -> Version | None:
+def champion(client: MlflowClient, name: str) -> ModelVersion | None:
     """The version that the alias points to, if any."""
     try:
         return _version(client.get_model_version_by_alias(name, ALIAS))
@@ -102,11 +102,11 @@ def champion(client: MlflowClient, name: str) -> Version | None:
         raise
 
 
-def get_version(client: MlflowClient, name: str, number: int) -> Version:
+def get_version(client: MlflowClient, name: str, number: int) -> ModelVersion:
     return _version(client.get_model_version(name, str(number)))
 
 
-def versions(client: MlflowClient, name: str) -> dict[int, Version]:
+def versions(client: MlflowClient, name: str) -> dict[int, ModelVersion]:
     """Every version of a registered model by its number."""
     if "'" in name:
         return {}  # no model is named so, and MLflow would take the rest for a condition
@@ -135,48 +135,48 @@ def alias_of(client: MlflowClient, name: str) -> tuple[Callable[[], int | None],
     return number, partial(move_alias, client, name)
 
 
-def folder_of(client: MlflowClient, found: Version) -> Path | None:
+def download(client: MlflowClient, version: ModelVersion) -> Path | None:
     """The version's folder on this machine; None where MLflow has no longer what it registered."""
-    uri = client.get_model_version_download_uri(found.name, str(found.number))
+    uri = client.get_model_version_download_uri(version.name, str(version.number))
     if not mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri):
         return None
     return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
 
 
-def fetch(client: MlflowClient, found: Version) -> Path:
+def download_verified(client: MlflowClient, version: ModelVersion) -> Path:
     """The version's folder on this machine, its package and its code as they were registered.
 
-    Raises PackageRefused for any other, and where it is gone: what is fetched will be run.
+    Raises PackagingError for any other, and where it is gone: what is fetched will be run.
     """
-    folder = folder_of(client, found)
+    folder = download(client, version)
     if folder is None:
-        raise PackageRefused(
-            f"the files of {found.name} version {found.number}", "none", "restore the model's artifacts"
+        raise PackagingError(
+            f"the files of {version.name} version {version.number}", "none", "restore the model's artifacts"
         )
-    manifest, _ = package.verify(folder / "data" / DATA, found.digest)
+    manifest, _ = package.verify(folder / "data" / DATA, version.digest)
     if package.code_digest(folder / "code" / "ml") != manifest["code"]:
-        raise PackageRefused(
+        raise PackagingError(
             "the code that was registered with the model", "other code", "restore the model's artifacts"
         )
     return folder
 
 
-def _version(raw: Any) -> Version:
+def _version(raw: Any) -> ModelVersion:
     tags = dict(raw.tags)
     digest = tags.get("steward.digest", "")
-    return Version(raw.name, int(raw.version), digest, raw.source, tags, raw.run_id or "")
+    return ModelVersion(raw.name, int(raw.version), digest, raw.source, tags, raw.run_id or "")
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredVersion:
     """A version of ours as the registry holds it, for whoever tidies up."""
 
-    version: Version
-    made: datetime
+    version: ModelVersion
+    created: datetime
     aliased: bool
 
 
-def registered(client: MlflowClient) -> list[Registered]:
+def registered_versions(client: MlflowClient) -> list[RegisteredVersion]:
     """Every version that Steward registered, of every model."""
     found = []
     for model in _pages(client.search_registered_models):
@@ -187,11 +187,11 @@ def registered(client: MlflowClient) -> list[Registered]:
             made = datetime.fromtimestamp(raw.creation_timestamp / 1000, UTC)
             version = _version(raw)
             if version.digest:
-                found.append(Registered(version, made, version.number in pointed_at))
+                found.append(RegisteredVersion(version, made, version.number in pointed_at))
     return found
 
 
-def unregister(client: MlflowClient, version: Version) -> None:
+def unregister(client: MlflowClient, version: ModelVersion) -> None:
     """Delete a version; its number is never given again."""
     client.delete_model_version(version.name, str(version.number))
 

@@ -26,7 +26,7 @@ from tasks.settings import Settings
 
 
 @dataclass(frozen=True)
-class Tracked:
+class MlflowRun:
     """One MLflow run."""
 
     client: MlflowClient
@@ -53,7 +53,7 @@ class Tracked:
         """A finished run below this one."""
         tags = {MLFLOW_PARENT_RUN_ID: self.run_id, MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "steward"}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        Tracked(self.client, run.info.run_id, self.experiment_id).record(metrics, params)
+        MlflowRun(self.client, run.info.run_id, self.experiment_id).record(metrics, params)
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
     def datasets(self, digests: Mapping[str, str], name: str, origin: Mapping[str, Any]) -> None:
@@ -79,14 +79,14 @@ class Tracked:
         self.client.set_terminated(self.run_id, status)
 
 
-def start(
+def start_run(
     client: MlflowClient,
     settings: Settings,
     experiment: str,
     name: str,
     tags: Mapping[str, str],
     inputs: Sequence[str],
-) -> Tracked:
+) -> MlflowRun:
     """A new run in the case's experiment, which is made on first use.
 
     Raises UsageError where the home was moved: the run would be written to where the home was.
@@ -102,12 +102,12 @@ def start(
         run_name=name,
         tags={
             MLFLOW_SOURCE_NAME: "steward",
-            run_lock.HOST: socket.gethostname(),
+            run_lock.HOST_TAG: socket.gethostname(),
             **tags,
             "steward.inputs": " ".join(inputs),
         },
     )
-    return Tracked(client, run.info.run_id, experiment_id)
+    return MlflowRun(client, run.info.run_id, experiment_id)
 
 
 def _refuse_moved(location: str, here: Path) -> None:

@@ -37,8 +37,8 @@ def status(client: Client, run_id: str) -> str | None:
 
 def running(client: Client, host: str) -> list[dict[str, str]]:
     """Our runs that MLflow shows as running on this machine: id (of their presence), case, data, mlflow_run_id."""
-    found = _search(client, f"attributes.status = 'RUNNING' and tags.`{run_lock.HOST}` = '{host}'")
-    named = {"id": run_lock.IDENTITY, "case": "steward.case", "data": "steward.data"}
+    found = _search(client, f"attributes.status = 'RUNNING' and tags.`{run_lock.HOST_TAG}` = '{host}'")
+    named = {"id": run_lock.LOCK_TAG, "case": "steward.case", "data": "steward.data"}
     return [
         {**{key: run.data.tags.get(tag, "") for key, tag in named.items()}, "mlflow_run_id": run.info.run_id}
         for run in found
@@ -47,7 +47,7 @@ def running(client: Client, host: str) -> list[dict[str, str]]:
 
 def run_of(client: Client, identity: str) -> str | None:
     """The run that was begun under the presence of this identity, if any."""
-    found = _search(client, f"tags.`{run_lock.IDENTITY}` = '{identity}'")
+    found = _search(client, f"tags.`{run_lock.LOCK_TAG}` = '{identity}'")
     return found[0].info.run_id if found else None
 
 

@@ -12,19 +12,19 @@ import pandas as pd
 import pytest
 
 from benchmarks import leaderboard
-from benchmarks.datasets import Dataset, load
+from benchmarks.datasets import BenchmarkTable, load
 from benchmarks.fits import Fits
 from benchmarks.outer import Results, splits, valid_fifth
 from benchmarks.peers import LightGBMDefaults
 from benchmarks.tabular import measure
 from ml.data.casting import TEXT
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.evaluation.binary_metrics import roc_auc
 from ml.evaluation.confidence_intervals import resampled_difference
 
 
-def table(rows: int = 240, units: int | None = None) -> Part:
+def table(rows: int = 240, units: int | None = None) -> Dataset:
     """A number that tells much, a category that tells a little, one positive in four."""
     generator = np.random.default_rng(0)
     truth = pd.Series(np.arange(rows) % 4 == 0).astype("float64")
@@ -34,7 +34,7 @@ def table(rows: int = 240, units: int | None = None) -> Part:
             "town": pd.Series(generator.choice(["a", "b", "c"], rows), dtype=TEXT),
         }
     )
-    return Part(frame, truth, np.arange(rows, dtype=np.uint64) % (units or rows))
+    return Dataset(frame, truth, np.arange(rows, dtype=np.uint64) % (units or rows))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_results_are_found_again_and_half_a_line_is_none(tmp_path: Path) -> None
 
 
 def test_a_result_is_that_of_the_candidate_and_is_made_once(run: Fits, tmp_path: Path) -> None:
-    data, path = Dataset("made", table(), grouped=False), tmp_path / "results.jsonl"
+    data, path = BenchmarkTable("made", table(), grouped=False), tmp_path / "results.jsonl"
     candidates = ["logistic regression", "LightGBM defaults"]
     lines = measure(data, candidates, Results(path), run, asked())
     assert [(line["fold"], line["candidate"]) for line in lines] == [
@@ -100,7 +100,7 @@ def test_a_result_is_that_of_the_candidate_and_is_made_once(run: Fits, tmp_path:
     ]
     for one, line in zip(splits(data.part, False, 2, 1), lines[1::2], strict=True):
         model = LightGBMDefaults().fit(
-            data.part.take(one.train), data.part.take(one.test), Resources(one.repeat)
+            data.part.take(one.train), data.part.take(one.test), FitResources(one.repeat)
         )
         test = data.part.take(one.test)
         probability = model.predict(test.frame)["probability"].to_numpy()
@@ -122,11 +122,14 @@ def test_a_result_is_that_of_the_candidate_and_is_made_once(run: Fits, tmp_path:
 
 def test_a_fit_that_fails_ends_the_benchmark_and_not_the_next_fit(run: Fits) -> None:
     part = table(40)
-    single = Dataset("single", replace(part, truth=pd.Series(np.ones(40))), grouped=False)
+    single = BenchmarkTable("single", replace(part, truth=pd.Series(np.ones(40))), grouped=False)
     with pytest.raises(SystemExit, match=r"logistic regression to end well, got exit code 1.*go on"):
         measure(single, ["logistic regression"], Results(None), run, asked())
     assert (
-        len(measure(Dataset("made", part, False), ["logistic regression"], Results(None), run, asked())) == 2
+        len(
+            measure(BenchmarkTable("made", part, False), ["logistic regression"], Results(None), run, asked())
+        )
+        == 2
     )
 
 
@@ -136,7 +139,7 @@ def test_lightgbm_defaults_are_those_of_its_own_classifier() -> None:
     part = table()
     plain = part.frame.assign(town=part.frame["town"].astype("category"))
     theirs = LGBMClassifier(verbose=-1, deterministic=True, random_state=0, n_jobs=1).fit(plain, part.truth)
-    model = LightGBMDefaults().fit(part, part, Resources())
+    model = LightGBMDefaults().fit(part, part, FitResources())
     mine = model.predict(part.frame)["probability"].to_numpy()
     assert mine == pytest.approx(theirs.predict_proba(plain)[:, 1], abs=1e-12)
     # A town that nobody has seen is as good as none.
@@ -154,7 +157,7 @@ def test_the_table_tells_means_and_each_pair_once() -> None:
         for name, values in aucs.items()
         for fold, auc in enumerate(values)
     ]
-    said = leaderboard.text(Dataset("made", table(), grouped=False), lines, folds=3)
+    said = leaderboard.text(BenchmarkTable("made", table(), grouped=False), lines, folds=3)
     assert "made: 240 rows, 2 columns, 25.00% positive; 1 x 3 stratified folds" in said
     assert said.count(" less ") == 1
     found = resampled_difference(*(np.array(aucs[name]) for name in reversed(aucs)), test_per_train=0.5)
@@ -202,7 +205,7 @@ def test_rows_come_through_the_contract(
     data = load("german_credit", published)
     assert data.part.frame.shape == (rows, 2)
     assert (data.part.frame["amount"] % 2 == data.part.truth).all()
-    assert (data.part.special, data.grouped) == ({"kind": (3.0,)}, False)
+    assert (data.part.sentinel_values, data.grouped) == ({"kind": (3.0,)}, False)
 
 
 def test_breast_cancer_is_read_as_it_comes() -> None:

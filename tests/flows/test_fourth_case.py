@@ -15,12 +15,12 @@ FLOW = '''"""Claim size: how much will this claim cost?"""
 
 from prefect import flow
 
-from flows.use_case import Asked, UseCase
+from flows.use_case import RunParameters, UseCase
 from flows.pipeline import run
-from flows.recording.outcome import Outcome
-from ml.evaluation.quality_gate import Gates
+from flows.recording.outcome import RunOutcome
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.gradient_boosting import GradientBoosting
-from ml.evaluation.evaluator import NumericJudge
+from ml.evaluation.evaluator import NumericEvaluator
 from ml.tabular.linear import Linear
 from ml.tabular.constant import Prior
 from tasks.split import split_rows
@@ -34,17 +34,17 @@ CASE = UseCase(
         "ridge": Linear("numeric"),
         "LightGBM": GradientBoosting("numeric"),
     },
-    judge=NumericJudge(),
-    gates=Gates(minimum=0.1),
+    evaluator=NumericEvaluator(),
+    thresholds=QualityThresholds(minimum=0.1),
 )
 
 
 @flow(name=CASE.name, persist_result=False)
 def claim_size(
     data: str = "claims", contract: str | None = None, seed: int = 0, budget: float = 120.0, fresh: bool = False
-) -> Outcome:
+) -> RunOutcome:
     """How much will this claim cost?"""
-    return run(CASE, Asked(data, contract, seed, budget, fresh=fresh))
+    return run(CASE, RunParameters(data, contract, seed, budget, fresh=fresh))
 '''
 CONTRACT = {
     "name": "claim-size.claims",

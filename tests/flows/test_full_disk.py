@@ -14,22 +14,22 @@ from prefect.states import State
 import steward
 from flows import fintech_risk
 from flows.pipeline import run
-from flows.use_case import Asked, UseCase
+from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
 from ml.errors import UsageError
-from ml.evaluation.quality_gate import Gates
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.constant import Prior
 from tasks import settings
 from tasks.split import Parts, split_rows
 from tasks.tracking import connection
 
-QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, gates=Gates(minimum=0.5))
+QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, thresholds=QualityThresholds(minimum=0.5))
 Mount = Callable[..., None]
 pytestmark = pytest.mark.usefixtures("contracts", "prefect_api")
 
 
 def ended(case: UseCase) -> State[Any]:
-    return flow(name=case.name)(lambda: run(case, Asked()))(return_state=True)
+    return flow(name=case.name)(lambda: run(case, RunParameters()))(return_state=True)
 
 
 def test_a_run_begins_only_where_there_is_room(home: Path, mount: Mount) -> None:

@@ -16,10 +16,10 @@ from prefect.states import State
 
 from flows import ecommerce_recommendation, fintech_risk
 from flows.pipeline import run
-from flows.use_case import Asked, UseCase
+from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
-from ml.errors import DataRefused, LeakageRefused, ModelRefused, PackageRefused
-from ml.evaluation.quality_gate import Gates
+from ml.errors import DataGateError, LeakageError, PackagingError, QualityGateError
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.recommenders.content_based import Content
 from ml.recommenders.popularity import Popularity
 from ml.tabular.constant import Prior, PriorModel
@@ -31,14 +31,14 @@ from tasks.tracking import connection, registry
 QUICK = replace(
     fintech_risk.CASE,
     candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
-    gates=Gates(minimum=0.5),
+    thresholds=QualityThresholds(minimum=0.5),
 )
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 
 
-def ended(case: UseCase, asked: Asked | None = None) -> State[Any]:
+def ended(case: UseCase, asked: RunParameters | None = None) -> State[Any]:
     """Run a use case as a flow; its final state."""
-    return flow(name=case.name)(lambda: run(case, asked or Asked()))(return_state=True)
+    return flow(name=case.name)(lambda: run(case, asked or RunParameters()))(return_state=True)
 
 
 def tasks_of(state: State[Any]) -> list[str]:
@@ -65,13 +65,13 @@ def assert_stopped(state: State[Any], refusal: type[Exception], ran: list[str], 
     assert "refused" in report.read_text().lower()
 
 
-def changed_data(change: Callable[[pd.DataFrame], pd.DataFrame], folder: Path) -> Asked:
+def changed_data(change: Callable[[pd.DataFrame], pd.DataFrame], folder: Path) -> RunParameters:
     """The simulated applications with a fault in them, as a file."""
     from ml.simulators import SIMULATORS
 
     path = folder / "loans.parquet"
     change(SIMULATORS["lender"](1500, 0).rows).to_parquet(path)
-    return Asked(data=str(path), contract="simulated")
+    return RunParameters(data=str(path), contract="simulated")
 
 
 def edit(contracts: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -83,7 +83,7 @@ def edit(contracts: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_contract_gate_stops_data_over_their_budget(tmp_path: Path) -> None:
     asked = changed_data(lambda rows: rows.assign(age=rows["age"].where(rows.index % 10 != 0, -1)), tmp_path)
-    assert_stopped(ended(QUICK, asked), DataRefused, ["source", "validate"], "budget")
+    assert_stopped(ended(QUICK, asked), DataGateError, ["source", "validate"], "budget")
 
 
 def test_contract_gate_stops_a_rule_that_crashes(contracts: Path) -> None:
@@ -91,22 +91,20 @@ def test_contract_gate_stops_a_rule_that_crashes(contracts: Path) -> None:
         contract["meta"]["read"]["columns"]["utilisation"] = "category"
 
     edit(contracts, as_text)
-    assert_stopped(ended(QUICK), DataRefused, ["source", "validate"], "crashed")
+    assert_stopped(ended(QUICK), DataGateError, ["source", "validate"], "crashed")
 
 
 def test_split_gate_stops_a_feature_that_is_the_answer(tmp_path: Path, contracts: Path) -> None:
     asked = changed_data(lambda rows: rows.assign(collections=rows["defaulted"] * 3.0), tmp_path)
     edit(contracts, lambda c: c["meta"]["read"]["columns"].update(collections="number"))
-    assert_stopped(ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "collections")
+    assert_stopped(ended(QUICK, asked), LeakageError, ["source", "split", "validate"], "collections")
 
 
 def test_split_gate_stops_rows_from_the_future(tmp_path: Path) -> None:
     asked = changed_data(
         lambda rows: rows.assign(applied_on=rows["applied_on"] + pd.DateOffset(years=50)), tmp_path
     )
-    assert_stopped(
-        ended(QUICK, asked), LeakageRefused, ["source", "split", "validate"], "applied_on after now"
-    )
+    assert_stopped(ended(QUICK, asked), LeakageError, ["source", "split", "validate"], "applied_on after now")
 
 
 def overlapping(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
@@ -120,7 +118,7 @@ def overlapping(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str
 
 def test_split_gate_stops_entities_in_two_parts() -> None:
     state = ended(replace(QUICK, split=overlapping))
-    assert_stopped(state, LeakageRefused, ["source", "split", "validate"], "no entity in two parts")
+    assert_stopped(state, LeakageError, ["source", "split", "validate"], "no entity in two parts")
 
 
 TRAINED = ["choose", "judge", "package", "source", "split", "train LightGBM", "train prior", "validate"]
@@ -134,26 +132,28 @@ def test_packaging_gate_stops_a_model_that_answers_otherwise_after_reloading(
     monkeypatch.setattr(PriorModel, "predict", lambda self, frame: honest(self, frame) + 1e-9)
     state = ended(replace(QUICK, candidates={"prior": Prior()}))
     ran = [t for t in TRAINED if t != "train LightGBM"]
-    assert_stopped(state, PackageRefused, ran, "same probability after reloading")
+    assert_stopped(state, PackagingError, ran, "same probability after reloading")
 
 
 def test_packaging_gate_stops_a_model_without_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "infer_signature", lambda *_: None)
-    assert_stopped(ended(QUICK), PackageRefused, TRAINED, "a signature")
+    assert_stopped(ended(QUICK), PackagingError, TRAINED, "a signature")
 
 
 @pytest.mark.parametrize(
     ("gates", "said"),
     [
-        (Gates(minimum=0.99), "roc_auc at least 0.99"),
-        (Gates(minimum=0.5, subgroup_gap=-1.0), "below everyone's by at most"),
-        (Gates(minimum=0.5, megabytes=0.001), "size in MB"),
-        (Gates(minimum=0.5, milliseconds=1e-6), "milliseconds for one row"),
+        (QualityThresholds(minimum=0.99), "roc_auc at least 0.99"),
+        (QualityThresholds(minimum=0.5, subgroup_gap=-1.0), "below everyone's by at most"),
+        (QualityThresholds(minimum=0.5, megabytes=0.001), "size in MB"),
+        (QualityThresholds(minimum=0.5, milliseconds=1e-6), "milliseconds for one row"),
     ],
     ids=["minimum", "subgroup", "size", "latency"],
 )
-def test_quality_gate_stops_a_model_beyond_its_bounds(gates: Gates, said: str) -> None:
-    assert_stopped(ended(replace(QUICK, gates=gates)), ModelRefused, [*TRAINED, "quality gate"], said)
+def test_quality_gate_stops_a_model_beyond_its_bounds(gates: QualityThresholds, said: str) -> None:
+    assert_stopped(
+        ended(replace(QUICK, thresholds=gates)), QualityGateError, [*TRAINED, "quality gate"], said
+    )
 
 
 def worse_times(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
@@ -166,10 +166,10 @@ def worse_times(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str
 
 
 def test_quality_gate_stops_a_model_that_is_miscalibrated_beyond_chance() -> None:
-    gates = Gates(minimum=0.5, calibration_error=0.05)
-    state = ended(replace(QUICK, split=worse_times, gates=gates))
+    gates = QualityThresholds(minimum=0.5, calibration_error=0.05)
+    state = ended(replace(QUICK, split=worse_times, thresholds=gates))
     ran = [*TRAINED, "quality gate"]
-    assert_stopped(state, ModelRefused, ran, "calibration error beyond chance at most 0.05")
+    assert_stopped(state, QualityGateError, ran, "calibration error beyond chance at most 0.05")
 
 
 def test_promotion_gate_keeps_the_champion_that_nothing_beats() -> None:
@@ -200,7 +200,9 @@ def test_promotion_gate_lets_a_better_model_through_and_a_champion_be_restored()
 
 def test_who_does_not_suit_is_left_out_and_nothing_is_said_to_have_failed() -> None:
     few = {"popularity": Popularity(), "content": Content()}
-    state = ended(replace(ecommerce_recommendation.CASE, candidates=few, gates=Gates(minimum=0.0)))
+    state = ended(
+        replace(ecommerce_recommendation.CASE, candidates=few, thresholds=QualityThresholds(minimum=0.0))
+    )
     assert state.is_completed()
     with get_client(sync_client=True) as client:
         only = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
@@ -215,11 +217,11 @@ def test_who_does_not_suit_is_left_out_and_nothing_is_said_to_have_failed() -> N
 
 
 def test_a_recommender_is_stopped_by_the_quality_gate_as_well() -> None:
-    case = replace(ecommerce_recommendation.CASE, gates=Gates(minimum=0.9))
+    case = replace(ecommerce_recommendation.CASE, thresholds=QualityThresholds(minimum=0.9))
     state = ended(case)
     assert state.is_failed()
     assert "quality gate" in tasks_of(state)
-    with pytest.raises(ModelRefused, match="nothing was registered"):
+    with pytest.raises(QualityGateError, match="nothing was registered"):
         state.result()
 
 
@@ -227,7 +229,7 @@ def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: p
     champion = ended(QUICK).result()
     assert (champion.verdict, champion.candidate) == ("promote", "LightGBM")
     monkeypatch.delattr("ml.tabular.gradient_boosting.GradientBoostingModel")
-    constant = replace(QUICK, candidates={"prior": Prior()}, gates=Gates(minimum=0.4))
+    constant = replace(QUICK, candidates={"prior": Prior()}, thresholds=QualityThresholds(minimum=0.4))
     outcome = ended(constant).result()
     assert (outcome.verdict, outcome.version) == ("keep", champion.version)
     assert "cannot answer" not in outcome.reason

@@ -14,19 +14,19 @@ from prefect.states import State
 
 from flows import fintech_risk
 from flows.pipeline import run
-from flows.use_case import Asked, UseCase
+from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
-from ml.evaluation.quality_gate import Gates
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.constant import Prior
 from tasks.settings import load
 from tasks.split import Parts, split_rows
 from tasks.tracking import connection as tracking
 
-QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, gates=Gates(minimum=0.5))
+QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, thresholds=QualityThresholds(minimum=0.5))
 
 
 def ended(case: UseCase) -> State[Any]:
-    return flow(name=case.name)(lambda: run(case, Asked()))(return_state=True)
+    return flow(name=case.name)(lambda: run(case, RunParameters()))(return_state=True)
 
 
 @pytest.fixture

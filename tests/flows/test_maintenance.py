@@ -29,27 +29,26 @@ from flows.housekeeping import prefect_runs as flow_runs
 from flows.housekeeping.retention import MARGIN, spared_since
 from flows.maintenance import Housekeeping, maintenance, survey
 from flows.pipeline import run
-from flows.recording.outcome import Outcome
+from flows.recording.outcome import RunOutcome
 from flows.scoring import score
-from flows.use_case import Asked
-from ml.errors import DataRefused, UsageError
-from ml.evaluation.quality_gate import Gates
+from flows.use_case import RunParameters
+from ml.errors import DataGateError, UsageError
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
 from ml.tabular.constant import Prior
 from ml.tabular.gradient_boosting import GradientBoosting
-from tasks.tracking.run import start as start_run
 from tasks.ledger import Ledger
-from tasks.locks.model_lock import TurnRefused, turn
-from tasks.locks.run_lock import HOST, Presence
+from tasks.locks.model_lock import LockTimeoutError, model_lock
+from tasks.locks.run_lock import HOST_TAG, RunLock
 from tasks.settings import ROOT, Settings, load
-from tasks.storage.content_store import Made, Store
+from tasks.storage.content_store import StageResult, Store
 from tasks.tracking import connection, registry, run_history
-from tasks.tracking.run import Tracked, start
+from tasks.tracking.run import MlflowRun, start_run
 
 QUICK = replace(
     fintech_risk.CASE,
     candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
-    gates=Gates(minimum=0.5),
+    thresholds=QualityThresholds(minimum=0.5),
 )
 NAME = "fintech-risk.simulated"
 LONG_AGO = timedelta(hours=3)
@@ -63,7 +62,7 @@ def _no_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEWARD_STORE_DAYS", "0")
 
 
-def ended(asked: Asked) -> Outcome:
+def ended(asked: RunParameters) -> RunOutcome:
     return flow(name=QUICK.name)(lambda: run(QUICK, asked))()
 
 
@@ -91,32 +90,32 @@ def of_kind(done: Housekeeping, kind: str) -> list[str]:
 
 
 def versions(client: connection.Client) -> list[int]:
-    return sorted(one.version.number for one in registry.registered(client))
+    return sorted(one.version.number for one in registry.registered_versions(client))
 
 
 def runs(client: connection.Client) -> set[str]:
     return {one.run_id for one in run_history.past(client, datetime.now(UTC) + timedelta(days=1))}
 
 
-def register(client: connection.Client, home: Path, source: Tracked) -> int:
+def register(client: connection.Client, home: Path, source: MlflowRun) -> int:
     """A version that nobody decided about; its number."""
     tags = {"steward.digest": "d" * 64}
     return int(client.create_model_version(NAME, (home / "model").as_uri(), source.run_id, tags=tags).version)
 
 
 def test_what_is_needed_stays_and_all_else_goes_as_the_dry_run_said(tmp_path: Path, home: Path) -> None:
-    assert ended(Asked()).verdict == "promote"
-    assert ended(Asked(seed=1)).verdict in ("keep", "inconclusive")
+    assert ended(RunParameters()).verdict == "promote"
+    assert ended(RunParameters(seed=1)).verdict in ("keep", "inconclusive")
     client = connection.connect(load())
     registry.move_alias(client, NAME, 2)  # by hand, so that there is a way back
-    died = start(client, load(), QUICK.name, "died before the decision", {}, [])
+    died = start_run(client, load(), QUICK.name, "died before the decision", {}, [])
     died.write("facts.json", "{}")
     died.finish("KILLED")
     register(client, home, died)
     loans = tmp_path / "loans.parquet"
     SIMULATORS["lender"](300, 5).rows.assign(defaulted=7).to_parquet(loans)
-    with pytest.raises(DataRefused):
-        ended(Asked(data=str(loans), contract="simulated"))
+    with pytest.raises(DataGateError):
+        ended(RunParameters(data=str(loans), contract="simulated"))
     killed = home / "store" / "objects" / ".writing-x"
     killed.mkdir()
     (killed / "rows.parquet").write_bytes(b"half")
@@ -156,7 +155,7 @@ def test_what_is_needed_stays_and_all_else_goes_as_the_dry_run_said(tmp_path: Pa
     # Everything that anybody may ask for still works.
     goldens = [p.parent for p in home.glob("store/objects/*/golden.parquet")]
     assert len(goldens) == 2
-    again = ended(Asked(seed=1))
+    again = ended(RunParameters(seed=1))
     assert set(again.reused) >= {"source", "validate", "split", "train prior", "train LightGBM"}
     # No decision was made about it again; but its report is shown as long as nothing is new.
     assert of_kind(survey(load()), "run") == []
@@ -170,7 +169,9 @@ def test_what_is_needed_stays_and_all_else_goes_as_the_dry_run_said(tmp_path: Pa
 def test_the_store_comes_under_its_size(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(home / "store")
     for hours in (5, 4, 3):
-        made = store.remember(f"{hours}", lambda hours=hours: Made({}, {"hours": hours}, {"x": bytes(9000)}))
+        made = store.get_or_compute(
+            f"{hours}", lambda hours=hours: StageResult({}, {"hours": hours}, {"x": bytes(9000)})
+        )
         then = time.time() - 3600 * hours
         os.utime(made.folder / "manifest.json", (then, then))
     monkeypatch.setenv("STEWARD_STORE_DAYS", "30")
@@ -178,7 +179,7 @@ def test_the_store_comes_under_its_size(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("STEWARD_STORE_GIGABYTES", "10000e-9")
     assert len(of_kind(maintenance(), "result")) == 2
     assert bytes_of(home, "store") <= 10000
-    assert store.recall("3")
+    assert store.lookup("3")
 
 
 def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Path) -> None:
@@ -186,7 +187,8 @@ def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Pa
     client = connection.connect(settings)
     client.create_registered_model(NAME)
     made = [
-        start(client, settings, QUICK.name, name, {}, []) for name in ("shadow", "kept", "nobody", "again")
+        start_run(client, settings, QUICK.name, name, {}, [])
+        for name in ("shadow", "kept", "nobody", "again")
     ]
     for one in made:
         one.finish("KILLED")
@@ -202,10 +204,10 @@ def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Pa
 
 def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(home: Path) -> None:
     """The run that registered it and decided was killed before it could write facts; another went on."""
-    assert ended(Asked()).verdict == "promote"
+    assert ended(RunParameters()).verdict == "promote"
     client = connection.connect(load())
     first = registry.get_version(client, NAME, 1).run_id
-    assert ended(Asked()).verdict == "keep"
+    assert ended(RunParameters()).verdict == "keep"
     client.set_terminated(first, "KILLED")
     artifacts = Path(str(client.get_run(first).info.artifact_uri).removeprefix("file://"))
     (artifacts / "facts.json").unlink()
@@ -223,7 +225,7 @@ def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(hom
 
 def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     client = connection.connect(load())
-    past = start(client, load(), QUICK.name, "past", {}, [])
+    past = start_run(client, load(), QUICK.name, "past", {}, [])
     past.finish("FINISHED")
     own = flow(name="score")(lambda: str(flow_run.id))()
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
@@ -236,10 +238,10 @@ def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.Monke
 
 def test_what_runs_and_what_is_not_ours_stays() -> None:
     client = connection.connect(load())
-    resumed = start(client, load(), QUICK.name, "resumed", {}, [])
+    resumed = start_run(client, load(), QUICK.name, "resumed", {}, [])
     resumed.finish("FAILED")
     client.update_run(resumed.run_id, "RUNNING")
-    client.set_tag(resumed.run_id, HOST, "another")  # whose reaper is not here
+    client.set_tag(resumed.run_id, HOST_TAG, "another")  # whose reaper is not here
     others = client.create_run("0")
     client.set_terminated(others.info.run_id)
     assert client.get_run(resumed.run_id).info.end_time
@@ -251,12 +253,13 @@ AT_WORK = """
 import sys
 from pathlib import Path
 from tasks.tracking import run_history as history, connection as tracking
-from tasks.locks.run_lock import IDENTITY, Presence
+from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.settings import load
+from tasks.tracking.run import start_run
 settings = load()
-with Presence(settings, "r1", {"case": "fintech-risk", "data": "simulated", "began": sys.argv[1]}) as presence:
-    run = start_run(tracking.connect(settings), settings, "fintech-risk", "alive", {IDENTITY: "r1"}, [])
-    presence.tell(mlflow_run_id=run.run_id)
+with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated", "began": sys.argv[1]}) as presence:
+    run = start_run(tracking.connect(settings), settings, "fintech-risk", "alive", {LOCK_TAG: "r1"}, [])
+    presence.update_metadata(mlflow_run_id=run.run_id)
     print(run.run_id, flush=True)
     sys.stdin.readline()
 """
@@ -265,10 +268,11 @@ with Presence(settings, "r1", {"case": "fintech-risk", "data": "simulated", "beg
 def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
     store = Store(home / "store")
     for key in ("before it", "of it"):
-        store.remember(key, lambda key=key: Made({}, {"key": key}))
+        store.get_or_compute(key, lambda key=key: StageResult({}, {"key": key}))
     age(home)
     os.utime(
-        store.remember("of it", lambda: Made({}, {})).folder / "manifest.json", (time.time() - 7200,) * 2
+        store.get_or_compute("of it", lambda: StageResult({}, {})).folder / "manifest.json",
+        (time.time() - 7200,) * 2,
     )
     began = (datetime.now(UTC) - timedelta(hours=1, minutes=30)).isoformat()
     child = subprocess.Popen(
@@ -281,20 +285,21 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
 
     done = maintenance()
     assert len(of_kind(done, "result")) == 1
-    assert store.recall("of it")
-    assert not store.recall("before it")
+    assert store.lookup("of it")
+    assert not store.lookup("before it")
     assert run_history.status(client, run_id) == "RUNNING"
 
     child.send_signal(signal.SIGKILL)
     child.communicate()
     os.utime(
-        store.remember("of it", lambda: Made({}, {})).folder / "manifest.json", (time.time() - 7200,) * 2
+        store.get_or_compute("of it", lambda: StageResult({}, {})).folder / "manifest.json",
+        (time.time() - 7200,) * 2,
     )
     done = maintenance()
     # First the dead run is put right; then it is as any other that ended.
     assert ["KILLED" in told for told in done.put_right] == [True]
     assert of_kind(done, "run") == [run_id]
-    assert not store.recall("of it")
+    assert not store.lookup("of it")
     assert run_history.status(client, run_id) is None
 
 
@@ -302,12 +307,12 @@ def test_a_run_that_says_nothing_yet_spares_everything(home: Path) -> None:
     settings = load()
     now = datetime.now(UTC)
     assert spared_since(settings) <= datetime.now(UTC) - MARGIN
-    with Presence(settings, "r1", {}):
+    with RunLock(settings, "r1", {}):
         assert abs(spared_since(settings) - (now - MARGIN)) < timedelta(minutes=1)
         assert spared_since(settings, "r1") >= now - MARGIN
         (home / "running" / "r1.json").write_text("{")
         assert spared_since(settings) == datetime.fromtimestamp(0, UTC)
-        Store(home / "store").remember("key", lambda: Made({}, {}))
+        Store(home / "store").get_or_compute("key", lambda: StageResult({}, {}))
         age(home)
         assert of_kind(survey(load()), "result") == []
     assert len(of_kind(survey(load()), "result")) == 1
@@ -319,11 +324,11 @@ def test_nothing_is_taken_where_the_record_of_a_champion_is_lost(home: Path, los
     ledger = Ledger(settings.ledger, NAME)
     settings.ledger.mkdir()
     client = connection.connect(settings)
-    kept = start(client, settings, QUICK.name, "kept", {}, [])
+    kept = start_run(client, settings, QUICK.name, "kept", {}, [])
     kept.finish("FINISHED")
-    other = start(client, settings, QUICK.name, "other", {}, [])
+    other = start_run(client, settings, QUICK.name, "other", {}, [])
     other.finish("FINISHED")
-    Store(home / "store").remember("key", lambda: Made({}, {}))
+    Store(home / "store").get_or_compute("key", lambda: StageResult({}, {}))
     age(home)
     about = {"verdict": "promote", "before": None, "version": 1, "run_id": kept.run_id}
     ledger.append({**about, "champion": 1})
@@ -348,13 +353,13 @@ def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work
 ) -> None:
     client = connection.connect(load())
     client.create_registered_model(NAME)
-    died = start(client, load(), QUICK.name, "died", {}, [])
+    died = start_run(client, load(), QUICK.name, "died", {}, [])
     died.finish("KILLED")
     assert register(client, home, died) == 1
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
     assert survey(load()).gone == []
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "0")
-    with turn(load(), NAME):
+    with model_lock(load(), NAME):
         assert of_kind(survey(load()), "version") == [NAME]
         done = maintenance()
         assert of_kind(done, "version") == of_kind(done, "run") == []
@@ -364,11 +369,14 @@ def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work
     assert of_kind(done, "run") == [died.run_id]
     assert (versions(client), runs(client)) == ([], set())
     # The number is never given again.
-    assert register(client, home, start(client, load(), QUICK.name, "next", {}, [])) == 2
+    assert register(client, home, start_run(client, load(), QUICK.name, "next", {}, [])) == 2
 
 
 def test_one_maintenance_at_a_time() -> None:
-    with turn(load(), "maintenance"), pytest.raises(TurnRefused, match="another run of maintenance"):
+    with (
+        model_lock(load(), "maintenance"),
+        pytest.raises(LockTimeoutError, match="another run of maintenance"),
+    ):
         maintenance()
 
 
@@ -395,7 +403,7 @@ history.purge(tracking.connect(load()), sys.argv[1])
 def test_a_purge_killed_in_the_middle_is_ended_by_the_next(home: Path, at: str) -> None:
     settings = load()
     client = connection.connect(settings)
-    past = start(client, settings, QUICK.name, "past", {}, [])
+    past = start_run(client, settings, QUICK.name, "past", {}, [])
     past.write("report.html", "x" * 1000)
     past.child("prior", {"a": 1.0}, {})
     model = client.create_logged_model(past.experiment_id, "model", past.run_id).model_id

@@ -22,28 +22,28 @@ from flows import fintech_risk
 from flows.champions import roll_back
 from flows.pipeline import run
 from flows.recording import notifications
-from flows.recording.outcome import Outcome
-from flows.use_case import Asked, UseCase
+from flows.recording.outcome import RunOutcome
+from flows.use_case import RunParameters, UseCase
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
-from ml.errors import ModelRefused, UsageError
-from ml.evaluation.quality_gate import Gates
+from ml.errors import QualityGateError, UsageError
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
 from ml.tabular.constant import Prior
 from ml.tabular.gradient_boosting import GradientBoosting
-from tasks.locks.model_lock import TurnRefused, turn
+from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.settings import load
 from tasks.tracking import connection
 
 QUICK = replace(
     fintech_risk.CASE,
     candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
-    gates=Gates(minimum=0.5),
+    thresholds=QualityThresholds(minimum=0.5),
 )
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 
 
-def ended(asked: Asked, case: UseCase = QUICK) -> Outcome:
+def ended(asked: RunParameters, case: UseCase = QUICK) -> RunOutcome:
     return flow(name=case.name)(lambda: run(case, asked))()
 
 
@@ -66,7 +66,7 @@ def test_trials_are_runs_below_the_run(loans: Path) -> None:
     mixed = replace(
         QUICK, candidates={"prior": Prior(), "ensemble": Ensemble(presets=(Preset(math.inf, 2, 1, members),))}
     )
-    outcome = ended(Asked(str(loans), "simulated", trials=3), mixed)
+    outcome = ended(RunParameters(str(loans), "simulated", trials=3), mixed)
     client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     trials = [one for one in runs if "trial" in one.info.run_name]
@@ -80,7 +80,7 @@ def test_trials_are_runs_below_the_run(loans: Path) -> None:
 
 
 def test_unchanged_data_are_no_news_and_changed_ones_are(loans: Path) -> None:
-    asked = Asked(str(loans), "simulated", only_new_data=True)
+    asked = RunParameters(str(loans), "simulated", only_new_data=True)
     first = ended(asked)
     again = ended(asked)
     assert (first.verdict, again.verdict) == ("promote", "nothing new")
@@ -115,10 +115,10 @@ def test_unchanged_data_are_no_news_and_changed_ones_are(loans: Path) -> None:
 
 
 def test_after_a_rollback_and_after_a_refusal_a_run_looks_again(loans: Path) -> None:
-    asked = Asked(str(loans), "simulated", only_new_data=True)
-    strict = replace(QUICK, gates=Gates(minimum=0.99))
+    asked = RunParameters(str(loans), "simulated", only_new_data=True)
+    strict = replace(QUICK, thresholds=QualityThresholds(minimum=0.99))
     for _ in range(2):
-        with pytest.raises(ModelRefused):
+        with pytest.raises(QualityGateError):
             ended(asked, strict)
     ended(asked, replace(QUICK, candidates={"prior": Prior()}))
     assert ended(asked).verdict == "promote"
@@ -132,14 +132,14 @@ def test_as_of_leaves_out_what_nobody_knew_then(loans: Path) -> None:
     instant = datetime(2025, 6, 30, tzinfo=UTC)
     later = int((rows["applied_on"] > instant.replace(tzinfo=None)).sum())
     assert 100 < later < 1400
-    asked = Asked(str(loans), "simulated", as_of=instant)
+    asked = RunParameters(str(loans), "simulated", as_of=instant)
     then = ended(asked)
     assert (then.rows, then.excluded, then.quarantined) == (1500, later, 0)
     assert parents()[0].data.tags["steward.interval"] == "2025-06-30T00:00:00+00:00"
     # It is the run that would have been made from the data of that day.
     known = loans.with_name("then.parquet")
     rows[rows["applied_on"] <= instant.replace(tzinfo=None)].to_parquet(known)
-    assert ended(Asked(str(known), "simulated")).value == then.value
+    assert ended(RunParameters(str(known), "simulated")).value == then.value
 
 
 def test_as_of_needs_times(contracts: Path) -> None:
@@ -150,19 +150,19 @@ def test_as_of_needs_times(contracts: Path) -> None:
     contract["meta"]["split"] = {"by": "hash"}
     path.write_text(json.dumps(contract))
     with pytest.raises(UsageError, match="a column with the role time"):
-        ended(Asked(as_of=datetime(2025, 6, 30, tzinfo=UTC)))
+        ended(RunParameters(as_of=datetime(2025, 6, 30, tzinfo=UTC)))
     assert parents() == []
 
 
 def test_a_run_waits_for_its_turn_and_says_so_if_it_does_not_come() -> None:
     settings = load()
-    with turn(settings, "fintech-risk.simulated"), turn(settings, "fintech-risk.other"):
+    with model_lock(settings, "fintech-risk.simulated"), model_lock(settings, "fintech-risk.other"):
         refused = pytest.raises(
-            TurnRefused, match=r"another run of fintech-risk\.simulated that is still at work"
+            LockTimeoutError, match=r"another run of fintech-risk\.simulated that is still at work"
         )
-        with refused, turn(settings, "fintech-risk.simulated", patience=0.01):
+        with refused, model_lock(settings, "fintech-risk.simulated", timeout_seconds=0.01):
             raise AssertionError
-    with turn(settings, "fintech-risk.simulated", patience=0.0):
+    with model_lock(settings, "fintech-risk.simulated", timeout_seconds=0.0):
         pass
 
 
@@ -219,13 +219,13 @@ def test_people_and_automations_hear_of_champions_and_refusals(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    ended(Asked())
+    ended(RunParameters())
     assert webhook.heard == []  # silent unless asked
     monkeypatch.setenv("STEWARD_NOTIFY", "custom-webhook/chat, slack-webhook/of-nobody")
-    ended(Asked())  # a tie is no news
+    ended(RunParameters())  # a tie is no news
     assert webhook.heard == []
-    with pytest.raises(ModelRefused):
-        ended(Asked(), replace(QUICK, gates=Gates(minimum=0.99)))
+    with pytest.raises(QualityGateError):
+        ended(RunParameters(), replace(QUICK, thresholds=QualityThresholds(minimum=0.99)))
     (heard,) = webhook.heard
     assert heard["subject"] == "Steward: fintech-risk on simulated: refused"
     assert "refused by the gate quality: expected roc_auc at least 0.99" in heard["body"]

@@ -20,16 +20,16 @@ import pytest
 
 from flows import fintech_risk, health_prediction
 from flows.ecommerce_recommendation import ecommerce_recommendation
-from flows.recording.outcome import Outcome
+from flows.recording.outcome import RunOutcome
 from flows.scoring import score
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
 from ml.tabular.additive import Additive
 from ml.tabular.extra_trees import Forest
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
-from tasks.locate import locate
+from tasks.locate import find_dataset
 from tasks.settings import load
 from tasks.source import read
 from tasks.split import split, split_histories, split_rows
@@ -75,7 +75,7 @@ class Known:
     """
 
     data: str
-    flow: Callable[..., Outcome]
+    flow: Callable[..., RunOutcome]
     file: str
     count: Callable[[Path], tuple[int, int, int]]
     counts: tuple[int, int, int]
@@ -126,7 +126,7 @@ class Ran:
 
     known: Known
     home: Path
-    outcome: Outcome
+    outcome: RunOutcome
 
     @property
     def folder(self) -> Path:
@@ -392,7 +392,7 @@ BROUGHT = [
 def test_the_rows_that_reach_the_candidates_are_those_that_are_known(known: Brought, tmp_path: Path) -> None:
     assert DATA
     store, folder = Store(tmp_path / "store"), DATA / known.folder
-    located = locate(known.case, known.data, None, load())
+    located = find_dataset(known.case, known.data, None, load())
     contract = located.contract
     raw = read(located, store)
     published = {
@@ -407,7 +407,7 @@ def test_the_rows_that_reach_the_candidates_are_those_that_are_known(known: Brou
     assert counted == known.counts == known.count(folder)
 
     stored = split.fn(clean, contract, split_rows, datetime.now(UTC), store)
-    parts = [Part.from_table(stored.part(name)) for name in ("train", "valid", "test")]
+    parts = [Dataset.from_table(stored.table(name)) for name in ("train", "valid", "test")]
     frame = pd.concat([part.frame for part in parts])
     assert len(frame) == known.counts[0] - known.counts[1]
     assert sum(part.truth.sum() for part in parts) == known.positives
@@ -418,7 +418,7 @@ def test_the_rows_that_reach_the_candidates_are_those_that_are_known(known: Brou
         shares = [part.truth.mean() for part in parts]
         assert max(shares) - min(shares) < 0.01
     if contract.split.by == "site":
-        assert set(parts[2].about["hospital"]) == set(contract.split.sites)
+        assert set(parts[2].metadata["hospital"]) == set(contract.split.sites)
 
 
 def lines(folder: Path, *names: str) -> Iterator[list[str]]:
@@ -540,7 +540,7 @@ LOGS = [
 def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known: Log, tmp_path: Path) -> None:
     assert DATA
     store, folder = Store(tmp_path / "store"), DATA / known.data
-    located = locate("ecommerce-recommendation", known.data, None, load())
+    located = find_dataset("ecommerce-recommendation", known.data, None, load())
     contract = located.contract
     raw = read(located, store)
     named = (*contract.read.files, *([contract.items.file] if contract.items else []))
@@ -552,10 +552,10 @@ def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known:
     clean = validate.fn(raw, contract, None, store)
     counted = tuple(clean.facts[key] for key in ("rows", "quarantined", "excluded"))
     assert counted == known.counts == known.count(folder)
-    assert clean.part("clean")[str(contract.roles.user)].nunique() == known.users
+    assert clean.table("clean")[str(contract.roles.user)].nunique() == known.users
 
     stored = split.fn(clean, contract, split_histories, datetime.now(UTC), store)
-    test, refit = (Part.from_table(stored.part(name)) for name in ("test", "refit"))
+    test, refit = (Dataset.from_table(stored.table(name)) for name in ("test", "refit"))
     assert stored.facts["catalogue"] == known.items
     assert len(test.frame) == known.asked
     assert not any(stored.facts["checks"].values())
@@ -571,6 +571,6 @@ def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known:
         assert refit.frame["items"].map(len).sum() + known.asked == clean.facts["clean"]
     assert bool(known.listed) == bool(contract.items)
     if known.listed:
-        facts, attributes = stored.facts["items"], stored.part("items")["attribute"].nunique()
+        facts, attributes = stored.facts["items"], stored.table("items")["attribute"].nunique()
         counted_items = (facts["listed"], facts["with_attributes"], facts["new"], attributes)
         assert (counted_items, facts["had_without"]) == (known.listed, 0)

@@ -30,9 +30,9 @@ import psycopg2
 from mlflow import MlflowClient
 from prefect import flow
 from flows import ecommerce_recommendation, fintech_risk, health_prediction
-from flows.use_case import Asked
+from flows.use_case import RunParameters
 from flows.pipeline import run
-from ml.evaluation.quality_gate import Gates
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.recommenders.item_knn import ItemKNN
 from ml.recommenders.popularity import Popularity
@@ -48,7 +48,7 @@ cases = {
     "shop": replace(ecommerce_recommendation.CASE, candidates={"popularity": Popularity(), "kNN": ItemKNN()}),
 }
 # Few rows are calibrated by luck alone: what is tested here is not the quality gate.
-case = replace(cases[name], gates=Gates(minimum=0.0))
+case = replace(cases[name], thresholds=QualityThresholds(minimum=0.0))
 
 def doors(is_open):
     # PostgreSQL lets nobody into MLflow's database, and puts out who is in it; or lets them in again.
@@ -83,7 +83,7 @@ def once():
         Path.replace = then_end(Path.replace, lambda path, target: "/store/keys/" in str(target))
         os.fsync = then_end(os.fsync, lambda file: "/ledger/" in os.readlink(f"/proc/self/fd/{file}"))
         MlflowClient.create_model_version = then_end(MlflowClient.create_model_version)
-    flow(name=flow_name)(lambda: run(case, Asked()))()
+    flow(name=flow_name)(lambda: run(case, RunParameters()))()
 
 for _ in range(20):
     child = os.fork()

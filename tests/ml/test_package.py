@@ -1,4 +1,4 @@
-"""A model goes to disk and comes back the same, or it does not come back: every fault is a PackageRefused."""
+"""A model goes to disk and comes back the same, or it does not come back: every fault is a PackagingError."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from pandas.testing import assert_frame_equal
 
 import ml
 from ml import errors
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
-from ml.errors import ModelRefused, PackageRefused, Refusal
-from ml.estimator import Candidate, Resources
+from ml.errors import PackagingError, QualityGateError, StewardError
+from ml.estimator import Candidate, FitResources
 from ml.package import (
     MANIFEST,
     Package,
@@ -61,7 +61,7 @@ LOG = contract("toy.log", {"u": "category", "i": "category", "at": "epoch"}, use
 UNITS = np.array([2**64 - 1, 3, 2**63, 0, 17], dtype=np.uint64)
 
 
-def rows(target: str = "binary") -> Part:
+def rows(target: str = "binary") -> Dataset:
     rng = np.random.default_rng(0)
     x, n = rng.normal(size=120), rng.integers(0, 5, 120).astype(float)
     cells = {
@@ -72,16 +72,16 @@ def rows(target: str = "binary") -> Part:
     }
     truth = x + n / 3 + rng.normal(size=120)
     truth = pd.Series(truth if target == "numeric" else (truth > 0.7).astype(float))
-    return Part(pd.DataFrame(cells), truth, np.arange(120, dtype=np.uint64))
+    return Dataset(pd.DataFrame(cells), truth, np.arange(120, dtype=np.uint64))
 
 
-def histories() -> Part:
+def histories() -> Dataset:
     rng = np.random.default_rng(0)
     items = [rng.choice(list("abcdefgé"), rng.integers(0, 5)).tolist() for _ in range(20)]
     frame = pd.DataFrame({"user": pd.Series([f"u{n}" for n in range(20)], dtype="str")})
     frame["items"] = pd.Series(items, dtype=object)
     frame["times"] = pd.Series([[float(n) for n in range(len(i))] for i in items], dtype=object)
-    return Part(frame, pd.Series([[]] * 20, dtype=object), np.arange(20, dtype=np.uint64))
+    return Dataset(frame, pd.Series([[]] * 20, dtype=object), np.arange(20, dtype=np.uint64))
 
 
 FEW: dict[str, Candidate] = {
@@ -105,7 +105,7 @@ CANDIDATES: dict[str, Candidate] = {
 every_model = pytest.mark.parametrize("kind", list(CANDIDATES))
 
 
-def asked(kind: str) -> Part:
+def asked(kind: str) -> Dataset:
     if kind in ("popularity", "neighbours", "factors"):
         return histories()
     return rows("numeric" if kind.startswith("number") else "binary")
@@ -114,7 +114,7 @@ def asked(kind: str) -> Part:
 @cache
 def packed(kind: str = "prior") -> Package:
     part = asked(kind)
-    model = CANDIDATES[kind].fit(part, part, Resources())
+    model = CANDIDATES[kind].fit(part, part, FitResources())
     decision = {"threshold": 0.4} if kind in ("prior", "linear", "boosting") else {}
     return Package(model, LOG if "items" in part.frame else ROWS, decision, UNITS)
 
@@ -145,7 +145,7 @@ def test_contract_and_entities_are_read_without_the_model_class(tmp_path: Path) 
     manifest = json.loads((tmp_path / MANIFEST).read_text()) | {"model": "ml.removed:RemovedModel"}
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     digest = hashlib.sha256((tmp_path / MANIFEST).read_bytes()).hexdigest()
-    with pytest.raises(PackageRefused, match="RemovedModel"):
+    with pytest.raises(PackagingError, match="RemovedModel"):
         read(tmp_path, digest)
     assert read_contract(tmp_path, digest) == package.contract
     assert read_entities(tmp_path, digest).tolist() == sorted(UNITS.tolist())
@@ -154,10 +154,10 @@ def test_contract_and_entities_are_read_without_the_model_class(tmp_path: Path) 
 @pytest.mark.parametrize("reader", [read_contract, read_entities])
 def test_a_changed_package_is_refused_by_every_reader(reader: Callable[..., Any], tmp_path: Path) -> None:
     digest = write(packed(), tmp_path)
-    with pytest.raises(PackageRefused, match="expected the package 000000"):
+    with pytest.raises(PackagingError, match="expected the package 000000"):
         reader(tmp_path, "0" * 64)
     (tmp_path / "decision.json").write_text("{}")
-    with pytest.raises(PackageRefused, match="a changed file"):
+    with pytest.raises(PackagingError, match="a changed file"):
         reader(tmp_path, digest)
 
 
@@ -297,7 +297,7 @@ def test_a_row_alone_is_answered_as_in_a_frame(kind: str) -> None:
 
 
 def test_a_row_is_no_question_to_a_recommender() -> None:
-    with pytest.raises(PackageRefused, match=r"a model of rows.*PopularityModel.*use predict"):
+    with pytest.raises(PackagingError, match=r"a model of rows.*PopularityModel.*use predict"):
         packed("popularity").predict_row({"u": "u1"})
 
 
@@ -317,13 +317,13 @@ def test_a_question_that_cannot_be_read_is_an_error() -> None:
 # --- what was changed is refused -----------------------------------------------------------------------------------
 
 
-def refused(folder: Path, expected: str | None = None) -> PackageRefused:
+def refused(folder: Path, expected: str | None = None) -> PackagingError:
     """Why this folder is refused: said in full, by the packaging gate."""
-    with pytest.raises(PackageRefused) as caught:
+    with pytest.raises(PackagingError) as caught:
         read(folder, expected)
     why = caught.value
     assert why.gate == "packaging"
-    assert all((why.expected, why.got, why.todo))
+    assert all((why.expected, why.got, why.next_step))
     return why
 
 
@@ -465,7 +465,7 @@ def test_a_class_that_is_no_model_of_ours_is_refused(folder: Path, name: str) ->
     forge(folder, model=name)
     why = refused(folder)
     assert (why.expected, why.got) == ("a model class of ml", repr(name))
-    with pytest.raises(PackageRefused):
+    with pytest.raises(PackagingError):
         load_model(name, {})
 
 
@@ -576,11 +576,13 @@ def test_no_file_ends_in_another_error(forged: Path, name: str, data: bytes) -> 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
 
-REFUSALS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Refusal)]
+REFUSALS = [
+    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, StewardError)
+]
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
-def test_a_refusal_says_three_things_and_survives_a_process(kind: type[Refusal]) -> None:
+def test_a_refusal_says_three_things_and_survives_a_process(kind: type[StewardError]) -> None:
     found = {"rows": 3}
     why = kind("a table", "a chair", "sit down", found)
     found["rows"] = 4
@@ -588,7 +590,7 @@ def test_a_refusal_says_three_things_and_survives_a_process(kind: type[Refusal])
     for each in (why, pickle.loads(pickle.dumps(why))):
         assert type(each) is kind
         assert str(each) == "expected a table; got a chair; sit down"
-        assert (each.expected, each.got, each.todo) == ("a table", "a chair", "sit down")
+        assert (each.expected, each.got, each.next_step) == ("a table", "a chair", "sit down")
         assert (each.facts, each.outcome) == ({"rows": 3}, "stopped")
     assert kind("a", "b", "c").facts == {}
 
@@ -597,5 +599,5 @@ def test_every_gate_has_a_name_of_its_own() -> None:
     """Reports and exit codes go by it."""
     gates = {kind.gate for kind in REFUSALS}
     assert len(gates) == len(REFUSALS)
-    assert [kind for kind in REFUSALS if not kind.gate] == [Refusal]
-    assert issubclass(PackageRefused, ModelRefused)
+    assert [kind for kind in REFUSALS if not kind.gate] == [StewardError]
+    assert issubclass(PackagingError, QualityGateError)

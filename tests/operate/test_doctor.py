@@ -16,9 +16,9 @@ from prefect import flow
 from flows import fintech_risk
 from flows.pipeline import run
 from flows.scoring import score
-from flows.use_case import Asked
+from flows.use_case import RunParameters
 from ml.errors import UsageError
-from ml.evaluation.quality_gate import Gates
+from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
 from ml.tabular.constant import Prior
 from ml.tabular.gradient_boosting import GradientBoosting
@@ -31,7 +31,7 @@ from tasks.tracking import connection, registry, run_history
 QUICK = replace(
     fintech_risk.CASE,
     candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
-    gates=Gates(minimum=0.5),
+    thresholds=QualityThresholds(minimum=0.5),
 )
 NAME = "fintech-risk.simulated"
 LOADS = "import sys, mlflow; mlflow.set_tracking_uri(sys.argv[1]); mlflow.pyfunc.load_model(sys.argv[2])"
@@ -81,7 +81,7 @@ def taken_away(
     shutil.copy(migrated, home / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEWARD_HOME", str(home))
-        flow(name=QUICK.name)(lambda: run(QUICK, Asked(str(loans), "simulated")))()
+        flow(name=QUICK.name)(lambda: run(QUICK, RunParameters(str(loans), "simulated")))()
     return home.rename(tmp_path_factory.mktemp("template") / "home")
 
 
@@ -107,7 +107,7 @@ def test_a_moved_home_is_told_and_put_right(moved: Path, loans: Path, tmp_path: 
 
     # A run would write to where the home was.
     with pytest.raises(UsageError, match="steward doctor --fix"):
-        flow(name=QUICK.name)(lambda: run(QUICK, Asked(str(loans), "simulated")))()
+        flow(name=QUICK.name)(lambda: run(QUICK, RunParameters(str(loans), "simulated")))()
     assert len(list((moved / "artifacts" / "fintech-risk").iterdir())) == 2  # one run, and models
 
     mended, sound, ledger = look("artifacts", "ledger", fix=True)
@@ -128,7 +128,7 @@ def test_a_moved_home_is_told_and_put_right(moved: Path, loans: Path, tmp_path: 
     scored = score("fintech-risk", str(loans), str(tmp_path / "scores.parquet"))
     assert len(pd.read_parquet(tmp_path / "scores.parquet")) == scored["rows"] == 1500
     # And the next run stands by the one before.
-    again = flow(name=QUICK.name)(lambda: run(QUICK, Asked(str(loans), "simulated")))()
+    again = flow(name=QUICK.name)(lambda: run(QUICK, RunParameters(str(loans), "simulated")))()
     assert (again.verdict, again.version) == ("keep", 1)
     assert bad(look("artifacts", "ledger", "runs", "database")) == []
 
@@ -168,9 +168,9 @@ def test_a_home_that_this_user_may_not_look_into(home: Path) -> None:
 
 
 def test_while_a_run_is_at_work_nothing_is_rewritten(moved: Path) -> None:
-    from tasks.locks.run_lock import Presence
+    from tasks.locks.run_lock import RunLock
 
-    with Presence(load(), "r1", {}):
+    with RunLock(load(), "r1", {}):
         before = (moved / "mlflow.db").read_bytes()
         refused, moved_still = look("artifacts", fix=True)
         assert "no run at work" in refused.found
@@ -226,7 +226,7 @@ def test_ledger_and_alias_that_differ(
     assert [finding.state for finding in mended if NAME in finding.found] == ["ok"] * len(mended)
     holder = registry.champion(client, NAME)
     assert holder is not None
-    assert holder.number == champion == Ledger(load().ledger, NAME).lines()[-1]["champion"]
+    assert holder.number == champion == Ledger(load().ledger, NAME).entries()[-1]["champion"]
 
 
 def test_a_champion_whose_files_were_changed(moved: Path) -> None:

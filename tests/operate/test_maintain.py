@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import steward
 from ml.errors import UsageError
 from tasks.settings import load
-from tasks.storage.content_store import Made, Store
+from tasks.storage.content_store import StageResult, Store
 from tasks.tracking import connection
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -23,8 +23,8 @@ def old(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("STEWARD_STORE_DAYS", "10")
     connection.connect(load())
     store = Store(home / "store")
-    store.remember("new", lambda: Made({}, {}, {"x": b"new"}))
-    folder = store.remember("old", lambda: Made({}, {}, {"x": bytes(5000)})).folder
+    store.get_or_compute("new", lambda: StageResult({}, {}, {"x": b"new"}))
+    folder = store.get_or_compute("old", lambda: StageResult({}, {}, {"x": bytes(5000)})).folder
     then = time.time() - 11 * 86400
     os.utime(folder / "manifest.json", (then, then))
     return folder.name

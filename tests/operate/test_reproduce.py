@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flows.ecommerce_recommendation import CASE
-from ml.errors import DataRefused, PackageRefused, UsageError
+from ml.errors import DataGateError, PackagingError, UsageError
 from operate.console import exit_code
 from tasks.settings import load
 from tasks.tracking import connection, registry, run_history
@@ -149,10 +149,10 @@ def test_another_source_is_refused(
     content = loans.read_bytes()
     try:
         loans.write_bytes(content.replace(b"1", b"2", 1))
-        with pytest.raises(DataRefused, match=r"loans\.csv with the sha256 .*another file") as changed:
+        with pytest.raises(DataGateError, match=r"loans\.csv with the sha256 .*another file") as changed:
             ask("reproduce", "fintech-risk")
         loans.unlink()
-        with pytest.raises(DataRefused, match="got none; put the file back") as gone:
+        with pytest.raises(DataGateError, match="got none; put the file back") as gone:
             ask("reproduce", "fintech-risk")
         assert exit_code(changed.value) == exit_code(gone.value) == 3
         # The same file, where a name would be looked for.
@@ -181,9 +181,9 @@ def test_without_a_record_or_a_package_there_is_nothing_to_compare(champions: Pa
     ):
         ask("reproduce", "fintech-risk")
     client = connection.connect(load())
-    folder = registry.fetch(client, registry.get_version(client, NAME, 1))
+    folder = registry.download_verified(client, registry.get_version(client, NAME, 1))
     folder.rename(champions / "aside")
-    with pytest.raises(PackageRefused, match="the package that was registered"):
+    with pytest.raises(PackagingError, match="the package that was registered"):
         ask("reproduce", "fintech-risk")
     (champions / "aside").rename(folder)
 

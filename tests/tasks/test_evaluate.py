@@ -9,25 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
-from ml.estimator import Candidate, Resources
-from ml.evaluation.evaluator import BinaryJudge, Judge
-from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.data.dataset import Dataset
+from ml.estimator import Candidate, FitResources
+from ml.evaluation.evaluator import BinaryEvaluator, Evaluator
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.recommenders.item_knn import ItemKNN
 from ml.serialization import class_name
 from ml.tabular.linear import Linear
-from tasks.evaluate import contest, judge_on_test
+from tasks.evaluate import evaluate_on_test, select_leader
 from tasks.reporting.report import render
-from tasks.storage.content_store import Made, Store
+from tasks.storage.content_store import StageResult, Store
 
-JUDGE = BinaryJudge()
+JUDGE = BinaryEvaluator()
 ROWS = 400
 
 
 def held(columns: Mapping[str, np.ndarray], truth: np.ndarray) -> tuple[str, dict[str, dict[str, Any]]]:
     """The contest of models that answer with these columns, in their order."""
-    part = Part(pd.DataFrame(index=range(ROWS)), pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
-    return contest({n: pd.DataFrame({"probability": p}) for n, p in columns.items()}, part, JUDGE)
+    part = Dataset(pd.DataFrame(index=range(ROWS)), pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    return select_leader({n: pd.DataFrame({"probability": p}) for n, p in columns.items()}, part, JUDGE)
 
 
 def drawn(rng: np.random.Generator) -> np.ndarray:
@@ -92,29 +92,31 @@ def test_chance_leads_in_no_more_runs_than_promised() -> None:
 # --- the exam ------------------------------------------------------------------------------------------------------
 
 
-def judged(candidate: Candidate, judge: Judge, part: Part, folder: Path, **facts: Any) -> dict[str, Any]:
+def judged(
+    candidate: Candidate, judge: Evaluator, part: Dataset, folder: Path, **facts: Any
+) -> dict[str, Any]:
     """What the exam finds of a model that learned from the very rows that it is asked about."""
-    store, model = Store(folder), candidate.fit(part, part, Resources())
+    store, model = Store(folder), candidate.fit(part, part, FitResources())
     about = {"model": class_name(model), "importance": {}}
-    fitted = store.remember("model", lambda: Made({}, about, model.files()))
-    parts = store.remember("parts", lambda: Made({"test": part.table()}, facts))
-    decision = judge.decide(part, model.predict(part.frame))
-    return judge_on_test.fn(fitted, fitted, parts, parts, judge, decision, (), 0)
+    fitted = store.get_or_compute("model", lambda: StageResult({}, about, model.files()))
+    parts = store.get_or_compute("parts", lambda: StageResult({"test": part.to_table()}, facts))
+    decision = judge.decision(part, model.predict(part.frame))
+    return evaluate_on_test.fn(fitted, fitted, parts, parts, judge, decision, (), 0)
 
 
-def shoppers(users: int = 60) -> Part:
+def shoppers(users: int = 60) -> Dataset:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"user": pd.Series([f"person-{n:03}" for n in range(users)], dtype="str")})
     lists = [[f"{'ab'[n % 2]}{i:02}" for i in rng.choice(30, rng.integers(1, 15))] for n in range(users)]
     frame["items"] = pd.Series(lists, dtype=object)
     frame["times"] = pd.Series([[float(t) for t in range(len(of))] for of in lists], dtype=object)
     truth = pd.Series([[f"{'ab'[n % 2]}{rng.integers(30):02}"] for n in range(users)], dtype=object)
-    return Part(frame, truth, rng.integers(2**60, 2**63, users).astype(np.uint64))
+    return Dataset(frame, truth, rng.integers(2**60, 2**63, users).astype(np.uint64))
 
 
 def test_shoppers_and_their_reasons_name_no_user(tmp_path: Path) -> None:
     part = shoppers()
-    found = judged(ItemKNN(), RankingJudge(), part, tmp_path)
+    found = judged(ItemKNN(), RankingEvaluator(), part, tmp_path)
     assert [one["shopper"] for one in found["shoppers"]] == ["A", "B", "C"]
     assert all(line["because"] for one in found["shoppers"] for line in one["recommended"])
     assert found["about_data"]["order"]["meaning"]
@@ -137,9 +139,9 @@ def test_items_that_may_repeat_count_as_popular(tmp_path: Path) -> None:
     """The split says whether a shopper's own items are in the list that a hit is held against."""
     part = shoppers()
     part.truth.iloc[:] = [items[:1] for items in part.frame["items"]]
-    taught = Part(part.frame, part.truth, part.units, repeat=True)
+    taught = Dataset(part.frame, part.truth, part.units, allow_repeats=True)
     yes, no = (
-        judged(ItemKNN(), RankingJudge(k=20), taught, tmp_path / str(repeat), repeat=repeat)["metrics"]
+        judged(ItemKNN(), RankingEvaluator(k=20), taught, tmp_path / str(repeat), repeat=repeat)["metrics"]
         for repeat in (True, False)
     )
     assert yes["serendipity_at_20"] > no["serendipity_at_20"]
@@ -150,7 +152,7 @@ def test_rows_of_persons_are_no_examples(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = drawn(rng)
     frame = pd.DataFrame({"x": truth + rng.normal(size=ROWS)})
-    part = Part(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    part = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
     found = judged(Linear(), JUDGE, part, tmp_path)
     assert found["value"] > 0.6
     assert not {"shoppers", "about_data"} & set(found)

@@ -8,9 +8,9 @@ import pytest
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from ml.data.dataset import Part
-from ml.errors import DataRefused
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.errors import DataGateError
+from ml.estimator import FitResources
 from ml.recommenders.item_knn import ItemKNN
 from ml.recommenders.popularity import Popularity
 from tasks.score import questions
@@ -49,13 +49,13 @@ def shop() -> pd.DataFrame:
     return pd.DataFrame({c: pd.Series(v).astype("str") for c, v in cells.items()})
 
 
-def parts(frame: pd.DataFrame, its: Contract) -> tuple[dict[str, Part], dict[str, Any]]:
+def parts(frame: pd.DataFrame, its: Contract) -> tuple[dict[str, Dataset], dict[str, Any]]:
     clean, _, _, found = examine(frame, its)
     made, facts = split_histories(clean, its)
     return made, {**found, **facts}
 
 
-def told(made: dict[str, Part]) -> dict[str, dict[str, tuple[list[str], list[str]]]]:
+def told(made: dict[str, Dataset]) -> dict[str, dict[str, tuple[list[str], list[str]]]]:
     """By part and user: the history and what comes next."""
     return {
         name: {
@@ -87,7 +87,7 @@ def test_a_row_that_came_twice_is_one_event(by: str) -> None:
 
 @BY
 def test_a_log_that_came_twice_is_over_its_budget(by: str) -> None:
-    with pytest.raises(DataRefused, match=r"budget: at most 5.00% of rows in quarantine; 50.00% are"):
+    with pytest.raises(DataGateError, match=r"budget: at most 5.00% of rows in quarantine; 50.00% are"):
         examine(pd.concat([shop(), shop()], ignore_index=True), contract(by=by))
 
 
@@ -124,7 +124,7 @@ def test_an_item_seen_once_counts_as_missed_and_breaks_nothing(by: str) -> None:
     owner = str(frame["user"].iat[-1])
     assert told(made)["test"][owner][1][-1] == "only here"
     for candidate in (Popularity(), ItemKNN()):
-        model = candidate.fit(made["refit"], made["valid"], Resources())
+        model = candidate.fit(made["refit"], made["valid"], FitResources())
         listed = model.predict(made["test"].frame)
         assert "only here" not in set(listed["item"])
         assert owner in set(listed["user"])
@@ -181,12 +181,12 @@ def test_seconds_since_1970_are_instants_and_milliseconds_are_refused() -> None:
     made, facts = parts(shop().assign(at=seconds.astype("str")), contract(kind="epoch"))
     assert told(made) == told(parts(shop(), contract())[0])
     assert facts["cuts"][0].startswith("2024-01-")
-    with pytest.raises(DataRefused, match="budget"):
+    with pytest.raises(DataGateError, match="budget"):
         examine(shop().assign(at=(seconds * 1000).astype("str")), contract(kind="epoch"))
 
 
 def test_days_before_months_are_refused_and_not_guessed() -> None:
-    with pytest.raises(DataRefused, match="budget"):
+    with pytest.raises(DataGateError, match="budget"):
         examine(shop().assign(at="31/12/2023"), contract())
 
 
@@ -226,5 +226,5 @@ def test_a_question_has_the_history_in_its_order_and_needs_no_more(by: str) -> N
     histories = questions(clean, its).set_index("user")
     assert histories.loc["U3", "items"] == shop().loc[shop()["user"] == "U3", "item"].tolist()
     assert np.isnan(histories.loc["U3", "times"]).all() == (by == "last")
-    with pytest.raises(DataRefused, match=f"no column '{order}'"):
+    with pytest.raises(DataGateError, match=f"no column '{order}'"):
         examine(asked.drop(columns=order), its, scoring=True)

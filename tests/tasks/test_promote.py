@@ -15,44 +15,46 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
-from ml.errors import ModelRefused, UsageError
-from ml.evaluation.evaluator import BinaryJudge
-from ml.evaluation.quality_gate import Gates
-from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.data.dataset import Dataset
+from ml.errors import QualityGateError, UsageError
+from ml.evaluation.evaluator import BinaryEvaluator
+from ml.evaluation.quality_gate import QualityThresholds
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import (
     INCONCLUSIVE,
-    KEEP,
+    KEEP_CHAMPION,
     PROMOTE,
     Alias,
     AliasMovedError,
     Ledger,
     Verdict,
     commit,
+    reconcile_alias,
     rollback,
-    settle,
 )
-from tasks.promote import FEWEST_UNITS, compare, quality_gate
+from tasks.promote import MIN_UNITS, compare_with_champion, quality_gate
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # --- verdicts ----------------------------------------------------------------------------------------------------
 
 
-def exam(rows: int = 400) -> Part:
+def exam(rows: int = 400) -> Dataset:
     truth = pd.Series(np.arange(rows) % 2, dtype="float64")
-    return Part(pd.DataFrame({"x": truth}), truth, np.arange(rows, dtype=np.uint64))
+    return Dataset(pd.DataFrame({"x": truth}), truth, np.arange(rows, dtype=np.uint64))
 
 
-def answers(part: Part, noise: float) -> pd.DataFrame:
+def answers(part: Dataset, noise: float) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         {"probability": 1 / (1 + np.exp(-part.truth - noise * rng.normal(size=len(part.truth))))}
     )
 
 
-def verdict(part: Part, challenger: float, champion: float, left_out: int = 0) -> Verdict:
-    return compare.fn(BinaryJudge(), part, answers(part, challenger), answers(part, champion), left_out)
+def verdict(part: Dataset, challenger: float, champion: float, left_out: int = 0) -> Verdict:
+    return compare_with_champion.fn(
+        BinaryEvaluator(), part, answers(part, challenger), answers(part, champion), left_out
+    )
 
 
 def test_who_is_better_is_promoted() -> None:
@@ -66,34 +68,34 @@ def test_who_is_better_is_promoted() -> None:
 
 def test_who_is_worse_is_not() -> None:
     found = verdict(exam(), 3.0, 0.3)
-    assert (found.verdict, found.reason[:23]) == (KEEP, "worse than the champion")
+    assert (found.verdict, found.reason[:23]) == (KEEP_CHAMPION, "worse than the champion")
 
 
 def test_a_tie_keeps_the_champion() -> None:
     found = verdict(exam(), 1.0, 1.0)
-    assert (found.verdict, found.reason[:11]) == (KEEP, "no better t")
+    assert (found.verdict, found.reason[:11]) == (KEEP_CHAMPION, "no better t")
     assert found.difference
     assert found.difference["value"] == 0
 
 
 def test_an_advantage_that_may_be_chance_keeps_the_champion() -> None:
     """Better, but not by enough rows to be sure."""
-    part = exam(FEWEST_UNITS)
+    part = exam(MIN_UNITS)
     one, other = answers(part, 3.0), answers(part, 3.1)
-    found = compare.fn(BinaryJudge(), part, one, other, 0)
-    assert found.verdict == KEEP
+    found = compare_with_champion.fn(BinaryEvaluator(), part, one, other, 0)
+    assert found.verdict == KEEP_CHAMPION
     assert found.difference
     assert found.difference["low"] <= 0
 
 
 def test_few_units_decide_nothing() -> None:
     """Rows of one unit are one witness."""
-    found = verdict(exam(FEWEST_UNITS - 1), 0.3, 3.0)
-    assert (found.verdict, found.units, found.difference) == (INCONCLUSIVE, FEWEST_UNITS - 1, None)
+    found = verdict(exam(MIN_UNITS - 1), 0.3, 3.0)
+    assert (found.verdict, found.units, found.difference) == (INCONCLUSIVE, MIN_UNITS - 1, None)
     part = exam(400)
-    grouped = Part(part.frame, part.truth, part.units // 10)
+    grouped = Dataset(part.frame, part.truth, part.units // 10)
     assert verdict(grouped, 0.3, 3.0).verdict == INCONCLUSIVE
-    assert verdict(exam(FEWEST_UNITS), 0.1, 9.0).verdict == PROMOTE
+    assert verdict(exam(MIN_UNITS), 0.1, 9.0).verdict == PROMOTE
 
 
 def test_an_exam_with_one_answer_decides_nothing() -> None:
@@ -112,14 +114,16 @@ def test_rows_that_the_champion_has_learned_from_are_named(rows: int) -> None:
 def test_recommendations_are_compared_user_by_user() -> None:
     users = pd.Series([f"U{n}" for n in range(80)], dtype="str")
     frame = pd.DataFrame({"user": users, "items": [[]] * 80, "times": [[]] * 80})
-    part = Part(frame, pd.Series([["a"]] * 80, dtype=object), np.arange(80, dtype=np.uint64))
+    part = Dataset(frame, pd.Series([["a"]] * 80, dtype=object), np.arange(80, dtype=np.uint64))
 
     def lists(best: str) -> pd.DataFrame:
         return pd.DataFrame({"user": users, "rank": 1, "item": best, "score": 1.0})
 
-    found = compare.fn(RankingJudge(), part, lists("a"), lists("b"), 0)
+    found = compare_with_champion.fn(RankingEvaluator(), part, lists("a"), lists("b"), 0)
     assert found.verdict == PROMOTE
-    assert compare.fn(RankingJudge(), part, lists("b"), lists("a"), 0).verdict == KEEP
+    assert (
+        compare_with_champion.fn(RankingEvaluator(), part, lists("b"), lists("a"), 0).verdict == KEEP_CHAMPION
+    )
 
 
 JUDGED = {
@@ -131,7 +135,7 @@ JUDGED = {
 
 
 def test_the_quality_gate_gives_every_check() -> None:
-    checks = quality_gate.fn(Gates(minimum=0.8, calibration_error=0.02), JUDGED, 1.0, 2.0)
+    checks = quality_gate.fn(QualityThresholds(minimum=0.8, calibration_error=0.02), JUDGED, 1.0, 2.0)
     assert [c["check"] for c in checks] == [
         "roc_auc at least",
         "calibration error beyond chance at most",
@@ -143,9 +147,9 @@ def test_the_quality_gate_gives_every_check() -> None:
 
 def test_a_refusal_of_quality_carries_all_checks() -> None:
     with pytest.raises(
-        ModelRefused, match=r"roc_auc at least 0.9; size in MB at most 1; got 0.8; 2"
+        QualityGateError, match=r"roc_auc at least 0.9; size in MB at most 1; got 0.8; 2"
     ) as refusal:
-        quality_gate.fn(Gates(minimum=0.9, megabytes=1.0), JUDGED, 2.0, 2.0)
+        quality_gate.fn(QualityThresholds(minimum=0.9, megabytes=1.0), JUDGED, 2.0, 2.0)
     assert [c["passed"] for c in refusal.value.facts["checks"]] == [False, False, True]
 
 
@@ -188,7 +192,7 @@ class Model:
         return rollback(self.ledger, self.champion.alias(), "it misbehaves")
 
     def history(self) -> list[tuple[str, int | None, int | None]]:
-        lines = self.ledger.lines()
+        lines = self.ledger.entries()
         assert [line["line"] for line in lines] == list(range(1, len(lines) + 1))
         return [(line["verdict"], line["before"], line["champion"]) for line in lines]
 
@@ -199,16 +203,16 @@ def model(tmp_path: Path) -> Model:
 
 
 def test_a_decision_is_one_line_and_the_alias_follows(model: Model) -> None:
-    assert model.ledger.lines() == []
+    assert model.ledger.entries() == []
     first, new = model.decide(1)
     assert new
     assert model.champion.read() == 1
-    model.decide(2, KEEP)
+    model.decide(2, KEEP_CHAMPION)
     assert model.champion.read() == 1
     model.decide(3)
-    assert model.history() == [(PROMOTE, None, 1), (KEEP, 1, 1), (PROMOTE, 1, 3)]
+    assert model.history() == [(PROMOTE, None, 1), (KEEP_CHAMPION, 1, 1), (PROMOTE, 1, 3)]
     assert model.champion.read() == 3
-    assert model.ledger.lines()[0] == first
+    assert model.ledger.entries()[0] == first
     assert first["model"] == "loans.small"
     assert (first["version"], first["reason"], first["model_digest"]) == (1, "because", "m1")
     assert first["at"].endswith("+00:00")
@@ -217,7 +221,7 @@ def test_a_decision_is_one_line_and_the_alias_follows(model: Model) -> None:
 def test_lines_are_only_ever_appended(model: Model) -> None:
     before = b""
     for version in range(1, 6):
-        model.decide(version, PROMOTE if version % 2 else KEEP)
+        model.decide(version, PROMOTE if version % 2 else KEEP_CHAMPION)
         after = model.ledger.path.read_bytes()
         assert after.startswith(before)
         assert after.count(b"\n") == version
@@ -228,11 +232,11 @@ def test_lines_are_only_ever_appended(model: Model) -> None:
 
 def test_a_model_is_decided_about_once_on_one_test(model: Model) -> None:
     first, _ = model.decide(1)
-    assert model.decide(1, KEEP, expected=None) == (first, False)
+    assert model.decide(1, KEEP_CHAMPION, expected=None) == (first, False)
     model.decide(2)
     assert model.decide(1) == (first, False)
-    assert len(model.ledger.lines()) == 2
-    _, new = model.decide(1, KEEP, test="another")
+    assert len(model.ledger.entries()) == 2
+    _, new = model.decide(1, KEEP_CHAMPION, test="another")
     assert new
     assert model.champion.read() == 2
 
@@ -250,22 +254,22 @@ def test_an_alias_that_moved_since_the_comparison_is_refused(model: Model) -> No
     for expected in (None, 1):
         with pytest.raises(AliasMovedError):
             model.decide(3, expected=expected)
-    assert (model.champion.read(), len(model.ledger.lines())) == (2, 2)
+    assert (model.champion.read(), len(model.ledger.entries())) == (2, 2)
 
 
 def test_every_torn_last_line_is_passed_over_and_numbers_have_no_gap(model: Model) -> None:
     """The line is cut at every byte, also behind a brace that ends something inside it."""
     model.decide(1)
     whole = model.ledger.path.read_bytes()
-    line = Verdict(KEEP, "because", {"value": 0.1, "low": -0.1, "high": 0.3})
+    line = Verdict(KEEP_CHAMPION, "because", {"value": 0.1, "low": -0.1, "high": 0.3})
     commit(model.ledger, model.champion.alias(), line, 2, 1, {"model_digest": "m2", "test_digest": "t"})
     torn = model.ledger.path.read_bytes()[len(whole) : -2]
     assert b"}" in torn
     for end in range(len(torn) + 1):
         model.ledger.path.write_bytes(whole + torn[:end])
-        assert len(model.ledger.lines()) == 1
-        model.ledger.append({"verdict": KEEP, "before": 1, "champion": 1})
-        assert model.history() == [(PROMOTE, None, 1), (KEEP, 1, 1)]
+        assert len(model.ledger.entries()) == 1
+        model.ledger.append({"verdict": KEEP_CHAMPION, "before": 1, "champion": 1})
+        assert model.history() == [(PROMOTE, None, 1), (KEEP_CHAMPION, 1, 1)]
 
 
 def test_a_line_that_lost_only_its_end_is_whole(model: Model) -> None:
@@ -298,14 +302,14 @@ def test_a_crash_between_ledger_and_alias_is_settled_by_the_next_call(model: Mod
     _, new = model.decide(2)
     assert not new
     assert model.champion.read() == 2
-    assert len(model.ledger.lines()) == 2
+    assert len(model.ledger.entries()) == 2
 
 
 def test_a_crash_of_the_first_promotion_is_settled(model: Model) -> None:
     in_process(lambda: model.decide(1, move=die)).join(60)
     assert model.champion.read() is None
     with model.ledger.lock():
-        assert settle(model.ledger, model.champion.alias()) == 1
+        assert reconcile_alias(model.ledger, model.champion.alias()) == 1
     assert model.champion.read() == 1
 
 
@@ -393,25 +397,25 @@ def test_eight_processes_at_once_lose_nothing_and_follow_one_another(model: Mode
 
 def test_settling_nothing_writes_nothing(model: Model) -> None:
     with model.ledger.lock():
-        assert settle(model.ledger, model.champion.alias()) is None
+        assert reconcile_alias(model.ledger, model.champion.alias()) is None
         model.champion.move(4)
-        assert settle(model.ledger, model.champion.alias()) == 4
-    assert model.ledger.lines() == []
+        assert reconcile_alias(model.ledger, model.champion.alias()) == 4
+    assert model.ledger.entries() == []
 
 
 def test_a_move_by_hand_is_noted_and_stands(model: Model) -> None:
     model.decide(1)
     model.decide(2)
     model.champion.move(7)
-    model.decide(3, KEEP)
-    assert model.history()[2:] == [("external", 2, 7), (KEEP, 7, 7)]
+    model.decide(3, KEEP_CHAMPION)
+    assert model.history()[2:] == [("external", 2, 7), (KEEP_CHAMPION, 7, 7)]
     assert model.champion.read() == 7
     assert model.back()["champion"] == 2
 
 
 def test_a_rollback_goes_back_through_all_champions(model: Model) -> None:
     for version in (1, 2, 3, 4):
-        model.decide(version, KEEP if version == 3 else PROMOTE)
+        model.decide(version, KEEP_CHAMPION if version == 3 else PROMOTE)
     assert [model.back()["champion"] for _ in range(2)] == [2, 1]
     assert model.champion.read() == 1
     with pytest.raises(UsageError, match=r"a champion of loans\.small before the present one"):
@@ -434,7 +438,7 @@ def test_without_a_champion_there_is_nothing_to_go_back_to(model: Model) -> None
     model.decide(1, INCONCLUSIVE)
     with pytest.raises(UsageError):
         model.back()
-    assert len(model.ledger.lines()) == 1
+    assert len(model.ledger.entries()) == 1
 
 
 def test_a_champion_that_was_taken_away_by_hand_comes_back(model: Model) -> None:

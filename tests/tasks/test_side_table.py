@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.errors import DataRefused, Unsuitable, UsageError
-from ml.estimator import Resources
+from ml.errors import CandidateSkipped, DataGateError, UsageError
+from ml.estimator import FitResources
 from ml.recommenders.content_based import Content, ContentModel
-from tasks.evaluate import model_of
-from tasks.locate import locate
+from tasks.evaluate import load_fitted_model
+from tasks.locate import find_dataset
 from tasks.settings import Settings
 from tasks.source import read
 from tasks.split import split, split_histories
-from tasks.storage.content_store import Store, Stored
+from tasks.storage.content_store import Store, StoredResult
 from tasks.train import fit
 from tasks.validate import validate
 
@@ -61,13 +61,13 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, data_dir=tmp_path / "data", contracts=tmp_path / "contracts")
 
 
-def stages(settings: Settings, data: str = "shop") -> dict[str, Stored]:
+def stages(settings: Settings, data: str = "shop") -> dict[str, StoredResult]:
     store = Store(settings.home / "store")
-    located = locate("shops", data, "shop", settings)
+    located = find_dataset("shops", data, "shop", settings)
     raw = read(located, store)
     clean = validate.fn(raw, located.contract, None, store)
     parts = split.fn(clean, located.contract, split_histories, datetime.now(UTC), store)
-    fitted = fit("content", Content(), parts, Resources(), 60.0, store)
+    fitted = fit("content", Content(), parts, FitResources(), 60.0, store)
     return {"source": raw, "validate": clean, "split": parts, "fit": fitted}
 
 
@@ -77,13 +77,13 @@ def items_of(settings: Settings) -> Path:
 
 def test_it_reaches_the_fit(settings: Settings) -> None:
     made = stages(settings)
-    model = model_of(made["fit"])
+    model = load_fitted_model(made["fit"])
     assert isinstance(model, ContentModel)
     assert "new" in model.catalogue.items
     assert "bare" not in model.catalogue.items
     assert made["split"].facts["items"] == {"listed": 22, "with_attributes": 21, "new": 1, "had_without": 0}
     # Who asks needs no side table.
-    odd = model.predict(made["split"].part("test").filter(regex="^x:").rename(columns=lambda c: c[2:]))
+    odd = model.predict(made["split"].table("test").filter(regex="^x:").rename(columns=lambda c: c[2:]))
     assert {"new"} < set(odd["item"])
 
 
@@ -91,7 +91,10 @@ def test_lineage_names_it(settings: Settings) -> None:
     facts = stages(settings)["source"].facts
     assert facts["origin"]["files"]["items.json"] == hashlib.sha256(told(ITEMS)).hexdigest()
     assert facts["unlike_published"] == []
-    assert [path.name for path in locate("shops", "shop", None, settings).paths] == ["log.txt", "items.json"]
+    assert [path.name for path in find_dataset("shops", "shop", None, settings).paths] == [
+        "log.txt",
+        "items.json",
+    ]
     items_of(settings).write_bytes(told({**ITEMS, "new": ["even"]}))
     assert stages(settings)["source"].facts["unlike_published"] == ["items.json"]
 
@@ -109,20 +112,23 @@ def test_it_lies_beside_a_file_that_is_given_or_where_the_contract_says(settings
     elsewhere = settings.home / "elsewhere" / "other.txt"
     elsewhere.parent.mkdir()
     elsewhere.write_bytes((items_of(settings).parent / "log.txt").read_bytes())
-    assert locate("shops", str(elsewhere), "shop", settings).items == items_of(settings)
+    assert find_dataset("shops", str(elsewhere), "shop", settings).item_attributes_file == items_of(settings)
     (elsewhere.parent / "items.json").write_bytes(told(ITEMS))
-    assert locate("shops", str(elsewhere), "shop", settings).items == elsewhere.parent / "items.json"
+    assert (
+        find_dataset("shops", str(elsewhere), "shop", settings).item_attributes_file
+        == elsewhere.parent / "items.json"
+    )
 
 
 def test_one_that_is_not_there_is_refused(settings: Settings) -> None:
     items_of(settings).unlink()
     with pytest.raises(UsageError, match=r"items\.json; got none; put the file that lists the items there"):
-        locate("shops", "shop", None, settings)
+        find_dataset("shops", "shop", None, settings)
 
 
 def test_one_of_other_items_is_refused(settings: Settings) -> None:
     items_of(settings).write_bytes(told({"i1": ["x"], "i2": ["y"]}))
-    with pytest.raises(DataRefused, match=r"items of the log in the side table.*none of them among 2"):
+    with pytest.raises(DataGateError, match=r"items of the log in the side table.*none of them among 2"):
         stages(settings)
 
 
@@ -139,7 +145,7 @@ def test_what_is_outside_the_population_is_not_new(settings: Settings) -> None:
     path.write_text(json.dumps(contract))
     made = stages(settings)
     assert made["validate"].facts["items_excluded"] == 1
-    model = model_of(made["fit"])
+    model = load_fitted_model(made["fit"])
     assert isinstance(model, ContentModel)
     assert {"new", "i05"} < set(model.catalogue.items)
     assert "i03" not in model.catalogue.items
@@ -150,5 +156,5 @@ def test_without_one_content_is_left_out(settings: Settings) -> None:
     contract = json.loads(path.read_text())
     del contract["meta"]["items"]
     path.write_text(json.dumps(contract))
-    with pytest.raises(Unsuitable, match="attributes of items"):
+    with pytest.raises(CandidateSkipped, match="attributes of items"):
         stages(settings)

@@ -17,12 +17,12 @@ import pytest
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.data.casting import TEXT, cast
-from ml.errors import ContractError, DataRefused, UsageError
+from ml.errors import ContractError, DataGateError, UsageError
 from ml.simulators import SIMULATORS
-from tasks.locate import Located, load_contract, locate
+from tasks.locate import DatasetSource, find_dataset, load_contract
 from tasks.settings import Settings
 from tasks.source import read, read_files, source
-from tasks.storage.content_store import Store, Stored
+from tasks.storage.content_store import Store, StoredResult
 
 COLUMNS = {"id": "category", "amount": "number", "bad": "integer"}
 SECRET = "Jane-Doe-4711"
@@ -36,7 +36,7 @@ def contract(about: Mapping[str, Any] | None = None, **how: Any) -> Contract:
     )
 
 
-def taken(folder: Path, files: Mapping[str, bytes], **how: Any) -> Stored:
+def taken(folder: Path, files: Mapping[str, bytes], **how: Any) -> StoredResult:
     """What the store holds after reading these files."""
     paths = []
     for name, data in files.items():
@@ -44,11 +44,11 @@ def taken(folder: Path, files: Mapping[str, bytes], **how: Any) -> Stored:
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         paths[-1].write_bytes(data)
     how = {"files": list(files), **how}
-    return read_files(Located("small", contract(**how), tuple(paths)), Store(folder / "store"))
+    return read_files(DatasetSource("small", contract(**how), tuple(paths)), Store(folder / "store"))
 
 
 def rows(folder: Path, data: bytes, name: str = "loans.csv", **how: Any) -> list[list[Any]]:
-    part = taken(folder, {name: data}, **how).part("rows")
+    part = taken(folder, {name: data}, **how).table("rows")
     return part.astype(object).where(part.notna(), None).to_numpy().tolist()
 
 
@@ -89,7 +89,7 @@ READ = [["007", "1e3", "0"], ["x", " 5", "1"]]
 )
 def test_every_cell_stays_text(tmp_path: Path, name: str, data: bytes, how: dict[str, Any]) -> None:
     """Leading zeros, exponents and spaces are there until validation decides in the open."""
-    part = taken(tmp_path, {name: data}, **how).part("rows")
+    part = taken(tmp_path, {name: data}, **how).table("rows")
     assert part.to_numpy().tolist() == READ
     assert list(part.columns) == list(COLUMNS)
     assert set(part.dtypes) == {TEXT}
@@ -140,7 +140,7 @@ def log_rows(folder: Path, files: Mapping[str, bytes], **how: Any) -> list[list[
     for path in paths:
         path.write_bytes(files[path.name])
     its = parse({"name": "loans.log", "expectations": [], "meta": meta})
-    part = read_files(Located("log", its, tuple(paths)), Store(folder / "store")).part("rows")
+    part = read_files(DatasetSource("log", its, tuple(paths)), Store(folder / "store")).table("rows")
     return part.astype(object).where(part.notna(), None).to_numpy().tolist()
 
 
@@ -174,12 +174,12 @@ def test_a_missing_item_of_a_line_is_missing(tmp_path: Path) -> None:
 
 
 def test_another_separator_is_no_empty_table(tmp_path: Path) -> None:
-    with pytest.raises(DataRefused, match="no line has an item"):
+    with pytest.raises(DataGateError, match="no line has an item"):
         log_rows(tmp_path, {"log.txt": f"{SECRET},b,a\n".encode()})
 
 
 def test_lines_in_another_encoding_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataRefused) as refusal:
+    with pytest.raises(DataGateError) as refusal:
         log_rows(tmp_path, {"log.txt": f"{SECRET} b\xff\n".encode("latin-1")})
     assert SECRET not in str(refusal.value)
 
@@ -191,7 +191,7 @@ def test_rows_are_numbered_over_all_files(tmp_path: Path) -> None:
     files = {"old.csv": b"user,item\nu,a\nv,b\n", "new.csv": b"item,user\nc,u\n"}
     read_ = log_rows(tmp_path, files, **how)
     assert read_ == [["u", "a", 1, "old"], ["v", "b", 2, "old"], ["u", "c", 3, "new"]]
-    with pytest.raises(DataRefused, match="each column once"):
+    with pytest.raises(DataGateError, match="each column once"):
         log_rows(tmp_path, {"old.csv": b"user,item,row\nu,a,9\n"}, **how)
 
 
@@ -199,7 +199,7 @@ def test_large_ids_beside_a_missing_one_stay_apart(tmp_path: Path) -> None:
     ids = [2**53, 2**53 + 1, None]
     table = pa.table({"id": pa.array(ids, pa.int64()), "age": [1, 2, 3]})
     kinds = {"id": "category", "age": "number", "bad": "integer"}
-    rows = taken(tmp_path, {"loans.parquet": as_parquet(table)}, columns=kinds).part("rows")
+    rows = taken(tmp_path, {"loans.parquet": as_parquet(table)}, columns=kinds).table("rows")
     assert rows["id"].dtype == pd.Int64Dtype()
     typed, misfits = cast(rows, {"id": "category", "age": "number"})
     assert typed["id"].tolist()[:2] == ["9007199254740992", "9007199254740993"]
@@ -211,21 +211,21 @@ def test_large_ids_beside_a_missing_one_stay_apart(tmp_path: Path) -> None:
 
 def test_parquet_keeps_its_types_and_all_its_columns(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": ["007", None], "amount": [1.5, np.nan], "bad": [0, 1]})
-    plain = taken(tmp_path, {"loans.parquet": as_parquet(pa.Table.from_pandas(frame))}).part("rows")
+    plain = taken(tmp_path, {"loans.parquet": as_parquet(pa.Table.from_pandas(frame))}).table("rows")
     pd.testing.assert_frame_equal(plain, frame)
     # Pandas notes in the file that a column was its index: it is a column all the same.
     indexed = as_parquet(pa.Table.from_pandas(frame.set_index("id")))
-    pd.testing.assert_frame_equal(taken(tmp_path, {"indexed.parquet": indexed}).part("rows"), frame)
+    pd.testing.assert_frame_equal(taken(tmp_path, {"indexed.parquet": indexed}).table("rows"), frame)
 
 
 def test_columns_that_the_contract_does_not_name_are_dropped_and_named(tmp_path: Path) -> None:
     stored = taken(tmp_path, {"loans.csv": b"z,id,bad,a,amount,z\n1,2,3,4,5,\xff\n"})
-    assert stored.part("rows").to_numpy().tolist() == [["2", "5", "3"]]
+    assert stored.table("rows").to_numpy().tolist() == [["2", "5", "3"]]
     assert stored.facts["dropped_columns"] == ["a", "z"]
 
 
 def test_a_column_that_is_missing_is_left_to_validation(tmp_path: Path) -> None:
-    assert list(taken(tmp_path, {"loans.csv": b"bad,id\n0,a\n"}).part("rows").columns) == ["id", "bad"]
+    assert list(taken(tmp_path, {"loans.csv": b"bad,id\n0,a\n"}).table("rows").columns) == ["id", "bad"]
 
 
 STACKED = {"columns": {**COLUMNS, "year": "category"}, "source_column": "year"}
@@ -238,21 +238,21 @@ def test_stacked_files_say_which_row_is_from_where(tmp_path: Path) -> None:
         "2024.csv": b"bad,id,amount,note\n1,b,2,seven\n0,c,3,x\n",
     }
     stored = taken(tmp_path, files, **STACKED)
-    assert stored.part("rows").to_numpy().tolist() == [
+    assert stored.table("rows").to_numpy().tolist() == [
         ["a", "1", "0", "2023"],
         ["b", "2", "1", "2024"],
         ["c", "3", "0", "2024"],
     ]
     assert stored.facts["dropped_columns"] == ["note"]
     bare = taken(tmp_path, {"2023.csv": b"a,1,0\n", "2024.csv": b"b,2,1\n"}, header=False, **STACKED)
-    assert bare.part("rows")["year"].tolist() == ["2023", "2024"]
+    assert bare.table("rows")["year"].tolist() == ["2023", "2024"]
 
 
 @pytest.mark.parametrize(
     "second", [b"id,amount\nb,2\n", b"id,amount,bad,year\nb,2,1,1999\n"], ids=["one fewer", "its own source"]
 )
 def test_stacked_files_with_other_columns_are_refused(tmp_path: Path, second: bytes) -> None:
-    with pytest.raises(DataRefused):
+    with pytest.raises(DataGateError):
         taken(tmp_path, {"2023.csv": PLAIN, "2024.csv": second}, **STACKED)
 
 
@@ -268,7 +268,7 @@ def test_joined_files_keep_the_rows_of_the_first_in_their_order(tmp_path: Path) 
         "towns.csv": towns.encode(),
         "branches.csv": b"branch,id\nB,unknown\n",
     }
-    part = taken(tmp_path, files, **JOINED).part("rows")
+    part = taken(tmp_path, files, **JOINED).table("rows")
     assert part["id"].fillna("").tolist() == [*ids, ids[0], "unknown", ""]
     assert part["town"].fillna("").tolist() == [*(f"T{i}" for i in ids), f"T{ids[0]}", "", ""]
     assert part["branch"].fillna("").tolist() == [""] * 3001 + ["B", ""]
@@ -280,7 +280,7 @@ def test_joined_files_keep_the_rows_of_the_first_in_their_order(tmp_path: Path) 
     ids=["a key twice", "no key", "a column of the first"],
 )
 def test_files_that_cannot_be_joined_are_refused(tmp_path: Path, second: bytes) -> None:
-    with pytest.raises(DataRefused, match="'id' in every file"):
+    with pytest.raises(DataGateError, match="'id' in every file"):
         taken(tmp_path, {"loans.csv": PLAIN, "towns.csv": second}, **JOINED)
 
 
@@ -332,7 +332,7 @@ TABLE = as_parquet(
 def test_what_cannot_be_read_is_refused_without_quoting_it(
     tmp_path: Path, name: str, data: bytes, how: dict[str, Any]
 ) -> None:
-    with pytest.raises(DataRefused) as refused:
+    with pytest.raises(DataGateError) as refused:
         taken(tmp_path, {name: data}, **how)
     assert name in str(refused.value)
     assert SECRET not in str(refused.value)
@@ -343,7 +343,7 @@ def test_a_disk_that_fails_is_no_refusal(tmp_path: Path) -> None:
     """Trying again may help there: the file may be well."""
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(IsADirectoryError):
-        read_files(Located("small", contract(), (tmp_path / "folder.csv",)), Store(tmp_path / "store"))
+        read_files(DatasetSource("small", contract(), (tmp_path / "folder.csv",)), Store(tmp_path / "store"))
 
 
 def test_one_content_has_one_digest_wherever_it_lies(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_one_content_has_one_digest_wherever_it_lies(tmp_path: Path) -> None:
     assert here.digest == there.digest == renamed.digest != changed.digest
     assert (here.reused, changed.reused) == (False, False)
     assert read_files(
-        Located("small", contract(files=["here/loans.csv"]), (tmp_path / "here" / "loans.csv",)),
+        DatasetSource("small", contract(files=["here/loans.csv"]), (tmp_path / "here" / "loans.csv",)),
         Store(tmp_path / "store"),
     ).reused
 
@@ -364,8 +364,8 @@ def test_how_it_is_read_is_part_of_the_key(tmp_path: Path) -> None:
     one = {"a": "number", "bad": "integer"}
     other = dict(reversed(one.items()))
     data = {"loans.csv": b"1,2\n"}
-    first = taken(tmp_path, data, header=False, columns=one).part("rows")
-    second = taken(tmp_path, data, header=False, columns=other).part("rows")
+    first = taken(tmp_path, data, header=False, columns=one).table("rows")
+    second = taken(tmp_path, data, header=False, columns=other).table("rows")
     assert first.iloc[0].to_dict() == {"a": "1", "bad": "2"}
     assert second.iloc[0].to_dict() == {"bad": "1", "a": "2"}
 
@@ -382,14 +382,14 @@ def test_a_file_is_compared_with_what_was_published(tmp_path: Path) -> None:
 
 
 def test_a_simulator_is_remembered_by_name_rows_and_seed(tmp_path: Path) -> None:
-    def simulated(**how: Any) -> Stored:
+    def simulated(**how: Any) -> StoredResult:
         how = {"simulator": "lender", "rows": 60, "seed": 1, **how}
-        return read(Located("simulated", contract(files=[], **how), ()), Store(tmp_path))
+        return read(DatasetSource("simulated", contract(files=[], **how), ()), Store(tmp_path))
 
     first = simulated()
     expected = SIMULATORS["lender"](60, 1)
-    pd.testing.assert_frame_equal(first.part("rows"), expected.rows, check_dtype=False)
-    pd.testing.assert_frame_equal(first.part("oracle"), expected.oracle)
+    pd.testing.assert_frame_equal(first.table("rows"), expected.rows, check_dtype=False)
+    pd.testing.assert_frame_equal(first.table("oracle"), expected.oracle)
     assert first.facts["origin"] == {"simulator": "lender", "rows": 60, "seed": 1}
     assert simulated().reused
     others = [simulated(rows=61), simulated(seed=2), simulated(simulator="hospital")]
@@ -398,7 +398,7 @@ def test_a_simulator_is_remembered_by_name_rows_and_seed(tmp_path: Path) -> None
 
 def test_the_task_reads_what_was_located(tmp_path: Path) -> None:
     (tmp_path / "loans.csv").write_bytes(PLAIN)
-    stored = source.fn(Located("small", contract(), (tmp_path / "loans.csv",)), Store(tmp_path))
+    stored = source.fn(DatasetSource("small", contract(), (tmp_path / "loans.csv",)), Store(tmp_path))
     assert stored.facts["rows"] == len(READ)
 
 
@@ -417,57 +417,57 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_a_data_set_is_found_by_its_name(settings: Settings) -> None:
     assert settings.data_dir
-    located = locate("loans", "small", None, settings)
+    located = find_dataset("loans", "small", None, settings)
     assert located.files == (settings.data_dir / "small" / "loans.csv",)
     assert located.contract == contract()
-    assert locate("loans", "simulated", None, settings).files == ()
+    assert find_dataset("loans", "simulated", None, settings).files == ()
 
 
 def test_a_file_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "elsewhere" / "small.csv"
     file.parent.mkdir()
     file.write_bytes(PLAIN)
-    located = locate("loans", str(file), None, settings)
+    located = find_dataset("loans", str(file), None, settings)
     assert (located.data, located.files, located.contract.name) == ("small", (file,), "loans.small")
     # A file takes the place of the simulator.
-    assert locate("loans", str(file), "simulated", settings).files == (file,)
+    assert find_dataset("loans", str(file), "simulated", settings).files == (file,)
     with pytest.raises(UsageError, match="can be read"):
-        locate("loans", str(tmp_path / "elsewhere" / "none.csv"), "small", settings)
+        find_dataset("loans", str(tmp_path / "elsewhere" / "none.csv"), "small", settings)
     with pytest.raises(UsageError, match="can be read"):
-        locate("loans", f"{tmp_path}/", "small", settings)
+        find_dataset("loans", f"{tmp_path}/", "small", settings)
 
 
 def test_a_contract_may_be_about_files_of_another_folder(settings: Settings) -> None:
     folder = settings.contracts / "loans"
     other = {**contract(folder="small").source, "name": "loans.other"}
     (folder / "other.json").write_text(json.dumps(other))
-    located = locate("loans", "other", None, settings)
-    assert located.files == locate("loans", "small", None, settings).files
+    located = find_dataset("loans", "other", None, settings)
+    assert located.files == find_dataset("loans", "small", None, settings).files
     assert (located.data, located.contract.name) == ("other", "loans.other")
     with pytest.raises(UsageError, match="a folder small/"):
-        locate("loans", "other", None, settings.model_copy(update={"data_dir": None}))
+        find_dataset("loans", "other", None, settings.model_copy(update={"data_dir": None}))
 
 
 def test_a_contract_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps({**contract().source, "name": "loans.mine"}))
-    assert locate("loans", "small", str(mine), settings).contract.name == "loans.mine"
+    assert find_dataset("loans", "small", str(mine), settings).contract.name == "loans.mine"
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones(settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"simulated, small.*got smal;"):
-        locate("loans", "smal", None, settings)
+        find_dataset("loans", "smal", None, settings)
     with pytest.raises(UsageError, match="data set of nothing"):
-        locate("nothing", "small", None, settings)
+        find_dataset("nothing", "small", None, settings)
 
 
 def test_data_that_is_not_there_is_refused_with_what_to_do(settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"STEWARD_DATA_DIR.*--data"):
-        locate("loans", "small", None, settings.model_copy(update={"data_dir": None}))
+        find_dataset("loans", "small", None, settings.model_copy(update={"data_dir": None}))
     assert settings.data_dir
     (settings.data_dir / "small" / "loans.csv").unlink()
     with pytest.raises(UsageError, match=r"loans\.csv; got none; put the file there"):
-        locate("loans", "small", None, settings)
+        find_dataset("loans", "small", None, settings)
 
 
 @pytest.mark.parametrize(
@@ -499,5 +499,5 @@ def test_a_champions_contract_reads_another_file(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_bytes(b"id,amount\na,1\n")
     own = contract(files=[], simulator="lender", rows=5)
     own = replace(own, read=replace(own.read, files=("new.csv",), simulator=None))
-    stored = read_files(Located("small", own, (tmp_path / "new.csv",)), Store(tmp_path / "store"))
-    assert stored.part("rows").to_numpy().tolist() == [["a", "1"]]
+    stored = read_files(DatasetSource("small", own, (tmp_path / "new.csv",)), Store(tmp_path / "store"))
+    assert stored.table("rows").to_numpy().tolist() == [["a", "1"]]

@@ -10,11 +10,11 @@ import pytest
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from ml.data.dataset import Part
-from ml.errors import DataRefused, LeakageRefused
+from ml.data.dataset import Dataset
+from ml.errors import DataGateError, LeakageError
 from ml.interactions import datasets, event_log
 from tasks.split import Parts, SplitFunction, split, split_histories, split_rows
-from tasks.storage.content_store import Made, Store, Stored
+from tasks.storage.content_store import StageResult, Store, StoredResult
 
 ROWS = 400
 LAST = datetime(2024, 12, 31, tzinfo=UTC)
@@ -100,15 +100,15 @@ class Run:
 
     def __call__(
         self, clean: pd.DataFrame, its: Contract, how: SplitFunction = split_rows, now: datetime = LAST
-    ) -> Stored:
+    ) -> StoredResult:
         key = f"clean-{pd.util.hash_pandas_object(clean).sum():x}"
-        stored = self.store.remember(key, lambda: Made({"clean": clean}, {}))
+        stored = self.store.get_or_compute(key, lambda: StageResult({"clean": clean}, {}))
         return split.fn(stored, its, how, now, self.store)
 
-    def refused(self, *arguments: Any, **named: Any) -> LeakageRefused:
-        with pytest.raises(LeakageRefused) as refusal:
+    def refused(self, *arguments: Any, **named: Any) -> LeakageError:
+        with pytest.raises(LeakageError) as refusal:
             self(*arguments, **named)
-        assert isinstance(refusal.value, DataRefused)
+        assert isinstance(refusal.value, DataGateError)
         return refusal.value
 
 
@@ -117,8 +117,8 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def parts_of(stored: Stored) -> dict[str, Part]:
-    return {name: Part.from_table(stored.part(name)) for name in stored.parts}
+def parts_of(stored: StoredResult) -> dict[str, Dataset]:
+    return {name: Dataset.from_table(stored.table(name)) for name in stored.table_names}
 
 
 def test_the_codes_of_the_contract_go_with_the_parts(run: Run) -> None:
@@ -135,8 +135,8 @@ def test_rows_are_divided_and_nothing_that_judges_is_shown(run: Run) -> None:
     assert sum(len(p.frame) for p in parts.values()) == ROWS
     for name, part in parts.items():
         assert list(part.frame.columns) == ["x"]
-        assert list(part.about.columns) == ["town", "who", "id"]
-        known = rows().set_index("id").loc[part.about["id"]]
+        assert list(part.metadata.columns) == ["town", "who", "id"]
+        known = rows().set_index("id").loc[part.metadata["id"]]
         assert part.truth.tolist() == known["y"].tolist()
         assert part.frame["x"].tolist() == known["x"].tolist()
         sizes = stored.facts["parts"][name]
@@ -165,7 +165,7 @@ def test_a_log_is_divided_at_two_instants(run: Run) -> None:
     events = log()
     refit = sum(map(len, parts["refit"].frame["items"]))
     assert refit == (events["at"].astype("int64") / 1e6 < second).sum()
-    bands = parts["test"].about["band"].tolist()
+    bands = parts["test"].metadata["band"].tolist()
     assert bands == ["young" if int(user[1:]) % 2 else "old" for user in parts["test"].frame["user"]]
     assert stored.facts["catalogue"] == events["item"].nunique()
     assert stored.facts["simultaneous_events"] == 0
@@ -341,7 +341,7 @@ def test_a_column_that_tells_the_answer_is_refused(run: Run, column: dict[str, p
     (name,) = column
     refusal = run.refused(rows(**column), contract())
     assert f"{name} (AUC 1.0000)" in refusal.got
-    assert "meta.foretelling" in refusal.todo
+    assert "meta.foretelling" in refusal.next_step
     assert refusal.facts["checks"]["foretelling"] == {name: 1.0}
 
 
@@ -364,10 +364,10 @@ def test_histories_that_reach_into_the_test_are_refused(run: Run, monkeypatch: p
     judging_part = datasets.judging_part
     everything = event_log.log(log(), log_contract())
 
-    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Part:
+    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Dataset:
         part = judging_part(before, after, *rest)
         whole = event_log.histories(everything, pd.Index(part.frame["user"]))
-        return Part(whole, part.truth, part.units, part.about)
+        return Dataset(whole, part.truth, part.units, part.metadata)
 
     monkeypatch.setattr("tasks.split.judging_part", leaking)
     refusal = run.refused(log(), log_contract(), split_histories)
@@ -384,10 +384,10 @@ def test_histories_that_hold_the_last_event_are_refused(
     its = ordered_contract(by, repeat=True)
     everything = event_log.log(ordered(), its)
 
-    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Part:
+    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Dataset:
         part = judging_part(before, after, *rest)
         whole = event_log.histories(everything, pd.Index(part.frame["user"]))
-        return Part(whole, part.truth, part.units, part.about)
+        return Dataset(whole, part.truth, part.units, part.metadata)
 
     monkeypatch.setattr("tasks.split.judging_part", leaking)
     refusal = run.refused(ordered(), its, split_histories)
@@ -401,7 +401,7 @@ def test_answers_out_of_the_history_are_refused_whoever_divides(run: Run) -> Non
         parts, facts = split_histories(frame, its)
         part = parts["valid"]
         items = [[*items, *answer] for items, answer in zip(part.frame["items"], part.truth, strict=True)]
-        longer = Part(part.frame.assign(items=items), part.truth, part.units, part.about)
+        longer = Dataset(part.frame.assign(items=items), part.truth, part.units, part.metadata)
         return {**parts, "valid": longer}, facts
 
     refusal = run.refused(ordered(), ordered_contract("last"), leaking)

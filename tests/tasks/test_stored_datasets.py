@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ml.contract.parser import parse
-from tasks.storage.content_store import Made, Store
-from tasks.stored_datasets import learned_with, told
+from tasks.storage.content_store import StageResult, Store
+from tasks.stored_datasets import dataset_settings, settings_of
 
 LOG: dict[str, Any] = {
     "read": {"files": ["x.csv"], "columns": {"who": "category", "what": "category", "at": "epoch"}},
@@ -34,5 +34,5 @@ NOTHING: dict[str, Any] = {"special": {}, "repeat": False, "blocked": (), "decay
 )
 def test_what_is_said_comes_back(meta: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
     contract = parse({"name": "toy.x", "expectations": [], "meta": meta})
-    stored = Store(tmp_path).remember("parts", lambda: Made({}, learned_with(contract)))
-    assert told(stored) == NOTHING | expected
+    stored = Store(tmp_path).get_or_compute("parts", lambda: StageResult({}, dataset_settings(contract)))
+    assert settings_of(stored) == NOTHING | expected

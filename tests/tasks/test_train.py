@@ -13,32 +13,32 @@ import pandas as pd
 import pytest
 
 from flows import fintech_risk
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.ensemble.bagging import Bagged
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
-from ml.estimator import Candidate, Resources
+from ml.estimator import Candidate, FitResources
 from ml.recommenders.popularity import Popularity
 from ml.serialization import load_model
 from ml.tabular.constant import Prior
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
-from tasks.storage.content_store import Made, Store, Stored
+from tasks.storage.content_store import StageResult, Store, StoredResult
 from tasks.train import described, keep, rebuilt, refit, train
 
 FAST = GradientBoosting(max_rounds=5)
 
 
-def rows(count: int, seed: int) -> Part:
+def rows(count: int, seed: int) -> Dataset:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {"x": rng.normal(size=count), "town": pd.Series(rng.choice(["N", "S"], count), dtype="str")}
     )
     truth = pd.Series((frame["x"] + rng.normal(size=count) > 0).astype(float))
-    return Part(frame, truth, np.arange(count, dtype=np.uint64) + np.uint64(1000 * seed))
+    return Dataset(frame, truth, np.arange(count, dtype=np.uint64) + np.uint64(1000 * seed))
 
 
-def histories(*items: list[str]) -> Part:
+def histories(*items: list[str]) -> Dataset:
     users = [f"U{n}" for n in range(len(items))]
     frame = pd.DataFrame(
         {
@@ -47,11 +47,13 @@ def histories(*items: list[str]) -> Part:
             "times": [[float(n) for n in range(len(i))] for i in items],
         }
     )
-    return Part(frame, pd.Series([[]] * len(items), dtype=object), np.arange(len(items), dtype=np.uint64))
+    return Dataset(frame, pd.Series([[]] * len(items), dtype=object), np.arange(len(items), dtype=np.uint64))
 
 
-def stored(store: Store, key: str, **parts: Part) -> Stored:
-    return store.remember(key, lambda: Made({name: part.table() for name, part in parts.items()}, {}))
+def stored(store: Store, key: str, **parts: Dataset) -> StoredResult:
+    return store.get_or_compute(
+        key, lambda: StageResult({name: part.to_table() for name, part in parts.items()}, {})
+    )
 
 
 @pytest.fixture
@@ -60,19 +62,21 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def parts(store: Store) -> Stored:
+def parts(store: Store) -> StoredResult:
     return stored(store, "parts", train=rows(300, 1), valid=rows(100, 2), test=rows(100, 3))
 
 
-def fit(candidate: Candidate, parts: Stored, store: Store, seed: int = 0, budget: float = 60.0) -> Stored:
-    return train.fn("it", candidate, parts, Resources(seed, 1, budget), budget, store)
+def fit(
+    candidate: Candidate, parts: StoredResult, store: Store, seed: int = 0, budget: float = 60.0
+) -> StoredResult:
+    return train.fn("it", candidate, parts, FitResources(seed, 1, budget), budget, store)
 
 
 @pytest.mark.parametrize("candidate", [Prior(), Linear(), FAST])
-def test_the_stored_model_is_the_fitted_one(candidate: Candidate, parts: Stored, store: Store) -> None:
+def test_the_stored_model_is_the_fitted_one(candidate: Candidate, parts: StoredResult, store: Store) -> None:
     fitted = fit(candidate, parts, store)
     files = {p.name: p.read_bytes() for p in fitted.folder.iterdir() if p.name != "manifest.json"}
-    model = candidate.fit(rows(300, 1), rows(100, 2), Resources())
+    model = candidate.fit(rows(300, 1), rows(100, 2), FitResources())
     assert files == model.files()
     loaded = load_model(fitted.facts["model"], files)
     frame = rows(50, 4).frame
@@ -80,9 +84,9 @@ def test_the_stored_model_is_the_fitted_one(candidate: Candidate, parts: Stored,
 
 
 def test_special_codes_of_the_split_reach_the_fit_and_its_key(store: Store) -> None:
-    def split(codes: dict[str, list[float]]) -> Stored:
-        tables = {"train": rows(300, 1).table(), "valid": rows(100, 2).table()}
-        return store.remember(f"parts {codes}", lambda: Made(tables, {"special": codes}))
+    def split(codes: dict[str, list[float]]) -> StoredResult:
+        tables = {"train": rows(300, 1).to_table(), "valid": rows(100, 2).to_table()}
+        return store.get_or_compute(f"parts {codes}", lambda: StageResult(tables, {"special": codes}))
 
     plain, coded = fit(Linear(), split({}), store), fit(Linear(), split({"x": [0.0, 9.0]}), store)
     assert plain.digest != coded.digest
@@ -90,14 +94,14 @@ def test_special_codes_of_the_split_reach_the_fit_and_its_key(store: Store) -> N
     assert [one["bins"][0]["special"] for one in encodings] == [[], [0.0, 9.0]]
 
 
-def test_an_ensemble_tells_of_its_members(parts: Stored, store: Store) -> None:
+def test_an_ensemble_tells_of_its_members(parts: StoredResult, store: Store) -> None:
     few = Ensemble(presets=(Preset(math.inf, 2, 1, {"linear": Linear(), "boosting": FAST}),))
     described = fit(few, parts, store).facts["made_of"]
     assert [member["name"] for member in described["members"]] == ["linear", "boosting"]
     assert fit(FAST, parts, store).facts["made_of"] == {}
 
 
-def test_facts_say_what_was_fitted(parts: Stored, store: Store) -> None:
+def test_facts_say_what_was_fitted(parts: StoredResult, store: Store) -> None:
     facts = fit(FAST, parts, store).facts
     assert facts["candidate"] == "it"
     assert facts["model"] == "ml.tabular.gradient_boosting:GradientBoostingModel"
@@ -110,7 +114,7 @@ def test_facts_say_what_was_fitted(parts: Stored, store: Store) -> None:
     assert fit(Prior(), parts, store).facts["stopped_by"] is None
 
 
-def test_a_fit_is_reused_until_something_it_is_made_from_changes(parts: Stored, store: Store) -> None:
+def test_a_fit_is_reused_until_something_it_is_made_from_changes(parts: StoredResult, store: Store) -> None:
     first = fit(FAST, parts, store)
     again = fit(FAST, parts, store)
     assert (first.reused, again.reused) == (False, True)
@@ -124,7 +128,7 @@ def test_a_fit_is_reused_until_something_it_is_made_from_changes(parts: Stored, 
     assert not fit(FAST, parts, store, budget=59.0).reused
 
 
-def test_a_fit_that_was_killed_goes_on_with_the_steps_it_took(parts: Stored, store: Store) -> None:
+def test_a_fit_that_was_killed_goes_on_with_the_steps_it_took(parts: StoredResult, store: Store) -> None:
     """Trials of a mixture are steps: what was tried before a kill is not tried again."""
     few = Ensemble(presets=(Preset(math.inf, 2, 1, {"boosting": FAST}),))
     told: list[str] = []
@@ -134,8 +138,8 @@ def test_a_fit_that_was_killed_goes_on_with_the_steps_it_took(parts: Stored, sto
         if len(told) == 3:
             raise KeyboardInterrupt
 
-    def run(memory: Store) -> Stored:
-        return train.fn("it", few, parts, Resources(0, 1, 60.0, trials=4), 60.0, memory)
+    def run(memory: Store) -> StoredResult:
+        return train.fn("it", few, parts, FitResources(0, 1, 60.0, trials=4), 60.0, memory)
 
     log = logging.getLogger("steward")
     handler = logging.Handler()
@@ -165,23 +169,23 @@ def test_a_fit_that_was_killed_goes_on_with_the_steps_it_took(parts: Stored, sto
     assert sorted(m["facts"]["loss"] for m in taken.values()) == sorted(losses)
 
 
-def test_what_is_left_of_the_budget_is_no_part_of_the_key(parts: Stored, store: Store) -> None:
-    train.fn("it", FAST, parts, Resources(0, 1, 60.0), 60.0, store)
-    assert train.fn("it", FAST, parts, Resources(0, 2, 41.5), 60.0, store).reused
+def test_what_is_left_of_the_budget_is_no_part_of_the_key(parts: StoredResult, store: Store) -> None:
+    train.fn("it", FAST, parts, FitResources(0, 1, 60.0), 60.0, store)
+    assert train.fn("it", FAST, parts, FitResources(0, 2, 41.5), 60.0, store).reused
 
 
 def test_a_fit_that_fails_is_not_remembered(store: Store) -> None:
     one_class = rows(100, 1)
-    one_class = Part(one_class.frame, one_class.truth * 0, one_class.units)
+    one_class = Dataset(one_class.frame, one_class.truth * 0, one_class.units)
     parts = stored(store, "one class", train=one_class, valid=rows(100, 2))
     for _ in range(2):
         with pytest.raises(ValueError, match="class"):
             fit(Linear(), parts, store)
 
 
-def test_keep_gives_back_what_was_fitted(parts: Stored, store: Store) -> None:
+def test_keep_gives_back_what_was_fitted(parts: StoredResult, store: Store) -> None:
     fitted = fit(Prior(), parts, store)
-    assert keep("it", Prior(), fitted, parts, Resources(), store) is fitted
+    assert keep("it", Prior(), fitted, parts, FitResources(), store) is fitted
 
 
 def test_refit_learns_from_all_before_the_test(store: Store) -> None:
@@ -196,10 +200,10 @@ def test_refit_learns_from_all_before_the_test(store: Store) -> None:
         refit=histories(*more),
     )
     fitted = fit(Popularity(), parts, store)
-    final = refit.fn("it", Popularity(), fitted, parts, Resources(), store)
+    final = refit.fn("it", Popularity(), fitted, parts, FitResources(), store)
     asked = histories([]).frame
 
-    def scores(of: Stored) -> Mapping[str, float]:
+    def scores(of: StoredResult) -> Mapping[str, float]:
         files = {p.name: p.read_bytes() for p in of.folder.iterdir() if p.name != "manifest.json"}
         prediction = load_model(of.facts["model"], files).predict(asked)
         return dict(zip(prediction["item"], prediction["score"], strict=True))
@@ -207,21 +211,21 @@ def test_refit_learns_from_all_before_the_test(store: Store) -> None:
     assert scores(fitted) == {"a": 2, "b": 1}
     assert scores(final) == {"c": 3, "a": 2, "b": 1}
     assert final.facts["importance"] == {}
-    assert refit.fn("it", Popularity(), fitted, parts, Resources(), store).reused
+    assert refit.fn("it", Popularity(), fitted, parts, FitResources(), store).reused
 
 
-def test_a_candidate_gets_the_seconds_that_are_left(parts: Stored, store: Store) -> None:
+def test_a_candidate_gets_the_seconds_that_are_left(parts: StoredResult, store: Store) -> None:
     seconds: list[float] = []
 
     @dataclass(frozen=True)
     class Timed:
-        def fit(self, train: Part, valid: Part, resources: Resources):  # type: ignore[no-untyped-def]
+        def fit(self, train: Dataset, valid: Dataset, resources: FitResources):  # type: ignore[no-untyped-def]
             seconds.append(resources.seconds)
             return Prior().fit(train, valid, resources)
 
-    train.fn("it", Timed(), parts, Resources(0, 1, 7.5), 60.0, store)
+    train.fn("it", Timed(), parts, FitResources(0, 1, 7.5), 60.0, store)
     refit.fn(
-        "it", Timed(), parts, stored(store, "r", refit=rows(50, 1), valid=rows(50, 2)), Resources(), store
+        "it", Timed(), parts, stored(store, "r", refit=rows(50, 1), valid=rows(50, 2)), FitResources(), store
     )
     assert seconds == [7.5, math.inf]
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract, Rule
-from ml.errors import ContractError, DataRefused
+from ml.errors import ContractError, DataGateError
 from tasks.settings import ROOT
-from tasks.storage.content_store import Made, Store
+from tasks.storage.content_store import StageResult, Store
 from tasks.validate import FEWEST_ROWS, check, examine, validate
 
 COLUMNS = {"id": "category", "a": "number", "b": "number", "kind": "category", "y": "integer"}
@@ -70,7 +70,7 @@ def quarantined(frame: pd.DataFrame, its: Contract, **how: Any) -> dict[str, lis
 
 def refused(frame: pd.DataFrame, its: Contract, **how: Any) -> dict[str, str]:
     """The rules that refused this batch, with the reason of each."""
-    with pytest.raises(DataRefused) as refusal:
+    with pytest.raises(DataGateError) as refusal:
         examine(frame, its, **how)
     assert SECRET not in str(refusal.value)
     assert SECRET not in json.dumps(refusal.value.facts)
@@ -202,7 +202,7 @@ def test_every_row_is_accounted_for_and_every_verdict_is_right(
     try:
         clean, quarantine, excluded, facts = examine(frame, contract(*rules, **meta))
         left = pd.concat([quarantine, excluded])
-    except DataRefused as refusal:
+    except DataGateError as refusal:
         facts = refusal.facts
     assert facts["clean"] + facts["quarantined"] + facts["excluded"] == facts["rows"] == len(frame)
     if left is not None:
@@ -333,7 +333,7 @@ def test_a_whole_table_expectation_judges_the_batch() -> None:
 
 def test_a_missing_column_is_refused_by_name() -> None:
     assert refused(good().drop(columns=["b"]), contract()) == {"columns_present": "the contract names them"}
-    with pytest.raises(DataRefused, match="no column 'a', 'b'"):
+    with pytest.raises(DataGateError, match="no column 'a', 'b'"):
         examine(good().drop(columns=["a", "b"]), contract())
 
 
@@ -595,16 +595,16 @@ def test_the_task_stores_three_parts_whose_rows_point_at_the_source(tmp_path: Pa
         rule("column_values_to_not_be_in_set", "exclude", "not ours", column="kind", value_set=["out"]),
     )
     store = Store(tmp_path)
-    raw = store.remember("raw", lambda: Made({"rows": frame}, {}))
+    raw = store.get_or_compute("raw", lambda: StageResult({"rows": frame}, {}))
     stored = validate.fn(raw, its, None, store)
-    assert stored.parts == ("clean", "quarantine", "excluded")
-    clean, quarantine = stored.part("clean"), stored.part("quarantine")
+    assert stored.table_names == ("clean", "quarantine", "excluded")
+    clean, quarantine = stored.table("clean"), stored.table("quarantine")
     assert clean["id"].tolist() == frame.loc[clean["_row"], "id"].tolist()
     assert quarantine.to_dict("records") == [
         {"row": 3, "rule": "column_values_to_be_between(a)", "reason": "no debts"},
         {"row": 30, "rule": "type(a)", "reason": "the cell is no number"},
     ]
-    assert stored.part("excluded")["row"].tolist() == [8]
+    assert stored.table("excluded")["row"].tolist() == [8]
     assert (stored.facts["rows"], stored.facts["clean"]) == (ROWS, ROWS - 3)
     assert validate.fn(raw, its, None, store).reused
     other = contract(*its.source["expectations"], budget=0.5)
@@ -614,9 +614,9 @@ def test_the_task_stores_three_parts_whose_rows_point_at_the_source(tmp_path: Pa
 def test_a_refused_batch_is_judged_again(tmp_path: Path) -> None:
     """A refusal is no result: nothing is stored under its key."""
     store = Store(tmp_path)
-    raw = store.remember("raw", lambda: Made({"rows": good().assign(y="1")}, {}))
+    raw = store.get_or_compute("raw", lambda: StageResult({"rows": good().assign(y="1")}, {}))
     for _ in range(2):
-        with pytest.raises(DataRefused) as refusal:
+        with pytest.raises(DataGateError) as refusal:
             validate.fn(raw, contract(), None, store)
         assert refusal.value.facts["clean"] == ROWS
     assert len(list((tmp_path / "keys").iterdir())) == 1

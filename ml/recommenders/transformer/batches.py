@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 
 # Users at most whose last event says when to stop.
 HELD_OUT = 2000
@@ -22,13 +22,13 @@ class Batch:
     targets: np.ndarray
 
 
-def in_own_order(histories: Sequences) -> Sequences:
+def in_own_order(histories: Histories) -> Histories:
     """The same histories, sorted by what is in them, so that it does not matter in what order they came."""
     pieces = np.split(histories.items, histories.start[1:-1])
     order = sorted(range(len(pieces)), key=lambda user: pieces[user].tobytes())
     times = np.split(histories.times, histories.start[1:-1])
     weights = np.split(histories.weights, histories.start[1:-1])
-    return Sequences(
+    return Histories(
         np.concatenate([[0], np.cumsum(histories.lengths[order])]),
         np.concatenate([pieces[user] for user in order]),
         np.concatenate([times[user] for user in order]),
@@ -37,7 +37,7 @@ def in_own_order(histories: Sequences) -> Sequences:
     )
 
 
-def hold_out(histories: Sequences, rng: np.random.Generator) -> tuple[Sequences, Sequences, np.ndarray]:
+def hold_out(histories: Histories, rng: np.random.Generator) -> tuple[Histories, Histories, np.ndarray]:
     """The histories without the last event of some users; of these users alone; and those events, (users,), or -1.
 
     These users are a quarter, and at most `HELD_OUT`, of the users with three events or more.
@@ -53,7 +53,7 @@ def hold_out(histories: Sequences, rng: np.random.Generator) -> tuple[Sequences,
     return rest, rest.where(np.isin(rest.users, chosen)), wanted
 
 
-def batches(histories: Sequences, longest: int, tokens: int, rng: np.random.Generator) -> Iterator[Batch]:
+def batches(histories: Histories, longest: int, tokens: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Batches in random order, each with every window's places at most `tokens` in all (one window at least).
 
     Every event but the first of its user is a target once.
@@ -71,7 +71,7 @@ def batches(histories: Sequences, longest: int, tokens: int, rng: np.random.Gene
         yield _batch(histories.items, first[rows], length[rows])
 
 
-def windows(histories: Sequences, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def windows(histories: Histories, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The place of the first target of each window in `histories.items`, and the number of its targets.
 
     Who has more than `longest` targets gets windows of that many; where they begin is chance, so that no event
@@ -91,7 +91,7 @@ def windows(histories: Sequences, longest: int, rng: np.random.Generator) -> tup
 
 
 def tails(
-    histories: Sequences, longest: int, tokens: int
+    histories: Histories, longest: int, tokens: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The last `longest` events of users that have any: users, items (users, most), and where each ends, (users,)."""
     length = np.minimum(histories.lengths, longest)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.device import torch_of_our_own
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import from_npy, to_npy
 from ml.recommenders.transformer.batches import in_own_order
 from ml.recommenders.transformer.network import _last_states
@@ -55,7 +55,7 @@ class TransformerModel:
         """The number of events of `frame` that were skipped, their item not being in the catalogue."""
         return self.catalogue.unknown(frame)
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         """Logits of being next, float32, shape (users, items); without a history, what is popular.
 
         Histories longer than the model's places count by their last events. Users are computed side by side: company
@@ -131,7 +131,7 @@ class Transformer:
     negatives: int = 256
     days: float | None = None
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> TransformerModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> TransformerModel:
         """Train until held-out events stop gaining, or the epochs or the time are over (at least one step).
 
         `valid` is not looked at. One thread is used whatever `resources` allow: sums hang on how many threads share
@@ -142,24 +142,24 @@ class Transformer:
         """
         return self._fit(train, resources, None, self.max_epochs)
 
-    def continued(self, model: TransformerModel, train: Part, resources: Resources) -> TransformerModel:
+    def continued(self, model: TransformerModel, train: Dataset, resources: FitResources) -> TransformerModel:
         """As `fit`, but from the weights of a model of a part of `train`, for at most `more_epochs`."""
         return self._fit(train, resources, model, self.more_epochs)
 
     def _fit(
-        self, train: Part, resources: Resources, begun: TransformerModel | None, epochs: int
+        self, train: Dataset, resources: FitResources, begun: TransformerModel | None, epochs: int
     ) -> TransformerModel:
         deadline = time.monotonic() + resources.seconds
-        catalogue = Catalogue.of(train.frame, self.days, train.blocked)
+        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
         histories = in_own_order(catalogue.sequences(train.frame))
         with torch_of_our_own(resources.seed, resources.device):
             first = self.first_weights(len(catalogue.items))
             if begun:
                 _take_over(first, catalogue, begun)
-            training = _Training(self, histories, train.repeat, resources, first, begun is not None)
+            training = _Training(self, histories, train.allow_repeats, resources, first, begun is not None)
             best = training.run(deadline, epochs)
             weights = {name: one.detach().cpu().numpy() for name, one in training.best.items()}
-        return TransformerModel(catalogue, weights, self.heads, best, train.repeat)
+        return TransformerModel(catalogue, weights, self.heads, best, train.allow_repeats)
 
     def first_weights(self, items: int) -> dict[str, "torch.Tensor"]:
         """Small normal numbers; each block's branches end in ones that are smaller by the root of their number."""

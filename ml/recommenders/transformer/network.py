@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.recommenders.transformer.batches import tails
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def states(
 
 
 def _last_states(
-    weights: "Weights", heads: int, histories: Sequences
+    weights: "Weights", heads: int, histories: Histories
 ) -> Iterator[tuple[np.ndarray, "torch.Tensor"]]:
     """Users that have a history, and the state at the end of it, shape (users, dim)."""
     import torch

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.device import Device
-from ml.estimator import Resources
-from ml.interactions.histories import Sequences
+from ml.estimator import FitResources
+from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import blocks
 from ml.recommenders.transformer import loss as softmax
 from ml.recommenders.transformer.batches import Batch, batches, hold_out
@@ -39,15 +39,15 @@ class _Training:
     def __init__(
         self,
         of: "Transformer",
-        histories: Sequences,
+        histories: Histories,
         repeat: bool,
-        resources: Resources,
+        resources: FitResources,
         first: "Weights",
         goes_on: bool,
     ) -> None:
         import torch
 
-        self.of, self.repeat, self.device, self.tell = of, repeat, resources.device, resources.tell
+        self.of, self.repeat, self.device, self.tell = of, repeat, resources.device, resources.log_progress
         self.rng = np.random.default_rng(resources.seed)
         self.histories, self.asked, self.wanted = hold_out(histories, self.rng)
         self.goes_on = goes_on

@@ -230,7 +230,7 @@ def test_each_mistake_about_weights_is_named(path: str, value: Any, said: str) -
     with pytest.raises(ContractError) as caught:
         parse(changed(BEHAVIOURS, path, value))
     assert said in str(caught.value)
-    assert caught.value.todo
+    assert caught.value.next_step
 
 
 SEQUENCES: dict[str, Any] = {
@@ -285,7 +285,7 @@ def test_each_mistake_of_sequences_is_named_with_its_place(path: str, value: Any
     with pytest.raises(ContractError) as caught:
         parse(changed(SEQUENCES, path, value))
     assert place in str(caught.value)
-    assert caught.value.todo
+    assert caught.value.next_step
 
 
 def test_baskets_are_of_one_file_as_their_numbers_are() -> None:
@@ -532,7 +532,7 @@ def test_each_mistake_is_named_with_its_place(path: str, value: Any, place: str)
     with pytest.raises(ContractError) as caught:
         parse(changed(TABULAR, path, value))
     assert place in str(caught.value)
-    assert caught.value.todo
+    assert caught.value.next_step
 
 
 @pytest.mark.parametrize(
@@ -614,4 +614,4 @@ def test_any_json_anywhere_is_read_or_refused_by_name(place: tuple[dict[str, Any
     try:
         read()
     except ContractError as error:
-        assert error.todo  # noqa: PT017
+        assert error.next_step  # noqa: PT017

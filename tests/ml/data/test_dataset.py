@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 
 names = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
     ["x:", "about:", "truth", "unit", "x:x:a", "about:x:truth", "a:b", "x:\n"]
@@ -20,7 +20,7 @@ texts = st.none() | st.text(st.characters(codec="utf-8"), max_size=4)
 
 
 @st.composite
-def tabular(draw: st.DrawFn) -> Part:
+def tabular(draw: st.DrawFn) -> Dataset:
     """Any names, numbers and texts, some of them missing."""
     rows = draw(st.integers(0, 5))
 
@@ -34,18 +34,18 @@ def tabular(draw: st.DrawFn) -> Part:
 
     units = draw(st.lists(st.integers(0, 2**64 - 1), min_size=rows, max_size=rows))
     truth = pd.Series(draw(st.lists(floats, min_size=rows, max_size=rows)), dtype="float64")
-    return Part(table(draw(columns)), truth, np.array(units, dtype=np.uint64), table(draw(columns)))
+    return Dataset(table(draw(columns)), truth, np.array(units, dtype=np.uint64), table(draw(columns)))
 
 
-def through_parquet(part: Part) -> Part:
+def through_parquet(part: Dataset) -> Dataset:
     """As the store writes and reads it."""
     file = BytesIO()
-    part.table().to_parquet(file, index=False)
-    return Part.from_table(pd.read_parquet(file))
+    part.to_table().to_parquet(file, index=False)
+    return Dataset.from_table(pd.read_parquet(file))
 
 
-def assert_same(part: Part, expected: Part) -> None:
-    for found, wanted in ((part.frame, expected.frame), (part.about, expected.about)):
+def assert_same(part: Dataset, expected: Dataset) -> None:
+    for found, wanted in ((part.frame, expected.frame), (part.metadata, expected.metadata)):
         assert list(found.columns) == list(wanted.columns)
         assert_frame_equal(
             found.set_axis(range(found.shape[1]), axis=1), wanted.set_axis(range(wanted.shape[1]), axis=1)
@@ -57,14 +57,14 @@ def assert_same(part: Part, expected: Part) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(tabular())
-def test_a_table_becomes_the_part_again_whatever_its_columns_are_called(part: Part) -> None:
-    assert_same(Part.from_table(part.table()), part)
+def test_a_table_becomes_the_part_again_whatever_its_columns_are_called(part: Dataset) -> None:
+    assert_same(Dataset.from_table(part.to_table()), part)
     assert_same(through_parquet(part), part)
 
 
 @settings(max_examples=60, deadline=None)
 @given(tabular(), st.data())
-def test_rows_are_taken_by_position_all_sides_together(part: Part, data: st.DataObject) -> None:
+def test_rows_are_taken_by_position_all_sides_together(part: Dataset, data: st.DataObject) -> None:
     """Some rows of some rows are those rows of the whole, in the order wanted, as often as wanted."""
     rows = len(part.frame)
     some = st.lists(st.integers(0, max(rows - 1, 0)), max_size=6 if rows else 0)
@@ -72,21 +72,21 @@ def test_rows_are_taken_by_position_all_sides_together(part: Part, data: st.Data
     again = np.array(data.draw(st.permutations(range(len(first)))), dtype=np.int64)
     taken = part.take(first).take(again)
     assert taken.frame.index.tolist() == first[again].tolist()
-    by_table = part.table().iloc[first[again]]
-    assert_same(taken, Part.from_table(by_table))
+    by_table = part.to_table().iloc[first[again]]
+    assert_same(taken, Dataset.from_table(by_table))
     assert_same(part.take(np.arange(rows)), part)
 
 
 def test_rows_are_taken_by_position_also_under_another_index() -> None:
     index = [30, 10, 20]
     frame, about = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index), pd.DataFrame({"id": ["A", "B", "C"]}, index)
-    part = Part(frame, pd.Series([0.1, 0.2, 0.3], index), np.array([7, 8, 9], dtype=np.uint64), about)
+    part = Dataset(frame, pd.Series([0.1, 0.2, 0.3], index), np.array([7, 8, 9], dtype=np.uint64), about)
     taken = part.take(np.array([2, 0]))
     assert taken.frame["a"].tolist() == [3.0, 1.0]
     assert taken.truth.tolist() == [0.3, 0.1]
     assert taken.units.tolist() == [9, 7]
-    assert taken.about["id"].tolist() == ["C", "A"]
-    assert_same(Part.from_table(taken.table()), taken)
+    assert taken.metadata["id"].tolist() == ["C", "A"]
+    assert_same(Dataset.from_table(taken.to_table()), taken)
 
 
 lists = st.lists(st.lists(st.sampled_from(["a", "b:c", "é", ""]), max_size=4), min_size=1, max_size=6)
@@ -105,22 +105,22 @@ def test_histories_come_back_from_parquet(items: list[list[str]], learning: bool
         }
     )
     truth = pd.Series([[]] * len(items) if learning else items[::-1], dtype=object)
-    part = Part(frame, truth, np.arange(len(items), dtype=np.uint64))
+    part = Dataset(frame, truth, np.arange(len(items), dtype=np.uint64))
     back = through_parquet(part)
     assert back.frame["user"].tolist() == frame["user"].tolist()
     assert back.frame["items"].map(list).tolist() == items
     assert back.frame["times"].map(list).tolist() == frame["times"].tolist()
     assert back.frame["weights"].map(list).tolist() == frame["weights"].tolist()
     assert back.truth.map(list).tolist() == truth.tolist()
-    assert back.about.shape == (len(items), 0)
+    assert back.metadata.shape == (len(items), 0)
 
 
 def test_a_part_without_facts_can_be_taken_from() -> None:
-    part = Part(pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([0.0, 1.0]), np.arange(2, dtype=np.uint64))
+    part = Dataset(pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([0.0, 1.0]), np.arange(2, dtype=np.uint64))
     taken = part.take(np.array([1, 1]))
     assert taken.frame["a"].tolist() == [2.0, 2.0]
-    assert taken.about.empty
-    assert Part.from_table(taken.table()).truth.tolist() == [1.0, 1.0]
+    assert taken.metadata.empty
+    assert Dataset.from_table(taken.to_table()).truth.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("side", ["truth", "about"])
@@ -128,8 +128,8 @@ def test_sides_of_another_index_are_refused_before_their_cells_go_missing(side: 
     frame = pd.DataFrame({"a": [1.0, 2.0]}, index=[5, 6])
     same = {"truth": pd.Series([0.0, 1.0], [5, 6]), "about": pd.DataFrame({"id": ["A", "B"]}, [5, 6])}
     units = np.arange(2, dtype=np.uint64)
-    assert not Part(frame, units=units, **same).table().isna().any(axis=None)
+    assert not Dataset(frame, units=units, **same).to_table().isna().any(axis=None)
     for index in ([6, 5], [0, 1]):
-        odd = Part(frame, units=units, **{**same, side: same[side].set_axis(index)})
+        odd = Dataset(frame, units=units, **{**same, side: same[side].set_axis(index)})
         with pytest.raises(ValueError, match="one index of frame, truth and about"):
-            odd.table()
+            odd.to_table()

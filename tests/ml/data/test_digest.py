@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.data.digest import digest_of, entity_hashes, row_hashes, table_digest
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 
 
 def of(values: Any, dtype: Any = None) -> str:
@@ -322,7 +322,7 @@ def test_what_moves_between_neighbours_is_seen() -> None:
 def test_other_types_are_refused_by_column_and_no_cell_is_quoted(values: Any, dtype: Any) -> None:
     frame = pd.DataFrame({"fine": [1.0] * len(values), "odd": pd.Series(values, dtype=dtype)})
     with pytest.raises(
-        DataRefused, match=r"^expected columns of numbers, .* in 'odd'; write the file anew"
+        DataGateError, match=r"^expected columns of numbers, .* in 'odd'; write the file anew"
     ) as refusal:
         table_digest(frame)
     assert "4711" not in str(refusal.value)

@@ -8,7 +8,7 @@ import pytest
 from ml.contract.parser import parse
 from ml.contract.schema import ItemTable
 from ml.data.item_attributes import attributes, table
-from ml.errors import ContractError, DataRefused
+from ml.errors import ContractError, DataGateError
 
 SECRET = "a-cell-4711"
 FILMS = ItemTable(
@@ -83,14 +83,14 @@ def test_a_header_and_quotes_and_several_lines_of_an_item() -> None:
     ],
 )
 def test_another_file_is_refused_without_its_cells(how: ItemTable, text: str, reason: str) -> None:
-    with pytest.raises(DataRefused, match=reason) as refused:
+    with pytest.raises(DataGateError, match=reason) as refused:
         table(text.encode("utf-8"), how)
     assert SECRET not in str(refused.value)
     assert "meta.items" in str(refused.value)
 
 
 def test_text_in_another_encoding_is_refused() -> None:
-    with pytest.raises(DataRefused, match="utf-8"):
+    with pytest.raises(DataGateError, match="utf-8"):
         table("1::é::x".encode("latin-1"), FILMS)
 
 

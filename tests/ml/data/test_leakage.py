@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.leakage import FORETELLS, foretelling, shared_entities
 
 
-def part(column: Any, truth: Any, dtype: Any = None, first: int = 0) -> Part:
+def part(column: Any, truth: Any, dtype: Any = None, first: int = 0) -> Dataset:
     index = pd.RangeIndex(first, first + len(truth))
     frame = pd.DataFrame({"c": pd.Series(list(column), index, dtype)})
-    return Part(frame, pd.Series(list(truth), index, "float64"), np.arange(len(truth), dtype=np.uint64))
+    return Dataset(frame, pd.Series(list(truth), index, "float64"), np.arange(len(truth), dtype=np.uint64))
 
 
 NOBODY = part([0.0, 0.0], [0.0, 1.0])
 
 
-def told(column: Any, truth: Any, train: Part = NOBODY, dtype: Any = None) -> float:
+def told(column: Any, truth: Any, train: Dataset = NOBODY, dtype: Any = None) -> float:
     """How well a column foretells the answers of the valid rows."""
     return foretelling(train, part(column, truth, dtype, first=len(train.truth)))["c"]
 
@@ -142,7 +142,7 @@ def test_every_column_is_asked_alone_and_named_as_text() -> None:
     frame = pd.DataFrame(
         {"copy": TRUTH, "constant": 1.0, 3: pd.Series(TRUTH).map({0.0: "n", 1.0: "y"}).astype("str")}
     )
-    both = Part(frame, pd.Series(TRUTH), np.arange(60, dtype=np.uint64))
+    both = Dataset(frame, pd.Series(TRUTH), np.arange(60, dtype=np.uint64))
     assert foretelling(both, both) == {"copy": 1.0, "constant": 0.5, "3": 1.0}
 
 
@@ -151,8 +151,8 @@ def test_every_column_is_asked_alone_and_named_as_text() -> None:
 UNITS = st.lists(st.integers(0, 6), max_size=12)
 
 
-def with_units(units: list[int]) -> Part:
-    return Part(
+def with_units(units: list[int]) -> Dataset:
+    return Dataset(
         pd.DataFrame(index=range(len(units))),
         pd.Series(0.0, range(len(units))),
         np.array(units, dtype=np.uint64),

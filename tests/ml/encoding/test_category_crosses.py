@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import ArrayLike
 from ml.encoding import category_crosses
 from ml.encoding.category_crosses import Cross
 from ml.encoding.tree_matrix import TreeEncoding
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
 
 ROWS = 2000
@@ -101,7 +101,7 @@ def encoded(most: int) -> tuple[TreeEncoding, pd.DataFrame]:
     frame = frame.assign(z=np.arange(ROWS, dtype=np.float64))
     frame.loc[:9, "b"] = np.nan
     frame.loc[5:14, "d"] = np.nan
-    part = Part(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    part = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
     encoding, X = TreeEncoding.learn(part, truth, 1, 255, 2, 10.0, seed=0, most_crosses=most)
     assert X.shape == encoding.encode(frame).shape == (ROWS, 5 + len(encoding.crosses))
     return encoding, frame
@@ -148,12 +148,12 @@ def test_importance_of_a_cross_is_that_of_its_columns() -> None:
 
 def test_few_leaves_learn_what_only_a_cross_tells() -> None:
     frame, truth = exclusive_or()
-    part = Part(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    part = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
     train, valid = part.take(np.arange(1500)), part.take(np.arange(1500, ROWS))
     wrong = {}
     for most in (0, 2):
         stumps = GradientBoosting(num_leaves=2, statistics_from=2, crosses=most, max_rounds=200)
-        model = stumps.fit(train, valid, Resources())
+        model = stumps.fit(train, valid, FitResources())
         wrong[most] = ((model.predict(valid.frame)["probability"] > 0.5) != valid.truth).mean()
     assert wrong[2] < 0.05 < 0.3 < wrong[0]
     importance = model.importance()

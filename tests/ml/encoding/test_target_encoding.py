@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import TargetEncoder
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.encoding.category_codes import CategoryCodes
 from ml.encoding.target_encoding import TargetStatistics
 from ml.encoding.tree_matrix import TreeEncoding
@@ -54,7 +54,7 @@ def test_out_of_fold_is_what_the_other_folds_alone_teach() -> None:
 
 
 def encoded(frame: pd.DataFrame, truth: np.ndarray, units: np.ndarray) -> tuple[TreeEncoding, np.ndarray]:
-    part = Part(frame, pd.Series(truth), units)
+    part = Dataset(frame, pd.Series(truth), units)
     return TreeEncoding.learn(part, truth, 1, 255, statistics_from=8, smoothing=1.0, seed=0)
 
 

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
 from ml.data.target import Target
 from ml.ensemble.bagging import Bagged, GrowingBag
 from ml.ensemble.presets import MEDIUM, PRESETS, Preset
 from ml.ensemble.stacked_ensemble import Ensemble, EnsembleModel
-from ml.estimator import Candidate, Resources
+from ml.estimator import Candidate, FitResources
 from ml.evaluation.binary_metrics import roc_auc
 from ml.tabular.additive import Additive
 from ml.tabular.constant import Prior, PriorModel
@@ -25,7 +25,7 @@ from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear, LinearModel
 
 
-def made(rows: int, seed: int, rate: float = 0.5) -> Part:
+def made(rows: int, seed: int, rate: float = 0.5) -> Dataset:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -35,7 +35,7 @@ def made(rows: int, seed: int, rate: float = 0.5) -> Part:
     )
     signal = special.logit(rate) + 1.5 * frame["x"] + (frame["town"] == "N")
     truth = pd.Series((rng.random(rows) < special.expit(signal)).astype(float))
-    return Part(frame, truth, np.arange(rows, dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(rows, dtype=np.uint64))
 
 
 def quick(**members: Candidate) -> Ensemble:
@@ -50,7 +50,7 @@ def quick(**members: Candidate) -> Ensemble:
 class TestBag:
     def test_is_the_mean_of_models_on_the_log_odds(self) -> None:
         model = Bagged(Linear(strengths=(1.0,)), folds=3, repeats=2).fit(
-            made(200, 0), made(5, 1), Resources()
+            made(200, 0), made(5, 1), FitResources()
         )
         frame = made(20, 2).frame
         each = [one.predict(frame)["probability"] for one in model.models]
@@ -63,7 +63,7 @@ class TestBag:
         bag = GrowingBag(Prior(), "binary", 60)
         for seed in (0, 1):
             assert bag.grow(
-                train, assign_folds(train.units, np.zeros(60), 3, seed), Resources(), obliged=True
+                train, assign_folds(train.units, np.zeros(60), 3, seed), FitResources(), obliged=True
             )
         truth, expected = train.truth.to_numpy(), np.zeros(60)
         for seed in (0, 1):
@@ -74,7 +74,7 @@ class TestBag:
     def test_the_order_of_rows_is_nothing(self) -> None:
         train = made(200, 0)
         shuffled = train.take(np.random.default_rng(0).permutation(200))
-        one, other = (quick().fit(part, train, Resources()).files() for part in (train, shuffled))
+        one, other = (quick().fit(part, train, FitResources()).files() for part in (train, shuffled))
         assert one == other
 
 
@@ -94,7 +94,7 @@ class Costly:
     cost: float
     target: Target = "binary"
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> PriorModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> PriorModel:
         self.clock.now += min(self.cost, max(resources.seconds, 0.0))
         return Prior().fit(train, valid, resources)
 
@@ -105,7 +105,7 @@ class TestTime:
     def fitted(self, clock: Clock, seconds: float, repeats: int = 1, **costs: float) -> EnsembleModel:
         members = {name: Costly(clock, cost) for name, cost in costs.items()}
         candidate = Ensemble(presets=(Preset(np.inf, 3, repeats, members),))
-        return candidate.fit(made(60, 0), made(5, 1), Resources(seconds=seconds))
+        return candidate.fit(made(60, 0), made(5, 1), FitResources(seconds=seconds))
 
     def models(self, model: EnsembleModel) -> dict[str, int]:
         return {member.name: member.models for member in model.members}
@@ -144,14 +144,14 @@ class TestTime:
 
 
 def test_no_time_at_all_gives_a_sound_model() -> None:
-    model = Ensemble().fit(made(300, 0), made(5, 1), Resources(seconds=0.0))
+    model = Ensemble().fit(made(300, 0), made(5, 1), FitResources(seconds=0.0))
     assert model.stopped_by == "budget"
     probability = model.predict(made(50, 2).frame)["probability"]
     assert probability.between(0, 1).all()
 
 
 def test_is_the_calibrated_mixture_of_its_bags() -> None:
-    model = quick().fit(made(600, 0), made(5, 1), Resources())
+    model = quick().fit(made(600, 0), made(5, 1), FitResources())
     frame = made(50, 2).frame
     each = [
         special.logit(by(special.expit(bag.score(frame))))
@@ -173,14 +173,14 @@ class Contrary:
 
     target: Target = "binary"
 
-    def fit(self, train: Part, valid: Part, resources: Resources) -> LinearModel:
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LinearModel:
         reverse = replace(train, truth=1 - train.truth)
         return Linear(strengths=(1.0,)).fit(reverse, reverse, resources)
 
 
 def test_members_that_are_worth_nothing_leave_the_rate() -> None:
     train = made(1500, 0)
-    model = quick(contrary=Contrary()).fit(train, train, Resources())
+    model = quick(contrary=Contrary()).fit(train, train, FitResources())
     np.testing.assert_allclose(model.predict(train.frame)["probability"], train.truth.mean())
     assert model.importance().max() == 0
     with pytest.raises(ValueError, match="got a frame without"):
@@ -191,20 +191,20 @@ def test_timid_members_are_calibrated() -> None:
     # A few rounds of a slow rate stay near the mean.
     timid = quick(trees=GradientBoosting(learning_rate=0.01, max_rounds=30))
     train, held_out = made(3000, 0), made(3000, 1)
-    model = timid.fit(train, train, Resources())
+    model = timid.fit(train, train, FitResources())
     assert model.calibrators[0].method != "none"
     probability = model.predict(held_out.frame)["probability"]
     lowest = probability <= probability.quantile(0.2)
     assert probability[lowest].mean() == pytest.approx(held_out.truth[lowest].mean(), abs=0.03)
 
 
-def relatives(rows: int, seed: int, away: float) -> Part:
+def relatives(rows: int, seed: int, away: float) -> Dataset:
     """Strangers whose truth is a coin, each with a relative `away`, in two halves: those and then their relatives."""
     rng = np.random.default_rng(seed)
     strangers = rng.normal(size=(rows, 5))
     both = np.vstack([strangers, strangers + rng.normal(scale=away, size=strangers.shape)])
     truth = pd.Series(np.tile((rng.random(rows) < 0.3).astype(float), 2))
-    return Part(pd.DataFrame(both).add_prefix("x"), truth, np.arange(2 * rows, dtype=np.uint64))
+    return Dataset(pd.DataFrame(both).add_prefix("x"), truth, np.arange(2 * rows, dtype=np.uint64))
 
 
 def test_a_forest_knows_near_relatives_and_is_heard() -> None:
@@ -213,21 +213,23 @@ def test_a_forest_knows_near_relatives_and_is_heard() -> None:
     learned = np.r_[0:1500, 1500:2250]
     asked = part.take(np.arange(2250, 3000))
     forest = MEDIUM.members["forest"]
-    model = quick(linear=Linear(strengths=(0.1,)), forest=forest).fit(part.take(learned), asked, Resources())
+    model = quick(linear=Linear(strengths=(0.1,)), forest=forest).fit(
+        part.take(learned), asked, FitResources()
+    )
     truth = asked.truth.to_numpy()
     mixed = roc_auc(truth, model.predict(asked.frame)["probability"].to_numpy())
     alone = roc_auc(truth, model.bags[-1].predict(asked.frame)["probability"].to_numpy())
     assert mixed > alone - 0.005
     assert alone > 0.95
     greedy = quick(forest=replace(forest, max_features=0.6, min_samples_leaf=5))  # type: ignore[type-var]
-    other = greedy.fit(part.take(learned), asked, Resources())
+    other = greedy.fit(part.take(learned), asked, FitResources())
     assert roc_auc(truth, other.predict(asked.frame)["probability"].to_numpy()) < alone - 0.05
 
 
 def test_looks_at_no_valid_rows() -> None:
     train = made(200, 0)
     broken = replace(made(5, 1), truth=pd.Series(np.nan, range(5)))
-    one, other = (quick().fit(train, valid, Resources()).files() for valid in (train, broken))
+    one, other = (quick().fit(train, valid, FitResources()).files() for valid in (train, broken))
     assert one == other
 
 
@@ -237,9 +239,9 @@ def test_every_size_has_a_preset() -> None:
 
 
 class TestBadInput:
-    def auc(self, train: Part, candidate: Ensemble | None = None) -> float:
+    def auc(self, train: Dataset, candidate: Ensemble | None = None) -> float:
         """Of the training rows, whose probabilities are sound."""
-        model = (candidate or quick()).fit(train, train, Resources())
+        model = (candidate or quick()).fit(train, train, FitResources())
         probability = model.predict(train.frame)["probability"].to_numpy()
         assert ((probability > 0) & (probability < 1)).all()
         assert probability.mean() == pytest.approx(train.truth.mean(), rel=0.5)
@@ -277,7 +279,7 @@ class TestBadInput:
         train = made(2000, 0)
         names = pd.Series([f"customer-{n:07}" for n in range(2000)], dtype="str")
         crowded = replace(train, frame=train.frame.assign(name=names))
-        model = quick().fit(crowded, crowded, Resources())
+        model = quick().fit(crowded, crowded, FitResources())
         assert not any(b"customer-" in data for data in model.files().values())
         probability = model.predict(crowded.frame.assign(name="somebody else"))["probability"]
         assert roc_auc(train.truth.to_numpy(), probability.to_numpy()) > 0.7
@@ -295,9 +297,9 @@ class TestBadInput:
     def test_too_few_positives_are_refused(self, positives: int, message: str) -> None:
         train = replace(made(60, 0), truth=pd.Series((np.arange(60) < positives).astype(float)))
         with pytest.raises(ValueError, match=message):
-            quick().fit(train, train, Resources())
+            quick().fit(train, train, FitResources())
 
     def test_two_positives_are_two_folds(self) -> None:
         train = replace(made(60, 0), truth=pd.Series((np.arange(60) < 2).astype(float)))
-        model = quick().fit(train, train, Resources())
+        model = quick().fit(train, train, FitResources())
         assert {member.models for member in model.members} == {2}

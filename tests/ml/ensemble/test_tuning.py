@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
 from ml.ensemble.bagging import GrowingBag
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble, EnsembleModel
 from ml.ensemble.tuning import OutOfTimeError, Trial, refine, scaled_loss, search
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
 
@@ -36,7 +36,7 @@ KNOWN = [fold_loss(BASE, k) for k in range(FOLDS)]
 
 
 def tried(trials: int, **resources: Any) -> list[Trial]:
-    return search(BASE, KNOWN, fold_loss, math.inf, Resources(trials=trials, **resources))
+    return search(BASE, KNOWN, fold_loss, math.inf, FitResources(trials=trials, **resources))
 
 
 def test_trials_come_near_the_best_point() -> None:
@@ -79,7 +79,7 @@ def test_no_fold_begins_after_the_time(seconds: float, folds: int) -> None:
         asked.append(step)
         return {"loss": 1.0, "seconds": 10.0}
 
-    found = search(BASE, KNOWN, fold_loss, seconds, Resources(trials=10, remember=remember))
+    found = search(BASE, KNOWN, fold_loss, seconds, FitResources(trials=10, cached_step=remember))
     assert len(asked) == folds
     # What was cut short is not told.
     assert len(found) == folds // FOLDS
@@ -103,7 +103,7 @@ def test_a_fold_that_the_clock_stopped_is_no_trial() -> None:
         remembered.append(step)
         return told
 
-    found = search(BASE, KNOWN, slow, math.inf, Resources(trials=6, remember=remember))
+    found = search(BASE, KNOWN, slow, math.inf, FitResources(trials=6, cached_step=remember))
     assert [len(trial.losses) for trial in found] == [FOLDS]
     assert len(remembered) == 7
 
@@ -124,7 +124,7 @@ def test_goes_on_where_it_was_killed() -> None:
             memory[step] = make()
         return memory[step]
 
-    resources = Resources(trials=6, remember=remember)
+    resources = FitResources(trials=6, cached_step=remember)
     with pytest.raises(KeyboardInterrupt):
         search(BASE, KNOWN, dying, math.inf, resources)
     found = search(BASE, KNOWN, dying, math.inf, resources)
@@ -133,20 +133,20 @@ def test_goes_on_where_it_was_killed() -> None:
     assert calls == 1 + sum(len(trial.losses) for trial in found)
 
 
-def made(rows: int, seed: int) -> Part:
+def made(rows: int, seed: int) -> Dataset:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=list("abcd"))
     truth = (frame["a"] * frame["b"] + frame["c"] + rng.normal(size=rows) > 0).astype("float64")
-    return Part(frame, truth, np.arange(rows, dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(rows, dtype=np.uint64))
 
 
 # Two leaves cannot see that a and b work together.
 STUMPS = GradientBoosting(num_leaves=2, learning_rate=0.01, min_child_samples=300, max_rounds=60)
 
 
-def bag_of(member: GradientBoosting, train: Part, fold: np.ndarray) -> GrowingBag:
+def bag_of(member: GradientBoosting, train: Dataset, fold: np.ndarray) -> GrowingBag:
     bag = GrowingBag(member, "binary", len(train.frame))
-    assert bag.grow(train, fold, Resources(), obliged=True)
+    assert bag.grow(train, fold, FitResources(), obliged=True)
     return bag
 
 
@@ -154,7 +154,7 @@ def test_a_better_trial_becomes_a_bag() -> None:
     train = made(1500, 0)
     folds = [assign_folds(train.units, train.truth.to_numpy(), 3, seed) for seed in (0, 1)]
     base = bag_of(STUMPS, train, folds[0])
-    trials, bag = refine(base, train, folds, math.inf, Resources(trials=8))
+    trials, bag = refine(base, train, folds, math.inf, FitResources(trials=8))
     best = min((trial for trial in trials if not trial.pruned), key=lambda trial: trial.loss)
     assert bag is not None
     assert bag.member == best.refined(STUMPS)
@@ -173,13 +173,13 @@ def test_where_nothing_is_better_there_is_no_bag() -> None:
     fold = assign_folds(train.units, train.truth.to_numpy(), 3, 0)
     # A single round at a small rate is as good as knowing nothing, and nothing is all that can be known.
     base = bag_of(GradientBoosting(num_leaves=3, learning_rate=1e-9, max_rounds=1), train, fold)
-    trials, bag = refine(base, train, [fold], math.inf, Resources(trials=6))
+    trials, bag = refine(base, train, [fold], math.inf, FitResources(trials=6))
     assert all(trial.loss >= base_loss(base, train, fold) for trial in trials if not trial.pruned) == (
         bag is None
     )
 
 
-def base_loss(bag: GrowingBag, train: Part, fold: np.ndarray) -> float:
+def base_loss(bag: GrowingBag, train: Dataset, fold: np.ndarray) -> float:
     truth = train.truth.to_numpy()
     inside = [fold == k for k in range(3)]
     return float(np.mean([scaled_loss(bag.out_of_fold[one], truth[one], "binary") for one in inside]))
@@ -199,7 +199,7 @@ class TestEnsemble:
     few = Ensemble(presets=(Preset(np.inf, 3, 1, {"linear": Linear(strengths=(1.0,)), "trees": STUMPS}),))
 
     def fitted(self, **resources: Any) -> EnsembleModel:
-        return self.few.fit(made(1500, 0), made(5, 1), Resources(**resources))
+        return self.few.fit(made(1500, 0), made(5, 1), FitResources(**resources))
 
     def test_gains_a_refined_member(self) -> None:
         plain, refined = self.fitted(), self.fitted(trials=8)

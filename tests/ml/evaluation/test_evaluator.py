@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.evaluation.confidence_intervals import Difference
-from ml.evaluation.evaluator import BinaryJudge, Decision, Judge, NumericJudge
-from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.evaluation.evaluator import BinaryEvaluator, Decision, Evaluator, NumericEvaluator
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 
 
 @dataclass(frozen=True, eq=False)
 class Exam:
     """A judge, a part, two models' answers and those of one that knows nothing."""
 
-    judge: Judge
-    part: Part
+    judge: Evaluator
+    part: Dataset
     one: pd.DataFrame
     other: pd.DataFrame
     ignorant: pd.DataFrame
@@ -45,9 +45,9 @@ class Exam:
         return Exam(self.judge, part, *answered, self.decision)
 
 
-def rows_of(truth: np.ndarray) -> Part:
+def rows_of(truth: np.ndarray) -> Dataset:
     frame = pd.DataFrame({"x": np.zeros(len(truth))})
-    return Part(frame, pd.Series(truth), np.arange(len(truth), dtype=np.uint64) + 2**63)
+    return Dataset(frame, pd.Series(truth), np.arange(len(truth), dtype=np.uint64) + 2**63)
 
 
 def binary(rows: int) -> Exam:
@@ -60,7 +60,7 @@ def binary(rows: int) -> Exam:
         return pd.DataFrame({"probability": probability.round(2 if rows <= 200 else 9)})
 
     ignorant = pd.DataFrame({"probability": np.full(rows, 0.4)})
-    return Exam(BinaryJudge(), rows_of(truth), answers(1.0), answers(0.7), ignorant, {"threshold": 0.6})
+    return Exam(BinaryEvaluator(), rows_of(truth), answers(1.0), answers(0.7), ignorant, {"threshold": 0.6})
 
 
 def numeric(rows: int) -> Exam:
@@ -68,7 +68,7 @@ def numeric(rows: int) -> Exam:
     truth = rng.normal(size=rows)
     one, other = (pd.DataFrame({"value": truth + rng.normal(size=rows) * noise}) for noise in (0.5, 0.8))
     ignorant = pd.DataFrame({"value": np.full(rows, truth.mean())})
-    return Exam(NumericJudge(), rows_of(truth), one, other, ignorant, {})
+    return Exam(NumericEvaluator(), rows_of(truth), one, other, ignorant, {})
 
 
 CATALOGUE = [f"item-{n:02}" for n in range(30)]
@@ -80,11 +80,11 @@ def listed(lists: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["user", "rank", "item", "score"]).astype({"score": np.float64})
 
 
-def log_of(histories: dict[str, list[str]], following: dict[str, list[str]]) -> Part:
+def log_of(histories: dict[str, list[str]], following: dict[str, list[str]]) -> Dataset:
     frame = pd.DataFrame({"user": pd.Series(list(histories), dtype="str")})
     frame["items"] = pd.Series(list(histories.values()), dtype=object)
     truth = pd.Series([following[user] for user in histories], dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64))
 
 
 def ranking(users: int) -> Exam:
@@ -102,13 +102,13 @@ def ranking(users: int) -> Exam:
         return listed({u: sorted(CATALOGUE, key=lambda i, u=u: place(u, i)) for u in names})
 
     ignorant = listed({u: ["nothing"] for u in names})
-    return Exam(RankingJudge(k=5), log_of(histories, following), answers(0.5), answers(0.3), ignorant, {})
+    return Exam(RankingEvaluator(k=5), log_of(histories, following), answers(0.5), answers(0.3), ignorant, {})
 
 
 @cache
 def difference(exam: Exam, first: str, second: str) -> Difference:
     one, other = getattr(exam, first), getattr(exam, second)
-    return exam.judge.difference(exam.part, one, other)
+    return exam.judge.paired_difference(exam.part, one, other)
 
 
 MAKERS: dict[str, Callable[[int], Exam]] = {"binary": binary, "numeric": numeric, "ranking": ranking}
@@ -125,15 +125,15 @@ every_row_judge = pytest.mark.parametrize(
 
 @every_judge
 def test_every_way_of_asking_gives_the_same_number(exam: Exam) -> None:
-    measured = exam.judge.measure(exam.part, exam.one, exam.decision)
-    alone = exam.judge.interval(exam.part, exam.one)
-    within = exam.judge.intervals(exam.part, exam.one, exam.decision, seed=0)
+    measured = exam.judge.metrics(exam.part, exam.one, exam.decision)
+    alone = exam.judge.primary_interval(exam.part, exam.one)
+    within = exam.judge.metric_intervals(exam.part, exam.one, exam.decision, seed=0)
     assert exam.judge.primary in within
     assert alone.value == pytest.approx(measured[exam.judge.primary], abs=1e-12)
     for name, interval in within.items():
         assert interval.value == pytest.approx(measured[name], abs=1e-12), name
         assert interval.low < interval.value < interval.high, name
-    other = exam.judge.measure(exam.part, exam.other, exam.decision)
+    other = exam.judge.metrics(exam.part, exam.other, exam.decision)
     advantage = difference(exam, "one", "other").value
     assert advantage > 0
     assert advantage == pytest.approx(measured[exam.judge.primary] - other[exam.judge.primary], abs=1e-12)
@@ -141,9 +141,9 @@ def test_every_way_of_asking_gives_the_same_number(exam: Exam) -> None:
 
 @every_judge
 def test_who_knows_nothing_is_worth_chance(exam: Exam) -> None:
-    measured = exam.judge.measure(exam.part, exam.ignorant, exam.decision)
+    measured = exam.judge.metrics(exam.part, exam.ignorant, exam.decision)
     assert measured[exam.judge.primary] == pytest.approx(exam.judge.chance, abs=1e-12)
-    assert exam.judge.interval(exam.part, exam.one).low > exam.judge.chance
+    assert exam.judge.primary_interval(exam.part, exam.one).low > exam.judge.chance
 
 
 @every_judge
@@ -155,16 +155,18 @@ def test_the_difference_the_other_way_round_is_the_opposite(exam: Exam) -> None:
 
 @every_judge
 def test_a_model_never_beats_itself(exam: Exam) -> None:
-    assert exam.judge.difference(exam.part, exam.one, exam.one.copy()) == Difference(0.0, 0.0, 0.0, 1.0)
+    assert exam.judge.paired_difference(exam.part, exam.one, exam.one.copy()) == Difference(
+        0.0, 0.0, 0.0, 1.0
+    )
 
 
 @every_judge
 def test_the_order_of_rows_is_nothing(exam: Exam) -> None:
     turned = exam.taken(np.random.default_rng(1).permutation(len(exam.part.frame)))
     for of in ("one", "other"):
-        before, after = (e.judge.measure(e.part, getattr(e, of), e.decision) for e in (exam, turned))
+        before, after = (e.judge.metrics(e.part, getattr(e, of), e.decision) for e in (exam, turned))
         assert after == pytest.approx(before, abs=1e-12)
-    assert turned.judge.decide(turned.part, turned.one) == exam.judge.decide(exam.part, exam.one)
+    assert turned.judge.decision(turned.part, turned.one) == exam.judge.decision(exam.part, exam.one)
 
 
 def lengths(value: Any) -> list[int]:
@@ -197,8 +199,12 @@ def test_rows_of_one_unit_are_one_witness(exam: Exam) -> None:
     strangers = replace(copied, part=replace(copied.part, units=np.arange(3 * rows, dtype=np.uint64)))
 
     def found(of: Exam) -> dict[str, Any]:
-        within = of.judge.intervals(of.part, of.one, of.decision, seed=3)
-        return {**within, "alone": of.judge.interval(of.part, of.one), "two": difference(of, "one", "other")}
+        within = of.judge.metric_intervals(of.part, of.one, of.decision, seed=3)
+        return {
+            **within,
+            "alone": of.judge.primary_interval(of.part, of.one),
+            "two": difference(of, "one", "other"),
+        }
 
     once, together, by_row = found(exam), found(copied), found(strangers)
     for name, it in once.items():
@@ -209,7 +215,7 @@ def test_rows_of_one_unit_are_one_witness(exam: Exam) -> None:
 @every_row_judge
 def test_intervals_hang_on_the_seed_alone(exam: Exam) -> None:
     first, again, other = (
-        exam.judge.intervals(exam.part, exam.one, exam.decision, seed) for seed in (1, 1, 2)
+        exam.judge.metric_intervals(exam.part, exam.one, exam.decision, seed) for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
@@ -220,17 +226,17 @@ units = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 5), max_size=15)
 
 @given(units, units)
 def test_only_rows_of_learned_entities_are_left_out(asked: list[int], taught: list[int]) -> None:
-    judge = BinaryJudge()
+    judge = BinaryEvaluator()
     exam, lesson = (
-        Part(
+        Dataset(
             pd.DataFrame(index=range(len(of))), pd.Series(0.0, range(len(of))), np.array(of, dtype=np.uint64)
         )
         for of in (asked, taught)
     )
-    learned = judge.learned(lesson)
+    learned = judge.training_keys(lesson)
     assert learned.dtype == np.uint64
     assert learned.tolist() == sorted(set(taught))
-    left = judge.unseen(exam, learned)
+    left = judge.rows_not_trained_on(exam, learned)
     assert left.tolist() == [row for row, unit in enumerate(asked) if unit not in taught]
     assert len(exam.take(left).frame) == len(left)
 
@@ -243,7 +249,7 @@ def test_binary_measures_agree_with_scikit_learn() -> None:
     truth, probability = exam.part.truth.to_numpy(), exam.one["probability"].to_numpy()
     decided = probability >= 0.6
     assert (probability == 0.6).any()  # the threshold itself says yes
-    found = exam.judge.measure(exam.part, exam.one, {"threshold": 0.6})
+    found = exam.judge.metrics(exam.part, exam.one, {"threshold": 0.6})
     del found["calibration_error"]  # of bins of equal mass, which scikit-learn lacks
     assert found == pytest.approx(
         {
@@ -264,14 +270,14 @@ def test_binary_measures_agree_with_scikit_learn() -> None:
 def test_no_other_decision_has_a_higher_f1(answers: list[tuple[bool, int]]) -> None:
     truth = np.array([1.0, 0.0, *(float(yes) for yes, _ in answers)])
     prediction = pd.DataFrame({"probability": [0.5, 0.5, *(p / 20 for _, p in answers)]})
-    judge, part = BinaryJudge(), rows_of(truth)
+    judge, part = BinaryEvaluator(), rows_of(truth)
 
     def f1(threshold: float) -> float:
         decided = prediction["probability"].to_numpy() >= threshold
         return float(2 * truth[decided].sum() / (decided.sum() + truth.sum()))
 
-    decision = judge.decide(part, prediction)
-    chosen = judge.measure(part, prediction, decision)["f1"]
+    decision = judge.decision(part, prediction)
+    chosen = judge.metrics(part, prediction, decision)["f1"]
     assert chosen == pytest.approx(f1(decision["threshold"]))
     assert chosen >= max(map(f1, np.arange(0, 1.01, 0.025))) - 1e-12
 
@@ -281,7 +287,9 @@ def test_the_roc_curve_encloses_the_auc() -> None:
     curves = exam.judge.curves(exam.part, exam.one)
     x, y = (np.array(curves["roc"][axis]) for axis in "xy")
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(y, x) == pytest.approx(exam.judge.interval(exam.part, exam.one).value, abs=2e-3)
+    assert np.trapezoid(y, x) == pytest.approx(
+        exam.judge.primary_interval(exam.part, exam.one).value, abs=2e-3
+    )
     recall, precision = (np.array(curves["precision_recall"][axis]) for axis in "xy")
     assert (recall[0], precision[0], recall[-1]) == (0, 1, 1)
     assert precision[-1] == pytest.approx(exam.part.truth.mean(), abs=0.01)
@@ -302,7 +310,7 @@ def test_a_slope_that_does_not_exist_stops_no_report() -> None:
 def test_numeric_measures_agree_with_scikit_learn() -> None:
     exam = EXAMS["numeric"]
     truth, value = exam.part.truth, exam.one["value"]
-    assert exam.judge.measure(exam.part, exam.one, {}) == pytest.approx(
+    assert exam.judge.metrics(exam.part, exam.one, {}) == pytest.approx(
         {
             "mse": metrics.mean_squared_error(truth, value),
             "mae": metrics.mean_absolute_error(truth, value),
@@ -349,7 +357,7 @@ def test_ranking_measures_agree_with_loops(
     part = log_of(histories, following)
     order = list(lists)
     shuffle.shuffle(order)
-    found = RankingJudge(k).measure(part, listed({user: lists[user] for user in order}), {})
+    found = RankingEvaluator(k).metrics(part, listed({user: lists[user] for user in order}), {})
 
     ndcg, hits, first, recall, surprise = [], [], [], [], []
     for user, wanted in following.items():
@@ -384,7 +392,7 @@ def test_the_measure_by_length_of_history() -> None:
     assert [line["history"] for line in found] == list(edges)
     for line, (low, high) in zip(found, edges.values(), strict=True):
         mine = exam.taken(np.flatnonzero((lengths >= low) & (lengths <= high)))
-        expected = exam.judge.interval(mine.part, mine.one)
+        expected = exam.judge.primary_interval(mine.part, mine.one)
         assert line["users"] == len(mine.part.frame)
         assert (line["value"], line["low"], line["high"]) == pytest.approx(
             (expected.value, expected.low, expected.high)
@@ -396,12 +404,12 @@ def test_the_measure_by_length_of_history() -> None:
 
 def test_measures_beside_accuracy_stand_with_their_depth() -> None:
     exam = EXAMS["ranking"]
-    found = exam.judge.measure(exam.part, exam.one, {})
+    found = exam.judge.metrics(exam.part, exam.one, {})
     beside = ["gini_at_5", "diversity_at_5", "serendipity_at_5", "popularity_at_5", "popularity_taken"]
     assert list(found)[-5:] == beside
     assert all(0 < found[name] < 1 for name in beside)
     # Without a hit nothing was surprising or not; without two items nothing varies.
-    assert set(beside) - set(exam.judge.measure(exam.part, exam.ignorant, {})) == {
+    assert set(beside) - set(exam.judge.metrics(exam.part, exam.ignorant, {})) == {
         "serendipity_at_5",
         "diversity_at_5",
     }
@@ -427,18 +435,18 @@ def test_rows_of_persons_are_no_examples() -> None:
     for kind in ("binary", "numeric"):
         exam = EXAMS[kind]
         model: Any = None
-        assert exam.judge.examples(exam.part, exam.one, model) == []
-        assert exam.judge.about_data(exam.part) == {}
+        assert exam.judge.user_examples(exam.part, exam.one, model) == []
+        assert exam.judge.data_diagnostics(exam.part) == {}
 
 
 def test_what_histories_say_of_their_order_needs_events() -> None:
     exam = EXAMS["ranking"]
     frame = exam.part.frame.assign(times=exam.part.frame["items"].map(lambda items: [0.0] * len(items)))
-    found = exam.judge.about_data(replace(exam.part, frame=frame))["order"]
+    found = exam.judge.data_diagnostics(replace(exam.part, frame=frame))["order"]
     assert found["simultaneous"] == 1.0
     assert not found["suspicious"]  # items were drawn
     nobody = exam.taken(np.flatnonzero(frame["items"].map(len) == 0))
-    assert nobody.judge.about_data(nobody.part) == {}
+    assert nobody.judge.data_diagnostics(nobody.part) == {}
 
 
 logs = st.lists(st.tuples(st.integers(0, 4), some_items, some_items.filter(len)), max_size=6)
@@ -451,14 +459,14 @@ def test_only_users_whose_next_item_was_learned_are_left_out(
 ) -> None:
     """The pair counts: what another user had, or what this user had besides, is no reason."""
 
-    def part(users: list[tuple[int, list[str], list[str]]]) -> Part:
+    def part(users: list[tuple[int, list[str], list[str]]]) -> Dataset:
         frame = pd.DataFrame({"user": pd.Series([f"u{unit}" for unit, _, _ in users], dtype="str")})
         frame["items"] = pd.Series([items for _, items, _ in users], dtype=object)
         truth = pd.Series([following for _, _, following in users], dtype=object)
-        return Part(frame, truth, np.array([unit for unit, _, _ in users], dtype=np.uint64))
+        return Dataset(frame, truth, np.array([unit for unit, _, _ in users], dtype=np.uint64))
 
-    judge = RankingJudge()
-    learned = judge.learned(part(taught))
+    judge = RankingEvaluator()
+    learned = judge.training_keys(part(taught))
     known = {(unit, item) for unit, items, _ in taught for item in items}
     assert learned.dtype == np.uint64
     assert len(learned) == len(known)
@@ -466,19 +474,19 @@ def test_only_users_whose_next_item_was_learned_are_left_out(
     expected = [
         row for row, (unit, _, following) in enumerate(asked) if not known & {(unit, i) for i in following}
     ]
-    assert judge.unseen(part(asked), learned).tolist() == expected
+    assert judge.rows_not_trained_on(part(asked), learned).tolist() == expected
 
 
 def test_what_was_learned_is_recognised_after_a_trip_through_parquet() -> None:
     part = EXAMS["ranking"].part
     file = BytesIO()
-    part.table().to_parquet(file)
-    stored = Part.from_table(pd.read_parquet(file))
-    judge = RankingJudge()
-    np.testing.assert_array_equal(judge.learned(stored), judge.learned(part))
+    part.to_table().to_parquet(file)
+    stored = Dataset.from_table(pd.read_parquet(file))
+    judge = RankingEvaluator()
+    np.testing.assert_array_equal(judge.training_keys(stored), judge.training_keys(part))
     # Who has learned a part's answers can be asked none of them, whichever copy is asked or was learned.
     for asked, taught in ((part, stored), (stored, part)):
         answers = taught.frame.assign(items=taught.truth)
-        learned = judge.learned(Part(answers, taught.truth, taught.units))
-        assert judge.unseen(asked, learned).tolist() == []
-        assert len(judge.unseen(asked, np.empty(0, dtype=np.uint64))) == len(part.frame)
+        learned = judge.training_keys(Dataset(answers, taught.truth, taught.units))
+        assert judge.rows_not_trained_on(asked, learned).tolist() == []
+        assert len(judge.rows_not_trained_on(asked, np.empty(0, dtype=np.uint64))) == len(part.frame)

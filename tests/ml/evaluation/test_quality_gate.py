@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ml.data.dataset import Part
-from ml.evaluation.evaluator import BinaryJudge, NumericJudge
-from ml.evaluation.quality_gate import Gates, check_quality
-from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.data.dataset import Dataset
+from ml.evaluation.evaluator import BinaryEvaluator, NumericEvaluator
+from ml.evaluation.quality_gate import QualityThresholds, check_quality
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.evaluation.subgroups import FEWEST_IN_GROUP, FEWEST_OF_A_CLASS, subgroups
 
-BOUNDS = Gates(minimum=0.7, calibration_error=0.05, subgroup_gap=0.1, megabytes=10.0, milliseconds=5.0)
+BOUNDS = QualityThresholds(
+    minimum=0.7, calibration_error=0.05, subgroup_gap=0.1, megabytes=10.0, milliseconds=5.0
+)
 
 
 def group(high: float, judged: bool = True) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def failed(
     high: float = 0.6,
     megabytes: float = 10.0,
     milliseconds: float = 5.0,
-    gates: Gates = BOUNDS,
+    gates: QualityThresholds = BOUNDS,
 ) -> list[str]:
     """Names of the checks that say no; without arguments everything is right on its bound."""
     metrics = {"roc_auc": value, "calibration_error": calibration[0]}
@@ -58,7 +60,7 @@ def test_one_step_beyond_a_bound_is_refused(wrong: dict[str, Any], check: str) -
 
 
 def test_bounds_can_be_switched_off() -> None:
-    gates = Gates(minimum=0.0)
+    gates = QualityThresholds(minimum=0.0)
     assert failed(calibration=(0.9, 0.9), high=0.0, gates=gates) == []
     assert len(check_quality(gates, "roc_auc", {"roc_auc": 0.5}, {}, [], 0.0, 0.0)) == 3
 
@@ -70,7 +72,7 @@ def test_a_group_that_was_not_judged_refuses_nothing() -> None:
     assert not any("sex" in line["check"] for line in lines)
 
 
-def exam(rows: int = 4000) -> tuple[Part, pd.DataFrame]:
+def exam(rows: int = 4000) -> tuple[Dataset, pd.DataFrame]:
     """Old people (a third) get answers at random; region 9 has 30 rows, region 8 has rows but too few positives."""
     generator = np.random.default_rng(0)
     truth = (generator.random(rows) < 0.3).astype(float)
@@ -86,15 +88,15 @@ def exam(rows: int = 4000) -> tuple[Part, pd.DataFrame]:
         age < 66, np.clip(truth * 0.3 + generator.random(rows) * 0.7, 0, 1), generator.random(rows)
     )
     about = pd.DataFrame({"age": age, "region": pd.Series(region).astype("str")})
-    part = Part(pd.DataFrame({"x": score}), pd.Series(truth), np.arange(rows, dtype=np.uint64), about)
+    part = Dataset(pd.DataFrame({"x": score}), pd.Series(truth), np.arange(rows, dtype=np.uint64), about)
     return part, pd.DataFrame({"probability": score})
 
 
 def test_groups_are_measured_as_if_they_were_alone() -> None:
     part, prediction = exam()
-    lines = subgroups(part, prediction, BinaryJudge(), {"threshold": 0.5}, ("age", "region"))
+    lines = subgroups(part, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("age", "region"))
     by_name = {(line["column"], line["group"]): line for line in lines}
-    one = (part.about["region"] == "1").to_numpy()
+    one = (part.metadata["region"] == "1").to_numpy()
     truth, score = part.truth[one], prediction["probability"][one]
     found = by_name["region", "1"]
     assert found["value"] == pytest.approx(roc_auc_score(truth, score), rel=1e-12)
@@ -109,22 +111,30 @@ def test_groups_are_measured_as_if_they_were_alone() -> None:
 
 def test_groups_too_small_to_judge_are_shown_and_not_judged() -> None:
     part, prediction = exam()
-    lines = subgroups(part, prediction, BinaryJudge(), {"threshold": 0.5}, ("region",))
+    lines = subgroups(part, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("region",))
     unjudged = {line["group"]: line["rows"] for line in lines if not line["judged"]}
     assert unjudged == {"9": 30, "8": 270}
     assert FEWEST_IN_GROUP > 30
     # Copies of a patient's row make no larger group.
-    copies = Part(part.frame, part.truth, np.repeat(np.arange(80, dtype=np.uint64), 50), part.about)
-    assert not any(line["judged"] for line in subgroups(copies, prediction, BinaryJudge(), {}, ("region",)))
+    copies = Dataset(part.frame, part.truth, np.repeat(np.arange(80, dtype=np.uint64), 50), part.metadata)
+    assert not any(
+        line["judged"] for line in subgroups(copies, prediction, BinaryEvaluator(), {}, ("region",))
+    )
 
 
 def test_a_harmed_group_is_refused_and_an_unlucky_one_is_not() -> None:
     part, prediction = exam()
-    value = BinaryJudge().interval(part, prediction).value
-    lines = subgroups(part, prediction, BinaryJudge(), {"threshold": 0.5}, ("age", "region"))
+    value = BinaryEvaluator().primary_interval(part, prediction).value
+    lines = subgroups(part, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("age", "region"))
     intervals = {"calibration_error": {"low": 0.0}}
     checks = check_quality(
-        Gates(minimum=0.5, subgroup_gap=0.05), "roc_auc", {"roc_auc": value}, intervals, lines, 1.0, 1.0
+        QualityThresholds(minimum=0.5, subgroup_gap=0.05),
+        "roc_auc",
+        {"roc_auc": value},
+        intervals,
+        lines,
+        1.0,
+        1.0,
     )
     harmed = [check["check"] for check in checks if not check["passed"]]
     assert harmed
@@ -138,8 +148,8 @@ def test_numbers_and_lists_have_groups_too() -> None:
     about = pd.DataFrame({"sex": np.where(np.arange(rows) % 2, "f", "m")})
     units = np.arange(rows, dtype=np.uint64)
     truth = pd.Series(generator.normal(size=rows))
-    numeric = Part(pd.DataFrame({"x": truth}), truth, units, about)
-    lines = subgroups(numeric, pd.DataFrame({"value": truth}), NumericJudge(), {}, ("sex",))
+    numeric = Dataset(pd.DataFrame({"x": truth}), truth, units, about)
+    lines = subgroups(numeric, pd.DataFrame({"value": truth}), NumericEvaluator(), {}, ("sex",))
     assert [(line["group"], line["judged"], line["value"]) for line in lines] == [
         ("f", True, 1.0),
         ("m", True, 1.0),
@@ -149,5 +159,5 @@ def test_numbers_and_lists_have_groups_too() -> None:
     wanted = pd.Series([["a"] if i % 2 else ["b"] for i in range(rows)])
     shown = pd.DataFrame({"user": users, "rank": 1, "item": "a", "score": 1.0})
     shown = pd.concat([shown, shown.assign(rank=2, item="b", score=0.5)]).sort_values(["user", "rank"])
-    lists = subgroups(Part(frame, wanted, units, about), shown, RankingJudge(k=1), {}, ("sex",))
+    lists = subgroups(Dataset(frame, wanted, units, about), shown, RankingEvaluator(k=1), {}, ("sex",))
     assert [(line["group"], line["value"]) for line in lists] == [("f", 1.0), ("m", 0.0)]

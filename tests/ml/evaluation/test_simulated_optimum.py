@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.data.dataset import Part
-from ml.evaluation.evaluator import BinaryJudge
-from ml.evaluation.ranking_evaluator import RankingJudge
+from ml.data.dataset import Dataset
+from ml.evaluation.evaluator import BinaryEvaluator
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.evaluation.simulated_optimum import achieved, align
 
 
-def cases(ids: list[int], truth: dict[int, float]) -> Part:
+def cases(ids: list[int], truth: dict[int, float]) -> Dataset:
     index = pd.Index([7 * n for n in ids])
     about = pd.DataFrame({"town": "N", "id": [f"A{n}" for n in ids]}, index=index)
-    return Part(
+    return Dataset(
         pd.DataFrame({"x": 0.0}, index=index),
         pd.Series([truth[n] for n in ids], index=index),
         np.array(ids, dtype=np.uint64),
@@ -48,12 +48,12 @@ def ranked(lists: dict[str, str]) -> pd.DataFrame:
     return frame.set_axis(["user", "rank", "item", "score"], axis=1)
 
 
-def users(histories: dict[str, str], following: dict[str, str], as_arrays: bool = False) -> Part:
+def users(histories: dict[str, str], following: dict[str, str], as_arrays: bool = False) -> Dataset:
     kind = (lambda word: np.array(list(word), dtype=object)) if as_arrays else list
     frame = pd.DataFrame({"user": pd.Series(list(histories), dtype="str")})
     frame["items"] = pd.Series([kind(word) for word in histories.values()], dtype=object)
     truth = pd.Series([list(following[user]) for user in histories], dtype=object)
-    return Part(frame, truth, np.arange(len(histories), dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(len(histories), dtype=np.uint64))
 
 
 @pytest.mark.parametrize("as_arrays", [False, True], ids=["lists", "arrays, as Parquet gives them"])
@@ -74,12 +74,12 @@ def test_chance_achieves_nothing_and_the_oracle_all() -> None:
     rng = np.random.default_rng(0)
     probability = rng.random(400)
     truth = dict(enumerate((rng.random(400) < probability).astype(float)))
-    part, judge = cases(list(rng.permutation(400)), truth), BinaryJudge()
+    part, judge = cases(list(rng.permutation(400)), truth), BinaryEvaluator()
     oracle = align(pd.DataFrame({"id": [f"A{n}" for n in truth], "probability": probability}), part)
     blurred = oracle.sub(0.5).mul(rng.uniform(-0.2, 1.0, (400, 1))).add(0.5)
 
     def value(prediction: pd.DataFrame) -> float:
-        return judge.measure(part, prediction, {"threshold": 0.5})["roc_auc"]
+        return judge.metrics(part, prediction, {"threshold": 0.5})["roc_auc"]
 
     best = value(oracle)
     assert best > 0.75
@@ -91,9 +91,9 @@ def test_chance_achieves_nothing_and_the_oracle_all() -> None:
 
 
 def test_a_ranking_oracle_that_lists_what_comes_next_has_ndcg_one() -> None:
-    part, judge = users({"u": "a", "v": "bc"}, {"u": "c", "v": "a"}), RankingJudge(k=3)
-    best = judge.measure(part, align(ranked({"u": "ac", "v": "cba"}), part), {})[judge.primary]
-    nothing = judge.measure(part, ranked({"u": "x", "v": "x"}), {})[judge.primary]
+    part, judge = users({"u": "a", "v": "bc"}, {"u": "c", "v": "a"}), RankingEvaluator(k=3)
+    best = judge.metrics(part, align(ranked({"u": "ac", "v": "cba"}), part), {})[judge.primary]
+    nothing = judge.metrics(part, ranked({"u": "x", "v": "x"}), {})[judge.primary]
     assert (best, achieved(nothing, judge.chance, best)) == (1.0, 0.0)
 
 

@@ -4,20 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.evaluation import slices
 from ml.evaluation.beyond_accuracy import owners
 from ml.evaluation.confidence_intervals import mean_interval
 
 
-def part_of(histories: list[str], wanted: list[str]) -> Part:
+def part_of(histories: list[str], wanted: list[str]) -> Dataset:
     frame = pd.DataFrame({"user": [f"u{n}" for n in range(len(histories))]})
     frame["items"] = pd.Series([list(of) for of in histories], dtype=object)
     truth = pd.Series([list(of) for of in wanted], dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64))
 
 
-def letters(part: Part) -> np.ndarray:
+def letters(part: Dataset) -> np.ndarray:
     """A measure that tells who was asked about what: the sum of the places of the wanted letters."""
     return np.array([float(sum(ord(item) - ord("a") for item in of)) for of in part.truth])
 

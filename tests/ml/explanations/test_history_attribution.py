@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.explanations.history_attribution import OCCLUDED, Explained, Scorer, contributions, occlusion, reasons
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.recommenders.als import ALS
 from ml.recommenders.item_knn import ItemKNN, ItemKNNModel
 from ml.recommenders.popularity import Popularity
@@ -34,13 +34,15 @@ def shoppers() -> pd.DataFrame:
 
 def fitted(candidate: Recommender, repeat: bool = False) -> Scorer:
     frame = shoppers()
-    part = Part(frame, pd.Series([[]] * len(frame), dtype=object), np.zeros(len(frame)), repeat=repeat)
-    model = candidate.fit(part, part, Resources(seed=3))
+    part = Dataset(
+        frame, pd.Series([[]] * len(frame), dtype=object), np.zeros(len(frame)), allow_repeats=repeat
+    )
+    model = candidate.fit(part, part, FitResources(seed=3))
     assert isinstance(model, Scorer)
     return model
 
 
-def one(model: Scorer, *items: str) -> Sequences:
+def one(model: Scorer, *items: str) -> Histories:
     return model.catalogue.sequences(frame_of({"v": list(items)}))
 
 
@@ -51,7 +53,7 @@ class Silent:
     catalogue: Catalogue
     model: Scorer
 
-    def scores(self, histories: Sequences) -> np.ndarray:
+    def scores(self, histories: Histories) -> np.ndarray:
         return self.model.scores(histories)
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.explanations.user_examples import shoppers
 from ml.recommenders.item_knn import ItemKNN, ItemKNNModel
 from ml.recommenders.popularity import Popularity
 
 
-def part_of(users: int) -> Part:
+def part_of(users: int) -> Dataset:
     """User n has n events, ever the same first ones."""
     rng = np.random.default_rng(5)
     frame = pd.DataFrame({"user": pd.Series([f"person-{n:02}" for n in range(users)], dtype="str")})
@@ -22,14 +22,14 @@ def part_of(users: int) -> Part:
     frame["items"] = pd.Series([order[:n] for n in range(users)], dtype=object)
     frame["times"] = pd.Series([list(map(float, range(n))) for n in range(users)], dtype=object)
     truth = pd.Series([[order[n], *order[25:38]] for n in range(users)], dtype=object)
-    return Part(frame, truth, rng.permutation(users).astype(np.uint64) + 2**62)
+    return Dataset(frame, truth, rng.permutation(users).astype(np.uint64) + 2**62)
 
 
 PART = part_of(22)
-MODEL = ItemKNN().fit(PART, PART, Resources())
+MODEL = ItemKNN().fit(PART, PART, FitResources())
 
 
-def told(part: Part = PART, model: Any = MODEL) -> list[dict[str, Any]]:
+def told(part: Dataset = PART, model: Any = MODEL) -> list[dict[str, Any]]:
     return shoppers(part, model.predict(part.frame), model)
 
 
@@ -88,7 +88,7 @@ def test_the_order_of_rows_is_nothing() -> None:
 
 
 def test_popular_items_have_no_reason_and_other_models_are_not_asked() -> None:
-    popular = Popularity().fit(PART, PART, Resources())
+    popular = Popularity().fit(PART, PART, FitResources())
     assert all(line["because"] == [] for one in told(model=popular) for line in one["recommended"])
     found = shoppers(PART, MODEL.predict(PART.frame), object())  # type: ignore[arg-type]
     assert all(line["because"] is None for one in found for line in one["recommended"])

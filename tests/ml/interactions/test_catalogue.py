@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from ml.interactions import catalogue as histories
 from ml.interactions.catalogue import LIST_LENGTH, PRIOR, Catalogue
-from ml.interactions.histories import SECONDS_PER_DAY, Sequences
+from ml.interactions.histories import SECONDS_PER_DAY, Histories
 from ml.interactions.sparse_matrices import blocks, from_npy, to_npy, top
 
 lists_of_items = st.lists(st.lists(st.sampled_from(["a", "b", "c", "é", "10", "9"])), max_size=8)
@@ -152,7 +152,7 @@ def test_the_size_of_blocks_makes_no_difference(monkeypatch: pytest.MonkeyPatch)
     catalogue = Catalogue(tuple("abcd"), (4, 3, 2, 1))
     frame = frame_of([["a"], [], ["d", "b"], ["a", "b", "c", "d"], ["unknown"]])
 
-    def score(histories: Sequences) -> np.ndarray:
+    def score(histories: Histories) -> np.ndarray:
         scores: np.ndarray = histories.counts().toarray() @ np.arange(16.0).reshape(4, 4)
         return scores
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.digest import entity_hashes
-from ml.errors import DataRefused
+from ml.errors import DataGateError
 from ml.interactions.datasets import about_users, judging_part, learning_part
 from ml.interactions.event_log import cuts, histories, log
 
@@ -43,7 +43,7 @@ def periods(events: pd.DataFrame, cut: float) -> tuple[pd.DataFrame, pd.DataFram
     return events[events["seconds"] < cut], events[events["seconds"] >= cut]
 
 
-def asked(part: Part) -> dict[str, tuple[list[str], list[float], list[str]]]:
+def asked(part: Dataset) -> dict[str, tuple[list[str], list[float], list[str]]]:
     """By user: the items and times so far, and the items that came next."""
     columns = zip(*(part.frame[c] for c in ("user", "items", "times")), part.truth, strict=True)
     return {user: (items, times, following) for user, items, times, following in columns}
@@ -207,10 +207,10 @@ def test_a_user_is_of_the_first_segment_that_is_known_and_who_is_new_of_the_own(
 def test_rows_without_a_weight_are_refused_without_telling_their_cells(
     cells: tuple[Any, ...], its: Contract, said: str
 ) -> None:
-    with pytest.raises(DataRefused) as refused:
+    with pytest.raises(DataGateError) as refused:
         log(did(*cells), its)
     assert said in str(refused.value)
-    assert "toy.log" in refused.value.todo
+    assert "toy.log" in refused.value.next_step
     assert "steal" not in str(refused.value)
 
 
@@ -222,7 +222,7 @@ def test_facts_that_judge_stand_beside_their_user_and_are_not_shown() -> None:
     about = about_users(source, its)
     judged = judging_part(before, after, about.iloc[::-1], its)
     assert judged.frame["user"].tolist() == ["ann", "bob", "cat"]
-    assert judged.about["band"].fillna("?").tolist() == ["young", "old", "?"]
+    assert judged.metadata["band"].fillna("?").tolist() == ["young", "old", "?"]
     assert list(judged.frame.columns) == ["user", "items", "times"]
 
 

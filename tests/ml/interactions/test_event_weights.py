@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.data.dataset import Part
-from ml.estimator import Candidate, Model, Resources
+from ml.data.dataset import Dataset
+from ml.estimator import Candidate, FitResources, Model
 from ml.explanations.history_attribution import Explained, Scorer, occlusion, reasons
 from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.holdout import HoldOut, held_out
 from ml.recommenders.als import ALS, ALSModel
 from ml.recommenders.ease import EASE, EASEModel
@@ -41,14 +41,14 @@ def frame_of(lists: list[list[str]], weights: list[list[float]] | None = None) -
     return pd.DataFrame({"user": users, **{name: pd.Series(c, dtype=object) for name, c in columns.items()}})
 
 
-def part_of(frame: pd.DataFrame, repeat: bool = False) -> Part:
+def part_of(frame: pd.DataFrame, repeat: bool = False) -> Dataset:
     truth = pd.Series([[]] * len(frame), dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64), repeat=repeat)
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64), allow_repeats=repeat)
 
 
 def fitted(candidate: Candidate, frame: pd.DataFrame, repeat: bool = False) -> Model:
     part = part_of(frame, repeat)
-    return candidate.fit(part, part, Resources(seed=3))
+    return candidate.fit(part, part, FitResources(seed=3))
 
 
 def scores(model: Model, items: list[str], weights: list[float] | None = None) -> dict[str, float]:
@@ -73,7 +73,7 @@ def uneven(lists: list[list[str]]) -> list[list[float]]:
 # --- histories ---------------------------------------------------------------------------------------------------
 
 
-def weighted() -> Sequences:
+def weighted() -> Histories:
     """Of three users; the catalogue lacks one item of the first one."""
     catalogue = Catalogue(("a", "b"), (1, 1))
     frame = frame_of([["a", "?", "b"], [], ["b", "b", "a"]], [[1.0, 2.0, 3.0], [], [4.0, 5.0, 6.0]])

@@ -5,20 +5,20 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.interactions.order_diagnostics import evidence
 
 ITEMS, USERS, EVENTS = 12, 300, 6
 
 
-def sequences(lists: list[list[int]], times: list[list[float]]) -> Sequences:
+def sequences(lists: list[list[int]], times: list[list[float]]) -> Histories:
     start = np.concatenate([[0], np.cumsum([len(of) for of in lists])])
-    return Sequences(
+    return Histories(
         start, np.concatenate(lists).astype(np.int64), np.concatenate(times).astype(float), ITEMS
     )
 
 
-def drawn(sort: bool, instant: bool) -> Sequences:
+def drawn(sort: bool, instant: bool) -> Histories:
     """Items at random; sorted as a file may sort them; at one instant for all, or at an instant for each."""
     rng = np.random.default_rng(0)
     lists = [rng.choice(ITEMS, EVENTS, replace=False).tolist() for _ in range(USERS)]
@@ -66,7 +66,7 @@ def test_the_more_order_the_more_is_said(sorted_share: float, said: str) -> None
 
 def test_without_times_only_the_order_speaks() -> None:
     of = drawn(sort=True, instant=False)
-    found = evidence(Sequences(of.start, of.items, np.full(len(of.items), np.nan), ITEMS))
+    found = evidence(Histories(of.start, of.items, np.full(len(of.items), np.nan), ITEMS))
     assert (found["simultaneous"], found["kept_simultaneous"], found["kept_apart"]) == (None, None, None)
     assert found["kept"] == 1
     assert found["suspicious"]

@@ -11,9 +11,9 @@ import pytest
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from ml.data.dataset import Part
-from ml.errors import Unsuitable
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.errors import CandidateSkipped
+from ml.estimator import FitResources
 from ml.interactions import catalogue as histories
 from ml.interactions.catalogue import LIST_LENGTH, Catalogue
 from ml.recommenders import content_based, ease
@@ -59,21 +59,21 @@ def frame_of(lists: dict[str, list[str]]) -> pd.DataFrame:
 
 def part(
     frame: pd.DataFrame, repeat: bool = False, attributes: dict[str, tuple[str, ...]] | None = None
-) -> Part:
+) -> Dataset:
     """By default, the attributes of an item are its taste and, within it, its shelf: the first two of three letters."""
     if attributes is None:
         named = {item: item[-3:] for items in frame["items"] for item in items}
         attributes = {item: (f"taste={name[:1]}", f"shelf={name[:2]}") for item, name in named.items()}
     truth = pd.Series([[]] * len(frame), dtype=object)
     units = np.arange(len(frame), dtype=np.uint64)
-    return Part(frame, truth, units, repeat=repeat, attributes=attributes)
+    return Dataset(frame, truth, units, allow_repeats=repeat, item_attributes=attributes)
 
 
 def fitted(
     candidate: Recommender, frame: pd.DataFrame, threads: int = 1, repeat: bool = False
 ) -> Recommendations:
     nothing = part(frame.iloc[:0])
-    return candidate.fit(part(frame, repeat), nothing, Resources(seed=7, threads=threads))
+    return candidate.fit(part(frame, repeat), nothing, FitResources(seed=7, threads=threads))
 
 
 @cache
@@ -136,7 +136,7 @@ def test_who_is_new_gets_what_is_popular_in_the_own_segment(candidate: Recommend
 
 
 def test_popularity_by_segment_is_refused_where_there_is_none() -> None:
-    with pytest.raises(Unsuitable, match=r"name a column of the log in meta\.roles\.segment"):
+    with pytest.raises(CandidateSkipped, match=r"name a column of the log in meta\.roles\.segment"):
         fitted(Popularity(by_segment=True), clusters())
 
 
@@ -185,7 +185,9 @@ def test_blocked_items_are_never_listed_and_all_others_as_without(
     frame, asked = clusters(), newcomers()
     blocked = ("b01", "a03", "a04", "never sold")
     open_, barred = (
-        candidate.fit(replace(part(frame, repeat), blocked=of), part(frame.iloc[:0]), Resources(seed=7))
+        candidate.fit(
+            replace(part(frame, repeat), never_recommend=of), part(frame.iloc[:0]), FitResources(seed=7)
+        )
         for of in ((), blocked)
     )
     assert barred.catalogue.blocked == ("a03", "a04", "b01")
@@ -200,9 +202,9 @@ def test_blocked_items_are_never_listed_and_all_others_as_without(
 
 @every_candidate
 def test_where_everything_is_blocked_there_is_nothing_to_learn(candidate: Recommender) -> None:
-    everything = replace(part(frame_of({"u": ["x", "y"]})), blocked=("x", "y"))
+    everything = replace(part(frame_of({"u": ["x", "y"]})), never_recommend=("x", "y"))
     with pytest.raises(ValueError, match=r"items, all of them blocked; look at meta\.blocked"):
-        candidate.fit(everything, everything, Resources())
+        candidate.fit(everything, everything, FitResources())
 
 
 @every_personal
@@ -320,9 +322,9 @@ def test_als_finds_lists_of_a_large_catalogue_with_an_index_and_tells_its_recall
         }
     )
     told: list[str] = []
-    learned = replace(part(frame), blocked=blocked)
+    learned = replace(part(frame), never_recommend=blocked)
     candidate = ALS(factors=8)
-    model = candidate.fit(learned, learned, Resources(seed=7, tell=told.append))
+    model = candidate.fit(learned, learned, FitResources(seed=7, log_progress=told.append))
     assert isinstance(model.index, Approximate)
     assert told == [
         f"lists of {len(model.catalogue.items)} items: {model.index.recall:.1%} of the exact ones are found"
@@ -338,10 +340,10 @@ def test_als_finds_lists_of_a_large_catalogue_with_an_index_and_tells_its_recall
     pd.testing.assert_frame_equal(back.predict(frame), prediction, check_exact=True)
     # Whoever comes in another order, the index is the same.
     shuffled = replace(learned, frame=frame.iloc[::-1].reset_index(drop=True))
-    again = candidate.fit(shuffled, shuffled, Resources(seed=7))
+    again = candidate.fit(shuffled, shuffled, FitResources(seed=7))
     assert again.files()["sample.npy"] == model.files()["sample.npy"]
     monkeypatch.setattr("ml.recommenders.als.LARGE", 1000)
-    assert isinstance(candidate.fit(learned, learned, Resources(seed=7)).index, Exact)
+    assert isinstance(candidate.fit(learned, learned, FitResources(seed=7)).index, Exact)
 
 
 def test_als_has_the_same_bits_for_any_number_of_threads() -> None:
@@ -351,8 +353,8 @@ def test_als_has_the_same_bits_for_any_number_of_threads() -> None:
 
 def test_als_stops_when_time_is_up() -> None:
     frame = part(clusters())
-    stopped = ALS(factors=8).fit(frame, frame, Resources(seed=7, seconds=0.0))
-    once = ALS(factors=8, iterations=1).fit(frame, frame, Resources(seed=7))
+    stopped = ALS(factors=8).fit(frame, frame, FitResources(seed=7, seconds=0.0))
+    once = ALS(factors=8, iterations=1).fit(frame, frame, FitResources(seed=7))
     assert stopped.files() == once.files()
 
 
@@ -541,7 +543,7 @@ def test_ease_keeps_the_largest_weights() -> None:
 
 def test_ease_refuses_a_catalogue_whose_matrix_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "MOST_ITEMS", 31)
-    with pytest.raises(Unsuitable, match="at most 31 items for EASE; got 32; use item-kNN or ALS"):
+    with pytest.raises(CandidateSkipped, match="at most 31 items for EASE; got 32; use item-kNN or ALS"):
         fitted(EASE(), clusters())
 
 
@@ -614,7 +616,7 @@ def content_of(decay: float | None = 1.0, attributes: dict[str, tuple[str, ...]]
     """Of a log of five films; one more is known by its attributes only."""
     frame = frame_of({"u": ["alien", "moon"], "v": ["saw", "heat", "blank"], "w": ["heat"]})
     log = part(frame, attributes=attributes)
-    return Content(decay).fit(log, log, Resources())
+    return Content(decay).fit(log, log, FitResources())
 
 
 def test_attributes_weigh_by_how_few_have_them() -> None:
@@ -665,5 +667,7 @@ def test_a_stock_list_is_no_shop_window(monkeypatch: pytest.MonkeyPatch) -> None
 def test_without_attributes_content_is_left_out(
     attributes: dict[str, tuple[str, ...]], decay: float | None
 ) -> None:
-    with pytest.raises(Unsuitable, match=r"attributes of items; got none; name a side table.*meta\.items"):
+    with pytest.raises(
+        CandidateSkipped, match=r"attributes of items; got none; name a side table.*meta\.items"
+    ):
         content_of(decay, attributes)

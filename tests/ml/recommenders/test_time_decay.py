@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.interactions.holdout import held_out
 from ml.recommenders.als import ALS
 from ml.recommenders.ease import EASE
@@ -20,7 +20,7 @@ OPEN: list[Any] = [ItemKNN(decay=None), EASE(), ALS(factors=8, decay=None)]
 each = pytest.mark.parametrize("candidate", OPEN, ids=lambda one: type(one).__name__)
 
 
-def part_of(histories: list[list[str]]) -> Part:
+def part_of(histories: list[list[str]]) -> Dataset:
     frame = pd.DataFrame(
         {
             "user": pd.Series([f"u{n:04}" for n in range(len(histories))], dtype="str"),
@@ -29,10 +29,10 @@ def part_of(histories: list[list[str]]) -> Part:
         }
     )
     truth = pd.Series([[]] * len(frame), dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64))
 
 
-def moods(turns: int, users: int = 400) -> Part:
+def moods(turns: int, users: int = 400) -> Dataset:
     """Everyone has twelve items; after every `turns` of them comes another of ten tastes of thirty items each."""
     rng = np.random.default_rng(3)
     histories = []
@@ -47,7 +47,7 @@ def moods(turns: int, users: int = 400) -> Part:
 
 @each
 def test_passing_moods_are_forgotten_and_lasting_tastes_are_not(candidate: Any) -> None:
-    passing, lasting = (settled(candidate, moods(turns), Resources()).decay for turns in (4, 12))
+    passing, lasting = (settled(candidate, moods(turns), FitResources()).decay for turns in (4, 12))
     assert passing <= 0.7
     assert lasting >= 0.8
 
@@ -55,8 +55,8 @@ def test_passing_moods_are_forgotten_and_lasting_tastes_are_not(candidate: Any) 
 @each
 def test_a_fit_is_that_with_the_decay_it_would_choose(candidate: Any) -> None:
     part = moods(4)
-    own = settled(candidate, part, Resources())
-    found, expected = candidate.fit(part, part, Resources()), own.fit(part, part, Resources())
+    own = settled(candidate, part, FitResources())
+    found, expected = candidate.fit(part, part, FitResources()), own.fit(part, part, FitResources())
     assert found.decay == own.decay
     pd.testing.assert_frame_equal(found.predict(part.frame), expected.predict(part.frame))
 
@@ -65,10 +65,10 @@ def test_what_is_chosen_does_best_of_all() -> None:
     from ml.evaluation import ranking_metrics
 
     before, after = held_out(moods(4), "last", 0.15, 0)
-    candidate, model = fitted(ItemKNN(decay=None), before, after, Resources())
+    candidate, model = fitted(ItemKNN(decay=None), before, after, FitResources())
     worth = {}
     for decay in DECAYS:
-        prediction = ItemKNN(decay=decay).fit(before, before, Resources()).predict(before.frame)
+        prediction = ItemKNN(decay=decay).fit(before, before, FitResources()).predict(before.frame)
         asked = after.map(len) > 0
         found = ranking_metrics.per_user(after[asked], before.frame["user"][asked], prediction, 10)
         worth[decay] = found["ndcg"].mean()
@@ -81,27 +81,27 @@ def test_what_is_chosen_does_best_of_all() -> None:
 def test_what_the_contract_says_goes_before_what_the_log_tells(candidate: Any) -> None:
     part = moods(4)
     said = replace(part, decay=0.97)
-    assert settled(candidate, part, Resources()).decay <= 0.7
-    assert settled(candidate, said, Resources()).decay == 0.97
-    assert candidate.fit(said, said, Resources()).decay == 0.97
+    assert settled(candidate, part, FitResources()).decay <= 0.7
+    assert settled(candidate, said, FitResources()).decay == 0.97
+    assert candidate.fit(said, said, FitResources()).decay == 0.97
     before, after = held_out(said, "last", 0.2, 0)
-    own, model = fitted(candidate, before, after, Resources())
+    own, model = fitted(candidate, before, after, FitResources())
     assert (own.decay, model.decay) == (0.97, 0.97)
     # What a candidate says of itself is no open question.
-    assert replace(candidate, decay=0.5).fit(said, said, Resources()).decay == 0.5
+    assert replace(candidate, decay=0.5).fit(said, said, FitResources()).decay == 0.5
 
 
 def test_what_leaves_nothing_open_is_fitted_as_it_is() -> None:
     part = moods(12, 30)
     for candidate in (ItemKNN(), Popularity()):
-        told, model = fitted(candidate, part, part.frame["items"], Resources())
+        told, model = fitted(candidate, part, part.frame["items"], FitResources())
         assert told is candidate
-        assert model.files() == candidate.fit(part, part, Resources()).files()
+        assert model.files() == candidate.fit(part, part, FitResources()).files()
 
 
 @pytest.mark.parametrize("histories", [[["x"]], [["x"], ["y"]]], ids=["one event", "an event each"])
 def test_who_has_no_end_to_learn_from_forgets_nothing(histories: list[list[str]]) -> None:
-    assert settled(ItemKNN(decay=None), part_of(histories), Resources()).decay == 1.0
+    assert settled(ItemKNN(decay=None), part_of(histories), FitResources()).decay == 1.0
 
 
 def test_of_more_users_than_needed_every_second_one_is_asked() -> None:
@@ -109,7 +109,7 @@ def test_of_more_users_than_needed_every_second_one_is_asked() -> None:
     calm, moody = moods(12, 100).frame["items"].tolist(), moods(3, 100).frame["items"].tolist()
     pairs = [one for pair in zip(calm, moody, strict=True) for one in pair]
     before, after = held_out(part_of(pairs * (USERS // len(pairs) + 1)), "last", 0.15, 0)
-    model = ItemKNN().fit(before, before, Resources())
+    model = ItemKNN().fit(before, before, FitResources())
     every = np.arange(0, len(after), 2)
     assert len(after) > USERS
     assert chosen(model, before, after) == chosen(model, before.take(every), after.iloc[every])

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from scipy.stats import rankdata
 
-from ml.data.dataset import Part
-from ml.errors import Unsuitable
-from ml.estimator import Candidate, Resources
+from ml.data.dataset import Dataset
+from ml.errors import CandidateSkipped
+from ml.estimator import Candidate, FitResources
 from ml.evaluation import beyond_accuracy
 from ml.explanations.history_attribution import contributions
 from ml.explanations.user_examples import shoppers
@@ -38,7 +38,7 @@ SIMPLE: dict[str, Candidate] = {"popularity": Popularity(), "kNN": ItemKNN(), "M
 FAST = Reranked(SIMPLE, depth=12, rounds=20)
 
 
-def part_of(lists: dict[str, list[str]], repeat: bool = False, known: bool = True) -> Part:
+def part_of(lists: dict[str, list[str]], repeat: bool = False, known: bool = True) -> Dataset:
     """The n-th event of everybody is on day n."""
     times = [[DAY * t if known else np.nan for t in range(len(items))] for items in lists.values()]
     frame = pd.DataFrame(
@@ -49,7 +49,7 @@ def part_of(lists: dict[str, list[str]], repeat: bool = False, known: bool = Tru
         }
     )
     truth = pd.Series([[]] * len(frame), dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64), repeat=repeat)
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64), allow_repeats=repeat)
 
 
 def walks(users: int = 300, seed: int = 0, length: int = 8) -> dict[str, list[str]]:
@@ -62,7 +62,7 @@ def walks(users: int = 300, seed: int = 0, length: int = 8) -> dict[str, list[st
     return found
 
 
-def shelves(users: int = 300, seed: int = 0) -> Part:
+def shelves(users: int = 300, seed: int = 0) -> Dataset:
     """Each user takes four things of one of thirty shelves, then two that nobody else takes.
 
     One more thing of each shelf is known only by standing there.
@@ -74,11 +74,11 @@ def shelves(users: int = 300, seed: int = 0) -> Part:
         for user, at in shelf.items()
     }
     items = {item for items in lists.values() for item in items} | {f"s{at:02}-new" for at in range(30)}
-    return replace(part_of(lists, known=False), attributes={item: (item[:3], "thing") for item in items})
+    return replace(part_of(lists, known=False), item_attributes={item: (item[:3], "thing") for item in items})
 
 
-def first_stage(part: Part, **models: Candidate) -> FirstStage:
-    return Reranked(SIMPLE, depth=5)._first(models or SIMPLE, part, Resources())[1]
+def first_stage(part: Dataset, **models: Candidate) -> FirstStage:
+    return Reranked(SIMPLE, depth=5)._first(models or SIMPLE, part, FitResources())[1]
 
 
 class TestPool:
@@ -174,7 +174,7 @@ class TestNewItems:
         assert {f"s{at:02}-new" for at in range(30)} < set(first.catalogue.items)
         pool = (
             Reranked(WITH_CONTENT, depth=30)
-            ._first(WITH_CONTENT, part, Resources())[1]
+            ._first(WITH_CONTENT, part, FitResources())[1]
             .pool(first.catalogue.sequences(part.frame.iloc[:40]))
         )
         new = np.array([item.endswith("new") for item in first.catalogue.items])[pool.code]
@@ -186,17 +186,17 @@ class TestNewItems:
 
     def test_blocked_ones_stay_out(self) -> None:
         blocked = ("s03-new", "s04-0")
-        part = replace(shelves(), blocked=blocked)
+        part = replace(shelves(), never_recommend=blocked)
         first = first_stage(part, **WITH_CONTENT)
         assert first.catalogue.blocked == blocked
         pool = first.pool(first.catalogue.sequences(part.frame.iloc[:40]))
         assert not set(blocked) & {first.catalogue.items[code] for code in pool.code}
-        model = Content().fit(part, part, Resources())
+        model = Content().fit(part, part, FitResources())
         assert not set(blocked) & set(model.predict(part.frame)["item"])
 
     def test_models_do_not_grow_and_score_as_before(self) -> None:
         part = shelves()
-        first, plain = first_stage(part, **WITH_CONTENT), first_stage(replace(part, attributes={}))
+        first, plain = first_stage(part, **WITH_CONTENT), first_stage(replace(part, item_attributes={}))
         histories, before = (of.catalogue.sequences(part.frame.iloc[:40]) for of in (first, plain))
         known = np.isin(first.catalogue.items, plain.catalogue.items)
         assert (~known).sum() == 30
@@ -239,14 +239,14 @@ class TestNewItems:
     def test_they_are_recommended_where_new_ones_were_taken_before(self) -> None:
         """What came last was new to everybody each time, so the ranker has learned to follow what it is."""
         part = shelves()
-        model = Reranked(WITH_CONTENT, depth=30, rounds=30).fit(part, part, Resources(seed=3))
+        model = Reranked(WITH_CONTENT, depth=30, rounds=30).fit(part, part, FitResources(seed=3))
         asked = part_of({f"n{at:02}": [f"s{at:02}-{n}" for n in (0, 3, 2, 5)] for at in range(30)}).frame
         listed = model.predict(asked)
         new = listed[listed["item"].str.endswith("new")]
         assert set(zip(new["user"], new["item"], strict=True)) >= {
             (f"n{at:02}", f"s{at:02}-new") for at in range(30)
         }
-        without = Reranked(SIMPLE, depth=30, rounds=30).fit(part, part, Resources(seed=3))
+        without = Reranked(SIMPLE, depth=30, rounds=30).fit(part, part, FitResources(seed=3))
         assert not without.predict(asked)["item"].str.endswith("new").any()
         back = RerankedModel.from_files(model.files())
         pd.testing.assert_frame_equal(back.predict(asked), listed, check_exact=True)
@@ -258,10 +258,10 @@ class TestNewItems:
     def test_likeness_to_the_last_items_worked_out_by_hand(self) -> None:
         """x is of a and b, y of b, z of a; w has no attributes, nor has what is not there."""
         attributes = {"x": ("a", "b"), "y": ("b",), "z": ("a",)}
-        part = replace(part_of({"u": ["w", "x", "y"], "v": ["z"]}), attributes=attributes)
+        part = replace(part_of({"u": ["w", "x", "y"], "v": ["z"]}), item_attributes=attributes)
         first = first_stage(part)
         evidence = first.evidence
-        plain = first_stage(replace(part, attributes={})).evidence
+        plain = first_stage(replace(part, item_attributes={})).evidence
         histories = first.catalogue.sequences(part_of({"n": ["y", "x", "w"], "m": ["z", "y"], "o": []}).frame)
         w, x, y, z = range(4)
         user, code = np.array([0, 0, 0, 1, 1, 2]), np.array([z, y, w, x, y, x])
@@ -281,7 +281,7 @@ class TestNewItems:
         first = first_stage(part, **WITH_CONTENT)
         histories = first.catalogue.sequences(part.frame.iloc[:40])
         pool = first.pool(histories)
-        rows = tfidf(first.catalogue.items, part.attributes).toarray()
+        rows = tfidf(first.catalogue.items, part.item_attributes).toarray()
         latest = histories.last(3)[pool.user]
         expected = np.einsum("ra,rka->rk", rows[pool.code], rows[latest])
         np.testing.assert_allclose(pool.features[:, -2], expected[:, 0], atol=1e-6)
@@ -289,8 +289,8 @@ class TestNewItems:
 
     def test_without_attributes_nothing_changes_to_the_last_bit(self) -> None:
         part = part_of(walks())
-        with_content = replace(FAST, models=WITH_CONTENT).fit(part, part, Resources(seed=3))
-        assert with_content.files() == FAST.fit(part, part, Resources(seed=3)).files()
+        with_content = replace(FAST, models=WITH_CONTENT).fit(part, part, FitResources(seed=3))
+        assert with_content.files() == FAST.fit(part, part, FitResources(seed=3)).files()
 
 
 @given(hnp.arrays(np.float64, (6, 9), elements=st.sampled_from([0.0, 0.5, 1.0, 2.0])), st.integers(1, 9))
@@ -317,7 +317,7 @@ class TestHoldOut:
         assert first.frame["items"].tolist() == [["a", "b"], ["a"], ["z"]]
         assert third.frame["items"].tolist() == [["a", "b", "c"], ["a"], ["z"]]
         assert (second.tolist(), last.tolist()) == ([["c"], [], []], [[], ["b"], []])
-        repeating = lessons(replace(part, repeat=True), "last", 0.2, 0, 2)
+        repeating = lessons(replace(part, allow_repeats=True), "last", 0.2, 0, 2)
         assert repeating[1][1].tolist() == [["b"], ["b"], []]
 
     def test_the_end_of_the_log(self) -> None:
@@ -329,10 +329,10 @@ class TestHoldOut:
     def test_lessons_are_like_what_will_be_asked(self) -> None:
         timed, ordered = part_of(walks()), part_of(walks(), known=False)
         found = {
-            asked: usual(replace(timed, asked=asked)) for asked in ("time", "session", "last", "any", None)
+            asked: usual(replace(timed, split_by=asked)) for asked in ("time", "session", "last", "any", None)
         }
         assert found == {"time": "time", "session": "last", "last": "last", "any": "last", None: "time"}
-        assert usual(ordered) == usual(replace(ordered, asked="time")) == "last"
+        assert usual(ordered) == usual(replace(ordered, split_by="time")) == "last"
 
     @pytest.mark.parametrize("how", ["last", "time", "random"])
     def test_nothing_is_lost_and_nothing_that_is_asked_was_told(self, how: HoldOut) -> None:
@@ -346,8 +346,8 @@ class TestHoldOut:
 
 
 class TestReranked:
-    def fitted(self, part: Part, candidate: Reranked = FAST) -> RerankedModel:
-        return candidate.fit(part, part, Resources(seed=3))
+    def fitted(self, part: Dataset, candidate: Reranked = FAST) -> RerankedModel:
+        return candidate.fit(part, part, FitResources(seed=3))
 
     def hit_rate(self, model: RerankedModel, histories: dict[str, list[str]], k: int) -> float:
         frame = part_of({user: items[:-1] for user, items in histories.items()}).frame
@@ -364,11 +364,11 @@ class TestReranked:
         part = part_of({user: [*items, "marker"] for user, items in walks().items()}, known=False)
         taught = lessons(part, "last", 0.2, 0, 2)
         assert all(items == ["marker"] for items in taught[1][1])
-        inner = FAST._first(SIMPLE, taught[0][0], Resources())[1]
+        inner = FAST._first(SIMPLE, taught[0][0], FitResources())[1]
         assert "marker" not in inner.catalogue.items
         # The window's own item is in no pool, so it has taught nothing.
-        assert list(FAST._pools(inner, *taught[1], Resources())) == []
-        assert list(FAST._pools(inner, *taught[0], Resources())) != []
+        assert list(FAST._pools(inner, *taught[1], FitResources())) == []
+        assert list(FAST._pools(inner, *taught[0], FitResources())) != []
 
     def test_pools_and_features_do_not_change_with_the_window(self) -> None:
         """Other items in the window: the same pools, the same features, only other hits."""
@@ -377,7 +377,7 @@ class TestReranked:
         pools = []
         for lists in (walk, other):
             (before, _), (later, _) = lessons(part_of(lists, known=False), "last", 0.2, 0, 2)
-            first = FAST._first(SIMPLE, before, Resources())[1]
+            first = FAST._first(SIMPLE, before, FitResources())[1]
             pools.append(first.pool(first.catalogue.sequences(later.frame)))
         np.testing.assert_array_equal(pools[0].code, pools[1].code)
         np.testing.assert_array_equal(pools[0].features, pools[1].features)
@@ -389,7 +389,7 @@ class TestReranked:
     def test_is_the_same_for_any_threads_and_round_trips(self) -> None:
         part = part_of(walks())
         model = self.fitted(part)
-        other = FAST.fit(part, part, Resources(seed=3, threads=2))
+        other = FAST.fit(part, part, FitResources(seed=3, threads=2))
         assert other.files() == model.files()
         back = RerankedModel.from_files(model.files())
         frame = part_of(walks(seed=2)).frame
@@ -448,7 +448,7 @@ class TestReranked:
         network = Transformer(dim=8, hidden=8, longest=6, batch_tokens=256, max_epochs=3, more_epochs=1)
         candidate = Reranked({**SIMPLE, "network": network}, depth=12, rounds=5)
         part = part_of(walks())
-        model = candidate.fit(part, part, Resources(seed=3, tell=told.append))
+        model = candidate.fit(part, part, FitResources(seed=3, log_progress=told.append))
         assert [line.split(":")[0] for line in told if line.startswith("epoch")] == [
             "epoch 1",
             "epoch 2",
@@ -458,7 +458,7 @@ class TestReranked:
         assert model.first.models["network"].catalogue.items == model.catalogue.items
 
     def test_blocked_items_are_not_pooled(self) -> None:
-        part = replace(part_of(walks()), blocked=("i11", "i12"))
+        part = replace(part_of(walks()), never_recommend=("i11", "i12"))
         model = self.fitted(part)
         listed = model.predict(part_of({"n": ["i30", "i10"], "none": []}).frame)
         assert not {"i11", "i12"} & set(listed["item"])
@@ -515,30 +515,33 @@ class TestReranked:
         told: list[str] = []
         part = part_of(walks())
         candidate = Reranked({**SIMPLE, "EASE": EASE()}, depth=12, rounds=5)
-        model = candidate.fit(part, part, Resources(tell=told.append))
+        model = candidate.fit(part, part, FitResources(log_progress=told.append))
         assert list(model.first.models) == list(SIMPLE)
         assert "EASE: left out, expected a catalogue of at most 5 items for EASE; got 40" in told[3]
-        with pytest.raises(Unsuitable, match="at least one model"):
-            Reranked({"EASE": EASE()}).fit(part, part, Resources())
+        with pytest.raises(CandidateSkipped, match="at least one model"):
+            Reranked({"EASE": EASE()}).fit(part, part, FitResources())
 
     def test_it_is_not_begun_where_it_would_not_end(self) -> None:
         part = part_of(walks())
         slow = replace(FAST, least=600.0)
         with pytest.raises(
-            Unsuitable, match=r"at least 600 s .* got 179 s left of the budget; raise --budget by 421 s"
+            CandidateSkipped, match=r"at least 600 s .* got 179 s left of the budget; raise --budget by 421 s"
         ):
-            slow.fit(part, part, Resources(seconds=179.0))
-        assert slow.fit(part, part, Resources(seconds=600.0)).trees == FAST.fit(part, part, Resources()).trees
+            slow.fit(part, part, FitResources(seconds=179.0))
+        assert (
+            slow.fit(part, part, FitResources(seconds=600.0)).trees
+            == FAST.fit(part, part, FitResources()).trees
+        )
 
     def test_without_time_ranks_are_fused(self) -> None:
         part = part_of(walks())
-        model = FAST.fit(part, part, Resources(seconds=0.0))
+        model = FAST.fit(part, part, FitResources(seconds=0.0))
         assert model.stopped_by == "budget"
         assert RerankedModel.from_files(model.files()).stopped_by == "budget"
         assert self.hit_rate(model, walks(seed=1), 3) > 0.6
 
     def test_histories_without_times_come_back_from_a_file(self, tmp_path: Path) -> None:
         part = part_of(walks(), known=False)
-        part.table().to_parquet(tmp_path / "part.parquet")
-        back = Part.from_table(pd.read_parquet(tmp_path / "part.parquet"))
+        part.to_table().to_parquet(tmp_path / "part.parquet")
+        back = Dataset.from_table(pd.read_parquet(tmp_path / "part.parquet"))
         assert self.fitted(back).files() == self.fitted(part).files()

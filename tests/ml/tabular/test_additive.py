@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from ml.data.dataset import Part
-from ml.estimator import Resources
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
 from ml.tabular.additive import Additive, AdditiveModel
 
 
-def made(rows: int, seed: int) -> Part:
+def made(rows: int, seed: int) -> Dataset:
     """Log odds of a step in `x`, a code 99, missing `x` and a category; `noise` says nothing."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(0, 10, rows)
@@ -20,12 +20,12 @@ def made(rows: int, seed: int) -> Part:
     signal = 2.0 * (x < 5) - 3.0 * np.isnan(x) + 1.5 * (x == 99) + (town == "S") - 1.0
     frame = pd.DataFrame({"x": x, "town": pd.Series(town, dtype="str"), "noise": rng.normal(size=rows)})
     truth = pd.Series((rng.random(rows) < special.expit(signal)).astype(float))
-    return Part(frame, truth, np.arange(rows, dtype=np.uint64), special={"x": (99.0,)})
+    return Dataset(frame, truth, np.arange(rows, dtype=np.uint64), sentinel_values={"x": (99.0,)})
 
 
 @pytest.fixture(scope="module")
 def model() -> AdditiveModel:
-    return Additive(bags=3, learning_rate=0.1).fit(made(4000, 0), made(10, 1), Resources())
+    return Additive(bags=3, learning_rate=0.1).fit(made(4000, 0), made(10, 1), FitResources())
 
 
 def shown(model: AdditiveModel, row: pd.Series) -> float:
@@ -71,5 +71,5 @@ def test_effects_have_mean_nothing(model: AdditiveModel) -> None:
 
 def test_bags_look_at_no_valid_rows() -> None:
     quick = Additive(bags=2, max_rounds=20)
-    one, other = (quick.fit(made(400, 0), made(50, seed), Resources()).files() for seed in (1, 2))
+    one, other = (quick.fit(made(400, 0), made(50, seed), FitResources()).files() for seed in (1, 2))
     assert one == other

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from ml.boosting import SMALL_FRAME
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION, Target
 from ml.ensemble.bagging import Bagged
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
-from ml.estimator import Candidate, Resources
+from ml.estimator import Candidate, FitResources
 from ml.evaluation.binary_metrics import roc_auc
 from ml.tabular.additive import Additive
 from ml.tabular.constant import Prior
@@ -80,8 +80,8 @@ every_learner = pytest.mark.parametrize("kind", LEARNERS)
 every_candidate = pytest.mark.parametrize("kind", CANDIDATES)
 
 
-def part(frame: pd.DataFrame, truth: Any) -> Part:
-    return Part(
+def part(frame: pd.DataFrame, truth: Any) -> Dataset:
+    return Dataset(
         frame, pd.Series(truth, index=frame.index, dtype="float64"), np.arange(len(frame), dtype=np.uint64)
     )
 
@@ -93,7 +93,7 @@ def answer(signal: np.ndarray, target: Target, rng: np.random.Generator) -> np.n
     return signal + rng.normal(size=len(signal))
 
 
-def cases(rows: int, target: Target, seed: int) -> Part:
+def cases(rows: int, target: Target, seed: int) -> Dataset:
     """Effects that are linear, stepped, joint, of categories and of being missing; one column is constant."""
     rng = np.random.default_rng(seed)
     income, age = rng.normal(size=rows), rng.uniform(20, 80, rows)
@@ -115,7 +115,7 @@ def cases(rows: int, target: Target, seed: int) -> Part:
 
 @cache
 def fitted(kind: Kind, target: Target) -> Any:
-    return kind(target).fit(cases(1500, target, 1), cases(600, target, 2), Resources())
+    return kind(target).fit(cases(1500, target, 1), cases(600, target, 2), FitResources())
 
 
 def predicted(model: Any, frame: pd.DataFrame, target: Target) -> np.ndarray:
@@ -130,7 +130,7 @@ def predicted(model: Any, frame: pd.DataFrame, target: Target) -> np.ndarray:
     return values
 
 
-def loss(model: Any, held_out: Part, target: Target) -> float:
+def loss(model: Any, held_out: Dataset, target: Target) -> float:
     """Log loss or mean squared error."""
     values, truth = predicted(model, held_out.frame, target), held_out.truth.to_numpy()
     if target == "binary":
@@ -186,10 +186,10 @@ class TestEveryCandidate:
 
     def test_the_same_seed_gives_the_same_files_on_any_threads(self, kind: Kind, target: Target) -> None:
         train, valid = cases(600, target, 1), cases(300, target, 2)
-        one, two = (kind(target).fit(train, valid, Resources(5, threads)).files() for threads in (1, 2))
+        one, two = (kind(target).fit(train, valid, FitResources(5, threads)).files() for threads in (1, 2))
         assert one == two
         turned = replace(train, frame=train.frame[train.frame.columns[::-1]])
-        assert kind(target).fit(turned, valid, Resources(5)).files() == one
+        assert kind(target).fit(turned, valid, FitResources(5)).files() == one
 
     def test_a_missing_column_is_refused(self, kind: Kind, target: Target) -> None:
         frame = cases(5, target, 3).frame.drop(columns="town")
@@ -207,27 +207,27 @@ class TestEveryCandidate:
             assert len(predicted(model, frame.assign(**changes), target)) == len(frame)
 
     def test_columns_without_information_survive(self, kind: Kind, target: Target) -> None:
-        def empty(of: Part) -> Part:
+        def empty(of: Dataset) -> Dataset:
             nothing = pd.Series(np.nan, index=of.frame.index)
             return replace(
                 of, frame=of.frame[["constant"]].assign(number=nothing, name=nothing.astype("str"))
             )
 
         train, valid = empty(cases(200, target, 1)), empty(cases(100, target, 2))
-        model = kind(target).fit(train, valid, Resources())
+        model = kind(target).fit(train, valid, FitResources())
         values = predicted(model, valid.frame.assign(number=3.0, name="seen at last", constant=7.0), target)
         np.testing.assert_allclose(values, train.truth.mean(), rtol=1e-3)
         assert model.importance().max() == 0
 
     def test_ten_thousand_categories_survive(self, kind: Kind, target: Target) -> None:
-        def named(of: Part, names: np.ndarray) -> Part:
+        def named(of: Dataset, names: np.ndarray) -> Dataset:
             return replace(of, frame=of.frame.assign(name=pd.Series(names, of.frame.index, dtype="str")))
 
         names = np.char.add("person ", np.arange(10_000).astype(str))
         train, valid = named(cases(10_000, target, 1), names), named(cases(500, target, 2), names[:500])
         quick = {"max_rounds": 20} if kind in (additive, GradientBoosting, statistics, bagged) else {}
         quick |= {"max_epochs": 3} if kind is network else {}
-        model = kind(target, **quick).fit(train, valid, Resources())
+        model = kind(target, **quick).fit(train, valid, FitResources())
         predicted(model, valid.frame, target)
         # A category of one row is a person: it is pooled, and no file names it.
         assert not any(b"person" in content for content in model.files().values())
@@ -242,7 +242,7 @@ class TestEveryCandidate:
     def test_an_unusable_truth_is_refused(self, kind: Kind, target: Target) -> None:
         good, bad = cases(100, target, 1), part(cases(100, target, 1).frame, np.nan)
         with pytest.raises(ValueError, match="expected finite truth, got 100 missing"):
-            kind(target).fit(bad, good, Resources())
+            kind(target).fit(bad, good, FitResources())
 
 
 @every_target
@@ -259,7 +259,7 @@ class TestEveryLearner:
         x = np.random.default_rng(0).uniform(size=3000)
         frame = pd.DataFrame({"x": x, "noise": x[::-1]})
         whole = part(frame, x > 0.5)
-        model = kind(target).fit(whole, whole, Resources())
+        model = kind(target).fit(whole, whole, FitResources())
         low, high = predicted(model, pd.DataFrame({"x": [0.25, 0.75], "noise": 0.5}), target)
         assert low < 0.05
         assert high > 0.95
@@ -272,7 +272,7 @@ class TestEveryLearner:
         number = np.where(rng.random(3000) < 0.3, np.nan, rng.normal(size=3000))
         frame = pd.DataFrame({"name": pd.Series(names, dtype="str"), "number": number})
         whole = part(frame, answer(4.0 * (names != "common") * np.isnan(number) - 2.0, target, rng))
-        model = kind(target).fit(whole, whole, Resources())
+        model = kind(target).fit(whole, whole, FitResources())
         usual, unseen = (
             pd.DataFrame({"name": ["common"], "number": [0.0]}),
             pd.DataFrame({"name": ["?"], "number": [np.nan]}),
@@ -284,7 +284,7 @@ class TestEveryLearner:
         rng = np.random.default_rng(0)
         x = np.where(rng.random(3000) < 0.2, 50.0, rng.uniform(0, 100, 3000))
         whole = part(pd.DataFrame({"x": x}), answer(np.where(x == 50, 2.0, -2.0), target, rng))
-        model = kind(target).fit(replace(whole, special={"x": (50.0,)}), whole, Resources())
+        model = kind(target).fit(replace(whole, sentinel_values={"x": (50.0,)}), whole, FitResources())
         code, others = (
             predicted(model, pd.DataFrame({"x": [50.0]}), target),
             pd.DataFrame({"x": [48.0, 52.0]}),
@@ -292,7 +292,7 @@ class TestEveryLearner:
         assert code[0] > predicted(model, others, target).max() + 0.3
 
     def test_boosting_beats_linear_on_exclusive_or(self, target: Target) -> None:
-        def exclusive(rows: int, seed: int) -> Part:
+        def exclusive(rows: int, seed: int) -> Dataset:
             rng = np.random.default_rng(seed)
             x, y = rng.normal(size=(2, rows))
             return part(
@@ -301,14 +301,14 @@ class TestEveryLearner:
 
         train, valid, held_out = exclusive(2000, 1), exclusive(800, 2), exclusive(1000, 3)
         trees, linear = (
-            loss(kind(target).fit(train, valid, Resources()), held_out, target)
+            loss(kind(target).fit(train, valid, FitResources()), held_out, target)
             for kind in (GradientBoosting, Linear)
         )
         assert trees < 0.75 * linear
 
     @every_learner
     def test_no_time_gives_a_model_all_the_same(self, kind: Kind, target: Target) -> None:
-        model = kind(target).fit(cases(600, target, 1), cases(300, target, 2), Resources(seconds=0.0))
+        model = kind(target).fit(cases(600, target, 1), cases(300, target, 2), FitResources(seconds=0.0))
         assert model.stopped_by == "budget"
         predicted(model, cases(10, target, 3).frame, target)
 
@@ -316,7 +316,7 @@ class TestEveryLearner:
 @every_target
 def test_prior_is_the_mean(target: Target) -> None:
     whole = part(pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]}), [0.0, 1.0, 0.0, 0.0])
-    model = Prior(target).fit(whole, whole, Resources())
+    model = Prior(target).fit(whole, whole, FitResources())
     np.testing.assert_array_equal(predicted(model, whole.frame, target), 0.25)
 
 
@@ -326,8 +326,8 @@ def test_learners_need_both_classes(kind: Kind) -> None:
     with pytest.raises(
         ValueError, match="expected both classes in the training part, got 100 rows that are all 1"
     ):
-        kind().fit(whole, whole, Resources())
-    model = Prior().fit(whole, whole, Resources())
+        kind().fit(whole, whole, FitResources())
+    model = Prior().fit(whole, whole, FitResources())
     np.testing.assert_array_equal(predicted(model, whole.frame, "binary"), 1.0)
 
 
@@ -335,7 +335,7 @@ def test_logistic_regression_agrees_with_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     train, valid = cases(1500, "binary", 1), cases(600, "binary", 2)
-    model = Linear(strengths=(0.5,)).fit(train, valid, Resources())
+    model = Linear(strengths=(0.5,)).fit(train, valid, FitResources())
     reference = LogisticRegression(C=0.5, max_iter=5000).fit(model.encoding.encode(train.frame), train.truth)
     expected = reference.predict_proba(model.encoding.encode(valid.frame))[:, 1]
     np.testing.assert_allclose(predicted(model, valid.frame, "binary"), expected, rtol=1e-12)
@@ -343,7 +343,7 @@ def test_logistic_regression_agrees_with_scikit_learn() -> None:
 
 def test_ridge_solves_the_normal_equations() -> None:
     train = cases(1500, "numeric", 1)
-    model = Linear("numeric", strengths=(0.5,)).fit(train, train, Resources())
+    model = Linear("numeric", strengths=(0.5,)).fit(train, train, FitResources())
     X = model.encoding.encode(train.frame).toarray()
     centred = X - X.mean(axis=0)
     weights = np.linalg.solve(
@@ -357,9 +357,11 @@ def test_ridge_solves_the_normal_equations() -> None:
 @every_target
 def test_the_penalty_that_is_best_on_valid_is_kept(target: Target) -> None:
     train, valid = cases(300, target, 1), cases(600, target, 2)
-    alone = {C: Linear(target, strengths=(C,)).fit(train, valid, Resources()) for C in (0.001, 0.1, 1000.0)}
+    alone = {
+        C: Linear(target, strengths=(C,)).fit(train, valid, FitResources()) for C in (0.001, 0.1, 1000.0)
+    }
     best = min(alone, key=lambda C: loss(alone[C], valid, target))
-    both: LinearModel = Linear(target, strengths=tuple(alone)).fit(train, valid, Resources())
+    both: LinearModel = Linear(target, strengths=tuple(alone)).fit(train, valid, FitResources())
     assert (both.C, both.stopped_by) == (best, "grid")
 
 
@@ -373,7 +375,7 @@ def rounds(model: GradientBoostingModel) -> int:
 )
 def test_boosting_says_what_stopped_it(change: dict[str, int], seconds: float, reason: str) -> None:
     train, valid = cases(600, "binary", 1), cases(300, "binary", 2)
-    model = GradientBoosting(**change).fit(train, valid, Resources(seconds=seconds))
+    model = GradientBoosting(**change).fit(train, valid, FitResources(seconds=seconds))
     assert model.stopped_by == reason
     assert {"valid": 5 < rounds(model) < 900, "rounds": rounds(model) == 5, "budget": rounds(model) == 1}[
         reason
@@ -385,12 +387,12 @@ def test_boosting_that_stops_on_ranking_goes_on_to_the_best_auc(seed: int) -> No
     """The later of the best rounds by loss and by AUC, of those that were grown."""
     train, valid = cases(600, "binary", seed), cases(300, "binary", 100 + seed)
     ranked = GradientBoosting(stop_on="ranking", patience=80, max_rounds=80)
-    model = ranked.fit(train, valid, Resources())
+    model = ranked.fit(train, valid, FitResources())
     every = GradientBoosting(patience=80, max_rounds=80)
     X, truth = model.encoding.encode(valid.frame), valid.truth.to_numpy()
     kept = rounds(model)
     by_round = [model._booster.predict(X, num_iteration=n) for n in range(1, kept + 1)]
-    by_loss = rounds(every.fit(train, valid, Resources()))
+    by_loss = rounds(every.fit(train, valid, FitResources()))
     by_auc = int(np.argmax([roc_auc(truth, p) for p in by_round])) + 1
     assert kept == max(by_loss, by_auc)
 
@@ -401,7 +403,7 @@ def test_boosting_that_stops_on_ranking_goes_on_to_the_best_auc(seed: int) -> No
 )
 def test_boosting_keeps_the_rounds_up_to_the_best_on_valid(hasty: dict[str, Any], seconds: float) -> None:
     train, valid = cases(600, "numeric", 1), cases(300, "numeric", 2)
-    model = GradientBoosting("numeric", **hasty).fit(train, valid, Resources(seconds=seconds))
+    model = GradientBoosting("numeric", **hasty).fit(train, valid, FitResources(seconds=seconds))
     booster, X = lightgbm.Booster(model_str=model.trees), model.encoding.encode(valid.frame)
     losses = [
         np.mean((booster.predict(X, num_iteration=count) - valid.truth) ** 2)
@@ -415,20 +417,20 @@ def test_one_split_parts_scattered_categories() -> None:
     truth = np.isin(levels, [1, 2, 4, 7, 8, 11, 13, 14, 16, 19])
     whole = part(pd.DataFrame({"level": pd.Series(levels.astype(str), dtype="str")}), truth)
     stump = GradientBoosting("numeric", num_leaves=2, max_rounds=1, learning_rate=1.0)
-    values = predicted(stump.fit(whole, whole, Resources()), whole.frame, "numeric")
+    values = predicted(stump.fit(whole, whole, FitResources()), whole.frame, "numeric")
     np.testing.assert_allclose(values, truth, atol=0.05)
 
 
 def test_boosting_draws_from_the_seed() -> None:
     train, valid = cases(600, "binary", 1), cases(300, "binary", 2)
-    first, second = (GradientBoosting().fit(train, valid, Resources(seed)).trees for seed in (0, 1))
+    first, second = (GradientBoosting().fit(train, valid, FitResources(seed)).trees for seed in (0, 1))
     assert first != second
 
 
 def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     train, valid = cases(60, "binary", 1), cases(60, "binary", 2)
     for kind in CANDIDATES:
-        model = kind().fit(train, valid, Resources())
+        model = kind().fit(train, valid, FitResources())
         type(model).from_files(model.files()).predict(valid.frame)
     assert capfd.readouterr() == ("", "")
 
@@ -447,7 +449,7 @@ def test_the_trees_keep_no_cell_and_predict_as_lightgbm_wrote_them(
 
     monkeypatch.setattr(lightgbm.Booster, "model_to_string", note)
     train, valid = cases(1500, target, 1), cases(600, target, 2)
-    model = GradientBoosting(target).fit(train, valid, Resources())
+    model = GradientBoosting(target).fit(train, valid, FitResources())
     text, extremes = model.files()["model.txt"].decode(), train.frame["income"].agg(["min", "max"])
     for extreme in extremes:
         assert f"{extreme:.10g}"[:8] in written[0]

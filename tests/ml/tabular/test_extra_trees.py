@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from ml import boosting
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.encoding.tree_matrix import TreeEncoding
-from ml.estimator import Resources
+from ml.estimator import FitResources
 from ml.tabular import extra_trees
 from ml.tabular.extra_trees import Forest
 
 
-def made(rows: int, seed: int) -> Part:
+def made(rows: int, seed: int) -> Dataset:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -24,7 +24,7 @@ def made(rows: int, seed: int) -> Part:
         }
     )
     truth = pd.Series((frame["y"] + rng.normal(size=rows) > np.isnan(frame["x"])).astype(float))
-    return Part(frame, truth, np.arange(rows, dtype=np.uint64))
+    return Dataset(frame, truth, np.arange(rows, dtype=np.uint64))
 
 
 @pytest.mark.parametrize("target", ["binary", "numeric"])
@@ -37,7 +37,7 @@ def test_predicts_what_scikit_learn_predicts(target: Any, monkeypatch: pytest.Mo
         return exported(trees, encoding)
 
     monkeypatch.setattr(extra_trees, "_exported", noted)
-    model = Forest(target, trees=30).fit(made(600, 0), made(10, 1), Resources())
+    model = Forest(target, trees=30).fit(made(600, 0), made(10, 1), FitResources())
     frame = made(2 * boosting.SMALL_FRAME, 2).frame
     X = model.encoding.encode(frame)
     expected = grown[0].predict_proba(X)[:, 1] if target == "binary" else grown[0].predict(X)
@@ -46,7 +46,7 @@ def test_predicts_what_scikit_learn_predicts(target: Any, monkeypatch: pytest.Mo
 
 
 def test_trees_of_large_tables_stay_small() -> None:
-    model = Forest(trees=5, max_leaves=8).fit(made(2000, 0), made(10, 1), Resources())
+    model = Forest(trees=5, max_leaves=8).fit(made(2000, 0), made(10, 1), FitResources())
     sizes = [
         int(line.partition("=")[2]) for line in model.trees.splitlines() if line.startswith("num_leaves=")
     ]

@@ -20,7 +20,7 @@ from operate.checks.finding import Finding
 from tasks.settings import load
 from tasks.tracking import connection as tracking
 from tasks.tracking import database
-from tasks.tracking.run import start as start_run
+from tasks.tracking.run import start_run as start_run
 
 Examine = Callable[..., list[Finding]]
 CHILD = """

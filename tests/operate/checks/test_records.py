@@ -12,22 +12,22 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from operate.checks.finding import Finding
-from tasks.tracking.run import start as start_run
 from tasks.settings import ROOT, load
-from tasks.storage.content_store import Made, Store
+from tasks.storage.content_store import StageResult, Store
 from tasks.tracking import connection, run_history
 
 Examine = Callable[..., list[Finding]]
 KILLED = """
 import os, signal
 from tasks.tracking import run_history as history, connection as tracking
-from tasks.locks.run_lock import IDENTITY, Presence
+from tasks.locks.run_lock import LOCK_TAG, RunLock
+from tasks.tracking.run import start_run
 from tasks.settings import load
 settings = load()
-with Presence(settings, "r1", {"case": "fintech-risk", "data": "simulated"}) as presence:
-    tags = {IDENTITY: "r1", "steward.case": "fintech-risk", "steward.data": "simulated"}
+with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated"}) as presence:
+    tags = {LOCK_TAG: "r1", "steward.case": "fintech-risk", "steward.data": "simulated"}
     run = start_run(tracking.connect(settings), settings, "fintech-risk", "killed", tags, [])
-    presence.tell(mlflow_run_id=run.run_id)
+    presence.update_metadata(mlflow_run_id=run.run_id)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -85,8 +85,8 @@ def test_half_a_line_is_told_and_does_no_harm(home: Path, found: Examine) -> Non
 
 def stored(home: Path, number: int) -> Path:
     tables = {"rows": pd.DataFrame({"x": [number]})}
-    made = Made(tables, {"number": number}, {"note.txt": b"note"})
-    return Store(home / "store").remember(f"key-{number}", lambda: made).folder
+    made = StageResult(tables, {"number": number}, {"note.txt": b"note"})
+    return Store(home / "store").get_or_compute(f"key-{number}", lambda: made).folder
 
 
 def test_the_store_is_read_again(home: Path, found: Examine) -> None:

@@ -1,4 +1,4 @@
-"""Presence: a run is there while its process lives, and found gone after any end but its own."""
+"""RunLock: a run is there while its process lives, and found gone after any end but its own."""
 
 import os
 import signal
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks.locks.run_lock import Presence, absent, folder, present, reconciling
+from tasks.locks.run_lock import RunLock, active_runs, dead_runs, folder, reconcile
 from tasks.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILD = """
 import sys
 from pathlib import Path
-from tasks.locks.run_lock import Presence
+from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings
-with Presence(Settings(home=Path(sys.argv[1])), sys.argv[2], {"case": "fintech-risk"}) as presence:
-    presence.tell(mlflow_run_id="m1")
+with RunLock(Settings(home=Path(sys.argv[1])), sys.argv[2], {"case": "fintech-risk"}) as presence:
+    presence.update_metadata(mlflow_run_id="m1")
     print("here", flush=True)
     sys.stdin.readline()
 """
@@ -44,18 +44,18 @@ def ids(found: list[dict[str, str]]) -> list[str]:
 
 
 def test_a_run_is_present_until_it_ends(settings: Settings) -> None:
-    assert present(settings) == absent(settings) == []
+    assert active_runs(settings) == dead_runs(settings) == []
     process = child(settings, "r1")
-    (told,) = present(settings)
+    (told,) = active_runs(settings)
     assert (told["id"], told["case"], told["mlflow_run_id"], told["pid"]) == (
         "r1",
         "fintech-risk",
         "m1",
         process.pid,
     )
-    assert absent(settings) == []
+    assert dead_runs(settings) == []
     process.communicate("\n")
-    assert present(settings) == absent(settings) == list(folder(settings).iterdir()) == []
+    assert active_runs(settings) == dead_runs(settings) == list(folder(settings).iterdir()) == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
@@ -64,16 +64,16 @@ def test_a_killed_run_is_absent_until_it_is_put_right(settings: Settings, how: s
     with child(settings, "r2") as other:
         process.send_signal(how)
         process.communicate()
-        assert ids(present(settings)) == ["r2"]
-        assert [(told["id"], told["mlflow_run_id"]) for told in absent(settings)] == [("r1", "m1")]
-        with reconciling(settings, "r2") as gone:
+        assert ids(active_runs(settings)) == ["r2"]
+        assert [(told["id"], told["mlflow_run_id"]) for told in dead_runs(settings)] == [("r1", "m1")]
+        with reconcile(settings, "r2") as gone:
             assert not gone
-        with reconciling(settings, "r1") as gone:
+        with reconcile(settings, "r1") as gone:
             assert gone
-        with reconciling(settings, "r1") as gone:
+        with reconcile(settings, "r1") as gone:
             assert not gone
-        assert ids(present(settings)) == ["r2"]
-        assert absent(settings) == []
+        assert ids(active_runs(settings)) == ["r2"]
+        assert dead_runs(settings) == []
         other.communicate("\n")
 
 
@@ -81,18 +81,18 @@ def test_who_fails_to_put_a_run_right_leaves_it(settings: Settings) -> None:
     process = child(settings, "r1")
     process.kill()
     process.communicate()
-    with pytest.raises(OSError, match="no server"), reconciling(settings, "r1"):
+    with pytest.raises(OSError, match="no server"), reconcile(settings, "r1"):
         raise OSError("no server")
-    assert ids(absent(settings)) == ["r1"]
+    assert ids(dead_runs(settings)) == ["r1"]
 
 
 def test_two_never_put_the_same_run_right(settings: Settings) -> None:
     process = child(settings, "r1")
     process.kill()
     process.communicate()
-    with reconciling(settings, "r1") as first, reconciling(settings, "r1") as second:
+    with reconcile(settings, "r1") as first, reconcile(settings, "r1") as second:
         assert (first, second) == (True, False)
-    assert absent(settings) == []
+    assert dead_runs(settings) == []
 
 
 def test_a_run_that_died_before_it_said_anything_has_a_name(settings: Settings) -> None:
@@ -100,10 +100,10 @@ def test_a_run_that_died_before_it_said_anything_has_a_name(settings: Settings) 
     process.kill()
     process.communicate()
     (folder(settings) / "r1.json").write_text("{")
-    assert absent(settings) == [{"id": "r1"}]
+    assert dead_runs(settings) == [{"id": "r1"}]
 
 
 def test_an_exception_ends_presence_too(settings: Settings) -> None:
-    with pytest.raises(KeyboardInterrupt), Presence(settings, "r1", {}):
+    with pytest.raises(KeyboardInterrupt), RunLock(settings, "r1", {}):
         raise KeyboardInterrupt
     assert list(folder(settings).iterdir()) == []

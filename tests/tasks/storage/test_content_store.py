@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tasks.storage import content_store as module
-from tasks.storage.content_store import Made, Store, Stored, fault, key_of
+from tasks.storage.content_store import StageResult, Store, StoredResult, find_damage, key_of
 
 CHILD = """
 import os, signal, sys
@@ -41,9 +41,9 @@ def start(folder: Path, setup: str = "", before: str = "") -> "subprocess.Popen[
     )
 
 
-def made(value: int = 1) -> Made:
+def made(value: int = 1) -> StageResult:
     frame = pd.DataFrame({"a": [value, 2, 3], "b": pd.Series(["x", None, "z"], dtype="str")})
-    return Made(
+    return StageResult(
         {"rows": frame, "other": frame.head(1)}, {"found": value, "by": ("x",)}, {"note.txt": b"hello"}
     )
 
@@ -54,16 +54,16 @@ class Counted:
     def __init__(self, result: Any = None) -> None:
         self.calls, self.result = 0, result
 
-    def __call__(self) -> Made:
+    def __call__(self) -> StageResult:
         self.calls += 1
         return self.result or made()
 
 
 def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
-    stored = Store(tmp_path).remember("key", made)
-    pd.testing.assert_frame_equal(stored.part("rows"), made().tables["rows"])
+    stored = Store(tmp_path).get_or_compute("key", made)
+    pd.testing.assert_frame_equal(stored.table("rows"), made().tables["rows"])
     assert stored.file("note.txt") == b"hello"
-    assert stored.parts == ("rows", "other")
+    assert stored.table_names == ("rows", "other")
     # Facts are what JSON makes of them, whether they were just made or are reused.
     assert stored.facts == {"found": 1, "by": ["x"]}
     assert not stored.reused
@@ -71,59 +71,59 @@ def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
 
 def test_a_key_is_computed_once(tmp_path: Path) -> None:
     compute = Counted()
-    first = Store(tmp_path).remember("key", compute)
-    second = Store(tmp_path).remember("key", compute)
+    first = Store(tmp_path).get_or_compute("key", compute)
+    second = Store(tmp_path).get_or_compute("key", compute)
     assert compute.calls == 1
-    assert second == Stored(first.digest, first.folder, first.parts, first.facts, reused=True)
-    Store(tmp_path).remember("another", compute)
+    assert second == StoredResult(first.digest, first.folder, first.table_names, first.facts, reused=True)
+    Store(tmp_path).get_or_compute("another", compute)
     assert compute.calls == 2
 
 
 def test_fresh_computes_again_and_takes_the_place_of_the_old(tmp_path: Path) -> None:
-    Store(tmp_path).remember("key", made)
-    fresh = Store(tmp_path, fresh=True).remember("key", lambda: made(7))
+    Store(tmp_path).get_or_compute("key", made)
+    fresh = Store(tmp_path, fresh=True).get_or_compute("key", lambda: made(7))
     assert not fresh.reused
-    assert Store(tmp_path).remember("key", made).facts["found"] == 7
+    assert Store(tmp_path).get_or_compute("key", made).facts["found"] == 7
 
 
 def test_equal_tables_have_one_digest_and_keep_their_own_facts(tmp_path: Path) -> None:
     tables = made().tables
-    one = Store(tmp_path).remember("one", lambda: Made(tables, {"seconds": 1}))
-    two = Store(tmp_path).remember("two", lambda: Made(tables, {"seconds": 2}))
+    one = Store(tmp_path).get_or_compute("one", lambda: StageResult(tables, {"seconds": 1}))
+    two = Store(tmp_path).get_or_compute("two", lambda: StageResult(tables, {"seconds": 2}))
     assert one.digest == two.digest
-    assert Store(tmp_path).remember("one", made).facts == {"seconds": 1}
-    assert Store(tmp_path).remember("two", made).facts == {"seconds": 2}
+    assert Store(tmp_path).get_or_compute("one", made).facts == {"seconds": 1}
+    assert Store(tmp_path).get_or_compute("two", made).facts == {"seconds": 2}
 
 
 def test_equal_results_of_two_keys_are_one_object(tmp_path: Path) -> None:
-    one, two = (Store(tmp_path).remember(key, made) for key in ("one", "two"))
+    one, two = (Store(tmp_path).get_or_compute(key, made) for key in ("one", "two"))
     assert one.folder == two.folder
     assert len(list((tmp_path / "objects").iterdir())) == 1
 
 
 def test_an_object_that_was_removed_is_made_again(tmp_path: Path) -> None:
-    first = Store(tmp_path).remember("key", made)
+    first = Store(tmp_path).get_or_compute("key", made)
     (first.folder / "manifest.json").unlink()
     for file in first.folder.iterdir():
         file.unlink()
     first.folder.rmdir()
-    again = Store(tmp_path).remember("key", made)
+    again = Store(tmp_path).get_or_compute("key", made)
     assert not again.reused
     assert again.digest == first.digest
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    def cannot_be_written() -> Made:
-        return Made({"rows": pd.DataFrame({"a": [1]})}, {}, {"no/such/folder": b""})
+    def cannot_be_written() -> StageResult:
+        return StageResult({"rows": pd.DataFrame({"a": [1]})}, {}, {"no/such/folder": b""})
 
     with pytest.raises(OSError, match="no/such/folder"):
-        Store(tmp_path).remember("key", cannot_be_written)
+        Store(tmp_path).get_or_compute("key", cannot_be_written)
     with pytest.raises(TypeError):
-        Store(tmp_path).remember("key", lambda: Made({}, {"no json": np.int64(1)}))
+        Store(tmp_path).get_or_compute("key", lambda: StageResult({}, {"no json": np.int64(1)}))
     with pytest.raises(ZeroDivisionError):
-        Store(tmp_path).remember("key", lambda: made(1 // 0))
+        Store(tmp_path).get_or_compute("key", lambda: made(1 // 0))
     assert list((tmp_path / "objects").iterdir()) == []
-    assert not Store(tmp_path).remember("key", made).reused
+    assert not Store(tmp_path).get_or_compute("key", made).reused
 
 
 def test_an_interrupt_is_never_swallowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_an_interrupt_is_never_swallowed(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Store(tmp_path).remember("key", made)
+        Store(tmp_path).get_or_compute("key", made)
     assert not [p for p in (tmp_path / "objects").iterdir() if p.name.startswith(".")]
 
 
@@ -148,10 +148,10 @@ def test_a_process_killed_before_its_last_step_leaves_nothing_to_read(tmp_path: 
     assert child.returncode == -signal.SIGKILL
     assert list((tmp_path).rglob("manifest.json"))  # all was written, and still
     compute = Counted()
-    stored = Store(tmp_path).remember("key", compute)
+    stored = Store(tmp_path).get_or_compute("key", compute)
     assert compute.calls == 1
     assert not stored.reused
-    assert Store(tmp_path).remember("key", compute).reused
+    assert Store(tmp_path).get_or_compute("key", compute).reused
 
 
 def test_two_processes_that_make_one_key_at_once_both_get_it(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_two_processes_that_make_one_key_at_once_both_get_it(tmp_path: Path) -> 
     assert [child.returncode for child in children] == [0, 0]
     assert answers[0] == answers[1]
     assert len(list((tmp_path / "objects").iterdir())) == 1
-    assert Store(tmp_path).remember("key", Counted()).digest == answers[0][0]
+    assert Store(tmp_path).get_or_compute("key", Counted()).digest == answers[0][0]
 
 
 def test_who_comes_second_to_an_object_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,34 +174,34 @@ def test_who_comes_second_to_an_object_takes_it(tmp_path: Path, monkeypatch: pyt
 
     def overtaken(self: Path, target: Path) -> Path:
         monkeypatch.setattr(Path, "rename", rename)
-        Store(tmp_path).remember("key", made)
+        Store(tmp_path).get_or_compute("key", made)
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", overtaken)
-    stored = Store(tmp_path).remember("key", made)
+    stored = Store(tmp_path).get_or_compute("key", made)
     assert [p.name for p in (tmp_path / "objects").iterdir()] == [stored.folder.name]
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Stored:
+def stored(tmp_path: Path) -> StoredResult:
     table = pd.DataFrame({"a": [1.0, None], "b": ["x", "y"], "c": [["i"], []]})
-    return Store(tmp_path).remember(
-        "key", lambda: Made({"rows": table}, {"found": 2}, {"note.txt": b"hello"})
+    return Store(tmp_path).get_or_compute(
+        "key", lambda: StageResult({"rows": table}, {"found": 2}, {"note.txt": b"hello"})
     )
 
 
-def test_what_is_there_is_listed_and_without_fault(tmp_path: Path, stored: Stored) -> None:
+def test_what_is_there_is_listed_and_without_fault(tmp_path: Path, stored: StoredResult) -> None:
     (tmp_path / "objects" / ".writing-half").mkdir()
     (tmp_path / "objects" / ".writing-half" / "manifest.json").write_text("{}")
     (tmp_path / "objects" / "torn").mkdir()
     (tmp_path / "objects" / "torn" / "manifest.json").write_text('{"digest"')
     ((folder, manifest),) = Store(tmp_path).objects()
     assert (folder, manifest["digest"], manifest["facts"]) == (stored.folder, stored.digest, {"found": 2})
-    assert fault(folder) == ""
+    assert find_damage(folder) == ""
 
 
 @pytest.mark.parametrize("damage", ["cell", "half", "file", "missing", "facts", "digest", "name"])
-def test_what_is_damaged_is_found_out(damage: str, stored: Stored) -> None:
+def test_what_is_damaged_is_found_out(damage: str, stored: StoredResult) -> None:
     folder, rows, note = stored.folder, stored.folder / "rows.parquet", stored.folder / "note.txt"
     manifest = folder / "manifest.json"
     match damage:
@@ -219,7 +219,7 @@ def test_what_is_damaged_is_found_out(damage: str, stored: Stored) -> None:
             manifest.write_text(manifest.read_text().replace(stored.digest, "0" * 64))
         case "name":
             folder = folder.rename(folder.with_name("0" * 64))
-    assert fault(folder)
+    assert find_damage(folder)
 
 
 STAGE = module.ROOT / "tasks" / "store.py"

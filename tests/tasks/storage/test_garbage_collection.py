@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.storage.content_store import ROOT, Made, Store
+from tasks.storage.content_store import ROOT, StageResult, Store
 from tasks.storage.garbage_collection import Object, clear, doomed, leftovers, objects, sweep
 
 LATER = 2**62  # nanoseconds since 1970, after everything here
 KEYS = ("one", "two", "three")
 
 
-def made(key: str) -> Made:
-    return Made({"rows": pd.DataFrame({"a": [len(key), 2]})}, {"key": key}, {"note.txt": key.encode()})
+def made(key: str) -> StageResult:
+    return StageResult({"rows": pd.DataFrame({"a": [len(key), 2]})}, {"key": key}, {"note.txt": key.encode()})
 
 
 def store_with(folder: Path, *keys: str) -> dict[str, str]:
     """A store in which each key leads to an object of its own; the names of these."""
-    return {key: Store(folder).remember(key, lambda key=key: made(key)).folder.name for key in keys}
+    return {key: Store(folder).get_or_compute(key, lambda key=key: made(key)).folder.name for key in keys}
 
 
 def tree(folder: Path) -> dict[str, int]:
@@ -82,15 +82,17 @@ def test_what_is_needed_stays_and_the_limits_hold(
 def test_objects_are_what_the_store_holds(tmp_path: Path) -> None:
     assert objects(tmp_path) == leftovers(tmp_path, LATER) == []
     of = store_with(tmp_path, *KEYS)
-    Store(tmp_path).remember("again", lambda: made("one"))
-    Store(tmp_path).remember("golden", lambda: Made({}, {"model": "m" * 64}))
-    Store(tmp_path).remember("decided", lambda: Made({}, {"report": "/a/run/artifacts/report.html"}))
+    Store(tmp_path).get_or_compute("again", lambda: made("one"))
+    Store(tmp_path).get_or_compute("golden", lambda: StageResult({}, {"model": "m" * 64}))
+    Store(tmp_path).get_or_compute(
+        "decided", lambda: StageResult({}, {"report": "/a/run/artifacts/report.html"})
+    )
     known = {one.name: one for one in objects(tmp_path)}
     assert len(known) == 5
     assert sum(one.bytes for one in known.values()) == sum(tree(tmp_path).values())
     one = known[of["one"]]
     assert {key.stem for key in one.keys} == {"one", "again"}
-    assert Store(tmp_path).recall("one").digest in one.names  # type: ignore[union-attr]
+    assert Store(tmp_path).lookup("one").digest in one.names  # type: ignore[union-attr]
     assert [found for found in known.values() if "m" * 64 in found.names]
     assert [found.report for found in known.values() if found.report] == ["/a/run/artifacts/report.html"]
     assert leftovers(tmp_path, LATER) == []
@@ -104,7 +106,7 @@ def test_what_is_swept_is_gone_with_its_keys_and_made_again(tmp_path: Path) -> N
     assert before - sum(tree(tmp_path).values()) == going[0].bytes
     assert not [name for name in tree(tmp_path) if of["two"] in name or "two" in name]
     assert leftovers(tmp_path, LATER) == []
-    assert [Store(tmp_path).remember(key, lambda key=key: made(key)).reused for key in KEYS] == [
+    assert [Store(tmp_path).get_or_compute(key, lambda key=key: made(key)).reused for key in KEYS] == [
         True,
         False,
         True,
@@ -117,19 +119,19 @@ def test_what_is_used_after_it_was_looked_at_stays(tmp_path: Path, use: str) -> 
     of = store_with(tmp_path, *KEYS)
     going = objects(tmp_path)
     if use == "recall":
-        assert Store(tmp_path).recall("one")
+        assert Store(tmp_path).lookup("one")
     else:
-        Store(tmp_path, fresh=True).remember("one", lambda: made("one"))
+        Store(tmp_path, fresh=True).get_or_compute("one", lambda: made("one"))
     assert {one.name for one in sweep(tmp_path, going)} == {of["two"], of["three"]}
-    assert Store(tmp_path).recall("one").file("note.txt") == b"one"  # type: ignore[union-attr]
+    assert Store(tmp_path).lookup("one").file("note.txt") == b"one"  # type: ignore[union-attr]
 
 
 def test_a_key_that_leads_elsewhere_by_now_stays(tmp_path: Path) -> None:
     store_with(tmp_path, "one")
     going = objects(tmp_path)
-    Store(tmp_path, fresh=True).remember("one", lambda: made("another"))
+    Store(tmp_path, fresh=True).get_or_compute("one", lambda: made("another"))
     assert sweep(tmp_path, going) == going
-    assert Store(tmp_path).recall("one").facts == {"key": "another"}  # type: ignore[union-attr]
+    assert Store(tmp_path).lookup("one").facts == {"key": "another"}  # type: ignore[union-attr]
 
 
 def refused(store: Path, how: int) -> bool:
@@ -159,10 +161,10 @@ def test_the_store_is_held_while_an_object_is_taken_up_or_away(
         return spying
 
     monkeypatch.setattr(os, "utime", spy(fcntl.LOCK_EX, utime))
-    Store(tmp_path).recall("one")
+    Store(tmp_path).lookup("one")
     monkeypatch.setattr(Path, "replace", spy(fcntl.LOCK_EX, replace))
     monkeypatch.setattr(Path, "rename", spy(fcntl.LOCK_EX, rename))
-    Store(tmp_path).remember("four", lambda: made("four"))
+    Store(tmp_path).get_or_compute("four", lambda: made("four"))
     monkeypatch.setattr(Path, "rename", spy(fcntl.LOCK_SH, rename))
     assert len(sweep(tmp_path, going)) == 2
     assert seen == [True] * 6  # one taken up; one that is not there, named, and its key; two taken away
@@ -193,7 +195,7 @@ def test_a_sweep_killed_in_the_middle_leaves_a_store_that_works(tmp_path: Path, 
     of = store_with(tmp_path, *KEYS)
     child = subprocess.run([sys.executable, "-c", KILLED.format(at=at), str(tmp_path)], cwd=ROOT, check=False)
     assert child.returncode == -signal.SIGKILL
-    again = [Store(tmp_path).remember(key, lambda key=key: made(key)) for key in KEYS]
+    again = [Store(tmp_path).get_or_compute(key, lambda key=key: made(key)) for key in KEYS]
     assert {key: stored.folder.name for key, stored in zip(KEYS, again, strict=True)} == of
     assert sum(stored.reused for stored in again) == (3 if "rename" in at else 2)
     assert [stored.file("note.txt").decode() for stored in again] == list(KEYS)
@@ -238,4 +240,4 @@ def test_what_became_whole_since_it_was_looked_at_stays(tmp_path: Path) -> None:
     assert {one.path.name for one in left} == {"one.json", of["one"]}
     away.rename(whole)
     assert clear(tmp_path, left) == []
-    assert Store(tmp_path).recall("one")
+    assert Store(tmp_path).lookup("one")

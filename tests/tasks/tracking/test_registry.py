@@ -13,10 +13,10 @@ from mlflow.models import Model as MlflowModel
 
 from ml import package
 from ml.contract.parser import parse
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.data.digest import table_digest
-from ml.errors import PackageRefused
-from ml.estimator import Resources
+from ml.errors import PackagingError
+from ml.estimator import FitResources
 from ml.package import Package
 from ml.recommenders.popularity import Popularity
 from ml.recommenders.repeat_consumption import Habit
@@ -24,12 +24,12 @@ from ml.recommenders.transformer.model import Transformer
 from ml.tabular.constant import PriorModel
 from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
 from tasks import packaging
-from tasks.packaging import compare, package_model, predict_in_clean_process
+from tasks.packaging import assert_same_predictions, package_model, predict_in_clean_process
 from tasks.settings import Settings
 from tasks.storage.content_store import Store
 from tasks.tracking import connection, registry
-from tasks.tracking.registry import Packaged
-from tasks.tracking.run import start
+from tasks.tracking.registry import PackagedModel
+from tasks.tracking.run import start_run
 
 NAME = "toy.rows"
 ROWS = {
@@ -50,17 +50,17 @@ LOG = {
 }
 
 
-def rows(count: int = 200) -> Part:
+def rows(count: int = 200) -> Dataset:
     """Every tenth row has no number, every seventh no town; the last one has neither."""
     rng = np.random.default_rng(0)
     truth = pd.Series(rng.integers(0, 2, count).astype(float))
     x = pd.Series(truth + rng.normal(size=count)).mask(np.arange(count) % 10 == 9)
     town = pd.Series(rng.choice(["N", "S"], count), dtype="str").mask(np.arange(count) % 7 == 3)
     town.iloc[-1] = None
-    return Part(pd.DataFrame({"x": x, "town": town}), truth, np.arange(count, dtype=np.uint64))
+    return Dataset(pd.DataFrame({"x": x, "town": town}), truth, np.arange(count, dtype=np.uint64))
 
 
-def histories() -> Part:
+def histories() -> Dataset:
     items = [["a", "b"], ["a"], ["c", "a", "b"], []]
     frame = pd.DataFrame(
         {
@@ -69,16 +69,16 @@ def histories() -> Part:
             "times": [[float(n) for n in range(len(i))] for i in items],
         }
     )
-    return Part(frame, pd.Series([["c"], ["b"], [], ["a"]], dtype=object), np.arange(4, dtype=np.uint64))
+    return Dataset(frame, pd.Series([["c"], ["b"], [], ["a"]], dtype=object), np.arange(4, dtype=np.uint64))
 
 
 def boosted() -> Package:
-    model = GradientBoosting(max_rounds=5, min_child_samples=5).fit(rows(), rows(), Resources())
+    model = GradientBoosting(max_rounds=5, min_child_samples=5).fit(rows(), rows(), FitResources())
     return Package(model, ROWS, {"threshold": 0.5}, rows().units)
 
 
 def popular() -> Package:
-    return Package(Popularity().fit(histories(), histories(), Resources()), LOG, {}, histories().units)
+    return Package(Popularity().fit(histories(), histories(), FitResources()), LOG, {}, histories().units)
 
 
 def constant(value: float) -> Package:
@@ -94,19 +94,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def tabular(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Packaged:
+def tabular(tmp_path_factory: pytest.TempPathFactory, store: Store) -> PackagedModel:
     return package_model.fn(boosted(), rows(), tmp_path_factory.mktemp("tabular") / "model", store)
 
 
 @pytest.fixture(scope="module")
-def recommender(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Packaged:
+def recommender(tmp_path_factory: pytest.TempPathFactory, store: Store) -> PackagedModel:
     return package_model.fn(popular(), histories(), tmp_path_factory.mktemp("recommender") / "model", store)
 
 
 # --- packaging ---------------------------------------------------------------------------------------------------
 
 
-def test_a_tabular_model_has_a_signature_and_made_up_examples(tabular: Packaged) -> None:
+def test_a_tabular_model_has_a_signature_and_made_up_examples(tabular: PackagedModel) -> None:
     described = MlflowModel.load(tabular.folder)
     assert described.signature.inputs.input_names() == ["x", "town"]
     assert described.signature.outputs.input_names() == ["probability", "decision"]
@@ -117,8 +117,8 @@ def test_a_tabular_model_has_a_signature_and_made_up_examples(tabular: Packaged)
     assert all("==" in requirement for requirement in tabular.requirements)
 
 
-def test_requirements_are_those_of_the_model(tabular: Packaged, recommender: Packaged) -> None:
-    def names(packaged: Packaged) -> set[str]:
+def test_requirements_are_those_of_the_model(tabular: PackagedModel, recommender: PackagedModel) -> None:
+    def names(packaged: PackagedModel) -> set[str]:
         return {requirement.partition("==")[0] for requirement in packaged.requirements}
 
     assert names(recommender) == {"mlflow", "numpy", "pandas", "pyarrow", "scipy"}
@@ -130,12 +130,12 @@ def test_a_model_that_needs_more_than_it_declares_is_refused(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GradientBoostingModel, "requirements", ())
-    with pytest.raises(PackageRefused, match="No module named 'lightgbm'"):
+    with pytest.raises(PackagingError, match="No module named 'lightgbm'"):
         package_model.fn(boosted(), rows(), tmp_path / "model", store)
 
 
 def test_a_transformer_brings_torch(tmp_path: Path, store: Store) -> None:
-    model = Transformer(dim=8, max_epochs=1).fit(histories(), histories(), Resources())
+    model = Transformer(dim=8, max_epochs=1).fit(histories(), histories(), FitResources())
     packed = Package(model, LOG, {}, histories().units)
     packaged = package_model.fn(packed, histories(), tmp_path / "model", store)
     assert any(requirement.startswith("torch==") for requirement in packaged.requirements)
@@ -147,14 +147,14 @@ def test_undeclared_modules_are_those_of_no_requirement() -> None:
     assert not {"numpy", "sklearn", "scipy", "joblib", "mlflow", "pandas", "ml"} & set(hidden)
 
 
-def test_a_recommender_has_a_signature_too(recommender: Packaged) -> None:
+def test_a_recommender_has_a_signature_too(recommender: PackagedModel) -> None:
     described = MlflowModel.load(recommender.folder)
     assert described.signature.inputs.input_names() == ["user", "items", "times"]
     assert described.signature.outputs.input_names() == ["user", "rank", "item", "score"]
 
 
 def test_a_recommender_answers_histories_with_weights_and_without(
-    recommender: Packaged, tmp_path: Path, store: Store
+    recommender: PackagedModel, tmp_path: Path, store: Store
 ) -> None:
     columns = {**LOG["meta"]["read"]["columns"], "did": "category"}
     meta = {
@@ -162,9 +162,9 @@ def test_a_recommender_answers_histories_with_weights_and_without(
         "roles": {**LOG["meta"]["roles"], "weight": "did", "repeat": True},
         "weights": {"look": 0.5, "buy": 2},
     }
-    part = replace(histories(), repeat=True)
+    part = replace(histories(), allow_repeats=True)
     part.frame["weights"] = [[1.0, 3.0], [0.5], [1.0, 1.0, 1.0], []]
-    model = Habit().fit(part, part, Resources())
+    model = Habit().fit(part, part, FitResources())
     packed = Package(model, {**LOG, "meta": meta}, {}, part.units)
     weighed = package_model.fn(packed, part, tmp_path / "weighed", store)
     described = MlflowModel.load(weighed.folder).signature.inputs
@@ -185,8 +185,8 @@ def test_a_recommender_answers_histories_with_weights_and_without(
 
 
 def test_a_recommender_says_why_where_it_is_asked_to(tmp_path: Path, store: Store) -> None:
-    part = replace(histories(), repeat=True)
-    model = Habit().fit(part, part, Resources())
+    part = replace(histories(), allow_repeats=True)
+    model = Habit().fit(part, part, FitResources())
     made = package_model.fn(Package(model, LOG, {}, part.units), part, tmp_path / "model", store)
     asked = pd.DataFrame({"user": ["u", "new"], "items": [["a", "b"], []], "times": [[0.0, 1.0], []]})
     plain, _ = predict_in_clean_process(made.folder, asked)
@@ -215,7 +215,7 @@ def test_a_recommender_answers_who_is_new_by_segment_or_without(
     }
     part = histories()
     frame = part.frame.assign(segment=["here", "there", "there", None])
-    model = Popularity(by_segment=True).fit(replace(part, frame=frame), part, Resources())
+    model = Popularity(by_segment=True).fit(replace(part, frame=frame), part, FitResources())
     packed = Package(model, {**LOG, "meta": meta}, {}, part.units)
     # Golden rows know segments, and one is of none.
     made = package_model.fn(packed, replace(part, frame=frame), tmp_path / "model", store)
@@ -231,13 +231,13 @@ def test_a_recommender_answers_who_is_new_by_segment_or_without(
     assert len({tuple(scores) for scores in by_segment}) == 3
 
 
-def test_the_package_inside_is_the_model_that_was_given(tabular: Packaged) -> None:
+def test_the_package_inside_is_the_model_that_was_given(tabular: PackagedModel) -> None:
     inside = package.read(tabular.folder / "data" / registry.DATA, tabular.digest)
     assert inside.model.files() == boosted().model.files()
     assert package.code_digest(tabular.folder / "code" / "ml") == package.code_digest(packaging.ROOT / "ml")
 
 
-def test_golden_rows_stay_in_the_store(tabular: Packaged, store: Store) -> None:
+def test_golden_rows_stay_in_the_store(tabular: PackagedModel, store: Store) -> None:
     """Those with holes come first, and the answers with them are those of the model in this process."""
     found = [p.parent for p in store.folder.rglob("golden.parquet")]
     golden, predictions = next(
@@ -252,7 +252,7 @@ def test_golden_rows_stay_in_the_store(tabular: Packaged, store: Store) -> None:
     assert predictions["probability"].between(0, 1).all()
 
 
-def test_a_clean_process_answers_with_the_models_own_code(tabular: Packaged, tmp_path: Path) -> None:
+def test_a_clean_process_answers_with_the_models_own_code(tabular: PackagedModel, tmp_path: Path) -> None:
     """The model's copy of the code is changed to give another answer than ours: it is the copy that answers."""
     folder = shutil.copytree(tabular.folder, tmp_path / "model")
     theirs = folder / "code" / "ml" / "package.py"
@@ -268,10 +268,10 @@ def test_a_clean_process_answers_with_the_models_own_code(tabular: Packaged, tmp
     assert boosted().predict(rows().frame)["decision"].max() == 1
 
 
-def test_a_model_without_code_of_its_own_is_refused(tabular: Packaged, tmp_path: Path) -> None:
+def test_a_model_without_code_of_its_own_is_refused(tabular: PackagedModel, tmp_path: Path) -> None:
     folder = shutil.copytree(tabular.folder, tmp_path / "model")
     shutil.rmtree(folder / "code" / "ml")
-    with pytest.raises(PackageRefused):
+    with pytest.raises(PackagingError):
         predict_in_clean_process(folder, rows().frame)
 
 
@@ -292,12 +292,12 @@ def test_a_model_that_answers_otherwise_after_reloading_is_refused(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package, "write", lying(package.write))
-    with pytest.raises(PackageRefused, match="the same item after reloading"):
+    with pytest.raises(PackagingError, match="the same item after reloading"):
         package_model.fn(popular(), histories(), tmp_path / "model", store)
 
 
 def test_a_model_that_answers_nan_is_refused(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(PackageRefused, match="the same probability after reloading"):
+    with pytest.raises(PackagingError, match="the same probability after reloading"):
         package_model.fn(constant(float("nan")), rows(), tmp_path / "model", store)
 
 
@@ -305,8 +305,8 @@ ANSWERS = pd.DataFrame({"user": ["u", "v"], "score": [0.5, 1.0]})
 
 
 def test_equal_answers_are_equal_within_the_tolerance() -> None:
-    compare(ANSWERS, ANSWERS.set_axis([7, 8]))
-    compare(ANSWERS, ANSWERS.assign(score=[0.5 + 1e-13, 1.0]))
+    assert_same_predictions(ANSWERS, ANSWERS.set_axis([7, 8]))
+    assert_same_predictions(ANSWERS, ANSWERS.assign(score=[0.5 + 1e-13, 1.0]))
 
 
 @pytest.mark.parametrize(
@@ -322,19 +322,19 @@ def test_equal_answers_are_equal_within_the_tolerance() -> None:
     ],
 )
 def test_other_answers_are_refused(got: pd.DataFrame, message: str) -> None:
-    with pytest.raises(PackageRefused, match=message):
-        compare(ANSWERS, got)
+    with pytest.raises(PackagingError, match=message):
+        assert_same_predictions(ANSWERS, got)
 
 
 def test_answers_that_are_not_finite_are_never_equal() -> None:
     nan = ANSWERS.assign(score=[np.nan, 1.0])
-    with pytest.raises(PackageRefused):
-        compare(nan, nan)
+    with pytest.raises(PackagingError):
+        assert_same_predictions(nan, nan)
 
 
 def test_made_up_examples_hold_every_feature() -> None:
-    assert list(packaging.made_up_example(ROWS).columns) == list(parse(ROWS).features)
-    assert list(packaging.made_up_example(LOG).columns) == ["user", "items", "times"]
+    assert list(packaging.synthetic_input_example(ROWS).columns) == list(parse(ROWS).features)
+    assert list(packaging.synthetic_input_example(LOG).columns) == ["user", "items", "times"]
 
 
 # --- versions ----------------------------------------------------------------------------------------------------
@@ -346,9 +346,9 @@ class Registered:
     def __init__(self, home: Path) -> None:
         self.home, settings = home, Settings(home=home)
         self.client = connection.connect(settings)
-        self.run_id = start(self.client, settings, "toy", "a run", {}, []).run_id
+        self.run_id = start_run(self.client, settings, "toy", "a run", {}, []).run_id
 
-    def register(self, packaged: Packaged, name: str = NAME) -> registry.Version:
+    def register(self, packaged: PackagedModel, name: str = NAME) -> registry.ModelVersion:
         self.home.joinpath("tmp").mkdir(exist_ok=True)
         folder = shutil.copytree(packaged.folder, self.home / "tmp" / packaged.digest, dirs_exist_ok=True)
         packaged = replace(packaged, folder=folder)
@@ -360,11 +360,13 @@ def registered(home: Path) -> Registered:
     return Registered(home)
 
 
-def test_one_package_is_one_version(registered: Registered, tabular: Packaged, recommender: Packaged) -> None:
+def test_one_package_is_one_version(
+    registered: Registered, tabular: PackagedModel, recommender: PackagedModel
+) -> None:
     client = registered.client
-    assert registry.find(client, NAME, tabular.digest) is None
+    assert registry.find_version(client, NAME, tabular.digest) is None
     first = registered.register(tabular)
-    assert registered.register(tabular) == first == registry.find(client, NAME, tabular.digest)
+    assert registered.register(tabular) == first == registry.find_version(client, NAME, tabular.digest)
     assert registered.register(recommender).number == 2
     assert (first.number, first.digest, first.tags["seed"]) == (1, tabular.digest, "0")
     assert registry.get_version(client, NAME, 1) == first
@@ -377,7 +379,7 @@ def test_one_package_is_one_version(registered: Registered, tabular: Packaged, r
 
 
 def test_the_champion_is_whom_the_alias_names(
-    registered: Registered, tabular: Packaged, recommender: Packaged
+    registered: Registered, tabular: PackagedModel, recommender: PackagedModel
 ) -> None:
     client = registered.client
     read, move = registry.alias_of(client, NAME)
@@ -391,9 +393,9 @@ def test_the_champion_is_whom_the_alias_names(
         assert read() == version.number
 
 
-def test_what_is_fetched_is_what_was_registered(registered: Registered, tabular: Packaged) -> None:
+def test_what_is_fetched_is_what_was_registered(registered: Registered, tabular: PackagedModel) -> None:
     version = registered.register(tabular)
-    folder = registry.fetch(registered.client, version)
+    folder = registry.download_verified(registered.client, version)
     assert (
         package.read(folder / "data" / registry.DATA, tabular.digest).model.files() == boosted().model.files()
     )
@@ -425,12 +427,12 @@ def test_what_is_fetched_is_what_was_registered(registered: Registered, tabular:
     ],
 )
 def test_artifacts_that_were_changed_are_refused(
-    registered: Registered, tabular: Packaged, tamper: Callable[[Path], object]
+    registered: Registered, tabular: PackagedModel, tamper: Callable[[Path], object]
 ) -> None:
     version = registered.register(tabular)
     tamper(registered.home / "artifacts")
-    with pytest.raises(PackageRefused):
-        registry.fetch(registered.client, version)
+    with pytest.raises(PackagingError):
+        registry.download_verified(registered.client, version)
 
 
 def one(artifacts: Path, name: str) -> Path:
@@ -443,9 +445,9 @@ def change(path: Path, more: bytes, whole: bool = False) -> None:
     path.write_bytes(more if whole or not path.exists() else path.read_bytes() + more)
 
 
-def test_a_version_without_a_digest_is_refused(registered: Registered, tabular: Packaged) -> None:
+def test_a_version_without_a_digest_is_refused(registered: Registered, tabular: PackagedModel) -> None:
     version = registered.register(tabular)
     registered.client.delete_model_version_tag(NAME, str(version.number), "steward.digest")
     bare = registry.get_version(registered.client, NAME, version.number)
-    with pytest.raises(PackageRefused):
-        registry.fetch(registered.client, bare)
+    with pytest.raises(PackagingError):
+        registry.download_verified(registered.client, bare)

@@ -4,17 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.interactions.histories import Sequences
+from ml.interactions.histories import Histories
 from ml.recommenders.transformer.batches import batches, tails, windows
 
 lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
 
 
-def histories(of: list[int]) -> Sequences:
+def histories(of: list[int]) -> Histories:
     """Each event has an item of its own, its number."""
     events = sum(of)
     start = np.concatenate([[0], np.cumsum(of, dtype=np.int64)])
-    return Sequences(start, np.arange(events), np.zeros(events), max(events, 1))
+    return Histories(start, np.arange(events), np.zeros(events), max(events, 1))
 
 
 @given(lengths, st.integers(1, 9), st.integers(1, 40), st.integers(0, 5))

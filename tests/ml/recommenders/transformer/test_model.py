@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ml.data.dataset import Part
+from ml.data.dataset import Dataset
 from ml.errors import UsageError
-from ml.estimator import Resources
-from ml.interactions.histories import Sequences
+from ml.estimator import FitResources
+from ml.interactions.histories import Histories
 from ml.recommenders.transformer import loss as softmax
 from ml.recommenders.transformer import model as transformer
 from ml.recommenders.transformer.batches import hold_out, in_own_order
@@ -35,12 +35,12 @@ QUICK = Transformer(
 FEW = replace(QUICK, max_epochs=2)
 
 
-def part(lists: list[list[str]], repeat: bool = False) -> Part:
+def part(lists: list[list[str]], repeat: bool = False) -> Dataset:
     columns = {"items": lists, "times": [[float(t) for t in range(len(one))] for one in lists]}
     users = pd.Series([f"u{user:03}" for user in range(len(lists))], dtype="str")
     frame = pd.DataFrame({"user": users, **{name: pd.Series(c, dtype=object) for name, c in columns.items()}})
     truth = pd.Series([[]] * len(frame), dtype=object)
-    return Part(frame, truth, np.arange(len(frame), dtype=np.uint64), repeat=repeat)
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64), allow_repeats=repeat)
 
 
 def round_the_clock(users: int = 80) -> list[list[str]]:
@@ -53,7 +53,7 @@ def round_the_clock(users: int = 80) -> list[list[str]]:
 def fitted(
     candidate: Transformer, lists: list[list[str]], repeat: bool = False, **more: int
 ) -> TransformerModel:
-    return candidate.fit(part(lists, repeat), part([]), Resources(seed=3, **more))  # type: ignore[arg-type]
+    return candidate.fit(part(lists, repeat), part([]), FitResources(seed=3, **more))  # type: ignore[arg-type]
 
 
 @cache
@@ -98,12 +98,12 @@ def test_names_in_the_same_order_and_the_order_of_users_change_nothing() -> None
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_another_gives_others() -> None:
     one, two = (fitted(FEW, round_the_clock(), threads=threads).files() for threads in (1, 2))
     assert one == two
-    other = FEW.fit(part(round_the_clock()), part([]), Resources(seed=4))
+    other = FEW.fit(part(round_the_clock()), part([]), FitResources(seed=4))
     assert other.files() != one
 
 
 def test_valid_is_not_looked_at() -> None:
-    other = FEW.fit(part(round_the_clock()), part([["never", "seen"]]), Resources(seed=3))
+    other = FEW.fit(part(round_the_clock()), part([["never", "seen"]]), FitResources(seed=3))
     assert other.files() == fitted(FEW, round_the_clock()).files()
 
 
@@ -158,7 +158,7 @@ def test_no_time_is_one_step() -> None:
     """Where an epoch is one batch, it is as one epoch: the other one has the time to look at held-out events."""
     once = replace(QUICK, batch_tokens=10_000, max_epochs=1)
     said, lists = list[str](), round_the_clock(30)
-    stopped = once.fit(part(lists), part([]), Resources(seed=3, seconds=0.0, tell=said.append))
+    stopped = once.fit(part(lists), part([]), FitResources(seed=3, seconds=0.0, log_progress=said.append))
     whole = fitted(once, lists)
     assert (stopped.epochs, whole.epochs, said) == (0, 1, [])
     for name, weight in whole.weights.items():
@@ -169,7 +169,7 @@ def test_training_ends_when_held_out_events_gain_no_more_and_keeps_the_best() ->
     said = list[str]()
     lists = round_the_clock()
     many = replace(QUICK, max_epochs=60, patience=3)
-    learned = many.fit(part(lists), part([]), Resources(seed=3, tell=said.append))
+    learned = many.fit(part(lists), part([]), FitResources(seed=3, log_progress=said.append))
     assert len(said) == learned.epochs + 3
     held_out = [float(line.split()[-1]) for line in said]
     assert held_out[learned.epochs - 1] == max(held_out)
@@ -183,8 +183,10 @@ def test_a_fit_goes_on_from_fewer_data_and_learns_items_that_are_new() -> None:
     few = [[item for item in one if item != ITEMS[5]] for one in lists]
     begun = fitted(QUICK, few)
     said, fresh = list[str](), list[str]()
-    on = replace(QUICK, more_epochs=3).continued(begun, part(lists), Resources(seed=4, tell=said.append))
-    replace(QUICK, max_epochs=1).fit(part(lists), part([]), Resources(seed=4, tell=fresh.append))
+    on = replace(QUICK, more_epochs=3).continued(
+        begun, part(lists), FitResources(seed=4, log_progress=said.append)
+    )
+    replace(QUICK, max_epochs=1).fit(part(lists), part([]), FitResources(seed=4, log_progress=fresh.append))
     assert on.catalogue.items == tuple(ITEMS)
     assert len(said) == 3
     loss, new = (float(one[0].split()[3].rstrip(",")) for one in (said, fresh))
@@ -195,7 +197,7 @@ def test_a_fit_goes_on_from_fewer_data_and_learns_items_that_are_new() -> None:
 
 def test_without_a_step_a_fit_that_goes_on_is_where_it_began() -> None:
     lists = round_the_clock()
-    on = replace(QUICK, more_epochs=0).continued(model(), part(lists), Resources())
+    on = replace(QUICK, more_epochs=0).continued(model(), part(lists), FitResources())
     for name, weight in model().weights.items():
         np.testing.assert_array_equal(on.weights[name], weight)
 
@@ -236,12 +238,12 @@ def test_torch_is_left_as_it_was_found() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_told_before_any_fit() -> None:
     with pytest.raises(UsageError, match="expected a GPU, as the device cuda was asked for; got none"):
-        Resources(device="cuda")
+        FitResources(device="cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_learns_what_follows_what() -> None:
-    learned = QUICK.fit(part(round_the_clock()), part([]), Resources(seed=3, device="cuda"))
+    learned = QUICK.fit(part(round_the_clock()), part([]), FitResources(seed=3, device="cuda"))
     asked = [[ITEMS[at - 2], ITEMS[at - 1]] for at in range(12)]
     assert learned.predict(part(asked).frame).query("rank == 1")["item"].tolist() == ITEMS
 
@@ -317,4 +319,4 @@ def test_own_order_is_the_same_for_any_order_of_users() -> None:
     )
     for name in ("start", "items"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert isinstance(one, Sequences)
+    assert isinstance(one, Histories)
