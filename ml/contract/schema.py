@@ -1,216 +1,246 @@
-"""The contract of one data set: what may enter, what each column is for, and why.
+"""The contract of a data set: which rows may enter, what each column is for, and why.
 
-A contract is a JSON file that loads as a Great Expectations suite. GX checks nothing inside `meta`, so everything of
-ours sits there and `ml.contract.schema.parser` checks it, key by key: a misspelt key is an error, never a rule
-that silently
-does nothing.
+A contract is a JSON file that loads as a Great Expectations suite. Great Expectations checks nothing inside `meta`;
+`Meta` does: an unknown key is an error, never a rule that silently does nothing. docs/contract.md explains every key.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
-ACTIONS = ("refuse", "quarantine", "exclude", "warn")
-COLUMN_TYPES = ("number", "integer", "category", "time", "epoch")
-FORMATS = ("csv", "parquet", "sequences", "baskets")
-# Formats of one history a line: lines of different lengths, so that they can name no columns.
-LINES = ("sequences", "baskets")
-# Of a side table of items.
-ITEM_FORMATS = ("csv", "json")
-SPLITS = ("hash", "stratified", "time", "site")
-# Of a log of interactions, each with the roles that say when something happened, and whether it has shares.
+from pydantic import Field
+
+from ml.contract.read_options import ItemTable, ReadOptions
+from ml.contract.roles import Roles
+from ml.contract.values import Codes, Labels, Name, Number, Reason, Section, Share
+
+PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256")
+# Ways to split a table of rows.
+ROW_SPLITS = ("hash", "stratified", "time", "site")
+# Ways to split a log, each with the roles of which it needs one, and whether it has shares.
 LOG_SPLITS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "time": (("time",), True),
     "session": (("time",), True),
-    "last": (("time", "position"), False),
-    "any": ((), False),
+    "last": (("time", "event_order"), False),
+    "random_last_out": ((), False),
 }
-# Expectations that tell good rows from bad ones; all others judge the batch as a whole.
+# Expectations that find single bad rows; all others judge the batch as a whole.
 ROW_EXPECTATION = re.compile(
     r"expect_(column_values|column_pair_values|column_value_lengths|multicolumn|select_column|compound_columns)_"
     r"(?!to_be_of_type|to_be_in_type_list)"
 )
-NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One expectation with what happens when it fails.
+class RuleMeta(Section):
+    """What happens when an expectation fails, and why it is there."""
 
-    `refuse` stops the batch; `quarantine` sets the bad rows aside as faults; `exclude` leaves rows out that are no
-    fault but outside the population; `warn` only reports. `mostly` is the share of rows that must be good (in 0..1):
-    fewer refuse the batch, whatever the action.
-    """
+    action: Literal["fail", "quarantine", "exclude", "warn"]
+    """`fail` stops the run; `quarantine` sets bad rows aside as faults; `exclude` leaves out rows that are correct but
+    outside the population; `warn` only reports. Fewer good rows than `mostly` allows stop the run in any case."""
+    reason: Reason
+    """Why the rule is there; reports show it."""
 
-    expectation: Mapping[str, Any]
-    action: str
-    reason: str
-    columns: tuple[str, ...]
+
+class Rule(Section):
+    """One expectation of Great Expectations with its action and reason."""
+
+    type: str
+    """Name of the expectation, such as `expect_column_values_to_be_between`."""
+    kwargs: Mapping[str, Any]
+    """Arguments of the expectation. `mostly` is the share of rows that must be good, from 0 to 1."""
+    meta: RuleMeta
 
     @property
-    def type(self) -> str:
-        return str(self.expectation["type"])
+    def action(self) -> str:
+        """Return what happens when the expectation fails."""
+        return self.meta.action
+
+    @property
+    def reason(self) -> str:
+        """Return why the rule is there."""
+        return self.meta.reason
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that the expectation looks at."""
+        return (
+            *(self.kwargs[key] for key in COLUMN_ARGUMENTS if key in self.kwargs),
+            *self.kwargs.get("column_list", ()),
+        )
 
     @property
     def name(self) -> str:
+        """Return a short name for reports, such as `column_values_to_be_between(age)`."""
         return f"{self.type.removeprefix('expect_')}({', '.join(self.columns)})"
 
     @property
-    def tells_rows(self) -> bool:
+    def is_row_level(self) -> bool:
+        """Return whether the expectation finds single bad rows."""
         return bool(ROW_EXPECTATION.match(self.type))
 
 
-@dataclass(frozen=True)
-class Roles:
-    """What each column is for. A column without a role is a feature.
+class SplitPolicy(Section):
+    """How rows are divided into train, valid and test."""
 
-    `position` is the order within a user where the time is not known, or not finely enough: simultaneous events are
-    in the order of their positions. `weight` says how much an event of a log counts: a category, whose values have
-    their weights in `meta.weights`, or a number above 0, such as pieces. `segment` is a group of users, such as their
-    country: whoever has no history is recommended what is popular in the own one.
-    """
+    by: Literal["hash", "stratified", "time", "site", "session", "last", "random_last_out"] = "hash"
+    """A table: `hash` of the id or group, `stratified` (hash within each class), `time` (the latest rows are the test)
+    or `site`. A log: `time` (events after a cutoff), `session` (the last event of each user after a cutoff), `last`
+    (the last event of each user) or `random_last_out` (one event of each user, where a log has no order). By default a
+    table is split by hash, a log by time or, without time, by last."""
+    test: Share = 0.2
+    """Share for the test: of the rows, or of the latest rows or events where `by` is `time` or `session`. The splits by
+    `site`, `last` and `random_last_out` have none."""
+    valid: Share = 0.2
+    """Share for validation, likewise; by `site`, of the rows at other sites."""
+    sites: Labels = ()
+    """Sites that are the test, where `by` is `site`."""
 
-    target: str | None = None
-    positive: tuple[str, ...] = ()
-    above: float | None = None
-    id: str | None = None
-    time: str | None = None
-    group: str | None = None
-    site: str | None = None
-    sensitive: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    user: str | None = None
-    item: str | None = None
-    position: str | None = None
-    weight: str | None = None
-    segment: str | None = None
-    repeat: bool = False
-    descriptions: Mapping[str, str] = field(default_factory=dict)
-
-    def columns(self) -> set[str]:
-        one = (self.target, self.id, self.time, self.group, self.site)
-        log = (self.user, self.item, self.position, self.weight, self.segment)
-        return {c for c in (*one, *log) if c} | {*self.sensitive, *self.ignored, *self.descriptions}
+    def completed(self, roles: Roles) -> Self:
+        """Fill in what the roles decide: how a log is split by default, and that leave-one-out has no shares."""
+        if roles.user is None:
+            return self
+        by = self.by if "by" in self.model_fields_set else "time" if roles.time else "last"
+        if not LOG_SPLITS.get(by, ((), True))[1]:
+            return self.model_copy(update={"by": by, "test": 0.0, "valid": 0.0})
+        return self.model_copy(update={"by": by})
 
 
-@dataclass(frozen=True)
-class Read:
-    """How to read the files. Readers guess nothing.
+class FirstRowPer(Section):
+    """Keep only the first row of each entity; later rows are excluded from the population."""
 
-    `columns` maps every column that is read to its type. `strip` takes white space off both ends of every cell of a
-    text file, before the `missing` words are looked for. `source_column` stacks several files and names the column
-    that holds each file's stem; `join` joins several files on that key. `row_column` names a column that holds the
-    number of each row, from 1, over all files in their order: the order where a file has no other. `folder` is where
-    the files lie when it is not named as the contract, as where two contracts are about the same files.
-    Files of the format `sequences` have a user and then items on each line, those of `baskets` only items, with the
-    number of the line for a user; each item is a row with the two columns that are named first in `columns`.
-    A `simulator` makes `rows` rows from `seed` instead.
-    """
-
-    columns: Mapping[str, str]
-    files: tuple[str, ...] = ()
-    folder: str | None = None
-    format: str = "csv"
-    encoding: str = "utf-8"
-    separator: str = ","
-    header: bool = True
-    missing: tuple[str, ...] = ("",)
-    strip: bool = False
-    source_column: str | None = None
-    row_column: str | None = None
-    join: str | None = None
-    simulator: str | None = None
-    rows: int = 0
-    seed: int = 0
-
-    @property
-    def in_files(self) -> tuple[str, ...]:
-        """The columns that are read from the files, and not told by the reader."""
-        return tuple(c for c in self.columns if c not in (self.source_column, self.row_column))
+    entity: str
+    """Column of the entity, such as a patient."""
+    order_by: str
+    """Column that orders the rows, such as a date."""
+    reason: Reason
+    """Why later rows are left out."""
 
 
-@dataclass(frozen=True)
-class ItemTable:
-    """A side table of items, in a file beside those of `Read`: what each item is, whether anybody had it or not.
+class MetaDraft(Section):
+    """The sections of `meta` that are valid; `read` and `roles` may be missing, and the others are checked anyway."""
 
-    Of the format `json` it is an object of item: list of attributes (strings or whole numbers). Of the format `csv`
-    the column `item` names the item, and each cell of the columns `attributes` is an attribute, or several, between
-    which `list_separator` stands; the words `missing` say none. `columns` names all columns in their order where the
-    file has no header. Text of a separator of one character may be quoted; where it is longer, nothing is.
-    """
+    schema_version: Literal[2] = 2
+    description: str | None = None
+    """What the data are."""
+    publisher: str | None = None
+    """Who publishes them."""
+    licence: str | None = None
+    """Under which terms they may be used."""
+    citation: str | None = None
+    """How they are cited."""
+    url: str | None = None
+    """Where the files come from."""
+    sha256: Mapping[str, str] | None = None
+    """SHA-256 of the published files, by file name; a run names files that differ."""
+    read: ReadOptions | None = None
+    roles: Roles | None = None
+    split: SplitPolicy = Field(default_factory=SplitPolicy)
+    """How rows are divided into train, valid and test."""
+    max_quarantined_share: Share = 0.05
+    """Share of rows in quarantine above which a run stops."""
+    first_row_per: FirstRowPer | None = None
+    """Keep only the first row of each entity."""
+    leakage_exceptions: Mapping[str, Reason] = Field(default_factory=dict)
+    """Columns that may predict the target on their own, each with the reason why that is no leakage."""
+    sentinel_values: Mapping[str, Codes] = Field(default_factory=dict)
+    """Numbers that are codes, such as 98 for "not measured": by column, each with its meaning."""
+    never_recommend: Mapping[str, Reason] = Field(default_factory=dict)
+    """Items that are never recommended, each with the reason."""
+    event_weight_by_value: Mapping[str, Annotated[Number, Field(gt=0)]] = Field(default_factory=dict)
+    """How much an event counts, by each value of a category with the role `event_weight`."""
+    decay: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Weight of an event relative to the next one of its user, above 0 and at most 1; by default it is tuned."""
+    item_attributes: ItemTable | None = None
+    """Side table with attributes of the items of a log."""
 
-    file: str
-    format: str = "csv"
-    encoding: str = "utf-8"
-    separator: str = ","
-    header: bool = True
-    columns: tuple[str, ...] = ()
-    item: str = ""
-    attributes: tuple[str, ...] = ()
-    list_separator: str | None = None
-    missing: tuple[str, ...] = ("",)
+
+class Meta(MetaDraft):
+    """Everything in a contract that is not an expectation."""
+
+    schema_version: Literal[2]
+    """Version of the keys of this file."""
+    read: ReadOptions
+    """How the files are read."""
+    roles: Roles
+    """What each column is for."""
 
 
-@dataclass(frozen=True)
-class SplitPolicy:
-    """How rows are divided. `test` and `valid` are shares of rows (hash, stratified) or of time; `site` names sites.
+class ContractFile(Section):
+    """The contract of a data set: a Great Expectations suite, with what steward needs in `meta`."""
 
-    A log is divided by `time` at two instants, or by `session`: whoever comes after an instant is asked for the last
-    event. By `last`, the last event of each user judges and the one before chooses; by `any`, where no order is known,
-    so do two events that a hash picks. These two have no shares: both are 0.
-    """
-
-    by: str = "hash"
-    test: float = 0.2
-    valid: float = 0.2
-    sites: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class KeepFirst:
-    """Only the first row of each entity `per`, in the order of column `by`, belongs to the population."""
-
-    per: str
-    by: str
-    reason: str
+    name: Name
+    """`<case>.<data set>`, such as `fintech-risk.my_loans`; models are registered under it."""
+    expectations: tuple[Rule, ...]
+    """Rules that the data must keep, in any order."""
+    meta: Meta
 
 
 @dataclass(frozen=True)
 class Contract:
-    """One data set's contract; `source` is the JSON it was made from, which travels with every model."""
+    """A contract that was checked; `source` is the JSON as it was given, which is stored with every model."""
 
     name: str
     rules: tuple[Rule, ...]
-    read: Read
+    read: ReadOptions
     roles: Roles
     split: SplitPolicy
-    budget: float
-    keep_first: KeepFirst | None
-    # Columns that may foretell the target on their own, each with the reason why that is no leak.
-    foretelling: Mapping[str, str]
-    # Values of numeric columns that are codes and no quantities, such as 0 for not measured, in ascending order.
-    special: Mapping[str, tuple[float, ...]]
+    max_quarantined_share: float
+    first_row_per: FirstRowPer | None
+    # Columns that may predict the target on their own, each with the reason why that is no leakage.
+    leakage_exceptions: Mapping[str, str]
+    # Codes of numeric columns that are no quantities, such as 0 for "not measured"; ascending.
+    sentinel_values: Mapping[str, tuple[float, ...]]
     # Items that are never recommended, each with the reason.
-    blocked: Mapping[str, str]
-    # How much an event counts by the value of the column with the role weight; empty where that is numeric, or none.
-    weights: Mapping[str, float]
-    # In a log, what an event counts beside the next one of its user; None where what came last in the log shall tell.
+    never_recommend: Mapping[str, str]
+    # Weight of an event by the value of a category with the role event_weight; else empty.
+    event_weight_by_value: Mapping[str, float]
+    # Weight of an event relative to the next one of its user; None where the decay is tuned.
     decay: float | None
-    # Of a recommendation, what is known of the items besides who had them.
-    items: ItemTable | None
-    about: Mapping[str, Any]
+    item_attributes: ItemTable | None
+    # Description, publisher, licence, citation, url and sha256 of the data, as far as they are given.
+    publication: Mapping[str, Any]
     source: Mapping[str, Any]
+
+    @classmethod
+    def from_file(cls, file: ContractFile, source: Mapping[str, Any]) -> Self:
+        """Build the contract from a file without errors."""
+        meta = file.meta
+        return cls(
+            name=file.name,
+            rules=file.expectations,
+            read=meta.read,
+            roles=meta.roles,
+            split=meta.split.completed(meta.roles),
+            max_quarantined_share=meta.max_quarantined_share,
+            first_row_per=meta.first_row_per,
+            leakage_exceptions=meta.leakage_exceptions,
+            sentinel_values={
+                c: tuple(sorted(map(float, codes))) for c, codes in meta.sentinel_values.items()
+            },
+            never_recommend=meta.never_recommend,
+            event_weight_by_value=meta.event_weight_by_value,
+            decay=meta.decay,
+            item_attributes=meta.item_attributes,
+            publication={key: given for key in PUBLICATION if (given := getattr(meta, key)) is not None},
+            source=source,
+        )
 
     @property
     def features(self) -> tuple[str, ...]:
-        roles = self.roles
-        kept_out = {roles.target, roles.id, roles.time, roles.group, *roles.ignored}
-        if self.split.by == "site":
-            kept_out.add(roles.site)
-        return tuple(c for c in self.read.columns if c not in kept_out)
+        """Return the columns that models of a table are trained with, in the order of the contract."""
+        return feature_columns(self.read, self.roles, self.split)
 
     @property
     def is_recommendation(self) -> bool:
+        """Return whether the data are a log of interactions, from which items are recommended."""
         return self.roles.user is not None
+
+
+def feature_columns(read: ReadOptions, roles: Roles, split: SplitPolicy) -> tuple[str, ...]:
+    """Return the columns without a role that keeps them from models; the site is a feature unless it is held out."""
+    no_features = {roles.target, roles.id, roles.time, roles.group, *roles.ignored}
+    if split.by == "site":
+        no_features.add(roles.site)
+    return tuple(c for c in read.columns if c not in no_features)

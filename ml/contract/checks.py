@@ -1,0 +1,206 @@
+"""Rules of a contract that concern several keys. Each function yields every mistake that it finds.
+
+Types of single values are checked before. A section that is not valid by itself is left out here.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from ml.contract.log_checks import check_event_weights, check_item_table, check_recommendations
+from ml.contract.problems import Problem, listed, quoted
+from ml.contract.read_options import LINE_FORMATS, ReadOptions
+from ml.contract.roles import Roles
+from ml.contract.schema import COLUMN_ARGUMENTS, MetaDraft, Rule, SplitPolicy, feature_columns
+from ml.contract.split_checks import check_split
+
+NUMERIC = ("number", "integer")
+
+
+def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
+    """Check the sections of `meta` against one another; `invalid` names those that cannot be used."""
+    read, roles = meta.read, meta.roles
+    if read:
+        yield from check_read(read)
+        columns = {
+            "meta.leakage_exceptions": meta.leakage_exceptions,
+            "meta.sentinel_values": meta.sentinel_values,
+            "meta.first_row_per": _first_row_columns(meta),
+        }
+        for place, named in columns.items():
+            yield from _unknown_columns(named, read, place)
+        yield from check_sentinel_values(meta.sentinel_values, read)
+    if roles:
+        yield from check_roles(roles)
+        yield from check_recommendations(meta, roles)
+        if "split" not in invalid:
+            yield from check_split(meta.split, roles)
+    if read and roles:
+        yield from check_role_columns(roles, read)
+        if "event_weight_by_value" not in invalid:
+            yield from check_event_weights(meta.event_weight_by_value, roles, read)
+        if meta.item_attributes:
+            yield from check_item_table(meta.item_attributes, roles, read)
+        if "split" not in invalid and roles.user is None:
+            yield from check_features(roles, read, meta.split)
+
+
+def check_read(read: ReadOptions) -> Iterator[Problem]:
+    """Check how files are found and put together."""
+    if read.row_column is not None:
+        yield from _unknown_columns([read.row_column], read, "meta.read.row_column")
+        if (
+            read.columns.get(read.row_column, "integer") != "integer"
+            or read.row_column == read.source_column
+            or read.simulator
+        ):
+            yield Problem(
+                "a column of type integer that no file has, for rows of files, in meta.read.row_column",
+                quoted(read.row_column),
+                "name a column that only counts rows, or remove the key",
+            )
+    if read.format in LINE_FORMATS:
+        yield from _check_line_format(read)
+    if read.source_column and read.join:
+        yield Problem(
+            "files that are either stacked or joined",
+            "both meta.read.source_column and meta.read.join",
+            "keep one of them",
+        )
+    if bool(read.simulator) == bool(read.files):
+        yield Problem(
+            "either meta.read.files or meta.read.simulator", "both" if read.files else "neither", "keep one"
+        )
+    if len(read.files) > 1 and not (read.source_column or read.join):
+        yield Problem(
+            "meta.read.source_column or meta.read.join for several files",
+            "neither",
+            "stack the files with source_column, or join them on a key",
+        )
+    if read.simulator and read.rows < 1:
+        yield Problem("at least one row in meta.read.rows", f"{read.rows}", "set how many rows to simulate")
+
+
+def _check_line_format(read: ReadOptions) -> Iterator[Problem]:
+    place = f"for the format {read.format} in meta.read"
+    if read.header:
+        yield Problem(f"header false {place}", "true", "set it to false: lines of items have no header")
+    if len(read.file_columns) != 2:
+        yield Problem(f"two columns, user and item, {place}", listed(read.file_columns), "name these two")
+    if not read.separator:
+        yield Problem(f"a separator {place}", "an empty text", "set the text between two items")
+    if read.format == "baskets" and len(read.files) > 1:
+        yield Problem(
+            f"one file {place}",
+            f"{len(read.files)}",
+            "put them into one file: the number of the line is the user, and must be unique",
+        )
+
+
+def check_roles(roles: Roles) -> Iterator[Problem]:
+    """Check that the roles describe either a table or a log."""
+    if roles.positive and roles.above is not None:
+        yield Problem(
+            "meta.roles.target with positive or above", "both", "keep one, or neither to predict a number"
+        )
+    log = (roles.user, roles.item, roles.event_order)
+    complete = (roles.user and roles.item) or roles.target
+    if not complete or (roles.target and any(log)):
+        given = [key for key in ("target", "user", "item", "time", "event_order") if getattr(roles, key)]
+        yield Problem(
+            "meta.roles.target, or the roles user, item and time or event_order",
+            listed(given) if given else "none of them",
+            "complete meta.roles",
+        )
+    for role in ("event_weight", "segment"):
+        if roles.target and (column := getattr(roles, role)):
+            yield Problem(
+                f"the role {role} in meta.roles of a log only",
+                f"a target and {quoted(column)}",
+                "remove the role: rows of a table count the same, and the column stays a feature",
+            )
+
+
+def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
+    """Check that columns with a role are read, with types that the role can be computed from."""
+    yield from _unknown_columns(roles.columns(), read, "meta.roles")
+    numeric_target = None if roles.positive else roles.target
+    allowed: Sequence[tuple[str | None, tuple[str, ...], str]] = (
+        (numeric_target, NUMERIC, "target"),
+        (roles.time, ("time", "epoch"), "time"),
+        (roles.event_order, ("integer",), "event_order"),
+        (roles.user, ("category",), "user"),
+        (roles.item, ("category",), "item"),
+        (roles.event_weight, ("category", *NUMERIC), "event_weight"),
+        (roles.segment, ("category",), "segment"),
+    )
+    for column, types, role in allowed:
+        if column is not None and column in read.columns and read.columns[column] not in types:
+            yield Problem(
+                f"the type {' or '.join(types)} for the {role} {quoted(column)} in meta.roles",
+                quoted(read.columns[column]),
+                "correct meta.read.columns, or give the target its positive classes",
+            )
+
+
+def check_rule(place: str, rule: Rule, read: ReadOptions | None) -> Iterator[Problem]:
+    """Check the columns of an expectation, and that its action fits what it finds."""
+    wrong = [key for key in COLUMN_ARGUMENTS if not isinstance(rule.kwargs.get(key, ""), str)]
+    for key in wrong:
+        yield Problem(f"a string in {place}.kwargs.{key}", quoted(rule.kwargs[key]), "name one column")
+    column_list = rule.kwargs.get("column_list", [])
+    if not isinstance(column_list, list | tuple) or not all(isinstance(c, str) for c in column_list):
+        yield Problem(
+            f"a list of strings in {place}.kwargs.column_list", "something else", "list the columns"
+        )
+    elif read and not wrong:
+        yield from _unknown_columns(rule.columns, read, place)
+    if rule.action in ("quarantine", "exclude") and not rule.is_row_level:
+        yield Problem(
+            f"fail or warn in {place}.meta.action",
+            f"{rule.action} for {quoted(rule.type)}",
+            "choose one of them: this expectation finds no single rows",
+        )
+
+
+def check_sentinel_values(
+    sentinel_values: Mapping[str, Mapping[str, str]], read: ReadOptions
+) -> Iterator[Problem]:
+    """Check that codes are different numbers of numeric columns."""
+    for column, codes in sentinel_values.items():
+        place = f"meta.sentinel_values[{quoted(column)}]"
+        kind = read.columns.get(column, "number")
+        if kind not in NUMERIC:
+            yield Problem(
+                f"a column of type number or integer for {place}",
+                quoted(kind),
+                "remove it: each value of a category is a code already",
+            )
+        if len({float(code) for code in codes}) < len(codes):
+            yield Problem(
+                f"different numbers as keys of {place}", listed(sorted(codes)), "write each code once"
+            )
+
+
+def check_features(roles: Roles, read: ReadOptions, split: SplitPolicy) -> Iterator[Problem]:
+    """Check that a table has features, of types that models take."""
+    features = feature_columns(read, roles, split)
+    if not features:
+        yield Problem("at least one feature column", "none", "give meta.read.columns a column without a role")
+    if times := [c for c in features if read.columns[c] in ("time", "epoch")]:
+        yield Problem(
+            "numbers and categories as features, as models take no times, in meta.roles",
+            listed(times),
+            "give them the role time, or list them in meta.roles.ignored",
+        )
+
+
+def _first_row_columns(meta: MetaDraft) -> tuple[str, ...]:
+    return (meta.first_row_per.entity, meta.first_row_per.order_by) if meta.first_row_per else ()
+
+
+def _unknown_columns(columns: Collection[str], read: ReadOptions, place: str) -> Iterator[Problem]:
+    if unknown := sorted(set(columns) - set(read.columns)):
+        yield Problem(
+            f"columns of meta.read.columns in {place}",
+            listed(unknown),
+            f"use one of {listed(sorted(read.columns))}",
+        )

@@ -1,0 +1,72 @@
+"""What the columns of a data set are for: the target, the entities, and the parts of an event log."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from ml.contract.values import Bool, Labels, Number, Section
+
+
+class Target(Section):
+    """The column to predict: two classes where `positive` or `above` is given, else a number."""
+
+    column: str
+    """Name of the column."""
+    positive: Labels = ()
+    """Values that are the positive class; all others are the negative one."""
+    above: Number | None = None
+    """Numbers above this one are the positive class."""
+
+
+class Roles(Section):
+    """What each column is for. In a table, a column without a role is a feature."""
+
+    target_definition: Target | None = Field(default=None, alias="target")
+    """The column to predict in a table; a log has `user` and `item` instead."""
+    id: str | None = None
+    """Identifier of a row: one row each, never a feature."""
+    time: str | None = None
+    """When the row or event happened."""
+    group: str | None = None
+    """Entity with several rows, such as a patient; all its rows are in one dataset of the split."""
+    site: str | None = None
+    """Where the row comes from, such as a hospital; split by `site` holds out whole sites."""
+    sensitive: tuple[str, ...] = ()
+    """Columns by which subgroups are compared. They stay features unless they are also `ignored`."""
+    ignored: tuple[str, ...] = ()
+    """Columns that are no features."""
+    user: str | None = None
+    """Who interacts, in a log."""
+    item: str | None = None
+    """What is recommended, in a log."""
+    event_order: str | None = None
+    """Order of the events of a user, where a log has no time, or the same time for several events."""
+    event_weight: str | None = None
+    """How much an event counts: a number above 0, or a category with its weights in `event_weight_by_value`."""
+    segment: str | None = None
+    """Group of the user, such as a country; users without history are recommended what is popular in their segment."""
+    allow_repeat_recommendations: Bool = False
+    """Whether items that a user already has may be recommended again."""
+    descriptions: Mapping[str, str] = Field(default_factory=dict)
+    """What a column means, by column; reports show it."""
+
+    @property
+    def target(self) -> str | None:
+        """Return the column to predict."""
+        return self.target_definition.column if self.target_definition else None
+
+    @property
+    def positive(self) -> tuple[str, ...]:
+        """Return the values that are the positive class; empty where the target is a number or split by `above`."""
+        return self.target_definition.positive if self.target_definition else ()
+
+    @property
+    def above(self) -> float | None:
+        """Return the number above which the target is of the positive class."""
+        return self.target_definition.above if self.target_definition else None
+
+    def columns(self) -> set[str]:
+        """Return all columns that have a role or a description."""
+        table = (self.target, self.id, self.time, self.group, self.site)
+        log = (self.user, self.item, self.event_order, self.event_weight, self.segment)
+        return {c for c in (*table, *log) if c} | {*self.sensitive, *self.ignored, *self.descriptions}
