@@ -1,13 +1,14 @@
-"""Trees in LightGBM's text format: grown until rows that do not teach no longer gain, or time is up; and asked."""
+"""Train LightGBM trees with early stopping and a time limit, and predict with them."""
 
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ml.data.target import Target
-from ml.device import cores
+from ml.device import available_cores
 from ml.estimator import FitResources
 
 if TYPE_CHECKING:
@@ -15,22 +16,34 @@ if TYPE_CHECKING:
 
 StoppedBy = Literal["valid", "rounds", "budget"]
 
-# Below this many rows, waiting for further threads costs more than they bring.
-FEW_ROWS = 5_000
-# The same of rows that are asked about.
-SMALL_FRAME = 1000
+# With fewer rows, synchronising threads costs more time than they save.
+MIN_MULTITHREAD_TRAINING_ROWS = 5_000
+MAX_SINGLE_THREAD_PREDICTION_ROWS = 1000
 
 
-def answers(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
-    """What the trees say of each row, shape (rows,)."""
-    # LightGBM refuses a matrix without rows.
+@dataclass(frozen=True)
+class StoppingRule:
+    """End training after `max_rounds`, after `patience` rounds without improvement, or at `deadline`.
+
+    `deadline` is a value of `time.monotonic`; it is checked after each round, so at least one round is trained.
+    """
+
+    max_rounds: int
+    patience: int
+    deadline: float
+
+
+def predict_booster(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
+    """Predict a probability (binary objective) or a number for each row of `X`, shape (rows,)."""
+    # LightGBM raises an error for a matrix without rows.
     if not len(X):
         return np.empty(0)
-    return np.asarray(booster.predict(X, num_threads=1 if len(X) <= SMALL_FRAME else cores()))
+    threads = 1 if len(X) <= MAX_SINGLE_THREAD_PREDICTION_ROWS else available_cores()
+    return np.asarray(booster.predict(X, num_threads=threads))
 
 
 def base_params(target: Target, resources: FitResources) -> dict[str, Any]:
-    """What every booster of ours asks of LightGBM: the loss of its target, and the same trees on any threads."""
+    """Build the LightGBM parameters of every model: its loss, and the same trees for any number of threads."""
     return {
         "objective": "binary" if target == "binary" else "regression",
         "metric": ["binary_logloss" if target == "binary" else "l2"],
@@ -42,77 +55,75 @@ def base_params(target: Target, resources: FitResources) -> dict[str, Any]:
     }
 
 
-def grow(
+def train_until_early_stop(
     train: tuple[np.ndarray, np.ndarray],
     valid: tuple[np.ndarray, np.ndarray],
     categorical: list[int],
     params: dict[str, Any],
-    rounds: int,
-    patience: int,
-    deadline: float,
+    stopping: StoppingRule,
 ) -> tuple[str, StoppedBy]:
-    """Model text up to the best round on `valid`, and what ended the training.
+    """Train trees and return the model text up to the best round on `valid`, and what ended the training.
 
-    `train` and `valid` are a matrix (rows, columns) and truth (rows,), `categorical` the columns that are codes. The
-    best round has the lowest of the first `metric` of `params`; with the AUC besides, it is that of the highest AUC if
-    this comes later. The training ends after `patience` rounds without a gain in the last metric, after `rounds`, or
-    after the round in which `deadline` (of `time.monotonic`) passed, but never before the first.
+    `train` and `valid` are a matrix (rows, columns) and the truth (rows,), `categorical` the positions of columns
+    that contain category codes. The best round has the lowest value of the first `metric` of `params`; where the AUC
+    is the second metric, the best round is that of the highest AUC if it comes later. Improvement, for the patience
+    of `stopping`, is measured by the last metric.
     """
     import lightgbm
 
-    if len(train[0]) < FEW_ROWS:
+    if len(train[0]) < MIN_MULTITHREAD_TRAINING_ROWS:
         params = {**params, "num_threads": 1}
     data = lightgbm.Dataset(*train, categorical_feature=categorical, params=params)
     loss, *ranking = params["metric"]
-    # LightGBM's callback looks at the first one that it is told of.
+    # LightGBM's early stopping uses the first metric of the list.
     params = {**params, "metric": [*ranking, loss]}
     curves: dict[str, dict[str, list[float]]] = {}
-    budget = _Budget(deadline)
+    time_limit = _TimeLimit(stopping.deadline)
     booster = lightgbm.train(
         params,
         data,
-        rounds,
+        stopping.max_rounds,
         valid_sets=[data.create_valid(*valid)],
         valid_names=["valid"],
-        # Else LightGBM throws away the trees after the best round of its own choice.
+        # Otherwise LightGBM drops the trees after the best round of the metric that it stops on.
         keep_training_booster=True,
         callbacks=[
             lightgbm.record_evaluation(curves),
-            lightgbm.early_stopping(patience, first_metric_only=True, verbose=False),
-            budget,
+            lightgbm.early_stopping(stopping.patience, first_metric_only=True, verbose=False),
+            time_limit,
         ],
     )
     curve = curves["valid"][loss]
     best = int(np.argmin(curve))
     if ranking:
-        # Of noisy rows the AUC may be highest long before the probabilities are right.
+        # On noisy rows the AUC may be highest long before the probabilities are calibrated.
         best = max(best, int(np.argmax(curves["valid"]["auc"])))
-    text = without_traces(booster.model_to_string(num_iteration=best + 1))
-    if budget.spent:
+    text = strip_training_metadata(booster.model_to_string(num_iteration=best + 1))
+    if time_limit.exceeded:
         return text, "budget"
-    return text, "rounds" if len(curve) == rounds else "valid"
+    return text, "rounds" if len(curve) == stopping.max_rounds else "valid"
 
 
-class _Budget:
-    """A callback that ends the training after the round in which time ran out."""
+class _TimeLimit:
+    """LightGBM callback that ends training after the round in which the deadline passed."""
 
     def __init__(self, deadline: float) -> None:
         self.order = 40  # after recording (20) and early stopping (30)
         self.deadline = deadline
-        self.spent = False
+        self.exceeded = False
 
     def __call__(self, env: "lightgbm.callback.CallbackEnv") -> None:
         from lightgbm.callback import EarlyStopException
 
         if time.monotonic() > self.deadline:
-            self.spent = True
+            self.exceeded = True
             raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
 
 
-def without_traces(text: str) -> str:
-    """The text of the trees without what is no part of the model: the threads, and the extremes of each column.
+def strip_training_metadata(text: str) -> str:
+    """Remove from a LightGBM model text what prediction does not use: the thread count and each column's extremes.
 
-    LightGBM notes the smallest and largest cell, which are values of two people, and does not predict with them.
+    The smallest and largest value of a column belong to two people, and must not be stored in the model.
     """
     text = re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 0]", text, flags=re.MULTILINE)
     head, name, rest = text.partition("\nfeature_infos=")

@@ -1,13 +1,13 @@
-"""Why something was stopped. Every message says what was expected, what came, and what to do next."""
+"""Errors that stop a run; each message says what was expected, what was found, and what to do next."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class StewardError(Exception):
-    """A gate stopped the run; nothing after that gate ran.
+    """Base class of the errors that stop a run; no stage after the one that raised it has run.
 
-    `gate` is its name. Arguments never hold cell values of people: a message ends in logs and reports.
+    `gate` names the check that failed. Arguments never contain cell values, as messages end up in logs and reports.
     """
 
     gate = ""
@@ -15,12 +15,12 @@ class StewardError(Exception):
     def __init__(
         self, expected: str, got: str, next_step: str, facts: Mapping[str, Any] | None = None
     ) -> None:
-        # All that `__init__` requires: an exception is pickled, as between processes, with its arguments.
+        # All required arguments, as unpickling in another process calls `__init__` with them.
         super().__init__(expected, got, next_step)
         self.expected, self.got, self.next_step = expected, got, next_step
-        # What the gate had found out when it stopped the run: the report of a refused run shows it.
+        # What the gate measured before it stopped the run, for the report of a failed run.
         self.facts = dict(facts or {})
-        # The line about the refused run, once it has ended.
+        # The outcome of the failed run, set when it has ended.
         self.outcome: Any = None
 
     def __str__(self) -> str:
@@ -28,42 +28,42 @@ class StewardError(Exception):
 
 
 class ContractError(StewardError):
-    """The contract itself is wrong: nothing was read."""
+    """The contract is invalid; no data was read."""
 
     gate = "contract"
 
 
 class UsageError(StewardError):
-    """Arguments or settings are wrong: nothing was read or written."""
+    """Arguments or settings are invalid; nothing was read or written."""
 
     gate = "usage"
 
 
 class DataGateError(StewardError):
-    """The data may not enter: the contract was broken, or the split would leak."""
+    """The data was rejected: it violates the contract, or its split would leak."""
 
     gate = "data"
 
 
 class LeakageError(DataGateError):
-    """The split would let the answer, the future or a known entity into the exam."""
+    """The split would leak the target, later events or entities of the training data into the evaluation."""
 
     gate = "split"
 
 
 class CandidateSkipped(StewardError):
-    """A candidate cannot learn from a table of this size or kind: it is left out, and the others go on."""
+    """A candidate cannot be trained on a table of this size or kind; the other candidates continue."""
 
     gate = "candidate"
 
 
 class QualityGateError(StewardError):
-    """The model may not be registered."""
+    """The model must not be registered."""
 
     gate = "quality"
 
 
 class PackagingError(QualityGateError):
-    """The packaged model is not the model that was judged."""
+    """The packaged model differs from the evaluated model, or a package cannot be read."""
 
     gate = "packaging"

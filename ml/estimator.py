@@ -1,4 +1,4 @@
-"""What a candidate takes and gives back: parts of a table, resources, a model."""
+"""Interfaces of candidates and fitted models, and the resources of a fit."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,23 +9,23 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.device import Device, check_device
 
-# What was found before under a name, or else what the call gives: facts as JSON knows them, `seconds` among them.
+# Return the stored result of the step of that name, or else compute it: JSON-serialisable facts, with `seconds`.
 StepCache = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 
 
-def no_cache(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """No memory: make it."""
-    return make()
+def no_cache(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Compute the step of that name without storing its result."""
+    return compute()
 
 
 @dataclass(frozen=True)
 class FitResources:
-    """What a fit may use: a seed, threads, wall-clock seconds after which it should stop early, a device.
+    """Resources of a fit: a seed, a number of threads, wall-clock seconds after which it stops early, and a device.
 
-    A candidate that can refine its hyperparameters may use so many `trials` for it. A long fit hands its steps to
-    `remember`, so that one that was killed goes on where it stopped, and tells how far it is.
+    A candidate with hyperparameter tuning may run up to `trials` trials. A long fit passes its steps to `cached_step`,
+    so that a killed fit resumes after its last completed step, and reports its progress to `log_progress`.
 
-    Raises UsageError where a GPU is asked for and there is none, which is before any fit.
+    Raises UsageError for a GPU that is not available, before any fit starts.
     """
 
     seed: int = 0
@@ -34,29 +34,30 @@ class FitResources:
     trials: int = 0
     device: Device = "cpu"
     cached_step: StepCache = field(default=no_cache, compare=False, repr=False)
-    log_progress: Callable[[str], None] = field(default=lambda said: None, compare=False, repr=False)
+    log_progress: Callable[[str], None] = field(default=lambda message: None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_device(self.device)
 
 
 class Model(Protocol):
-    """A fitted candidate. Its files are native formats (text, JSON, Parquet, npy without pickle), never pickles."""
+    """A fitted candidate. Its files have native formats (text, JSON, Parquet, npy without pickle), never pickles."""
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Tabular: one row per row of `frame`, same index, column `probability` (of the positive class) or `value`.
+        """Predict the rows or users of `frame`.
 
+        Tabular: one row per row of `frame`, same index, column `probability` (of the positive class) or `value`.
         Recommendation: rows `user`, `rank` (1 is best), `item`, `score`, best first, for each user of `frame`.
         """
         ...
 
     def files(self) -> dict[str, bytes]:
-        """Everything the model is, by file name."""
+        """Serialise the whole model, as file contents by file name."""
         ...
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave; predictions are equal to the last bit."""
+        """Load a model that `files` serialised; its predictions are bit-identical."""
         ...
 
 
@@ -69,32 +70,32 @@ def requirements_of(models: Iterable[object]) -> tuple[str, ...]:
 
 
 class TabularModel(Model, Protocol):
-    """What every model of rows can do besides."""
+    """A model that predicts one row at a time, from a table's columns."""
 
     def predict_row(self, values: Mapping[str, float | str | None]) -> float:
-        """The prediction of one row from its values by column name (None or NaN for missing), without a frame.
+        """Predict one row from its values by column name (None or NaN for missing), without a frame.
 
-        Raises ValueError where a column is missing or of the other kind.
+        Raises ValueError for a missing column, and for a number in a categorical column or text in a numeric one.
         """
         ...
 
     def importance(self) -> pd.Series:
-        """What each column contributes, summing to 1; all 0 where none does."""
+        """Compute the share of each column in the predictions, summing to 1; all 0 where no column matters."""
         ...
 
 
 class Candidate(Protocol):
-    """Hyperparameters that can be fitted: a frozen dataclass, so that its fields are its digest."""
+    """Hyperparameters that can be fitted: a frozen dataclass, so that its fields identify it."""
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> Model:
-        """Learn from `train`; `valid` may stop it early. The same inputs and seed give the same model."""
+        """Fit a model to `train`, with early stopping on `valid`. The same inputs and seed give the same model."""
         ...
 
 
 @runtime_checkable
 class WarmStartCandidate(Protocol):
-    """A candidate whose fit can go on from a model of fewer data."""
+    """A candidate that can continue from a model that was fitted to fewer data."""
 
     def continue_fit(self, model: Any, train: Dataset, resources: FitResources) -> Model:
-        """Learn from `train`, beginning from a model of this candidate that was fitted on a part of it."""
+        """Fit to `train`, starting from a model of this candidate that was fitted to a subset of it."""
         ...

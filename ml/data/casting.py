@@ -1,4 +1,4 @@
-"""From cells as they came to typed columns, with every cell that does not fit its type accounted for."""
+"""Cast the columns of a table to the types of its contract, and report every cell that does not fit its type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,32 +6,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TEXT = pd.StringDtype(na_value=np.nan)
-# Below it every whole number is a float64 of its own.
-EXACT = 2.0**53
+TEXT_DTYPE = pd.StringDtype(na_value=np.nan)
+# Whole numbers below it are represented exactly by float64.
+MAX_EXACT_INTEGER = 2.0**53
 
 
-def cast(frame: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Typed columns, and per column with misfits a mask of the rows whose cell does not fit its type.
+def cast_columns(
+    frame: pd.DataFrame, column_types: Mapping[str, str]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Return typed columns and, for each column with invalid cells, a mask of the rows whose cell does not fit.
 
-    number and integer become float64 (a model sees one type, missing or not; whole numbers must lie below 2^53, where
-    float64 is exact), category becomes text, time (ISO 8601) and epoch (seconds since 1970) become datetime64[us] in
-    UTC without zone, digits below a microsecond cut off. A misfit becomes missing; what a cell becomes hangs on no
-    other cell. Typed columns stay as they are.
+    number and integer become float64 (one type with and without missing values; whole numbers must be below 2^53,
+    where float64 is exact), category becomes text, time (ISO 8601) and epoch (seconds since 1970) become
+    datetime64[us] in UTC without zone, truncated to microseconds. An invalid cell becomes missing. The result for a
+    cell depends on no other cell. Columns that have their type already are returned unchanged.
     """
-    typed, misfits = {}, {}
-    for column, kind in kinds.items():
+    typed, invalid_masks = {}, {}
+    for column, column_type in column_types.items():
         values = frame[column]
-        typed[column] = _CASTS[kind](values)
-        misfit = (typed[column].isna() & values.notna()).to_numpy(dtype=bool)
-        if misfit.any():
-            misfits[column] = misfit
-    # Without a copy: columns that were typed already are shared with the table that they came from.
-    return pd.DataFrame(typed, index=frame.index, copy=False), misfits
+        typed[column] = _CASTS[column_type](values)
+        invalid_mask = (typed[column].isna() & values.notna()).to_numpy(dtype=bool)
+        if invalid_mask.any():
+            invalid_masks[column] = invalid_mask
+    # Not copied: columns that had their type already share memory with `frame`.
+    return pd.DataFrame(typed, index=frame.index, copy=False), invalid_masks
 
 
 def _number(values: pd.Series) -> pd.Series:
-    if values.dtype.kind in "mM":  # pandas would count the ticks of an instant, and of a missing one too
+    if values.dtype.kind in "mM":  # pandas would convert times to integer ticks, even missing ones
         return pd.Series(np.nan, index=values.index, name=values.name)
     if values.dtype == np.float64:
         numbers = values  # to_numeric would copy it
@@ -42,26 +44,26 @@ def _number(values: pd.Series) -> pd.Series:
 
 def _integer(values: pd.Series) -> pd.Series:
     numbers = _number(values)
-    whole = numbers.isna() | ((numbers == np.floor(numbers)) & (numbers.abs() < EXACT))
+    whole = numbers.isna() | ((numbers == np.floor(numbers)) & (numbers.abs() < MAX_EXACT_INTEGER))
     return numbers if whole.all() else numbers.where(whole)
 
 
 def _category(values: pd.Series) -> pd.Series:
     if values.dtype.kind in "mM":
-        # All at once, pandas would write an instant with or without a time of day, as its neighbours need it.
+        # One by one: for a whole column, pandas omits the time of day where all cells are at midnight.
         values = values.map(str, na_action="ignore")
     elif values.dtype == object:
-        values = pd.Series([_decoded(cell) for cell in values], values.index, dtype=object)
-    text = values.astype(TEXT)
+        values = pd.Series([_decode(cell) for cell in values], values.index, dtype=object)
+    text = values.astype(TEXT_DTYPE)
     if not pd.api.types.is_float_dtype(values):
         return text
-    # The code 1 stays "1", also where a neighbour made the column a float one.
-    whole = values.notna() & (values == np.floor(values)) & (values.abs() < EXACT)
-    return text.where(~whole, values.where(whole).astype("Int64").astype(TEXT))
+    # The code 1 becomes "1", also where missing values made the column a float column.
+    whole = values.notna() & (values == np.floor(values)) & (values.abs() < MAX_EXACT_INTEGER)
+    return text.where(~whole, values.where(whole).astype("Int64").astype(TEXT_DTYPE))
 
 
-def _decoded(cell: Any) -> Any:
-    """The text of bytes, or None where they are no UTF-8: pandas would stop at them."""
+def _decode(cell: Any) -> Any:
+    """Decode bytes as UTF-8, None where they are invalid, which would make pandas raise an error."""
     try:
         return cell.decode() if isinstance(cell, bytes) else cell
     except UnicodeDecodeError:
@@ -70,7 +72,8 @@ def _decoded(cell: Any) -> Any:
 
 def _time(values: pd.Series) -> pd.Series:
     if not _is_time(values):
-        # pandas would read "now" as this very moment, and finer digits would narrow the years that all cells may have.
+        # Only what starts with a digit, as pandas reads "now" as the current time. Digits after the microseconds would
+        # limit all cells to the years of datetime64[ns].
         text = _category(values).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
         values = pd.to_datetime(
             text.where(text.str.match(r"\s*\d")), errors="coerce", utc=True, format="ISO8601"
@@ -84,7 +87,7 @@ def _epoch(values: pd.Series) -> pd.Series:
     if _is_time(values):
         return _time(values)
     seconds = _number(values)
-    # What lies outside the years 1700 to 2250 is no second since 1970, but most likely a millisecond.
+    # Numbers before the year 1691 or after 2248 are not seconds but, most likely, milliseconds.
     return pd.to_datetime(seconds.where(seconds.abs() < 8.8e9), unit="s").astype("datetime64[us]")
 
 

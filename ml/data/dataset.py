@@ -1,4 +1,4 @@
-"""dataset."""
+"""One dataset of a split, with the settings that a contract adds to its table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,29 +7,31 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+# Prefixes of columns in the stored table. Renaming them would change the digests of all stored tables.
+FEATURE_PREFIX, METADATA_PREFIX = "x:", "about:"
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """One side of a split: what a model may see, and what it should have answered.
+    """Features, target and metadata of the rows of one dataset of a split (train, valid or test).
 
-    A tabular part has one row per case; `frame` holds the feature columns only (numbers as float64 with NaN for
-    missing, categories as `str` with NaN for missing) and `truth` is float64 (1.0 for the positive class, or the
-    number to predict). A part of a recommendation has one row per user; `frame` holds `user` (str), `items` (list
-    of str, oldest first), `times` (list of float, seconds since 1970; NaN where only the order is known) and, where
-    events do not all count the same, `weights` (list of float above 0) and, where users have one, `segment` (str,
-    None for none); `truth` is the list of items that came next (empty in the part that is only learned from).
+    Tabular: one row per case. `frame` has the feature columns only (numbers as float64 with NaN for missing,
+    categories as `str` with NaN for missing); `truth` is float64: 1.0 for the positive class, or the number to predict.
 
-    `units` (uint64, one per row) says which rows belong together when rows are resampled: row, patient or user.
-    `about` has the columns that judge but are not shown to models: sensitive columns, site, id.
+    Recommendation: one row per user. `frame` has the columns `user` (str), `items` (list of str, oldest first),
+    `times` (list of float, seconds since 1970; NaN where only the order is known) and optionally `weights` (list of
+    float above 0, where events have different weights) and `segment` (str, None for unknown). `truth` is the list of
+    items that came next; it is empty in a dataset that is only trained on.
 
-    `special` names, for numeric columns, the numbers that are codes and no quantities (98 for "refused", 0 for "not
-    measured"). `repeat` says of a recommendation that items of the history may be recommended again, `blocked`
-    which items never are, `decay` what an event counts beside the next one of its user, where that is not left to
-    be learned, `asked` how the log is divided into what is known and what is foretold
-    (`ml.contract.schema.SplitPolicy.by`).
-    `attributes` has what is known of items besides who had them, also of those that nobody had: what a fitted model
-    needs of it is in its files. Whoever takes the part from a contract sets these; they are no part of the stored
-    table.
+    Rows with the same value of `units` (uint64, one per row: row, patient or user) are resampled together. `metadata`
+    has the columns used in evaluation but hidden from models: sensitive columns, site, id.
+
+    The other fields come from the contract and are not part of the stored table. `sentinel_values` are, by numeric
+    column, the numbers that are codes and not quantities (98 for "not answered", 0 for "not measured").
+    `allow_repeats`: items of the history may be recommended again. `never_recommend` are items that must not be
+    recommended. `decay` is the weight of an event relative to the next event of its user, None to tune it. `split_by`
+    is the policy that divided the event log (`ml.contract.schema.SplitPolicy.by`). `item_attributes` has the known
+    attributes by item, also of items without events.
     """
 
     frame: pd.DataFrame
@@ -44,36 +46,36 @@ class Dataset:
     item_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Self:
-        """The part of these rows: positions, in the order wanted."""
-        about = self.metadata.iloc[rows] if len(self.metadata) else self.metadata
+        """Select rows by position, in the given order; a position may be repeated."""
+        metadata = self.metadata.iloc[rows] if len(self.metadata) else self.metadata
         return replace(
             self,
             frame=self.frame.iloc[rows],
             truth=self.truth.iloc[rows],
             units=self.units[rows],
-            metadata=about,
+            metadata=metadata,
         )
 
     def to_table(self) -> pd.DataFrame:
-        """One table of everything, to be stored; `from_table` reads it back.
+        """Combine features, metadata, `truth` and `unit` in one table to be stored; `from_table` reads it back.
 
-        Raises ValueError where truth or `about` has another index than the frame: their cells would go missing.
+        Raises ValueError where truth or metadata have another index than the frame, as their cells would be lost.
         """
         indexes = [self.truth.index, self.metadata.index] if len(self.metadata) else [self.truth.index]
         if not all(index.equals(self.frame.index) for index in indexes):
             raise ValueError(
-                "expected one index of frame, truth and about, got others; take all from one table"
+                "expected one index of frame, truth and metadata, got different ones; take all from one table"
             )
-        named = [self.frame.add_prefix("x:"), self.metadata.add_prefix("about:")]
-        return pd.concat(
-            [*named, pd.DataFrame({"truth": self.truth, "unit": self.units}, self.frame.index)], axis=1
-        )
+        targets = pd.DataFrame({"truth": self.truth, "unit": self.units}, self.frame.index)
+        features = self.frame.add_prefix(FEATURE_PREFIX)
+        return pd.concat([features, self.metadata.add_prefix(METADATA_PREFIX), targets], axis=1)
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> Self:
-        def named(prefix: str) -> pd.DataFrame:
-            return table.filter(regex=f"^{prefix}:").rename(
-                columns=lambda c: str(c).removeprefix(f"{prefix}:")
-            )
+        """Read a table that `to_table` made; the contract's settings have their default values."""
 
-        return cls(named("x"), table["truth"], table["unit"].to_numpy(), named("about"))
+        def columns(prefix: str) -> pd.DataFrame:
+            return table.filter(regex=f"^{prefix}").rename(columns=lambda c: str(c).removeprefix(prefix))
+
+        units = table["unit"].to_numpy()
+        return cls(columns(FEATURE_PREFIX), table["truth"], units, columns(METADATA_PREFIX))

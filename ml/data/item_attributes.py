@@ -1,4 +1,4 @@
-"""Side tables of items: what each item is, as a table of one attribute a row and as models take it."""
+"""Read the side table of item attributes: one row per item and attribute, then attributes by item for models."""
 
 import csv
 import io
@@ -8,93 +8,102 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ml.contract.schema import ItemTable
-from ml.data.casting import TEXT
+from ml.contract.read_options import ItemTable
+from ml.data.casting import TEXT_DTYPE
 from ml.errors import DataGateError
 
 
-def table(data: bytes, how: ItemTable) -> pd.DataFrame:
-    """One row an attribute: `item` and `attribute` (str; missing for an item without any), as the file has them.
+def read_attribute_table(data: bytes, source: ItemTable) -> pd.DataFrame:
+    """Parse a file into one row per attribute: `item` and `attribute` (str; missing for an item without attributes).
 
-    An attribute is named `column=value` (csv), or as the file does (json). Several lines of one item add up. Raises
-    DataGateError for a file that is not what the contract says; cells are not quoted.
+    Attributes are named `column=value` (csv) or as in the file (json). Several rows of one item are merged. Raises
+    DataGateError for a file that does not have the format of the contract; the message quotes no cells.
     """
     try:
-        text = data.decode(how.encoding).removeprefix("\ufeff")
-        found = _json(text) if how.format == "json" else _csv(text, how)
-        listed: dict[str, dict[str, None]] = {}
-        for item, names in found:
-            listed.setdefault(item, {}).update(dict.fromkeys(names))
+        text = data.decode(source.encoding).removeprefix("\ufeff")
+        parsed = _parse_json(text) if source.format == "json" else _parse_csv(text, source)
+        attributes: dict[str, dict[str, None]] = {}
+        for item, names in parsed:
+            attributes.setdefault(item, {}).update(dict.fromkeys(names))
     except (ValueError, LookupError, csv.Error) as error:
+        # What follows a colon may quote the file.
         reason = str(error).split(":")[0]
         raise DataGateError(
-            f"{how.file} as the contract's meta.items says ({how.format}, {how.encoding})",
+            f"{source.file} in the format of meta.item_attributes ({source.format}, {source.encoding})",
             reason,
-            "correct the file, or meta.items",
+            "correct the file, or meta.item_attributes in the contract",
         ) from None
-    if not any(listed.values()):
+    if not any(attributes.values()):
         raise DataGateError(
-            f"attributes of items in {how.file}", f"none of {len(listed)} items", "correct meta.items"
+            f"item attributes in {source.file}",
+            f"none for any of {len(attributes)} items",
+            "correct meta.item_attributes in the contract",
         )
-    each: list[tuple[str, list[str | None]]] = [(item, [*names] or [None]) for item, names in listed.items()]
-    items = [item for item, names in each for _ in names]
-    named = [name for _, names in each for name in names]
-    return pd.DataFrame({"item": pd.Series(items, dtype=TEXT), "attribute": pd.Series(named, dtype=TEXT)})
+    rows = [(item, name) for item, names in attributes.items() for name in names or (None,)]
+    items, attribute_names = [item for item, _ in rows], [name for _, name in rows]
+    return pd.DataFrame(
+        {
+            "item": pd.Series(items, dtype=TEXT_DTYPE),
+            "attribute": pd.Series(attribute_names, dtype=TEXT_DTYPE),
+        }
+    )
 
 
-def attributes(listed: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """What `table` gave as `ml.estimator.Part` takes it: items with at least one attribute, sorted."""
-    known = listed.dropna().sort_values(["item", "attribute"])
-    item, named = known["item"].to_numpy(object), known["attribute"].to_numpy(object)
-    starts = np.flatnonzero(np.r_[True, item[1:] != item[:-1]]) if len(item) else np.empty(0, np.int64)
-    ends = np.r_[starts[1:], len(item)].astype(np.int64)
-    return {item[a]: tuple(named[a:b]) for a, b in zip(starts, ends, strict=True)}
+def attributes_by_item(attribute_table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Group the rows of `read_attribute_table` for `Dataset.item_attributes`: items with attributes, both sorted."""
+    rows = attribute_table.dropna().sort_values(["item", "attribute"])
+    items, names = rows["item"].to_numpy(object), rows["attribute"].to_numpy(object)
+    starts = np.flatnonzero(np.r_[True, items[1:] != items[:-1]]) if len(items) else np.empty(0, np.int64)
+    ends = np.r_[starts[1:], len(items)].astype(np.int64)
+    return {items[start]: tuple(names[start:end]) for start, end in zip(starts, ends, strict=True)}
 
 
-def _json(text: str) -> Iterator[tuple[str, Sequence[str]]]:
-    listed = json.loads(text)
-    if not isinstance(listed, Mapping):
-        raise ValueError("no object of item: list of attributes")
-    for at, (item, names) in enumerate(listed.items(), 1):
+def _parse_json(text: str) -> Iterator[tuple[str, Sequence[str]]]:
+    attributes = json.loads(text)
+    if not isinstance(attributes, Mapping):
+        raise ValueError("no JSON object with a list of attributes for each item")
+    for number, (item, names) in enumerate(attributes.items(), 1):
         if not isinstance(names, list) or any(
-            isinstance(n, bool) or not isinstance(n, str | int) for n in names
+            isinstance(name, bool) or not isinstance(name, str | int) for name in names
         ):
-            raise ValueError(f"no list of strings or whole numbers for item {at} of the file")
+            raise ValueError(f"no list of strings or whole numbers for item {number} of the file")
         yield item, [str(name) for name in names]
 
 
-def _csv(text: str, how: ItemTable) -> Iterator[tuple[str, Sequence[str]]]:
-    lines = _lines(text, how.separator)
-    columns = next(lines, []) if how.header else list(how.columns)
-    wanted = (how.item, *how.attributes)
-    if any(columns.count(column) != 1 for column in wanted):
-        raise ValueError(f"not each of the columns {', '.join(wanted)} once in its header")
-    key, *places = (columns.index(column) for column in wanted)
-    for number, cells in enumerate(lines, 2 if how.header else 1):
+def _parse_csv(text: str, source: ItemTable) -> Iterator[tuple[str, Sequence[str]]]:
+    rows = _split_rows(text, source.separator)
+    columns = next(rows, []) if source.header else list(source.columns)
+    required = (source.item, *source.attributes)
+    if any(columns.count(column) != 1 for column in required):
+        raise ValueError(f"not each of the columns {', '.join(required)} once in its header")
+    item_position, *positions = (columns.index(column) for column in required)
+    for line, cells in enumerate(rows, 2 if source.header else 1):
         if len(cells) != len(columns):
-            raise ValueError(f"{len(cells)} cells instead of {len(columns)} in line {number}")
-        if cells[key] in how.missing:
-            raise ValueError(f"no item in line {number}")
+            raise ValueError(f"{len(cells)} cells instead of {len(columns)} in line {line}")
+        if cells[item_position] in source.missing:
+            raise ValueError(f"no item in line {line}")
         yield (
-            cells[key],
+            cells[item_position],
             [
-                f"{columns[place]}={value}"
-                for place in places
-                for value in (
-                    cells[place].split(how.list_separator) if how.list_separator else [cells[place]]
-                )
-                if value not in how.missing
+                f"{columns[position]}={value}"
+                for position in positions
+                for value in _split_cell(cells[position], source.list_separator)
+                if value not in source.missing
             ],
         )
 
 
-def _lines(text: str, separator: str) -> Iterator[list[str]]:
-    """The cells of each line, those without any passed over."""
+def _split_cell(cell: str, list_separator: str | None) -> list[str]:
+    return cell.split(list_separator) if list_separator else [cell]
+
+
+def _split_rows(text: str, separator: str) -> Iterator[list[str]]:
+    """Split the text into cells, without empty lines; only cells between separators of one character may be quoted."""
     if len(separator) == 1:
-        found: Iterator[list[str]] = csv.reader(
+        rows: Iterator[list[str]] = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, strict=True
         )
     else:
-        # Not splitlines: text has other characters that count as ends of lines there.
-        found = (line.rstrip("\r").split(separator) for line in text.split("\n"))
-    return (cells for cells in found if cells not in ([], [""]))
+        # Not splitlines, which also splits at other characters, such as U+0085.
+        rows = (line.rstrip("\r").split(separator) for line in text.split("\n"))
+    return (cells for cells in rows if cells not in ([], [""]))

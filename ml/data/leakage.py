@@ -1,4 +1,4 @@
-"""Three ways in which an exam is given away: known entities, the future, and an answer among the questions."""
+"""Leakage checks of a split: entities shared by its datasets, and single features that reveal the target."""
 
 import numpy as np
 import pandas as pd
@@ -6,30 +6,30 @@ from scipy.stats import rankdata
 
 from ml.data.dataset import Dataset
 
-# A single column that tells the answers this well is, until shown otherwise, made from the answer.
-FORETELLS = 0.99
+# A single feature with a higher AUC is assumed to be derived from the target, until the contract says otherwise.
+LEAKAGE_AUC = 0.99
 
 
-def shared_entities(parts: dict[str, Dataset]) -> dict[str, int]:
-    """How many entities each pair of parts shares, for the pairs that share any."""
-    names = list(parts)
+def shared_entities(datasets: dict[str, Dataset]) -> dict[str, int]:
+    """Count the entities that each pair of datasets shares, by "train and test"; pairs that share none are left out."""
+    names = list(datasets)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    counts = {f"{a} and {b}": len(np.intersect1d(parts[a].units, parts[b].units)) for a, b in pairs}
+    counts = {f"{a} and {b}": len(np.intersect1d(datasets[a].units, datasets[b].units)) for a, b in pairs}
     return {pair: count for pair, count in counts.items() if count}
 
 
-def foretelling(train: Dataset, valid: Dataset) -> dict[str, float]:
-    """How well each column alone tells the answer of the valid rows: ROC AUC, or its like for numbers, in .5..1.
+def single_feature_auc(train: Dataset, valid: Dataset) -> dict[str, float]:
+    """Measure how well each feature alone predicts the target of the valid rows, from 0.5 to 1, by column name.
 
-    Numbers are taken as they are (missing ones below all others); categories as the mean answer of their train rows.
-    For a numeric target it is Kendall-like concordance: (1 + |Spearman's rho|) / 2.
+    The measure is the ROC AUC of a binary target, in the better direction, and (1 + |Spearman's rho|) / 2 for a numeric
+    target. Numeric features are used as they are (missing values below all others), categories as the mean target of
+    their train rows.
     """
-    return {
-        str(c): _concordance(_single(c, train, valid), valid.truth.to_numpy()) for c in train.frame.columns
-    }
+    truth = valid.truth.to_numpy()
+    return {str(c): _auc(_feature_score(c, train, valid), truth) for c in train.frame.columns}
 
 
-def _single(column: str, train: Dataset, valid: Dataset) -> np.ndarray:
+def _feature_score(column: str, train: Dataset, valid: Dataset) -> np.ndarray:
     values = valid.frame[column]
     if pd.api.types.is_numeric_dtype(values):
         return values.fillna(-np.inf).to_numpy()
@@ -37,7 +37,7 @@ def _single(column: str, train: Dataset, valid: Dataset) -> np.ndarray:
     return values.map(means).fillna(train.truth.mean()).astype("float64").to_numpy()
 
 
-def _concordance(score: np.ndarray, truth: np.ndarray) -> float:
+def _auc(score: np.ndarray, truth: np.ndarray) -> float:
     ranks = rankdata(score)
     if len(np.unique(truth)) == 2:
         positive = truth == truth.max()

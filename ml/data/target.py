@@ -1,4 +1,4 @@
-"""The scale on which answers are averaged: log odds of probabilities, numbers as they are."""
+"""Targets, and the scale on which predictions are averaged: log odds of probabilities, numbers as they are."""
 
 import math
 from collections.abc import Mapping
@@ -11,61 +11,60 @@ from scipy import special
 
 Target = Literal["binary", "numeric"]
 
-
 ArrayLike = np.ndarray | ExtensionArray
 
 
-# The column that a tabular model's predictions stand in.
-PREDICTION: Mapping[Target, str] = {"binary": "probability", "numeric": "value"}
+# Column of a tabular model's predictions.
+PREDICTION_COLUMN: Mapping[Target, str] = {"binary": "probability", "numeric": "value"}
 
-# Probabilities are kept this far from 0 and 1, where the log odds are infinite.
-EDGE = 1e-6
+# Probabilities are clipped to this distance from 0 and 1, where log odds are infinite.
+MIN_PROBABILITY = 1e-6
 
 
-def to_link(answer: np.ndarray, target: Target) -> np.ndarray:
-    """Log odds (binary) or the numbers themselves."""
+def to_log_odds_scale(prediction: np.ndarray, target: Target) -> np.ndarray:
+    """Convert probabilities to log odds (binary); return numbers unchanged."""
     if target == "numeric":
-        return answer
-    return np.asarray(special.logit(np.clip(answer, EDGE, 1.0 - EDGE)))
+        return prediction
+    return np.asarray(special.logit(np.clip(prediction, MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)))
 
 
-def from_link(score: np.ndarray, target: Target) -> np.ndarray:
-    """The way back."""
+def from_log_odds_scale(score: np.ndarray, target: Target) -> np.ndarray:
+    """Convert log odds to probabilities (binary); return numbers unchanged."""
     return score if target == "numeric" else np.asarray(special.expit(score))
 
 
-def to_link_one(answer: float, target: Target) -> float:
-    """As `to_link`, of one answer."""
+def value_to_log_odds_scale(prediction: float, target: Target) -> float:
+    """Convert one prediction as `to_log_odds_scale` does."""
     if target == "numeric":
-        return answer
-    kept = min(max(answer, EDGE), 1.0 - EDGE)
-    return math.log(kept / (1.0 - kept))
+        return prediction
+    clipped = min(max(prediction, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
+    return math.log(clipped / (1.0 - clipped))
 
 
-def from_link_one(score: float, target: Target) -> float:
-    """As `from_link`, of one score."""
+def value_from_log_odds_scale(score: float, target: Target) -> float:
+    """Convert one score as `from_log_odds_scale` does."""
     return score if target == "numeric" else float(special.expit(score))
 
 
-def losses(score: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:
-    """Log loss in nats (binary) or squared error of each score on the scale of the link; shapes broadcast."""
+def row_losses(score: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:
+    """Compute the log loss in nats of log odds (binary) or the squared error (numeric); shapes broadcast."""
     if target == "numeric":
         return np.asarray((score - truth) ** 2)
     return np.asarray(np.logaddexp(0.0, score) - truth * score)
 
 
-def checked_truth(truth: pd.Series, target: Target) -> np.ndarray:
-    """The truth of a part as float64, shape (rows,).
+def validate_truth(truth: pd.Series, target: Target) -> np.ndarray:
+    """Return the truth of a dataset as float64, shape (rows,).
 
-    Raises ValueError where it is empty, has missing or infinite values, or (binary) values besides 0 and 1.
+    Raises ValueError if it is empty, has missing or infinite values, or (binary) values other than 0 and 1.
     """
     values = truth.to_numpy(np.float64, na_value=np.nan)
     if not len(values):
         raise ValueError("expected at least one row of truth, got none; check the split")
     if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
+        invalid = int((~np.isfinite(values)).sum())
         raise ValueError(
-            f"expected finite truth, got {bad} missing or infinite values; drop these rows first"
+            f"expected finite truth, got {invalid} missing or infinite values; drop these rows first"
         )
     if target == "binary" and not np.isin(values, (0.0, 1.0)).all():
         raise ValueError(
@@ -75,12 +74,12 @@ def checked_truth(truth: pd.Series, target: Target) -> np.ndarray:
     return values
 
 
-def training_truth(truth: pd.Series, target: Target) -> np.ndarray:
-    """As `checked_truth`, of rows to learn from: raises ValueError also where a binary truth has one class only."""
-    values = checked_truth(truth, target)
+def validate_training_truth(truth: pd.Series, target: Target) -> np.ndarray:
+    """Return the truth as `validate_truth` does; raises ValueError also for a binary truth with one class only."""
+    values = validate_truth(truth, target)
     if target == "binary" and values.min() == values.max():
         raise ValueError(
-            f"expected both classes in the training part, got {len(values)} rows that are all {values[0]:g}; "
-            "use more data or a stratified split (only Prior can be fitted to a single class)"
+            f"expected both classes in the training set, got {len(values)} rows that are all {values[0]:g}; "
+            "use more data or a stratified split (only Constant can be fitted to a single class)"
         )
     return values

@@ -1,4 +1,4 @@
-"""category_codes."""
+"""Integer codes of categories: missing, other (rare or never seen), and each frequent category."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,52 +10,51 @@ import pandas as pd
 
 from ml.data.target import ArrayLike
 
-MISSING, OTHER = 0, 1
+MISSING_CODE, OTHER_CODE = 0, 1
 
 
 @dataclass(frozen=True)
 class CategoryCodes:
-    """Codes of one column's categories: 0 for missing, 1 for any other, 2 and up for `categories` in turn."""
+    """Codes of one column: 0 for missing, 1 for any other value, from 2 on for `categories` in their order."""
 
     categories: tuple[str, ...]
 
     @classmethod
-    def learn(cls, values: ArrayLike, min_count: int, max_categories: int) -> Self:
-        """Keep categories of at least `min_count` rows, at most `max_categories`, the most frequent first.
+    def fit(cls, values: ArrayLike, min_count: int, max_categories: int) -> Self:
+        """Choose the categories of at least `min_count` rows, at most `max_categories`, the most frequent first.
 
-        Rare categories are pooled with those never seen, which gives the latter an effect learned from data.
+        Rare categories share a code with those never seen, so that models learn an effect for the latter.
         `values` are as in `encode`.
         """
         codes, names = pd.factorize(values)  # type: ignore[arg-type]  # a union of two overloads
         counts = np.bincount(codes[codes >= 0], minlength=len(names))
-        enough = np.flatnonzero(counts >= min_count)
-        frequent = sorted((-int(counts[i]), str(names[i])) for i in enough)
+        frequent = sorted((-int(counts[i]), str(names[i])) for i in np.flatnonzero(counts >= min_count))
         return cls(tuple(name for _, name in frequent[:max_categories]))
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        """Restore from the parsed JSON of `dataclasses.asdict`."""
         return cls(tuple(state["categories"]))
 
     def __len__(self) -> int:
-        """Number of codes."""
+        """Count the codes, including those for missing and other."""
         return 2 + len(self.categories)
 
     @cached_property
     def _codes(self) -> dict[str, int]:
         return {name: code for code, name in enumerate(self.categories, start=2)}
 
-    def code(self, value: str | None) -> int:
-        """The code of one value, None for missing."""
-        return MISSING if value is None else self._codes.get(value, OTHER)
+    def encode_value(self, value: str | None) -> int:
+        """Return the code of one value, None for missing."""
+        return MISSING_CODE if value is None else self._codes.get(value, OTHER_CODE)
 
-    def present(self, values: ArrayLike) -> int:
-        """How many of the codes occur."""
+    def count_used(self, values: ArrayLike) -> int:
+        """Count the codes that occur in `values`, as in `encode`."""
         return len(np.unique(self.encode(values)))
 
     def encode(self, values: ArrayLike) -> np.ndarray:
-        """Codes, shape (rows,), int64, of `str` with None or NaN for missing, shape (rows,)."""
-        # Only the distinct values are looked up one by one; -1, their place of missing values, is the last entry.
-        places, names = pd.factorize(values)  # type: ignore[arg-type]  # a union of two overloads
-        known = np.array([self._codes.get(str(name), OTHER) for name in names] + [MISSING], np.int64)
-        return known[places]
+        """Return int64 codes, shape (rows,), of `str` values with None or NaN for missing, shape (rows,)."""
+        # Look up distinct values only. Missing values have the position -1: the last entry of `code_of_name`.
+        positions, names = pd.factorize(values)  # type: ignore[arg-type]  # a union of two overloads
+        code_of_name = [self._codes.get(str(name), OTHER_CODE) for name in names]
+        return np.array([*code_of_name, MISSING_CODE], np.int64)[positions]

@@ -1,6 +1,6 @@
-"""How tables and truths become arrays: checked columns, category codes, quantile bins, one-hot matrices."""
+"""The feature columns of a table by kind, checked and read as arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,23 +9,23 @@ import pandas as pd
 
 from ml.data.target import ArrayLike
 
-# One row's values by column name; None or NaN for missing.
-Row = Mapping[str, float | str | None]
+# The values of one row by column name; None or NaN for missing.
+RowValues = Mapping[str, float | str | None]
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The feature columns of a table by kind, each kind in order of name.
+class FeatureColumns:
+    """Names of the numeric and the categorical columns of a table, each sorted.
 
-    The order is a function of the names alone, so that the order of a table's columns changes no model.
+    As the order depends on the names only, the order of a table's columns does not affect a model.
     """
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> Self:
-        """Read the kinds off the dtypes: numbers and booleans are numeric, `str` is categorical.
+    def from_frame(cls, frame: pd.DataFrame) -> Self:
+        """Sort the columns of `frame` by dtype: numbers and booleans are numeric, `str` is categorical.
 
         Raises ValueError for any other dtype and for repeated names.
         """
@@ -41,16 +41,16 @@ class Columns:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        """Restore from the parsed JSON of `dataclasses.asdict`."""
         return cls(tuple(state["numeric"]), tuple(state["categorical"]))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Numeric columns first, then categorical ones: the order of every array made from them."""
+        """List numeric, then categorical columns: the column order of every array made from them."""
         return self.numeric + self.categorical
 
-    def check(self, frame: pd.DataFrame) -> None:
-        """Raises ValueError where a column is missing; further columns and any order are fine."""
+    def check_present(self, frame: pd.DataFrame) -> None:
+        """Check that `frame` has every column, in any order. Raises ValueError for missing columns."""
         missing = [name for name in self.names if name not in frame.columns]
         if missing:
             raise ValueError(
@@ -58,26 +58,39 @@ class Columns:
                 "give every column that the model was fitted on, filled with NaN where it is unknown"
             )
 
-    def numbers(self, frame: pd.DataFrame, out: np.ndarray | None = None) -> np.ndarray:
-        """The numeric columns as float64, shape (rows, numeric columns), NaN for missing; written to `out` if given.
+    def numeric_matrix(self, frame: pd.DataFrame, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the numeric columns as float64, shape (rows, numeric columns), NaN for missing.
 
-        Raises ValueError where a column has values that are not numbers.
+        Values are written to `out` if it is given. Raises ValueError for a column with values other than numbers.
         """
-        # By columns, as tables lie in memory: then no cell is copied twice.
+        # Column-major, as pandas stores tables, so that no cell is copied twice.
         X = np.empty((len(frame), len(self.numeric)), order="F") if out is None else out
-        for at, name in enumerate(self.numeric):
+        for position, name in enumerate(self.numeric):
             column = frame[name]
             if not pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
                 raise ValueError(
-                    f"expected numbers in {name!r}, got {column.dtype}; cast it to float64 as at fit"
+                    f"expected numbers in {name!r}, got {column.dtype}; cast it to float64 as in training"
                 )
-            X[:, at] = column.to_numpy(np.float64, na_value=np.nan)
+            X[:, position] = column.to_numpy(np.float64, na_value=np.nan)
         return X
 
-    def row(self, values: Row) -> tuple[list[float], list[str | None]]:
-        """One row's numbers (NaN for missing) and strings (None for missing), each in order of name.
+    def categorical_arrays(self, frame: pd.DataFrame) -> list[ArrayLike]:
+        """Return each categorical column as an array of `str` with any missing value, shape (rows,).
 
-        Raises ValueError where a column is missing, or where a number is given for a category or the reverse.
+        Raises ValueError for a column that has values other than `str`: the number 1 is not the category '1'.
+        """
+        columns = frame[list(self.categorical)]
+        for name, dtype in columns.dtypes.items():
+            if not isinstance(dtype, pd.StringDtype) and columns[name].notna().any():
+                raise ValueError(
+                    f"expected categories in {name!r}, got {dtype}; cast it to str as in training"
+                )
+        return [columns[name].array for name in self.categorical]
+
+    def parse_row(self, values: RowValues) -> tuple[list[float], list[str | None]]:
+        """Return the numbers (NaN for missing) and categories (None for missing) of one row, in the order of `names`.
+
+        Raises ValueError for a missing column, and for a number in a categorical column or text in a numeric one.
         """
         missing = [name for name in self.names if name not in values]
         if missing:
@@ -86,18 +99,12 @@ class Columns:
                 "give every column that the model was fitted on, None where it is unknown"
             )
         numbers = [_number(values[name], name) for name in self.numeric]
-        return numbers, [_string(values[name], name) for name in self.categorical]
+        return numbers, [_category(values[name], name) for name in self.categorical]
 
-    def strings(self, frame: pd.DataFrame) -> list[ArrayLike]:
-        """The categorical columns in turn, each an array of `str` with any missing value.
-
-        Raises ValueError where a column has values that are not `str`: the number 1 is not the category '1'.
-        """
-        chosen = frame[list(self.categorical)]
-        for name, dtype in chosen.dtypes.items():
-            if not isinstance(dtype, pd.StringDtype) and chosen[name].notna().any():
-                raise ValueError(f"expected categories in {name!r}, got {dtype}; cast it to str as at fit")
-        return [chosen[name].array for name in self.categorical]
+    def shares(self, contributions: Sequence[float] | np.ndarray) -> pd.Series:
+        """Scale one value per column of `names` to a sum of 1 (all 0 where all values are), by column name."""
+        values = pd.Series(contributions, index=list(self.names), dtype="float64")
+        return values / (values.sum() or 1.0)
 
 
 def _number(value: float | str | None, name: str) -> float:
@@ -106,7 +113,7 @@ def _number(value: float | str | None, name: str) -> float:
     return np.nan if value is None else float(value)
 
 
-def _string(value: float | str | None, name: str) -> str | None:
+def _category(value: float | str | None, name: str) -> str | None:
     if value is None or value != value:  # NaN
         return None
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""one_hot."""
+"""One-hot and ordinal encodings of a table with quantile bins and category codes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,104 +10,113 @@ import pandas as pd
 from scipy import sparse
 
 from ml.encoding.category_codes import CategoryCodes
-from ml.encoding.columns import Columns, Row
+from ml.encoding.columns import FeatureColumns, RowValues
 from ml.encoding.quantile_bins import QuantileBins
 
 
 @dataclass(frozen=True)
-class OneHot:
-    """The design matrix of a linear model.
+class OneHotEncoding:
+    """Bins of the numeric and codes of the categorical columns, as ordinal numbers or as one-hot indicators.
 
-    A numeric column becomes one indicator for each bin and its standardised value, a categorical column one
-    indicator for each code.
+    In the one-hot matrix a numeric column has an indicator for each bin and its standardised value, a categorical
+    column an indicator for each code. In the ordinal matrix each column has the number of its bin or code.
     """
 
-    columns: Columns
+    columns: FeatureColumns
     bins: tuple[QuantileBins, ...]
     codes: tuple[CategoryCodes, ...]
 
     @classmethod
-    def learn(
+    def fit(
         cls,
         frame: pd.DataFrame,
-        bins: int,
+        max_bins: int,
         min_count: int,
         max_categories: int,
-        special: Mapping[str, tuple[float, ...]] | None = None,
+        sentinel_values: Mapping[str, tuple[float, ...]] | None = None,
     ) -> Self:
-        """Learn bins and codes for every column of `frame`; `special` as in `Part`, errors as in `Columns.of`."""
-        columns = Columns.of(frame)
-        numbers, codes = columns.numbers(frame).T, special or {}
+        """Fit bins and codes to every column of `frame`, with `sentinel_values` as in `Dataset`.
+
+        Raises ValueError as in `FeatureColumns.from_frame`.
+        """
+        columns = FeatureColumns.from_frame(frame)
+        numbers, sentinels = columns.numeric_matrix(frame).T, sentinel_values or {}
         return cls(
             columns,
             tuple(
-                QuantileBins.learn(values, bins, tuple(codes.get(name, ())))
+                QuantileBins.fit(values, max_bins, tuple(sentinels.get(name, ())))
                 for name, values in zip(columns.numeric, numbers, strict=True)
             ),
             tuple(
-                CategoryCodes.learn(values, min_count, max_categories) for values in columns.strings(frame)
+                CategoryCodes.fit(values, min_count, max_categories)
+                for values in columns.categorical_arrays(frame)
             ),
         )
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        """Restore from the parsed JSON of `dataclasses.asdict`."""
         return cls(
-            Columns.from_json(state["columns"]),
+            FeatureColumns.from_json(state["columns"]),
             tuple(map(QuantileBins.from_json, state["bins"])),
             tuple(map(CategoryCodes.from_json, state["codes"])),
         )
 
     @property
-    def sizes(self) -> list[int]:
-        """Bins or codes of each of `columns.names`."""
+    def ordinal_sizes(self) -> list[int]:
+        """Count the bins or codes of each of `columns.names`."""
         return [len(bins) for bins in self.bins] + [len(codes) for codes in self.codes]
 
     @property
-    def widths(self) -> list[int]:
-        """Matrix columns that each of `columns.names` takes."""
+    def one_hot_widths(self) -> list[int]:
+        """Count the columns of the one-hot matrix for each of `columns.names`."""
         return [len(bins) + 1 for bins in self.bins] + [len(codes) for codes in self.codes]
 
-    def row_positions(self, values: Row) -> list[int]:
-        """The bin or code of each of `columns.names` in one row; errors as in `Columns.row`."""
-        numbers, strings = self.columns.row(values)
-        bins = [one.code(number) for one, number in zip(self.bins, numbers, strict=True)]
-        return bins + [one.code(string) for one, string in zip(self.codes, strings, strict=True)]
+    def ordinal_row(self, values: RowValues) -> list[int]:
+        """Return the bin or code of each column for one row; errors as in `FeatureColumns.parse_row`."""
+        numbers, categories = self.columns.parse_row(values)
+        row_bins = [bins.encode_value(number) for bins, number in zip(self.bins, numbers, strict=True)]
+        return row_bins + [
+            codes.encode_value(category) for codes, category in zip(self.codes, categories, strict=True)
+        ]
 
-    def positions(self, frame: pd.DataFrame) -> np.ndarray:
-        """The bin or code of each of `columns.names`, shape (rows, columns), int64; errors as in `Columns`."""
-        self.columns.check(frame)
-        numbers, strings = self.columns.numbers(frame).T, self.columns.strings(frame)
-        found = np.empty((len(frame), len(self.columns.names)), np.int64, order="F")
-        for at, (bins, values) in enumerate(zip(self.bins, numbers, strict=True)):
-            found[:, at] = bins.encode(values)
-        for at, (codes, texts) in enumerate(zip(self.codes, strings, strict=True), start=len(self.bins)):
-            found[:, at] = codes.encode(texts)
-        return found
+    def ordinal_matrix(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the bin or code of each column, shape (rows, columns), int64; errors as in `FeatureColumns`."""
+        self.columns.check_present(frame)
+        numbers, categories = self.columns.numeric_matrix(frame).T, self.columns.categorical_arrays(frame)
+        ordinals = np.empty((len(frame), len(self.columns.names)), np.int64, order="F")
+        for position, (bins, column) in enumerate(zip(self.bins, numbers, strict=True)):
+            ordinals[:, position] = bins.encode(column)
+        for position, (codes, values) in enumerate(zip(self.codes, categories, strict=True), len(self.bins)):
+            ordinals[:, position] = codes.encode(values)
+        return ordinals
 
-    def encode_row(self, values: Row) -> Iterator[tuple[int, float]]:
-        """Column and value of each entry of one row; errors as in `Columns.row`."""
+    def encode_row(self, values: RowValues) -> Iterator[tuple[int, float]]:
+        """Yield matrix column and value of each entry of one row; errors as in `FeatureColumns.parse_row`."""
         starts = self._starts
-        for start, at in zip(starts, self.row_positions(values), strict=True):
-            yield start + at, 1.0
-        numbers, _ = self.columns.row(values)
+        for start, ordinal in zip(starts, self.ordinal_row(values), strict=True):
+            yield start + ordinal, 1.0
+        numbers, _ = self.columns.parse_row(values)
         for start, bins, number in zip(starts, self.bins, numbers, strict=False):
-            yield start + len(bins), bins.standardise_one(number)
+            yield start + len(bins), bins.standardise_value(number)
 
     @cached_property
     def _starts(self) -> list[int]:
-        return [0, *np.cumsum(self.widths[:-1]).tolist()]
+        return [0, *np.cumsum(self.one_hot_widths[:-1]).tolist()]
 
     def encode(self, frame: pd.DataFrame) -> sparse.csr_array:
-        """Shape (rows, sum of `widths`), float64; errors as in `Columns`."""
-        indicators = self.positions(frame)
+        """Return the one-hot matrix, shape (rows, sum of `one_hot_widths`), float64; errors as in `FeatureColumns`."""
+        ordinals = self.ordinal_matrix(frame)
         standardised = np.empty((len(frame), len(self.bins)))
-        for at, (bins, values) in enumerate(zip(self.bins, self.columns.numbers(frame).T, strict=True)):
-            standardised[:, at] = bins.standardise(values)
-        starts = np.cumsum([0, *self.widths])
-        after = starts[: len(self.bins)] + [len(bins) for bins in self.bins]
-        indices = np.hstack([indicators + starts[:-1], np.tile(after, (len(frame), 1)).astype(np.int64)])
-        data = np.hstack([np.ones(indicators.shape), standardised])
-        # Every row has the same number of entries, so the compressed rows can be written down directly.
-        entries = np.arange(len(frame) + 1) * indices.shape[1]
-        return sparse.csr_array((data.ravel(), indices.ravel(), entries), shape=(len(frame), starts[-1]))
+        numbers = self.columns.numeric_matrix(frame).T
+        for position, (bins, values) in enumerate(zip(self.bins, numbers, strict=True)):
+            standardised[:, position] = bins.standardise(values)
+        starts = np.cumsum([0, *self.one_hot_widths])
+        standardised_columns = starts[: len(self.bins)] + [len(bins) for bins in self.bins]
+        indices = np.hstack(
+            [ordinals + starts[:-1], np.tile(standardised_columns, (len(frame), 1)).astype(np.int64)]
+        )
+        data = np.hstack([np.ones(ordinals.shape), standardised])
+        # Every row has the same number of entries, so the CSR arrays can be built directly.
+        row_starts = np.arange(len(frame) + 1) * indices.shape[1]
+        return sparse.csr_array((data.ravel(), indices.ravel(), row_starts), shape=(len(frame), starts[-1]))

@@ -1,4 +1,4 @@
-"""quantile_bins."""
+"""Quantile bins and standardised values of a numeric column, with bins of their own for missing and sentinel values."""
 
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from ml.encoding.category_codes import MISSING
+from ml.encoding.category_codes import MISSING_CODE
 
 
 @dataclass(frozen=True)
 class QuantileBins:
-    """Bins of one numeric column, right-closed at `edges`, and its standardised value.
+    """Bins of one numeric column, right-closed at `edges`, and the constants of its standardised value.
 
-    Each number of `special` is a code and no quantity: it has a bin of its own and no standardised value. `mean` and
-    `scale` are of the other values clipped to [low, high].
+    Each of `sentinel_values` is a code and not a quantity: it has a bin of its own and the standardised value 0. `mean`
+    and `scale` are those of the other values, clipped to [low, high].
     """
 
     edges: tuple[float, ...]
@@ -23,28 +23,29 @@ class QuantileBins:
     high: float
     mean: float
     scale: float
-    special: tuple[float, ...] = ()
+    sentinel_values: tuple[float, ...] = ()
 
     @classmethod
-    def learn(cls, values: np.ndarray, bins: int, special: tuple[float, ...] = ()) -> Self:
-        """At most `bins` of about equal weight, or one for each value where there are no more than that.
+    def fit(cls, values: np.ndarray, max_bins: int, sentinel_values: tuple[float, ...] = ()) -> Self:
+        """Fit at most `max_bins` bins of about equal weight, or one per value if there are no more distinct values.
 
-        So a column of counts keeps a bin for a value such as 98, which may be a code and no quantity. The
-        clipping bounds are the 1st and 99th percentiles; missing and infinite values are left out throughout. Edges,
-        and the bounds of a column of many values, lie between two values: no cell of a person is kept.
+        So a column of counts keeps a bin for a value such as 98, which may be an undeclared sentinel value. Values are
+        clipped to the 1st and 99th percentiles; missing and infinite values are ignored. Edges, and the clipping
+        bounds of a column with more distinct values than bins, are midpoints between values: no person's value is
+        stored.
         """
-        finite = values[np.isfinite(values) & ~np.isin(values, special)]
+        finite = values[np.isfinite(values) & ~np.isin(values, sentinel_values)]
         if not len(finite):
-            return cls((), 0.0, 0.0, 0.0, 1.0, special)
+            return cls((), 0.0, 0.0, 0.0, 1.0, sentinel_values)
         distinct = np.unique(finite)
-        many = len(distinct) > bins
+        needs_quantiles = len(distinct) > max_bins
         cuts = distinct
-        if many:
-            cuts = np.unique(np.quantile(finite, np.arange(1, bins) / bins, method="inverted_cdf"))
-        edges = _beside(cuts[cuts < distinct[-1]], distinct)
+        if needs_quantiles:
+            cuts = np.unique(np.quantile(finite, np.arange(1, max_bins) / max_bins, method="inverted_cdf"))
+        edges = _midpoints(cuts[cuts < distinct[-1]], distinct)
         low, high = np.quantile(finite, (0.01, 0.99), method="inverted_cdf")
-        if many:
-            low, high = _beside(np.array([low, high]), distinct)
+        if needs_quantiles:
+            low, high = _midpoints(np.array([low, high]), distinct)
         clipped = np.clip(finite, low, high)
         return cls(
             tuple(edges.tolist()),
@@ -52,50 +53,51 @@ class QuantileBins:
             float(high),
             float(clipped.mean()),
             float(clipped.std()) or 1.0,
-            special,
+            sentinel_values,
         )
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
-        return cls(**{**state, "edges": tuple(state["edges"]), "special": tuple(state["special"])})
+        """Restore from the parsed JSON of `dataclasses.asdict`."""
+        tuples = {name: tuple(state[name]) for name in ("edges", "sentinel_values")}
+        return cls(**{**state, **tuples})
 
     def __len__(self) -> int:
-        """Number of bins, those for missing and special values included."""
-        return 2 + len(self.special) + len(self.edges)
+        """Count the bins, including those of missing and sentinel values."""
+        return 2 + len(self.sentinel_values) + len(self.edges)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Bins, shape (rows,), int64: 0 for missing, one for each of `special` in turn, then upwards."""
-        first = 1 + len(self.special)
-        bins = np.where(np.isnan(values), MISSING, first + np.searchsorted(np.array(self.edges), values))
-        for at, code in enumerate(self.special, start=1):
-            bins[values == code] = at
+        """Return int64 bins, shape (rows,): 0 for missing, one for each sentinel value, then in order of value."""
+        first = 1 + len(self.sentinel_values)
+        bins = np.where(np.isnan(values), MISSING_CODE, first + np.searchsorted(np.array(self.edges), values))
+        for sentinel_bin, sentinel in enumerate(self.sentinel_values, start=1):
+            bins[values == sentinel] = sentinel_bin
         return bins
 
-    def standardise_one(self, value: float) -> float:
-        """As `standardise`, of one value."""
-        if value != value or value in self.special:
+    def encode_value(self, value: float) -> int:
+        """Return the bin of one value, NaN for missing."""
+        if value in self.sentinel_values:
+            return 1 + self.sentinel_values.index(value)
+        if value != value:  # NaN
+            return MISSING_CODE
+        return 1 + len(self.sentinel_values) + bisect_left(self.edges, value)
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Clip and standardise values by training mean and standard deviation; 0 for missing and sentinel values."""
+        scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
+        return np.where(np.isnan(scaled) | np.isin(values, self.sentinel_values), 0.0, scaled)
+
+    def standardise_value(self, value: float) -> float:
+        """Standardise one value as `standardise` does."""
+        if value != value or value in self.sentinel_values:
             return 0.0
         return (min(max(value, self.low), self.high) - self.mean) / self.scale
 
-    def code(self, value: float) -> int:
-        """The bin of one value, NaN for missing."""
-        if value in self.special:
-            return 1 + self.special.index(value)
-        if value != value:  # NaN
-            return MISSING
-        return 1 + len(self.special) + bisect_left(self.edges, value)
 
-    def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Clipped values less their training mean, in training standard deviations; 0 for missing and special ones."""
-        scaled = (np.clip(values, self.low, self.high) - self.mean) / self.scale
-        return np.where(np.isnan(scaled) | np.isin(values, self.special), 0.0, scaled)
-
-
-def _beside(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
-    """Half the way from each of `values` to the next one of `distinct` (ascending); of the last, to the one before."""
-    at = np.minimum(np.searchsorted(distinct, values), max(len(distinct) - 2, 0))
-    left, right = distinct[at], distinct[np.minimum(at + 1, len(distinct) - 1)]
-    half = left / 2 + right / 2
-    # Neighbours in the precision of the machine have nothing between them.
-    return np.where((half > left) & (half < right), half, left)
+def _midpoints(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+    """Return the midpoint of each value and the next of `distinct` (ascending); for the last, with the previous one."""
+    position = np.minimum(np.searchsorted(distinct, values), max(len(distinct) - 2, 0))
+    left, right = distinct[position], distinct[np.minimum(position + 1, len(distinct) - 1)]
+    middle = left / 2 + right / 2
+    # Adjacent floating-point numbers have no number between them.
+    return np.where((middle > left) & (middle < right), middle, left)

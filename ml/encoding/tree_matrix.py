@@ -1,4 +1,4 @@
-"""The matrix that trees are grown on: numbers as they are, categories as codes or target statistics, crosses."""
+"""The input matrix of tree models: numbers, category codes or target encodings, and feature crosses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,128 +8,140 @@ import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
-from ml.data.folds import assign_folds, most_folds
-from ml.encoding import category_crosses as crosses
+from ml.data.folds import assign_folds, max_folds
 from ml.encoding.category_codes import CategoryCodes
-from ml.encoding.category_crosses import Cross
-from ml.encoding.columns import Columns, Row
-from ml.encoding.target_encoding import TargetStatistics
+from ml.encoding.category_crosses import CategoryCross, fit_crosses
+from ml.encoding.columns import FeatureColumns, RowValues
+from ml.encoding.target_encoding import TargetEncoder
 
-# Folds of the target statistics of training rows.
+# Folds for the out-of-fold target encoding of training rows.
 FOLDS = 5
 
 
 @dataclass(frozen=True)
-class TreeEncoding:
-    """Numbers come first, then `categories`, each as its codes or its target statistics, then `crosses` of two."""
+class TreeEncodingSettings:
+    """Settings of `TreeEncoding.fit`.
 
-    columns: Columns
-    categories: tuple[CategoryCodes | TargetStatistics, ...]
-    crosses: tuple[Cross, ...] = ()
+    Categories of fewer than `min_count` rows share one code with those never seen. A column of `target_encode_from`
+    or more codes, at least 2, is target-encoded with `smoothing` (none is, for None); other columns keep the codes of
+    their `max_categories` most frequent categories. At most `max_crosses` pairs of columns are added.
+    """
+
+    min_count: int
+    max_categories: int
+    target_encode_from: int | None
+    smoothing: float
+    max_crosses: int = 0
+
+
+@dataclass(frozen=True)
+class TreeEncoding:
+    """Matrix columns in order: numbers, `categories` (each as codes or target encoding), `crosses` of two columns."""
+
+    columns: FeatureColumns
+    categories: tuple[CategoryCodes | TargetEncoder, ...]
+    crosses: tuple[CategoryCross, ...] = ()
 
     @classmethod
-    def learn(
-        cls,
-        train: Dataset,
-        truth: np.ndarray,
-        min_count: int,
-        max_categories: int,
-        statistics_from: int | None,
-        smoothing: float,
-        seed: int,
-        most_crosses: int = 0,
+    def fit(
+        cls, train: Dataset, truth: np.ndarray, settings: TreeEncodingSettings, seed: int
     ) -> tuple[Self, np.ndarray]:
-        """The encoding, and the matrix of the training rows, in which no row sees its own truth.
+        """Fit the encoding; also return the matrix of the training rows, encoded without their own truth.
 
-        A column of `statistics_from` and more codes, at least 2, becomes target statistics (none does where that is
-        None); others keep codes of at most `max_categories`. Statistics of training rows come from the rows of other
-        folds; units stay together. At most `most_crosses` pairs of columns are added, as
-        `ml.encoding.category_crosses` chooses them.
-        `truth` is (rows,) float64. Errors as in `Columns.of`.
+        `truth` (rows,) is float64. Training rows are target-encoded from the rows of the other folds; units are not
+        divided. Errors as in `FeatureColumns.from_frame`.
         """
-        columns = Columns.of(train.frame)
+        columns = FeatureColumns.from_frame(train.frame)
         fold = np.empty(0)
-        learned: list[CategoryCodes | TargetStatistics] = []
-        X = _empty(columns, train.frame)
-        strings = columns.strings(train.frame)
-        for at, values in enumerate(strings, start=len(columns.numeric)):
-            codes = CategoryCodes.learn(values, min_count, len(values))
-            # The rows outside a fold tell what is inside it: of a constant column, that would be all that is told.
-            if statistics_from is None or codes.present(values) < max(statistics_from, 2):
-                learned.append(CategoryCodes(codes.categories[:max_categories]))
-                X[:, at] = learned[-1].encode(values)
+        encoders: list[CategoryCodes | TargetEncoder] = []
+        X = _matrix_with_numbers(columns, train.frame)
+        arrays = columns.categorical_arrays(train.frame)
+        for position, values in enumerate(arrays, start=len(columns.numeric)):
+            codes = CategoryCodes.fit(values, settings.min_count, len(values))
+            # A constant column is not target-encoded: its mean outside a fold would reveal the mean inside it.
+            if settings.target_encode_from is None or codes.count_used(values) < max(
+                settings.target_encode_from, 2
+            ):
+                encoders.append(CategoryCodes(codes.categories[: settings.max_categories]))
+                X[:, position] = encoders[-1].encode(values)
                 continue
             fold = fold if len(fold) else _folds(train.units, truth, seed)
-            statistics = TargetStatistics.learn(codes, values, truth, smoothing)
-            learned.append(statistics)
-            X[:, at] = statistics.out_of_fold(values, truth, fold, smoothing)
-        if not most_crosses or len(strings) < 2:
-            return cls(columns, tuple(learned)), X
+            encoder = TargetEncoder.fit(codes, values, truth, settings.smoothing)
+            encoders.append(encoder)
+            X[:, position] = encoder.out_of_fold(values, truth, fold, settings.smoothing)
+        if not settings.max_crosses or len(arrays) < 2:
+            return cls(columns, tuple(encoders)), X
         fold = fold if len(fold) else _folds(train.units, truth, seed)
-        found, means = crosses.learn(strings, truth, fold, most_crosses, min_count, smoothing)
-        return cls(columns, tuple(learned), found), np.vstack([X.T, *means]).T
+        crosses, means = fit_crosses(
+            arrays, truth, fold, settings.max_crosses, settings.min_count, settings.smoothing
+        )
+        return cls(columns, tuple(encoders), crosses), np.vstack([X.T, *means]).T
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        """Restore from the parsed JSON of `dataclasses.asdict`."""
         return cls(
-            Columns.from_json(state["columns"]),
+            FeatureColumns.from_json(state["columns"]),
             tuple(
-                TargetStatistics.from_json(one) if "means" in one else CategoryCodes.from_json(one)
-                for one in state["categories"]
+                TargetEncoder.from_json(encoder) if "means" in encoder else CategoryCodes.from_json(encoder)
+                for encoder in state["categories"]
             ),
-            # Models of before had none.
-            tuple(Cross.from_json(one) for one in state.get("crosses", ())),
+            # Models written before there were crosses have no such key.
+            tuple(map(CategoryCross.from_json, state.get("crosses", ()))),
         )
 
     @property
-    def native(self) -> list[int]:
-        """The positions of columns of codes, which have no order."""
+    def categorical_positions(self) -> list[int]:
+        """List the positions of the matrix columns that contain category codes, which have no order."""
         first = len(self.columns.numeric)
-        return [first + i for i, one in enumerate(self.categories) if isinstance(one, CategoryCodes)]
+        return [first + i for i, encoder in enumerate(self.categories) if isinstance(encoder, CategoryCodes)]
 
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """Shape (rows, columns and crosses), float64, in the order of `columns.names`; errors as in `Columns`."""
-        self.columns.check(frame)
-        X = _empty(self.columns, frame, len(self.crosses))
-        strings = self.columns.strings(frame)
-        for at, (one, values) in enumerate(
-            zip(self.categories, strings, strict=True), len(self.columns.numeric)
-        ):
-            X[:, at] = one.encode(values)
-        for at, cross in enumerate(self.crosses, len(self.columns.names)):
-            X[:, at] = cross.encode(strings)
+        """Return the matrix, shape (rows, columns and crosses), float64; errors as in `FeatureColumns`."""
+        self.columns.check_present(frame)
+        X = _matrix_with_numbers(self.columns, frame, len(self.crosses))
+        arrays = self.columns.categorical_arrays(frame)
+        encoded = zip(self.categories, arrays, strict=True)
+        for position, (encoder, values) in enumerate(encoded, start=len(self.columns.numeric)):
+            X[:, position] = encoder.encode(values)
+        for position, cross in enumerate(self.crosses, start=len(self.columns.names)):
+            X[:, position] = cross.encode(arrays)
         return X
 
-    def encode_row(self, values: Row) -> np.ndarray:
-        """Shape (1, columns and crosses), of one row; errors as in `Columns.row`."""
-        numbers, strings = self.columns.row(values)
-        codes = [one.code(string) for one, string in zip(self.categories, strings, strict=True)]
-        return np.array([numbers + codes + [cross.code(strings) for cross in self.crosses]], np.float64)
+    def encode_row(self, values: RowValues) -> np.ndarray:
+        """Return the matrix of one row, shape (1, columns and crosses); errors as in `FeatureColumns.parse_row`."""
+        numbers, categories = self.columns.parse_row(values)
+        codes = [
+            encoder.encode_value(category)
+            for encoder, category in zip(self.categories, categories, strict=True)
+        ]
+        return np.array(
+            [numbers + codes + [cross.encode_value(categories) for cross in self.crosses]], np.float64
+        )
 
-    def by_column(self, values: np.ndarray) -> pd.Series:
-        """A number of each column of the matrix, shape (columns and crosses,), by name of the table's column.
+    def sum_by_column(self, values: np.ndarray) -> np.ndarray:
+        """Sum values of matrix columns, shape (columns and crosses,), by table column, shape (columns,).
 
-        What a cross has goes to its two columns in equal parts.
+        The value of a cross is divided equally between its two columns.
         """
-        names, first = list(self.columns.names), len(self.columns.numeric)
-        total = np.array(values[: len(names)], np.float64)
-        for cross, value in zip(self.crosses, values[len(names) :], strict=True):
+        n_columns, first = len(self.columns.names), len(self.columns.numeric)
+        total = np.array(values[:n_columns], np.float64)
+        for cross, value in zip(self.crosses, values[n_columns:], strict=True):
             total[[first + cross.first, first + cross.second]] += value / 2.0
-        return pd.Series(total, names)
+        return total
 
 
-def _empty(columns: Columns, frame: pd.DataFrame, further: int = 0) -> np.ndarray:
-    """A matrix with the numbers of `frame` and room for its categories and `further` columns."""
-    X = np.empty((len(frame), len(columns.names) + further), order="F")
-    columns.numbers(frame, out=X[:, : len(columns.numeric)])
+def _matrix_with_numbers(columns: FeatureColumns, frame: pd.DataFrame, n_crosses: int = 0) -> np.ndarray:
+    """Allocate the matrix of `frame` with `n_crosses` further columns, and fill in the numeric columns."""
+    X = np.empty((len(frame), len(columns.names) + n_crosses), order="F")
+    columns.numeric_matrix(frame, out=X[:, : len(columns.numeric)])
     return X
 
 
 def _folds(units: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
-    """Folds spread over both classes where units allow it, else over units alone."""
+    """Assign folds stratified by class where the units allow it, else by units alone."""
     classes = truth if np.isin(truth, (0.0, 1.0)).all() else np.zeros(len(truth))
-    most = most_folds(units, classes)
-    if most < 2:
-        classes, most = np.zeros(len(truth)), len(np.unique(units))
-    return assign_folds(units, classes, min(FOLDS, most), seed)
+    possible = max_folds(units, classes)
+    if possible < 2:
+        classes, possible = np.zeros(len(truth)), len(np.unique(units))
+    return assign_folds(units, classes, min(FOLDS, possible), seed)

@@ -1,6 +1,7 @@
-"""An additive model: each column's own effect on the log odds (or the number), read off a table.
+"""A generalised additive model: the sum of one effect per column, each a lookup table, in log odds or target units.
 
-Boosted trees that each split one column only (Lou, Caruana and Gehrke, 2012) sum up to one function of each column.
+It is fitted as boosted trees that each split one column only (Lou, Caruana and Gehrke, 2012), whose sum is one
+function of each column.
 """
 
 import json
@@ -13,26 +14,32 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from ml.boosting import StoppedBy, base_params, grow
+from ml.boosting import StoppedBy, StoppingRule, base_params, train_until_early_stop
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
-from ml.data.target import PREDICTION, Target, checked_truth, training_truth
-from ml.encoding.columns import Row
-from ml.encoding.one_hot import OneHot
+from ml.data.target import (
+    PREDICTION_COLUMN,
+    Target,
+    from_log_odds_scale,
+    validate_training_truth,
+    validate_truth,
+    value_from_log_odds_scale,
+)
+from ml.encoding.columns import RowValues
+from ml.encoding.one_hot import OneHotEncoding
 from ml.estimator import FitResources
 
 
 @dataclass(frozen=True)
 class AdditiveModel:
-    """`effects` holds, for each of `encoding.columns.names`, the effect of each bin or code.
+    """`effects` has, for each of `encoding.columns.names`, the effect of each bin or code.
 
-    Effects of a column have mean 0 over the training rows; `contributions` are their mean absolute values.
+    Effects of a column have the mean 0 over the training rows; `contributions` are their mean absolute values.
     """
 
     target: Target
-    encoding: OneHot
+    encoding: OneHotEncoding
     intercept: float
     effects: tuple[tuple[float, ...], ...] = field(repr=False)
     contributions: tuple[float, ...]
@@ -43,73 +50,71 @@ class AdditiveModel:
         return [np.array(effects) for effects in self.effects]
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Errors as in `OneHot.positions`."""
+        """Predict the rows of `frame`; errors as in `OneHotEncoding.ordinal_matrix`."""
         score = np.full(len(frame), self.intercept)
-        for table, at in zip(self._tables, self.encoding.positions(frame).T, strict=True):
-            score += table[at]
-        answer = special.expit(score) if self.target == "binary" else score
-        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+        for table, ordinals in zip(self._tables, self.encoding.ordinal_matrix(frame).T, strict=True):
+            score += table[ordinals]
+        prediction = from_log_odds_scale(score, self.target)
+        return pd.DataFrame({PREDICTION_COLUMN[self.target]: prediction}, index=frame.index)
 
-    def predict_row(self, values: Row) -> float:
-        """The prediction of one row; errors as in `Columns.row`."""
+    def predict_row(self, values: RowValues) -> float:
+        """Predict one row; errors as in `FeatureColumns.parse_row`."""
         score = self.intercept
-        for effects, at in zip(self.effects, self.encoding.row_positions(values), strict=True):
-            score += effects[at]
-        return float(special.expit(score)) if self.target == "binary" else score
+        for effects, ordinal in zip(self.effects, self.encoding.ordinal_row(values), strict=True):
+            score += effects[ordinal]
+        return value_from_log_odds_scale(score, self.target)
 
     def importance(self) -> pd.Series:
-        """`contributions` by column name, summing to 1 (all 0 where no column matters)."""
-        raw = pd.Series(self.contributions, index=list(self.encoding.columns.names), dtype="float64")
-        return raw / (raw.sum() or 1.0)
+        """Return `contributions` as shares by column name."""
+        return self.encoding.columns.shares(self.contributions)
 
-    def shapes(self) -> pd.DataFrame:
-        """What the model is: one row for each bin or code of each column.
+    def shape_functions(self) -> pd.DataFrame:
+        """Return the whole model but the intercept as a table, with one row for each bin or code of each column.
 
-        Columns: `column`, `label` (missing, other, a code, a category, or empty), `low` and `high` (values above
-        `low` up to `high`; NaN where there is a label), `effect` (log odds, or the unit of the target).
+        Columns: `column`, `label` (missing, other, a sentinel value, a category, or empty), `low` and `high` (values
+        above `low` up to `high`; NaN where there is a label), `effect` (in log odds or units of the target).
         """
         rows: list[dict[str, Any]] = []
-        names, numeric = self.encoding.columns.names, len(self.encoding.bins)
+        names, n_numeric = self.encoding.columns.names, len(self.encoding.bins)
         for name, bins, effects in zip(names, self.encoding.bins, self.effects, strict=False):
-            labels = ["missing", *(f"{code:g}" for code in bins.special)]
-            ends = [-np.inf, *bins.edges, np.inf]
-            spans = [("", low, high) for low, high in pairwise(ends)]
-            rows += _rows(name, [(label, np.nan, np.nan) for label in labels] + spans, effects)
+            labels = ["missing", *(f"{sentinel:g}" for sentinel in bins.sentinel_values)]
+            intervals = [("", low, high) for low, high in pairwise([-np.inf, *bins.edges, np.inf])]
+            rows += _shape_rows(name, [(label, np.nan, np.nan) for label in labels] + intervals, effects)
         for name, codes, effects in zip(
-            names[numeric:], self.encoding.codes, self.effects[numeric:], strict=True
+            names[n_numeric:], self.encoding.codes, self.effects[n_numeric:], strict=True
         ):
             labels = ["missing", "other", *codes.categories]
-            rows += _rows(name, [(label, np.nan, np.nan) for label in labels], effects)
+            rows += _shape_rows(name, [(label, np.nan, np.nan) for label in labels], effects)
         return pd.DataFrame(rows, columns=["column", "label", "low", "high", "effect"])
 
     def files(self) -> dict[str, bytes]:
-        """`model.json`."""
+        """Serialise to `model.json`."""
         return {"model.json": json.dumps(asdict(self)).encode()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
+        """Load a model that `files` serialised."""
         state = json.loads(files["model.json"])
-        state["encoding"] = OneHot.from_json(state["encoding"])
+        state["encoding"] = OneHotEncoding.from_json(state["encoding"])
         state["effects"] = tuple(map(tuple, state["effects"]))
         state["contributions"] = tuple(state["contributions"])
         return cls(**state)
 
 
-def _rows(
-    name: str, parts: list[tuple[str, float, float]], effects: tuple[float, ...]
+def _shape_rows(
+    name: str, intervals: list[tuple[str, float, float]], effects: tuple[float, ...]
 ) -> Iterator[dict[str, Any]]:
-    for (label, low, high), effect in zip(parts, effects, strict=True):
+    for (label, low, high), effect in zip(intervals, effects, strict=True):
         yield {"column": name, "label": label, "low": low, "high": high, "effect": effect}
 
 
 @dataclass(frozen=True)
 class Additive:
-    """Each tree splits one column, over its missing value, special codes, at most `bins` quantile bins or categories.
+    """Boosted trees of one column each, over missing and sentinel values, at most `max_bins` bins, or categories.
 
-    With `bags` of 2 and more, so many models are grown on the rows outside one of as many folds of `train`, each
-    stopped early on its fold, and their effects averaged: `valid` is then not looked at. With one it stops the
-    training. Categories are pooled as in `Linear`; the other fields are as in `GradientBoosting`.
+    With `bags` of at least 2, one model is trained on the rows outside each of as many folds of `train`, with early
+    stopping on its fold, and their effects are averaged; `valid` is not used. With one bag, `valid` is used for early
+    stopping. Categories are pooled as in `Linear`; the other fields are as in `GradientBoosting`.
     """
 
     target: Target = "binary"
@@ -123,56 +128,53 @@ class Additive:
     extra_trees: bool = True
     max_rounds: int = 5000
     patience: int = 100
-    bins: int = 64
+    max_bins: int = 64
     min_count: int = 10
     max_categories: int = 255
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> AdditiveModel:
-        """Grow until the rows that stop the training no longer gain, or the rounds or the time are over.
+        """Train until the early-stopping rows stop improving, or the rounds or the time are over.
 
-        Raises ValueError as in `training_truth`, `Columns.of` and, with bags,
-        `assign_folds`.
+        Raises ValueError as in `validate_training_truth`, `FeatureColumns.from_frame` and, with bags, `assign_folds`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = training_truth(train.truth, self.target)
-        valid_truth = checked_truth(valid.truth, self.target)
-        encoding = OneHot.learn(
-            train.frame, self.bins, self.min_count, self.max_categories, train.sentinel_values
+        truth = validate_training_truth(train.truth, self.target)
+        valid_truth = validate_truth(valid.truth, self.target)
+        encoding = OneHotEncoding.fit(
+            train.frame, self.max_bins, self.min_count, self.max_categories, train.sentinel_values
         )
-        X = encoding.positions(train.frame)
+        X = encoding.ordinal_matrix(train.frame)
         if self.bags == 1:
-            halves = [((X, truth), (encoding.positions(valid.frame), valid_truth))]
+            splits = [((X, truth), (encoding.ordinal_matrix(valid.frame), valid_truth))]
         else:
             classes = truth if self.target == "binary" else np.zeros(len(truth))
             fold = assign_folds(train.units, classes, self.bags, resources.seed)
-            halves = [
+            splits = [
                 ((X[fold != k], truth[fold != k]), (X[fold == k], truth[fold == k])) for k in range(self.bags)
             ]
         bags, stopped_by = [], []
-        for number, (learning, stopping) in enumerate(halves):
-            left = (deadline - time.monotonic()) / (len(halves) - number)
-            text, stopped = grow(
-                learning,
-                stopping,
+        for number, (training_rows, stopping_rows) in enumerate(splits):
+            seconds = (deadline - time.monotonic()) / (len(splits) - number)
+            text, stopped = train_until_early_stop(
+                training_rows,
+                stopping_rows,
                 categorical=list(range(len(encoding.bins), X.shape[1])),
                 params=self._params(encoding, resources),
-                rounds=self.max_rounds,
-                patience=self.patience,
-                deadline=time.monotonic() + left,
+                stopping=StoppingRule(self.max_rounds, self.patience, time.monotonic() + seconds),
             )
             bags.append(_effects(text, encoding))
             stopped_by.append(stopped)
-        return _centred(self.target, encoding, X, bags, "budget" if "budget" in stopped_by else stopped_by[0])
+        return _average(self.target, encoding, X, bags, "budget" if "budget" in stopped_by else stopped_by[0])
 
-    def _params(self, encoding: OneHot, resources: FitResources) -> dict[str, Any]:
-        sizes = encoding.sizes
+    def _params(self, encoding: OneHotEncoding, resources: FitResources) -> dict[str, Any]:
+        sizes = encoding.ordinal_sizes
         return {
             **base_params(self.target, resources),
             "interaction_constraints": [[column] for column in range(len(sizes))],
-            # Each position is a bin of its own.
+            # Each ordinal value gets a bin of LightGBM.
             "max_bin": max(sizes) + 1,
             "min_data_in_bin": 1,
-            # One category against all others: groups of them, as LightGBM would make, overfit little data.
+            # Split one category from all others: LightGBM's groups of categories overfit small tables.
             "max_cat_to_onehot": max(sizes) + 1,
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
@@ -185,40 +187,40 @@ class Additive:
         }
 
 
-def _effects(text: str, encoding: OneHot) -> tuple[float, list[np.ndarray]]:
-    """The score of positions 0, and how much each position of each column changes it."""
+def _effects(text: str, encoding: OneHotEncoding) -> tuple[float, list[np.ndarray]]:
+    """Return the score of a row of ordinals 0, and by column the change of score of each other ordinal."""
     import lightgbm
 
     booster = lightgbm.Booster(model_str=text)
-    sizes = encoding.sizes
-    first = float(booster.predict(np.zeros((1, len(sizes))), raw_score=True, num_threads=1)[0])
+    sizes = encoding.ordinal_sizes
+    base_score = float(booster.predict(np.zeros((1, len(sizes))), raw_score=True, num_threads=1)[0])
     effects: list[np.ndarray] = []
-    used = booster.feature_importance("split")
+    split_counts = booster.feature_importance("split")
     for column, size in enumerate(sizes):
-        if not used[column]:
+        if not split_counts[column]:
             effects.append(np.zeros(size))
             continue
         X = np.zeros((size, len(sizes)))
         X[:, column] = np.arange(size)
-        effects.append(np.asarray(booster.predict(X, raw_score=True, num_threads=1)) - first)
-    return first, effects
+        effects.append(np.asarray(booster.predict(X, raw_score=True, num_threads=1)) - base_score)
+    return base_score, effects
 
 
-def _centred(
+def _average(
     target: Target,
-    encoding: OneHot,
+    encoding: OneHotEncoding,
     X: np.ndarray,
     bags: list[tuple[float, list[np.ndarray]]],
     stopped_by: StoppedBy,
 ) -> AdditiveModel:
-    """The mean of the bags, each effect less its mean over the training rows."""
-    intercept = float(np.mean([first for first, _ in bags]))
+    """Average the bags, and centre each effect by its mean over the training rows."""
+    intercept = float(np.mean([base_score for base_score, _ in bags]))
     effects, contributions = [], []
     for column in range(X.shape[1]):
         table = np.mean([tables[column] for _, tables in bags], axis=0)
         weights = np.bincount(X[:, column], minlength=len(table)) / len(X)
         mean = float(weights @ table)
-        # An effect that is the same for all is exactly none.
+        # An effect that is equal for all rows becomes exactly 0.
         centred = table - mean if np.ptp(table[weights > 0]) else table - table[weights > 0][0]
         intercept += mean
         effects.append(tuple(centred.tolist()))

@@ -1,4 +1,4 @@
-"""Extremely randomised trees (Geurts, Ernst and Wehenkel, 2006), grown by scikit-learn, kept and asked by LightGBM."""
+"""Extremely randomised trees (Geurts, Ernst and Wehenkel, 2006), trained by scikit-learn, predicted by LightGBM."""
 
 import json
 import time
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
-from ml.boosting import answers
+from ml.boosting import predict_booster
 from ml.data.dataset import Dataset
-from ml.data.target import PREDICTION, Target, training_truth
-from ml.encoding.columns import Row
-from ml.encoding.tree_matrix import TreeEncoding
+from ml.data.target import PREDICTION_COLUMN, Target, validate_training_truth
+from ml.encoding.columns import RowValues
+from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
 from ml.estimator import FitResources
 
 if TYPE_CHECKING:
     import lightgbm
 
-# LightGBM's flags of a split on a number for which NaN means missing; then of one that sends missing values left.
-MISSING_IS_NAN, LOST_GO_LEFT = 8, 2
-# Leaves of all trees together: beyond, fewer trees are grown. In text a leaf takes 70 bytes, and a bag holds several
-# forests.
-MOST_LEAVES = 130_000
-# Trees grown between two looks at the clock.
-STEP = 5
+# Bits of LightGBM's `decision_type`: NaN is a missing value, and missing values go to the left child.
+MISSING_IS_NAN, MISSING_GOES_LEFT = 8, 2
+# Maximum number of leaves of all trees together, which limits the number of trees: a leaf takes 70 bytes of text, and
+# a bag has several models.
+MAX_LEAVES = 130_000
+# Trees that are trained between two checks of the time.
+TREES_PER_STEP = 5
 
 
 @dataclass(frozen=True)
-class ForestModel:
-    """Trees in LightGBM's text format, whose answer is their mean, and the encoding of what they split on."""
+class ExtraTreesModel:
+    """Trees in LightGBM's text format, averaged in prediction, and the encoding of their inputs."""
 
     requirements: ClassVar[tuple[str, ...]] = ("lightgbm",)
     target: Target
@@ -47,44 +47,43 @@ class ForestModel:
         return lightgbm.Booster(model_str=self.trees)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Mean over trees; errors as in `TreeEncoding.encode`."""
-        answer = answers(self._booster, _single(self.encoding.encode(frame)))
-        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+        """Average the predictions of the trees; errors as in `TreeEncoding.encode`."""
+        prediction = predict_booster(self._booster, _to_float32(self.encoding.encode(frame)))
+        return pd.DataFrame({PREDICTION_COLUMN[self.target]: prediction}, index=frame.index)
 
-    def predict_row(self, values: Row) -> float:
-        """The prediction of one row; errors as in `Columns.row`."""
-        return float(answers(self._booster, _single(self.encoding.encode_row(values)))[0])
+    def predict_row(self, values: RowValues) -> float:
+        """Predict one row; errors as in `FeatureColumns.parse_row`."""
+        return float(predict_booster(self._booster, _to_float32(self.encoding.encode_row(values)))[0])
 
     def importance(self) -> pd.Series:
-        """Total decrease of impurity by column, summing to 1 (all 0 where there are no splits)."""
-        raw = pd.Series(self.importances, index=list(self.encoding.columns.names), dtype="float64")
-        return raw / (raw.sum() or 1.0)
+        """Return the total decrease of impurity as shares by column name (all 0 if there are no splits)."""
+        return self.encoding.columns.shares(self.importances)
 
     def files(self) -> dict[str, bytes]:
-        """`model.txt`, which LightGBM reads, and `model.json`."""
-        rest = {
+        """Serialise to `model.txt`, which LightGBM reads, and `model.json`."""
+        state = {
             "target": self.target,
             "encoding": asdict(self.encoding),
             "importances": self.importances,
             "stopped_by": self.stopped_by,
         }
-        return {"model.txt": self.trees.encode(), "model.json": json.dumps(rest).encode()}
+        return {"model.txt": self.trees.encode(), "model.json": json.dumps(state).encode()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        rest = json.loads(files["model.json"])
-        rest["encoding"] = TreeEncoding.from_json(rest["encoding"])
-        rest["importances"] = tuple(rest["importances"])
-        return cls(trees=files["model.txt"].decode(), **rest)
+        """Load a model that `files` serialised."""
+        state = json.loads(files["model.json"])
+        state["encoding"] = TreeEncoding.from_json(state["encoding"])
+        state["importances"] = tuple(state["importances"])
+        return cls(trees=files["model.txt"].decode(), **state)
 
 
 @dataclass(frozen=True)
-class Forest:
-    """`trees` of random thresholds, every category column as target statistics.
+class ExtraTrees:
+    """`trees` extremely randomised trees, with every categorical column target-encoded.
 
-    A leaf holds at least `min_samples_leaf` rows, and more on large tables, so that a tree has at most `max_leaves`.
-    `max_features` is the share of columns that a split may choose from, one at least.
+    A leaf has at least `min_samples_leaf` rows, and more on large tables, so that a tree has at most `max_leaves`
+    leaves. `max_features` is the share of columns that are considered for a split, at least one.
     """
 
     target: Target = "binary"
@@ -95,37 +94,40 @@ class Forest:
     min_count: int = 10
     smoothing: float = 20.0
 
-    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ForestModel:
-        """Grow the trees until time is up (at least a few); `valid` is not looked at.
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ExtraTreesModel:
+        """Train the trees until time is up (at least a few trees); `valid` is not used.
 
-        Raises ValueError as in `training_truth` and `Columns.of`.
+        Raises ValueError as in `validate_training_truth` and `FeatureColumns.from_frame`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = training_truth(train.truth, self.target)
-        encoding, X = TreeEncoding.learn(train, truth, self.min_count, 0, 0, self.smoothing, resources.seed)
+        truth = validate_training_truth(train.truth, self.target)
+        settings = TreeEncodingSettings(
+            self.min_count, max_categories=0, target_encode_from=0, smoothing=self.smoothing
+        )
+        encoding, X = TreeEncoding.fit(train, truth, settings, resources.seed)
         forest = self._forest(resources, len(X))
-        X = _single(X)
-        grown, wanted = 0, self.trees
-        while grown < wanted and (not grown or time.monotonic() < deadline):
-            grown = min(grown + STEP, wanted)
-            forest.set_params(n_estimators=grown).fit(X, truth)
-            if grown == STEP:
+        X = _to_float32(X)
+        trained, wanted = 0, self.trees
+        while trained < wanted and (not trained or time.monotonic() < deadline):
+            trained = min(trained + TREES_PER_STEP, wanted)
+            forest.set_params(n_estimators=trained).fit(X, truth)
+            if trained == TREES_PER_STEP:
                 # All trees have about as many leaves as the first ones.
-                leaves = sum(tree.get_n_leaves() for tree in forest.estimators_) / STEP
-                wanted = min(self.trees, max(STEP, int(MOST_LEAVES / leaves)))
-        return ForestModel(
+                leaves = sum(tree.get_n_leaves() for tree in forest.estimators_) / TREES_PER_STEP
+                wanted = min(self.trees, max(TREES_PER_STEP, int(MAX_LEAVES / leaves)))
+        return ExtraTreesModel(
             self.target,
             encoding,
-            _exported(forest, encoding),
+            _to_lightgbm_text(forest, encoding),
             tuple(forest.feature_importances_.tolist()),
-            "trees" if grown == wanted else "budget",
+            "trees" if trained == wanted else "budget",
         )
 
     def _forest(self, resources: FitResources, rows: int) -> Any:
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-        kind = ExtraTreesClassifier if self.target == "binary" else ExtraTreesRegressor
-        return kind(
+        forest_class = ExtraTreesClassifier if self.target == "binary" else ExtraTreesRegressor
+        return forest_class(
             min_samples_leaf=max(self.min_samples_leaf, -(-rows // self.max_leaves)),
             max_features=self.max_features,
             random_state=resources.seed,
@@ -134,17 +136,17 @@ class Forest:
         )
 
 
-def _single(X: np.ndarray) -> np.ndarray:
-    """In the precision that scikit-learn grows trees in, infinities as its largest numbers."""
-    most = float(np.finfo(np.float32).max)
-    clipped: np.ndarray = np.clip(X, -most, most)
+def _to_float32(X: np.ndarray) -> np.ndarray:
+    """Convert to the precision that scikit-learn trains trees in, infinite values to the largest finite ones."""
+    largest = float(np.finfo(np.float32).max)
+    clipped: np.ndarray = np.clip(X, -largest, largest)
     return clipped.astype(np.float32)
 
 
-def _exported(forest: Any, encoding: TreeEncoding) -> str:
-    """The trees as LightGBM writes them, their answers to be averaged and not to be transformed."""
-    names = [f"Column_{at}" for at in range(len(encoding.columns.names))]
-    head = {
+def _to_lightgbm_text(forest: Any, encoding: TreeEncoding) -> str:
+    """Write the trees in LightGBM's format, their outputs averaged and not transformed."""
+    names = [f"Column_{position}" for position in range(len(encoding.columns.names))]
+    header = {
         "version": "v4",
         "num_class": 1,
         "num_tree_per_iteration": 1,
@@ -152,28 +154,28 @@ def _exported(forest: Any, encoding: TreeEncoding) -> str:
         "max_feature_idx": len(names) - 1,
         "objective": "regression",
     }
-    lines = ["tree", *(f"{key}={value}" for key, value in head.items()), "average_output"]
+    lines = ["tree", *(f"{key}={value}" for key, value in header.items()), "average_output"]
     lines += [f"feature_names={' '.join(names)}", f"feature_infos={' '.join(['none'] * len(names))}", ""]
-    for number, tree in enumerate(one.tree_ for one in forest.estimators_):
-        lines += [f"Tree={number}", *_lines(tree), ""]
+    for number, estimator in enumerate(forest.estimators_):
+        lines += [f"Tree={number}", *_tree_lines(estimator.tree_), ""]
     return "\n".join([*lines, "end of trees", ""])
 
 
-def _lines(tree: Any) -> list[str]:
-    """One tree: splits are numbered apart from leaves, and a leaf as a child has the complement of its number."""
+def _tree_lines(tree: Any) -> list[str]:
+    """Write one tree; LightGBM numbers splits and leaves separately, and refers to leaf n as child ~n."""
     nodes = tree.__getstate__()["nodes"]
-    leaf = nodes["left_child"] == -1
-    number = np.where(leaf, ~(np.cumsum(leaf) - 1), np.cumsum(~leaf) - 1)
-    splits = nodes[~leaf]
-    lost = np.where(splits["missing_go_to_left"], LOST_GO_LEFT, 0)
-    values: dict[str, Any] = {
+    is_leaf = nodes["left_child"] == -1
+    number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1), np.cumsum(~is_leaf) - 1)
+    splits = nodes[~is_leaf]
+    missing_direction = np.where(splits["missing_go_to_left"], MISSING_GOES_LEFT, 0)
+    arrays: dict[str, Any] = {
         "split_feature": splits["feature"],
         "threshold": splits["threshold"],
-        "decision_type": MISSING_IS_NAN + lost,
+        "decision_type": MISSING_IS_NAN + missing_direction,
         "left_child": number[splits["left_child"]],
         "right_child": number[splits["right_child"]],
-        # The last class is the positive one; a regression has the one value.
-        "leaf_value": tree.value[leaf, 0, -1],
+        # The last class is the positive one; a regression has one value.
+        "leaf_value": tree.value[is_leaf, 0, -1],
     }
-    told = [f"{key}={' '.join(map(repr, one.tolist()))}" for key, one in values.items() if len(one)]
-    return [f"num_leaves={leaf.sum()}", "num_cat=0", *told, "is_linear=0", "shrinkage=1"]
+    values = [f"{key}={' '.join(map(repr, array.tolist()))}" for key, array in arrays.items() if len(array)]
+    return [f"num_leaves={is_leaf.sum()}", "num_cat=0", *values, "is_linear=0", "shrinkage=1"]

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees: LightGBM (Ke et al., 2017)."""
+"""Gradient-boosted trees with LightGBM (Ke et al., 2017)."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pandas as pd
 
-from ml.boosting import StoppedBy, answers, base_params, grow
+from ml.boosting import StoppedBy, StoppingRule, base_params, predict_booster, train_until_early_stop
 from ml.data.dataset import Dataset
-from ml.data.target import PREDICTION, Target, checked_truth, training_truth
-from ml.encoding.columns import Row
-from ml.encoding.tree_matrix import TreeEncoding
+from ml.data.target import PREDICTION_COLUMN, Target, validate_training_truth, validate_truth
+from ml.encoding.columns import RowValues
+from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
 from ml.estimator import FitResources
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GradientBoostingModel:
-    """Trees in LightGBM's text format and the encoding of what they split on.
+    """Trees in LightGBM's text format and the encoding of their inputs.
 
-    `stopped_by` says what ended the training: `valid` no longer improving, the number of rounds, or the time.
+    `stopped_by` is what ended the training: no improvement on `valid`, the number of rounds, or the time.
     """
 
     requirements: ClassVar[tuple[str, ...]] = ("lightgbm",)
@@ -40,43 +40,41 @@ class GradientBoostingModel:
         return lightgbm.Booster(model_str=self.trees)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Errors as in `TreeEncoding.encode`."""
-        answer = answers(self._booster, self.encoding.encode(frame))
-        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+        """Predict the rows of `frame`; errors as in `TreeEncoding.encode`."""
+        prediction = predict_booster(self._booster, self.encoding.encode(frame))
+        return pd.DataFrame({PREDICTION_COLUMN[self.target]: prediction}, index=frame.index)
 
-    def predict_row(self, values: Row) -> float:
-        """The prediction of one row; errors as in `Columns.row`."""
-        return float(answers(self._booster, self.encoding.encode_row(values))[0])
+    def predict_row(self, values: RowValues) -> float:
+        """Predict one row; errors as in `FeatureColumns.parse_row`."""
+        return float(predict_booster(self._booster, self.encoding.encode_row(values))[0])
 
     def importance(self) -> pd.Series:
-        """Total gain of each column's splits, summing to 1 (all 0 where there are no splits)."""
-        gain = self.encoding.by_column(self._booster.feature_importance("gain"))
-        return gain / (gain.sum() or 1.0)
+        """Return the total gain of each column's splits as shares by column name (all 0 if there are no splits)."""
+        gains = self.encoding.sum_by_column(self._booster.feature_importance("gain"))
+        return self.encoding.columns.shares(gains)
 
     def files(self) -> dict[str, bytes]:
-        """`model.txt`, which LightGBM reads, and `model.json`."""
-        rest = {"target": self.target, "encoding": asdict(self.encoding), "stopped_by": self.stopped_by}
-        return {"model.txt": self.trees.encode(), "model.json": json.dumps(rest).encode()}
+        """Serialise to `model.txt`, which LightGBM reads, and `model.json`."""
+        state = {"target": self.target, "encoding": asdict(self.encoding), "stopped_by": self.stopped_by}
+        return {"model.txt": self.trees.encode(), "model.json": json.dumps(state).encode()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        rest = json.loads(files["model.json"])
-        rest["encoding"] = TreeEncoding.from_json(rest["encoding"])
-        return cls(trees=files["model.txt"].decode(), **rest)
+        """Load a model that `files` serialised."""
+        state = json.loads(files["model.json"])
+        state["encoding"] = TreeEncoding.from_json(state["encoding"])
+        return cls(trees=files["model.txt"].decode(), **state)
 
 
 @dataclass(frozen=True)
 class GradientBoosting:
-    """LightGBM, stopped early on the log loss (binary) or squared error (numeric) of `valid`.
+    """LightGBM with early stopping on the log loss (binary) or squared error (numeric) of `valid`.
 
-    Training ends after `patience` rounds without improvement. With `stop_on` ranking it goes on while the AUC (binary)
-    improves, which it does when probabilities have long become too extreme: whoever mixes them puts that right. A
-    category of fewer than `min_count` training rows shares one code with those never seen. Columns of
-    `statistics_from` and more categories become target statistics, smoothed by so many rows of the mean (None: no
-    column does); other columns have LightGBM's own categorical splits, over the `max_categories` most frequent. At most
-    `crosses` pairs of columns are target statistics besides, as `ml.encoding.category_crosses` chooses them. The other
-    fields are LightGBM's own parameters.
+    Training ends after `patience` rounds without improvement. With `stop_on` "ranking" it continues while the AUC
+    (binary) improves; the probabilities may then be too extreme, and need the calibration of an ensemble.
+    `min_count`, `max_categories`, `target_encode_from`, `smoothing` and `max_crosses` are as in
+    `TreeEncodingSettings`; columns that are not target-encoded have LightGBM's categorical splits. All other fields
+    are parameters of LightGBM.
     """
 
     target: Target = "binary"
@@ -91,38 +89,34 @@ class GradientBoosting:
     patience: int = 50
     min_count: int = 10
     max_categories: int = 255
-    statistics_from: int | None = None
+    target_encode_from: int | None = None
     smoothing: float = 20.0
-    crosses: int = 0
+    max_crosses: int = 0
     stop_on: Literal["loss", "ranking"] = "loss"
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> GradientBoostingModel:
-        """Grow trees until `valid` stops improving, or the rounds or the time are over (at least one tree).
+        """Train until `valid` stops improving, or the rounds or the time are over (at least one tree).
 
-        The trees are the same for any number of threads, unless time stops them. Raises ValueError as in
-        `training_truth` and `Columns.of`.
+        The trees are the same for any number of threads, unless time ends the training. Raises ValueError as in
+        `validate_training_truth` and `FeatureColumns.from_frame`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = training_truth(train.truth, self.target)
-        valid_truth = checked_truth(valid.truth, self.target)
-        encoding, X = TreeEncoding.learn(
-            train,
-            truth,
-            self.min_count,
-            self.max_categories,
-            self.statistics_from,
-            self.smoothing,
-            resources.seed,
-            self.crosses,
+        truth = validate_training_truth(train.truth, self.target)
+        valid_truth = validate_truth(valid.truth, self.target)
+        settings = TreeEncodingSettings(
+            min_count=self.min_count,
+            max_categories=self.max_categories,
+            target_encode_from=self.target_encode_from,
+            smoothing=self.smoothing,
+            max_crosses=self.max_crosses,
         )
-        trees, stopped_by = grow(
+        encoding, X = TreeEncoding.fit(train, truth, settings, resources.seed)
+        trees, stopped_by = train_until_early_stop(
             (X, truth),
             (encoding.encode(valid.frame), valid_truth),
-            categorical=encoding.native,
+            categorical=encoding.categorical_positions,
             params=self._params(resources),
-            rounds=self.max_rounds,
-            patience=self.patience,
-            deadline=deadline,
+            stopping=StoppingRule(self.max_rounds, self.patience, deadline),
         )
         return GradientBoostingModel(self.target, encoding, trees, stopped_by)
 
@@ -141,6 +135,6 @@ class GradientBoosting:
         }
 
     def _metrics(self) -> dict[str, list[str]]:
-        """What is measured on `valid`, where that is not the loss alone."""
-        ranks = self.stop_on == "ranking" and self.target == "binary"
-        return {"metric": ["binary_logloss", "auc"]} if ranks else {}
+        """Return the metrics on `valid` if they include the AUC."""
+        uses_auc = self.stop_on == "ranking" and self.target == "binary"
+        return {"metric": ["binary_logloss", "auc"]} if uses_auc else {}

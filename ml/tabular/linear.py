@@ -1,4 +1,4 @@
-"""Logistic and ridge regression on a one-hot matrix of bins and categories."""
+"""Logistic and ridge regression on one-hot bins and categories."""
 
 import json
 import time
@@ -9,25 +9,33 @@ from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, special
+from scipy import sparse
 
 from ml.data.dataset import Dataset
-from ml.data.target import PREDICTION, Target, checked_truth, training_truth
-from ml.encoding.columns import Row
-from ml.encoding.one_hot import OneHot
+from ml.data.target import (
+    PREDICTION_COLUMN,
+    Target,
+    from_log_odds_scale,
+    row_losses,
+    validate_training_truth,
+    validate_truth,
+    value_from_log_odds_scale,
+)
+from ml.encoding.columns import RowValues
+from ml.encoding.one_hot import OneHotEncoding
 from ml.estimator import FitResources
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Coefficients of the columns of `encoding`; `C` is the inverse L2 strength that was chosen.
+    """Coefficients of the columns of the one-hot matrix; `C` is the selected inverse L2 penalty.
 
-    `contributions` holds, for each source column, the mean absolute deviation of its share of the linear
-    predictor over the training rows. `stopped_by` is "budget" where not every `C` was tried.
+    `contributions` is, for each feature column, the mean absolute deviation of its term of the linear predictor over
+    the training rows. `stopped_by` is "budget" if not every value of `C` was tried.
     """
 
     target: Target
-    encoding: OneHot
+    encoding: OneHotEncoding
     intercept: float
     coefficients: tuple[float, ...] = field(repr=False)
     contributions: tuple[float, ...]
@@ -35,36 +43,35 @@ class LinearModel:
     stopped_by: Literal["grid", "budget"]
 
     @cached_property
-    def _weights(self) -> np.ndarray:
+    def _coefficients(self) -> np.ndarray:
         return np.array(self.coefficients)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Errors as in `OneHot.encode`."""
-        score = self.encoding.encode(frame) @ self._weights + self.intercept
-        answer = special.expit(score) if self.target == "binary" else score
-        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+        """Predict the rows of `frame`; errors as in `OneHotEncoding.encode`."""
+        score = self.encoding.encode(frame) @ self._coefficients + self.intercept
+        prediction = from_log_odds_scale(score, self.target)
+        return pd.DataFrame({PREDICTION_COLUMN[self.target]: prediction}, index=frame.index)
 
-    def predict_row(self, values: Row) -> float:
-        """The prediction of one row; errors as in `Columns.row`."""
+    def predict_row(self, values: RowValues) -> float:
+        """Predict one row; errors as in `FeatureColumns.parse_row`."""
         score = self.intercept
-        for at, weight in self.encoding.encode_row(values):
-            score += self.coefficients[at] * weight
-        return float(special.expit(score)) if self.target == "binary" else score
+        for position, value in self.encoding.encode_row(values):
+            score += self.coefficients[position] * value
+        return value_from_log_odds_scale(score, self.target)
 
     def importance(self) -> pd.Series:
-        """`contributions` by column name, summing to 1 (all 0 where no column matters)."""
-        raw = pd.Series(self.contributions, index=list(self.encoding.columns.names), dtype="float64")
-        return raw / (raw.sum() or 1.0)
+        """Return `contributions` as shares by column name."""
+        return self.encoding.columns.shares(self.contributions)
 
     def files(self) -> dict[str, bytes]:
-        """`model.json`."""
+        """Serialise to `model.json`."""
         return {"model.json": json.dumps(asdict(self)).encode()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
+        """Load a model that `files` serialised."""
         state = json.loads(files["model.json"])
-        state["encoding"] = OneHot.from_json(state["encoding"])
+        state["encoding"] = OneHotEncoding.from_json(state["encoding"])
         state["coefficients"] = tuple(state["coefficients"])
         state["contributions"] = tuple(state["contributions"])
         return cls(**state)
@@ -77,47 +84,44 @@ class _Solution:
     coefficients: np.ndarray
 
     def loss(self, X: sparse.csr_array, truth: np.ndarray, target: Target) -> float:
-        """Mean log loss (binary) or mean squared error (numeric)."""
-        score = X @ self.coefficients + self.intercept
-        if target == "binary":
-            return float(np.mean(np.logaddexp(0.0, score) - truth * score))
-        return float(np.mean((score - truth) ** 2))
+        """Compute the mean log loss (binary) or mean squared error (numeric)."""
+        return float(np.mean(row_losses(X @ self.coefficients + self.intercept, truth, target)))
 
 
 @dataclass(frozen=True)
 class Linear:
-    """L2-penalised logistic (binary) or ridge (numeric) regression, the penalty chosen on `valid`.
+    """L2-penalised logistic (binary) or ridge (numeric) regression, with the penalty selected on `valid`.
 
-    Numeric columns have at most `bins` bins. Categories of fewer than `min_count` training rows, and those
-    beyond the `max_categories` most frequent, share one indicator.
+    Numeric columns have at most `max_bins` bins. Categories of fewer than `min_count` training rows, and those beyond
+    the `max_categories` most frequent, share one indicator. `inverse_penalties` are the values of C, tried in order.
     """
 
     target: Target = "binary"
-    bins: int = 32
+    max_bins: int = 32
     min_count: int = 10
     max_categories: int = 255
-    strengths: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)  # values of C, tried in turn
+    inverse_penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LinearModel:
-        """Fit once for each of `strengths` until time is up (at least once) and keep the best on `valid`.
+        """Fit each of `inverse_penalties` until time is up (at least one) and keep the best on `valid`.
 
-        One thread is used whatever `resources` allows. Raises ValueError as in `training_truth`
-        and `Columns.of`.
+        Uses one thread whatever `resources` allow. Raises ValueError as in `validate_training_truth` and
+        `FeatureColumns.from_frame`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = training_truth(train.truth, self.target)
-        valid_truth = checked_truth(valid.truth, self.target)
-        encoding = OneHot.learn(
-            train.frame, self.bins, self.min_count, self.max_categories, train.sentinel_values
+        truth = validate_training_truth(train.truth, self.target)
+        valid_truth = validate_truth(valid.truth, self.target)
+        encoding = OneHotEncoding.fit(
+            train.frame, self.max_bins, self.min_count, self.max_categories, train.sentinel_values
         )
         X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
 
-        tried: list[tuple[float, _Solution]] = []
+        solutions: list[tuple[float, _Solution]] = []
         for solution in self._path(X, truth):
-            tried.append((solution.loss(valid_X, valid_truth, self.target), solution))
+            solutions.append((solution.loss(valid_X, valid_truth, self.target), solution))
             if time.monotonic() > deadline:
                 break
-        best = min(tried, key=lambda entry: entry[0])[1]
+        best = min(solutions, key=lambda entry: entry[0])[1]
         return LinearModel(
             target=self.target,
             encoding=encoding,
@@ -125,15 +129,15 @@ class Linear:
             coefficients=tuple(best.coefficients.tolist()),
             contributions=_contributions(encoding, X, best.coefficients),
             C=best.C,
-            stopped_by="grid" if len(tried) == len(self.strengths) else "budget",
+            stopped_by="grid" if len(solutions) == len(self.inverse_penalties) else "budget",
         )
 
     def _path(self, X: sparse.csr_array, truth: np.ndarray) -> Iterator[_Solution]:
-        """Solve for each of `strengths`, each logistic fit starting from the one before."""
+        """Solve for each of `inverse_penalties`, each logistic fit starting from the previous one."""
         from sklearn.linear_model import LogisticRegression, Ridge
 
         logistic = LogisticRegression(solver="lbfgs", max_iter=5000, warm_start=True)
-        for C in self.strengths:
+        for C in self.inverse_penalties:
             if self.target == "binary":
                 fitted = logistic.set_params(C=C).fit(X, truth)
                 yield _Solution(C, float(fitted.intercept_[0]), fitted.coef_[0].copy())
@@ -142,10 +146,13 @@ class Linear:
                 yield _Solution(C, float(fitted.intercept_), fitted.coef_)
 
 
-def _contributions(encoding: OneHot, X: sparse.csr_array, coefficients: np.ndarray) -> tuple[float, ...]:
-    owner = np.repeat(np.arange(len(encoding.widths)), encoding.widths)
-    by_column = sparse.csr_array((coefficients, (np.arange(len(owner)), owner)))
-    shares = (X @ by_column).toarray()
-    # Deviations stay the same, and those of a constant column become exactly 0.
-    shares -= shares[0]
-    return tuple(np.abs(shares - shares.mean(axis=0)).mean(axis=0).tolist())
+def _contributions(
+    encoding: OneHotEncoding, X: sparse.csr_array, coefficients: np.ndarray
+) -> tuple[float, ...]:
+    widths = encoding.one_hot_widths
+    source_column = np.repeat(np.arange(len(widths)), widths)
+    by_column = sparse.csr_array((coefficients, (np.arange(len(source_column)), source_column)))
+    terms = (X @ by_column).toarray()
+    # Subtracting a row keeps deviations unchanged, and makes those of a constant column exactly 0.
+    terms -= terms[0]
+    return tuple(np.abs(terms - terms.mean(axis=0)).mean(axis=0).tolist())

@@ -1,4 +1,4 @@
-"""Equal content has an equal digest in every representation; any change of content has another one."""
+"""Digests: equal for equal content in every representation, different for any change of content."""
 
 import hashlib
 import json
@@ -17,34 +17,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.data.digest import digest_of, entity_hashes, row_hashes, table_digest
+from ml.data.digest import entity_hashes, json_digest, row_hashes, table_digest
 from ml.errors import DataGateError
 
 
-def of(values: Any, dtype: Any = None) -> str:
-    """The digest of a table of one column; arrays of Arrow stay as they are."""
+def column_digest(values: Any, dtype: Any = None) -> str:
+    """Compute the digest of a table of one column; Arrow arrays are not converted."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         values = pd.Series(pd.arrays.ArrowExtensionArray(values))
     return table_digest(pd.DataFrame({"c": pd.Series(values, dtype=dtype)}))
 
 
-# --- one content, many representations ------------------------------------------------------------------------------
+# --- equal content in other representations ---------------------------------------------------------------------------
 
 WORDS = ["a", "", None, "bc", "a"]
 NUMBERS = [1.5, None, -2.0, 0.0, 1.5]
 INTEGERS = [1, None, 2**62 + 1, -3, 0]
-TRUTHS = [True, None, False, True, True]
+BOOLEANS = [True, None, False, True, True]
 LISTS = [["a", None], None, [], ["", "bc"], ["a"]]
 NUMBER_LISTS = [[1.0, None], None, [], [2.5], [1.0]]
-INSTANTS = [datetime(2020, 1, 1, 12), None, datetime(1969, 12, 31, 23, 59, 59), *[datetime(1, 1, 1)] * 2]
+TIMES = [datetime(2020, 1, 1, 12), None, datetime(1969, 12, 31, 23, 59, 59), *[datetime(1, 1, 1)] * 2]
 
 TYPES: dict[str, tuple[list[Any], pa.DataType]] = {
     "words": (WORDS, pa.string()),
     "bytes": ([None if word is None else word.encode() for word in WORDS], pa.binary()),
     "numbers": (NUMBERS, pa.float64()),
     "integers": (INTEGERS, pa.int64()),
-    "truths": (TRUTHS, pa.bool_()),
-    "instants": (INSTANTS, pa.timestamp("us")),
+    "booleans": (BOOLEANS, pa.bool_()),
+    "times": (TIMES, pa.timestamp("us")),
     "lists": (LISTS, pa.list_(pa.string())),
     "lists of numbers": (NUMBER_LISTS, pa.list_(pa.float64())),
     "lists of lists": ([[LISTS[0], LISTS[3]], None, [], [None], [[]]], pa.list_(pa.list_(pa.string()))),
@@ -52,119 +52,131 @@ TYPES: dict[str, tuple[list[Any], pa.DataType]] = {
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_chunks_slices_and_what_lies_beneath_missing_cells_are_not_content(name: str) -> None:
+def test_chunks_slices_and_buffers_of_missing_cells_do_not_change_the_digest(name: str) -> None:
     cells, kind = TYPES[name]
     plain = pa.array(cells, kind)
     long = pa.array([cells[3], *cells, cells[0]], kind)
     chunked = pa.chunked_array([plain[:2], plain[2:2], long[3:6]])
     filled = pa.array([cells[0] if cell is None else cell for cell in cells], kind)
     masked = pc.if_else(plain.is_null(), pa.scalar(None, kind), filled)
-    found = {of(array) for array in (plain, long[1:6], chunked, chunked[0:5], masked)}
+    found = {column_digest(array) for array in (plain, long[1:6], chunked, chunked[0:5], masked)}
     assert len(found) == 1
-    assert found != {of(long)}
-    # Arrow copies less where nothing is missing.
+    assert found != {column_digest(long)}
+    # Arrow copies less if nothing is missing.
     long = pa.concat_arrays([filled[3:], filled, filled[:2]])
-    assert of(long[2:7]) == of(filled) != of(long[1:6])
+    assert column_digest(long[2:7]) == column_digest(filled) != column_digest(long[1:6])
 
 
-def test_a_missing_cell_is_missing_whatever_its_buffer_holds() -> None:
+def test_buffer_content_of_missing_cells_is_ignored() -> None:
     offsets, bits = pa.array([0, 1, 3], pa.int32()).buffers()[1], pa.array([True, False]).buffers()[1]
     hidden = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(b"aXY"), bits)
-    assert of(hidden) == of(["a", None], "str")
+    assert column_digest(hidden) == column_digest(["a", None], "str")
     numbers = pa.Array.from_buffers(pa.int64(), 2, [bits, pa.py_buffer(np.array([7, 9]))])
-    assert of(numbers) == of([7, None], "Int64") != of([7, 9])
+    assert column_digest(numbers) == column_digest([7, None], "Int64") != column_digest([7, 9])
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: of(WORDS, object),
-        lambda: of(WORDS, pd.StringDtype("python", na_value=np.nan)),
-        lambda: of(WORDS, "string"),
-        lambda: of(WORDS, "category"),
-        lambda: of(pd.Categorical(WORDS, categories=["unused", "bc", "", "a"], ordered=True)),
-        lambda: of(pa.array(WORDS, pa.large_string())),
-        lambda: of(pa.array(WORDS).dictionary_encode()),
-        lambda: of(pa.DictionaryArray.from_arrays([0, 1, 2, 3, 0], ["a", "", None, "bc"])),
-        lambda: of(
+        lambda: column_digest(WORDS, object),
+        lambda: column_digest(WORDS, pd.StringDtype("python", na_value=np.nan)),
+        lambda: column_digest(WORDS, "string"),
+        lambda: column_digest(WORDS, "category"),
+        lambda: column_digest(pd.Categorical(WORDS, categories=["unused", "bc", "", "a"], ordered=True)),
+        lambda: column_digest(pa.array(WORDS, pa.large_string())),
+        lambda: column_digest(pa.array(WORDS).dictionary_encode()),
+        lambda: column_digest(pa.DictionaryArray.from_arrays([0, 1, 2, 3, 0], ["a", "", None, "bc"])),
+        lambda: column_digest(
             pa.chunked_array(
                 [pa.array(WORDS[:2]).dictionary_encode(), pa.array(WORDS[2:]).dictionary_encode()]
             )
         ),
     ],
 )
-def test_text_is_text(other: Callable[[], str]) -> None:
-    assert other() == of(WORDS, "str")
+def test_text_representations_have_one_digest(other: Callable[[], str]) -> None:
+    assert other() == column_digest(WORDS, "str")
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: of(NUMBERS, "Float64"),
-        lambda: of(NUMBERS, object),
-        lambda: of(pa.array([1.5, float("nan"), -2.0, 0.0, 1.5])),
-        lambda: of(pa.array([1.5, np.float64("nan"), None, 0.0, 1.5]).fill_null(-2.0)),
-        lambda: of(np.array([1.5, np.uint64(0xFFF8000000000001).view("f8"), -2.0, 0.0, 1.5])),
-        lambda: of(NUMBERS, "category"),
+        lambda: column_digest(NUMBERS, "Float64"),
+        lambda: column_digest(NUMBERS, object),
+        lambda: column_digest(pa.array([1.5, float("nan"), -2.0, 0.0, 1.5])),
+        lambda: column_digest(pa.array([1.5, np.float64("nan"), None, 0.0, 1.5]).fill_null(-2.0)),
+        lambda: column_digest(np.array([1.5, np.uint64(0xFFF8000000000001).view("f8"), -2.0, 0.0, 1.5])),
+        lambda: column_digest(NUMBERS, "category"),
     ],
 )
-def test_nan_and_null_are_one_missing_number(other: Callable[[], str]) -> None:
-    assert other() == of(NUMBERS, "float64")
+def test_nan_and_null_have_one_digest(other: Callable[[], str]) -> None:
+    assert other() == column_digest(NUMBERS, "float64")
 
 
-# Arrow asks pandas for an instant of a zone in a way that pandas will answer differently one day.
-of_a_zone = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
+# Arrow uses a pandas conversion of timestamps with a time zone that pandas has deprecated.
+ignore_zone_warning = pytest.mark.filterwarnings(
+    "ignore:Series.values returning an ndarray:DeprecationWarning"
+)
 
 
-@of_a_zone
+@ignore_zone_warning
 @pytest.mark.parametrize("unit", ["s", "ms", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC"])
-def test_an_instant_is_one_in_every_unit(unit: str, zone: str | None) -> None:
+def test_timestamp_units_have_one_digest(unit: str, zone: str | None) -> None:
     fraction = timedelta(seconds=0 if unit == "s" else 0.25)
-    cells = [None if cell is None else max(cell, datetime(1700, 1, 1)) + fraction for cell in INSTANTS]
+    cells = [None if cell is None else max(cell, datetime(1700, 1, 1)) + fraction for cell in TIMES]
     column = pd.Series(cells, dtype="datetime64[us]").dt.tz_localize(zone)
-    assert of(column.dt.as_unit(unit)) == of(column)
+    assert column_digest(column.dt.as_unit(unit)) == column_digest(column)
 
 
-@of_a_zone
-def test_the_zone_is_content() -> None:
+@ignore_zone_warning
+def test_time_zone_changes_the_digest() -> None:
     instants = pd.Series(pd.to_datetime(["2020-01-01"], utc=True))
     zones = [instants, instants.dt.tz_convert("Europe/Rome"), instants.dt.tz_convert(None)]
-    assert len({of(column) for column in zones}) == 3
+    assert len({column_digest(column) for column in zones}) == 3
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: of([np.array([1.0, np.nan]), None, np.array([]), np.array([2.5]), np.array([1.0])]),
-        lambda: of([[1.0, np.nan], np.nan, [], (2.5,), [1.0]]),
-        lambda: of(pa.array(NUMBER_LISTS, pa.large_list(pa.float64()))),
-        lambda: of(pa.array([[1.0, float("nan")], *NUMBER_LISTS[1:]])),
+        lambda: column_digest(
+            [np.array([1.0, np.nan]), None, np.array([]), np.array([2.5]), np.array([1.0])]
+        ),
+        lambda: column_digest([[1.0, np.nan], np.nan, [], (2.5,), [1.0]]),
+        lambda: column_digest(pa.array(NUMBER_LISTS, pa.large_list(pa.float64()))),
+        lambda: column_digest(pa.array([[1.0, float("nan")], *NUMBER_LISTS[1:]])),
     ],
 )
-def test_a_list_is_a_list(other: Callable[[], str]) -> None:
-    assert other() == of(NUMBER_LISTS, object)
+def test_list_representations_have_one_digest(other: Callable[[], str]) -> None:
+    assert other() == column_digest(NUMBER_LISTS, object)
 
 
-def test_empty_lists_have_no_type() -> None:
+def test_empty_lists_of_any_type_have_one_digest() -> None:
     kinds = [pa.list_(pa.string()), pa.list_(pa.null()), pa.large_list(pa.float64())]
-    assert len({of(pa.array([[], None, []], kind)) for kind in kinds}) == 1
+    assert len({column_digest(pa.array([[], None, []], kind)) for kind in kinds}) == 1
 
 
-def test_types_are_content() -> None:
-    """The same cells as another type are another table."""
-    columns = [of([1, 0], kind) for kind in ("int64", "int32", "uint8", "float64", "float32", "bool", "str")]
-    columns += [of([b"1", b"0"]), of([[1], [0]]), of([1, 0], "datetime64[s]"), of([None, None], object)]
-    columns += [
-        of([None, None], "str"),
-        of([None, None], "float64"),
-        of([date(1970, 1, 2), date(1970, 1, 1)]),
+def test_types_change_the_digest() -> None:
+    """The same cells with another type have another digest."""
+    columns = [
+        column_digest([1, 0], kind)
+        for kind in ("int64", "int32", "uint8", "float64", "float32", "bool", "str")
     ]
-    columns += [of([time(0), time(1)]), of([timedelta(1), timedelta(0)])]
+    columns += [
+        column_digest([b"1", b"0"]),
+        column_digest([[1], [0]]),
+        column_digest([1, 0], "datetime64[s]"),
+        column_digest([None, None], object),
+    ]
+    columns += [
+        column_digest([None, None], "str"),
+        column_digest([None, None], "float64"),
+        column_digest([date(1970, 1, 2), date(1970, 1, 1)]),
+    ]
+    columns += [column_digest([time(0), time(1)]), column_digest([timedelta(1), timedelta(0)])]
     assert len(set(columns)) == len(columns)
 
 
-def test_the_index_is_not_content() -> None:
+def test_index_does_not_change_the_digest() -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "yy", "z"]})
     assert table_digest(frame.set_axis(["p", "q", "p"])) == table_digest(frame)
     assert table_digest(frame.iloc[1:]) == table_digest(pd.DataFrame({"a": [2.0, 3.0], "b": ["yy", "z"]}))
@@ -172,7 +184,7 @@ def test_the_index_is_not_content() -> None:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {},
         {"row_group_size": 2, "use_dictionary": False},
@@ -180,28 +192,28 @@ def test_the_index_is_not_content() -> None:
         {"data_page_version": "2.0", "use_dictionary": ["words"], "coerce_timestamps": "ms"},
     ],
 )
-def test_parquet_is_read_back_to_one_digest_whoever_wrote_it(tmp_path: Path, how: dict[str, Any]) -> None:
-    columns = {"words": WORDS, "numbers": NUMBERS, "instants": INSTANTS, "truths": TRUTHS, "lists": LISTS}
+def test_parquet_files_of_any_writer_have_one_digest(tmp_path: Path, options: dict[str, Any]) -> None:
+    columns = {"words": WORDS, "numbers": NUMBERS, "times": TIMES, "booleans": BOOLEANS, "lists": LISTS}
     frame = pd.DataFrame(
         {"words": pd.Series(WORDS, dtype="category"), **{c: columns[c] for c in [*columns][1:]}}
     )
     path = tmp_path / "table.parquet"
     table = pa.table({name: pa.array(cells) for name, cells in columns.items()})
-    pq.write_table(table, path, **how)
+    pq.write_table(table, path, **options)
     assert table_digest(pd.read_parquet(path)) == table_digest(frame)
     assert table_digest(pq.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)) == table_digest(frame)
     frame.to_parquet(path)
     assert table_digest(pd.read_parquet(path)) == table_digest(frame)
 
 
-def test_a_digest_of_today_is_one_of_tomorrow() -> None:
-    """Stores, ledgers and champions of other days hold digests: another way to take them needs a new key there."""
+def test_digest_is_stable_across_releases() -> None:
+    """Existing stores, ledgers and champions contain digests, so their algorithm must not change."""
     frame = pd.DataFrame(
         {
             "words": pd.Series(WORDS, dtype="str"),
             "numbers": pd.Series(NUMBERS, dtype="float64"),
-            "instants": pd.Series(INSTANTS, dtype="datetime64[us]"),
-            "truths": pd.Series(TRUTHS, dtype=object),
+            "instants": pd.Series(TIMES, dtype="datetime64[us]"),
+            "truths": pd.Series(BOOLEANS, dtype=object),
             "lists": pd.Series(LISTS, dtype=object),
             "days": pd.Series([date(2020, 2, 29), None] * 2 + [None], dtype=object),
         }
@@ -209,7 +221,7 @@ def test_a_digest_of_today_is_one_of_tomorrow() -> None:
     assert table_digest(frame) == "d554322e041742e69f35ddc6c5bf75009b3c59ea2a37b0a38a72c6535f26b58d"
 
 
-# --- any other content, another digest -----------------------------------------------------------------------------
+# --- changed content --------------------------------------------------------------------------
 
 CELLS: dict[str, st.SearchStrategy[Any]] = {
     "str": st.none() | st.text("ab", max_size=3) | st.text(max_size=2),
@@ -227,7 +239,7 @@ Column = tuple[str, str, list[Any]]
 
 @st.composite
 def tables(draw: st.DrawFn) -> list[Column]:
-    """Columns as name, dtype, cells."""
+    """Draw columns as name, dtype, cells."""
     rows = draw(st.integers(1, 10))
     names = draw(st.lists(st.text("ab1", max_size=2), min_size=1, max_size=3, unique=True))
     kinds = [draw(st.sampled_from(sorted(CELLS))) for _ in names]
@@ -239,7 +251,7 @@ def tables(draw: st.DrawFn) -> list[Column]:
 
 def frame_of(table: list[Column]) -> pd.DataFrame:
     def series(kind: str, cells: list[Any]) -> pd.Series:
-        if kind == "object":  # a type that all cells leave open is no matter of single cells
+        if kind == "object":  # empty lists alone would leave the element type open
             return pd.Series(pd.arrays.ArrowExtensionArray(pa.array(cells, pa.list_(pa.string()))))
         return pd.Series(cells, dtype=kind)
 
@@ -248,8 +260,8 @@ def frame_of(table: list[Column]) -> pd.DataFrame:
 
 @given(tables(), st.data())
 @settings(deadline=None, max_examples=120)
-def test_any_change_gives_another_digest(table: list[Column], data: st.DataObject) -> None:
-    """A cell, a name, two columns, two rows, a row more or less, a type: digests are equal where content is."""
+def test_any_change_of_content_changes_the_digest(table: list[Column], data: st.DataObject) -> None:
+    """Change a cell, a name, the order of columns or rows, or the number of rows: digests differ if content does."""
     changed = [(name, kind, list(cells)) for name, kind, cells in table]
     rows = len(table[0][2])
     place = data.draw(st.integers(0, len(table) - 1))
@@ -265,21 +277,21 @@ def test_any_change_gives_another_digest(table: list[Column], data: st.DataObjec
     elif change == "columns":
         changed.append(changed.pop(place))
     else:
-        for _, _, mine in changed:
+        for _, _, column in changed:
             if change == "fewer":
-                del mine[row]
+                del column[row]
             elif change == "more":
-                mine.insert(row, mine[other])
+                column.insert(row, column[other])
             else:
-                mine[row], mine[other] = mine[other], mine[row]
+                column[row], column[other] = column[other], column[row]
     if len({name for name, _, _ in changed}) == len(changed):
         assert (table_digest(frame_of(table)) == table_digest(frame_of(changed))) == (table == changed)
 
 
-def test_what_moves_between_neighbours_is_seen() -> None:
-    """The same letters in a row, cut elsewhere."""
+def test_moving_content_between_neighbours_changes_the_digest() -> None:
+    """The same letters in sequence, divided differently between cells, columns or lists."""
     texts = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["abc", None], [None, "abc"]]
-    assert len({of(cells, "str") for cells in texts}) == len(texts)
+    assert len({column_digest(cells, "str") for cells in texts}) == len(texts)
     lists = [
         [["a", "b"], ["c"]],
         [["a"], ["b", "c"]],
@@ -287,16 +299,16 @@ def test_what_moves_between_neighbours_is_seen() -> None:
         [["a", "b", "c"], []],
         [["a", "b", "c"], None],
     ]
-    assert len({of(cells) for cells in lists}) == len(lists)
+    assert len({column_digest(cells) for cells in lists}) == len(lists)
     columns = [
         {"a": ["b"], "c": [""]},
         {"a": [""], "bc": [""]},
         {"a": [""], "c": ["b"]},
         {"ab": [""], "c": [""]},
     ]
-    assert len({table_digest(pd.DataFrame(one)) for one in columns}) == len(columns)
+    assert len({table_digest(pd.DataFrame(cells)) for cells in columns}) == len(columns)
     instants = ["2020-01-01T00:00:00", "2020-01-01T00:00:00.000000001", "2020-01-01T00:00:01"]
-    assert len({of([instant], "datetime64[ns]") for instant in instants}) == len(instants)
+    assert len({column_digest([instant], "datetime64[ns]") for instant in instants}) == len(instants)
 
 
 @pytest.mark.parametrize(
@@ -319,27 +331,27 @@ def test_what_moves_between_neighbours_is_seen() -> None:
     ],
     ids=str,
 )
-def test_other_types_are_refused_by_column_and_no_cell_is_quoted(values: Any, dtype: Any) -> None:
-    frame = pd.DataFrame({"fine": [1.0] * len(values), "odd": pd.Series(values, dtype=dtype)})
+def test_unsupported_types_are_rejected_by_column_without_quoting_cells(values: Any, dtype: Any) -> None:
+    frame = pd.DataFrame({"supported": [1.0] * len(values), "odd": pd.Series(values, dtype=dtype)})
     with pytest.raises(
-        DataGateError, match=r"^expected columns of numbers, .* in 'odd'; write the file anew"
-    ) as refusal:
+        DataGateError, match=r"^expected columns of numbers, .* in 'odd'; write the file again"
+    ) as caught:
         table_digest(frame)
-    assert "4711" not in str(refusal.value)
-    assert refusal.value.__cause__ is None
-    assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+    assert "4711" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 # --- entities ------------------------------------------------------------------------------------------------------
 
 
-def by_hand(value: str, salt: str) -> int:
+def blake2_hash(value: str, salt: str) -> int:
     key = hashlib.blake2b(salt.encode(), digest_size=16).digest()
     return int.from_bytes(hashlib.blake2b(value.encode(), key=key, digest_size=8).digest(), "little")
 
 
-def test_hashes_of_entities_are_those_of_other_days() -> None:
-    """Models carry them: another hash would let them be judged on rows that they have learned from."""
+def test_entity_hashes_are_stable_across_releases() -> None:
+    """Models contain the hashes of their training entities; with other hashes they would be evaluated on these."""
     hashes = entity_hashes(pd.Series(["a", "Ä", "a", "", "1"], dtype="str"), "toy.rows")
     assert hashes.dtype == np.uint64
     assert hashes.tolist() == [
@@ -349,20 +361,20 @@ def test_hashes_of_entities_are_those_of_other_days() -> None:
         1068777430942395581,
         7503559726903468822,
     ]
-    assert hashes.tolist() == [by_hand(value, "toy.rows") for value in ("a", "Ä", "a", "", "1")]
+    assert hashes.tolist() == [blake2_hash(value, "toy.rows") for value in ("a", "Ä", "a", "", "1")]
 
 
 @given(st.lists(st.text(max_size=3)), st.lists(st.text(max_size=3)), st.data())
 @settings(deadline=None, max_examples=50)
-def test_the_hash_of_an_entity_hangs_on_nothing_else(
-    mine: list[str], others: list[str], data: st.DataObject
+def test_entity_hash_is_independent_of_other_rows_and_dtype(
+    values: list[str], others: list[str], data: st.DataObject
 ) -> None:
-    alone = dict(zip(mine, entity_hashes(pd.Series(mine, dtype="str"), "salt").tolist(), strict=True))
-    mixed = data.draw(st.permutations([*mine, *others]))
+    alone = dict(zip(values, entity_hashes(pd.Series(values, dtype="str"), "salt").tolist(), strict=True))
+    mixed = data.draw(st.permutations([*values, *others]))
     for dtype in ("str", "category", object):
         hashes = entity_hashes(pd.Series(mixed, dtype=dtype), "salt").tolist()
         found = dict(zip(mixed, hashes, strict=True))
-        assert {value: found[value] for value in mine} == alone
+        assert {value: found[value] for value in values} == alone
     assert len(set(hashes)) == len(set(mixed))
 
 
@@ -377,21 +389,21 @@ ENTITIES: list[pd.Series] = [
 
 
 @pytest.mark.parametrize("entity", ENTITIES, ids=lambda entity: str(entity.dtype))
-def test_entities_of_every_type_have_a_hash_of_their_own(entity: pd.Series) -> None:
+def test_entities_of_every_type_have_distinct_hashes(entity: pd.Series) -> None:
     hashes = entity_hashes(entity, "salt").tolist()
     assert hashes == [entity_hashes(entity.iloc[[row]], "salt")[0] for row in range(len(entity))]
     assert len(set(hashes)) == len(entity)
 
 
-def test_the_salt_changes_every_hash() -> None:
+def test_salt_changes_every_hash() -> None:
     entity = pd.Series([f"P{n}" for n in range(200)])
     salts = ["", "toy.rows", "toy.rows2", "toy.row"]
     hashes = np.concatenate([entity_hashes(entity, salt) for salt in salts])
     assert len(np.unique(hashes)) == 800
 
 
-def test_hashes_of_entities_are_evenly_spread() -> None:
-    """Of 4000 numbered ones, a tenth lies in each tenth, within five standard deviations."""
+def test_entity_hashes_are_uniform() -> None:
+    """Of 4000 entities, each tenth of the range has a tenth of the hashes, within five standard deviations."""
     hashes = entity_hashes(pd.Series(range(4000)), "toy.rows").astype(float) / 2.0**64
     counts, _ = np.histogram(hashes, bins=10, range=(0, 1))
     assert np.abs(counts - 400).max() < 5 * np.sqrt(4000 * 0.1 * 0.9)
@@ -411,7 +423,7 @@ ROWS = st.lists(
 
 @given(ROWS)
 @settings(deadline=None, max_examples=50)
-def test_rows_are_equal_where_their_hashes_are(rows: list[tuple[Any, ...]]) -> None:
+def test_row_hashes_are_equal_for_equal_rows_only(rows: list[tuple[Any, ...]]) -> None:
     frame = pd.DataFrame(rows, columns=["x", "s", "t"]).astype({"s": "str", "t": "datetime64[ns]"})
     hashes = row_hashes(frame)
     assert hashes.dtype == np.uint64
@@ -422,7 +434,7 @@ def test_rows_are_equal_where_their_hashes_are(rows: list[tuple[Any, ...]]) -> N
     np.testing.assert_array_equal(row_hashes(frame.astype({"s": "category"})), hashes)
 
 
-def test_what_moves_between_columns_is_another_row() -> None:
+def test_moving_content_between_columns_changes_the_row_hash() -> None:
     rows = pd.DataFrame({"a": ["x", "y", "xy", "", "x"], "b": ["y", "x", "", "xy", None]}, dtype="str")
     assert len(set(row_hashes(rows))) == len(rows)
 
@@ -439,20 +451,20 @@ JSON = st.recursive(
 def reversed_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: reversed_keys(value[key]) for key in reversed(value)}
-    return [reversed_keys(one) for one in value] if isinstance(value, list) else value
+    return [reversed_keys(element) for element in value] if isinstance(value, list) else value
 
 
 @given(st.dictionaries(st.text(max_size=2), JSON, max_size=4), st.text(max_size=2), JSON)
 @settings(deadline=None, max_examples=50)
-def test_a_mapping_is_what_it_says_not_in_which_order(mapping: dict[str, Any], key: str, value: Any) -> None:
-    digest = digest_of(mapping)
-    assert digest_of(reversed_keys(mapping)) == digest == digest_of(json.loads(json.dumps(mapping)))
+def test_json_digest_ignores_the_order_of_keys(mapping: dict[str, Any], key: str, value: Any) -> None:
+    digest = json_digest(mapping)
+    assert json_digest(reversed_keys(mapping)) == digest == json_digest(json.loads(json.dumps(mapping)))
     changed = {**mapping, key: value}
     same = json.dumps(changed, sort_keys=True) == json.dumps(mapping, sort_keys=True)
-    assert (digest_of(changed) == digest) == same
+    assert (json_digest(changed) == digest) == same
 
 
-def test_the_digest_of_a_mapping_is_that_of_its_json() -> None:
+def test_json_digest_is_the_sha256_of_sorted_json() -> None:
     text = '{"a": [1, null, "\\u00c4"], "b": {"c": 0.5, "d": "2020-01-01 00:00:00+00:00"}}'
     mapping = {"b": {"d": datetime(2020, 1, 1, tzinfo=UTC), "c": 0.5}, "a": (1, None, "Ä")}
-    assert digest_of(mapping) == hashlib.sha256(text.encode()).hexdigest()
+    assert json_digest(mapping) == hashlib.sha256(text.encode()).hexdigest()

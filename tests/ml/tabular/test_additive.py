@@ -1,4 +1,4 @@
-"""The additive model: what it says of its shapes is what it predicts."""
+"""The additive model: its shape functions are its predictions."""
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,8 @@ from ml.estimator import FitResources
 from ml.tabular.additive import Additive, AdditiveModel
 
 
-def made(rows: int, seed: int) -> Dataset:
-    """Log odds of a step in `x`, a code 99, missing `x` and a category; `noise` says nothing."""
+def make_dataset(rows: int, seed: int) -> Dataset:
+    """Make rows whose log odds depend on a step in `x`, its code 99, missing `x` and a category, not on `noise`."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(0, 10, rows)
     x[rng.random(rows) < 0.2] = np.nan
@@ -25,51 +25,53 @@ def made(rows: int, seed: int) -> Dataset:
 
 @pytest.fixture(scope="module")
 def model() -> AdditiveModel:
-    return Additive(bags=3, learning_rate=0.1).fit(made(4000, 0), made(10, 1), FitResources())
+    return Additive(bags=3, learning_rate=0.1).fit(make_dataset(4000, 0), make_dataset(10, 1), FitResources())
 
 
-def shown(model: AdditiveModel, row: pd.Series) -> float:
-    """The log odds that the shapes say."""
+def shape_score(model: AdditiveModel, row: pd.Series) -> float:
+    """Sum the effects of a row in the shape functions, in log odds."""
     total = model.intercept
     for column, value in row.items():
-        shape = model.shapes().query("column == @column")
+        shape = model.shape_functions().query("column == @column")
         if isinstance(value, str):
-            mine = shape[shape["label"] == value]
+            matching = shape[shape["label"] == value]
         elif np.isnan(value):
-            mine = shape[shape["label"] == "missing"]
+            matching = shape[shape["label"] == "missing"]
         elif value == 99 and column == "x":
-            mine = shape[shape["label"] == "99"]
+            matching = shape[shape["label"] == "99"]
         else:
-            mine = shape[(shape["low"] < value) & (value <= shape["high"])]
-        assert len(mine) == 1
-        total += mine["effect"].iloc[0]
+            matching = shape[(shape["low"] < value) & (value <= shape["high"])]
+        assert len(matching) == 1
+        total += matching["effect"].iloc[0]
     return float(total)
 
 
-def test_shapes_are_all_of_the_model(model: AdditiveModel) -> None:
-    frame = made(40, 2).frame
-    expected = [special.expit(shown(model, row)) for _, row in frame.iterrows()]
+def test_shape_functions_are_the_whole_model(model: AdditiveModel) -> None:
+    frame = make_dataset(40, 2).frame
+    expected = [special.expit(shape_score(model, row)) for _, row in frame.iterrows()]
     np.testing.assert_allclose(model.predict(frame)["probability"], expected, rtol=1e-12)
 
 
-def test_shapes_are_the_effects_that_made_the_truth(model: AdditiveModel) -> None:
-    labelled = model.shapes().query("label != ''")
+def test_shape_functions_recover_the_true_effects(model: AdditiveModel) -> None:
+    labelled = model.shape_functions().query("label != ''")
     shapes = labelled.set_index(["column", "label"])["effect"]
     assert shapes["town", "S"] - shapes["town", "N"] == pytest.approx(1.0, abs=0.25)
-    low = model.shapes().query("column == 'x' and high < 4.5")["effect"].mean()
-    high = model.shapes().query("column == 'x' and low > 5.5")["effect"].mean()
+    low = model.shape_functions().query("column == 'x' and high < 4.5")["effect"].mean()
+    high = model.shape_functions().query("column == 'x' and low > 5.5")["effect"].mean()
     assert low - high == pytest.approx(2.0, abs=0.4)
     assert shapes["x", "99"] - high == pytest.approx(1.5, abs=0.4)
     assert shapes["x", "missing"] - high == pytest.approx(-3.0, abs=0.6)
 
 
-def test_effects_have_mean_nothing(model: AdditiveModel) -> None:
-    at = model.encoding.positions(made(4000, 0).frame)
-    means = [np.array(effects)[rows].mean() for effects, rows in zip(model.effects, at.T, strict=True)]
+def test_effects_have_mean_zero(model: AdditiveModel) -> None:
+    ordinals = model.encoding.ordinal_matrix(make_dataset(4000, 0).frame)
+    means = [np.array(table)[column].mean() for table, column in zip(model.effects, ordinals.T, strict=True)]
     np.testing.assert_allclose(means, 0.0, atol=1e-12)
 
 
-def test_bags_look_at_no_valid_rows() -> None:
+def test_bags_do_not_use_valid_rows() -> None:
     quick = Additive(bags=2, max_rounds=20)
-    one, other = (quick.fit(made(400, 0), made(50, seed), FitResources()).files() for seed in (1, 2))
-    assert one == other
+    first, second = (
+        quick.fit(make_dataset(400, 0), make_dataset(50, seed), FitResources()).files() for seed in (1, 2)
+    )
+    assert first == second

@@ -1,4 +1,4 @@
-"""The forest: scikit-learn's own predictions, to the last bit, from LightGBM's text."""
+"""Extra trees: LightGBM's predictions from the text are bit-identical to those of scikit-learn."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from ml.data.dataset import Dataset
 from ml.encoding.tree_matrix import TreeEncoding
 from ml.estimator import FitResources
 from ml.tabular import extra_trees
-from ml.tabular.extra_trees import Forest
+from ml.tabular.extra_trees import ExtraTrees
 
 
-def made(rows: int, seed: int) -> Dataset:
+def make_dataset(rows: int, seed: int) -> Dataset:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -28,25 +28,25 @@ def made(rows: int, seed: int) -> Dataset:
 
 
 @pytest.mark.parametrize("target", ["binary", "numeric"])
-def test_predicts_what_scikit_learn_predicts(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    grown: list[Any] = []
-    exported = extra_trees._exported
+def test_predictions_equal_scikit_learn(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forests: list[Any] = []
+    to_text = extra_trees._to_lightgbm_text
 
-    def noted(trees: Any, encoding: TreeEncoding) -> str:
-        grown.append(trees)
-        return exported(trees, encoding)
+    def record_forest(forest: Any, encoding: TreeEncoding) -> str:
+        forests.append(forest)
+        return to_text(forest, encoding)
 
-    monkeypatch.setattr(extra_trees, "_exported", noted)
-    model = Forest(target, trees=30).fit(made(600, 0), made(10, 1), FitResources())
-    frame = made(2 * boosting.SMALL_FRAME, 2).frame
+    monkeypatch.setattr(extra_trees, "_to_lightgbm_text", record_forest)
+    model = ExtraTrees(target, trees=30).fit(make_dataset(600, 0), make_dataset(10, 1), FitResources())
+    frame = make_dataset(2 * boosting.MAX_SINGLE_THREAD_PREDICTION_ROWS, 2).frame
     X = model.encoding.encode(frame)
-    expected = grown[0].predict_proba(X)[:, 1] if target == "binary" else grown[0].predict(X)
+    expected = forests[0].predict_proba(X)[:, 1] if target == "binary" else forests[0].predict(X)
     np.testing.assert_array_equal(model.predict(frame).iloc[:, 0], expected)
     assert model.predict_row(frame.iloc[0].to_dict()) == expected[0]
 
 
-def test_trees_of_large_tables_stay_small() -> None:
-    model = Forest(trees=5, max_leaves=8).fit(made(2000, 0), made(10, 1), FitResources())
+def test_max_leaves_limits_trees_of_large_tables() -> None:
+    model = ExtraTrees(trees=5, max_leaves=8).fit(make_dataset(2000, 0), make_dataset(10, 1), FitResources())
     sizes = [
         int(line.partition("=")[2]) for line in model.trees.splitlines() if line.startswith("num_leaves=")
     ]

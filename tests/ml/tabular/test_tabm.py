@@ -1,4 +1,4 @@
-"""What a network does besides what every tabular candidate does."""
+"""Behaviour of TabM besides that of every tabular candidate."""
 
 import subprocess
 import sys
@@ -13,14 +13,14 @@ import torch
 from ml.data.dataset import Dataset
 from ml.errors import UsageError
 from ml.estimator import FitResources
-from ml.tabular.tabm import Inputs, Network, NetworkModel
+from ml.tabular.tabm import TabM, TabMModel
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = Network(members=4, width=16, max_epochs=5)
+QUICK = TabM(members=4, width=16, max_epochs=5)
 
 
-def part(rows: int, seed: int) -> Dataset:
-    """A number that matters where it is known, a code in it, and a name."""
+def make_dataset(rows: int, seed: int) -> Dataset:
+    """Make rows with an informative number that has missing values and a sentinel value, and a random category."""
     rng = np.random.default_rng(seed)
     x = np.where(rng.random(rows) < 0.1, np.nan, rng.normal(size=rows))
     x[rng.random(rows) < 0.1] = -9.0
@@ -30,37 +30,21 @@ def part(rows: int, seed: int) -> Dataset:
     return Dataset(pd.DataFrame({"x": x, "name": name}), truth, units, sentinel_values={"x": (-9.0,)})
 
 
-def test_numbers_become_places_within_bins_and_what_is_no_quantity_becomes_a_flag() -> None:
-    frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 4.0, np.nan, -9.0]})
-    learned = Dataset(
-        frame, pd.Series(np.zeros(6)), np.arange(6, dtype=np.uint64), sentinel_values={"x": (-9.0,)}
-    )
-    inputs = Inputs.learn(learned, bins=8, min_count=1, max_categories=9)
-    # Bins end half way between the values: 0 to .5, 1.5, 3 and 4.
-    places = np.array([[0, 0, 0, 0], [1, 0.5, 0, 0], [1, 1, 1 / 3, 0], [1, 1, 1, 1]])
-    X = inputs.encode(frame)
-    np.testing.assert_allclose(X[:4, :4], places - places.mean(axis=0))
-    np.testing.assert_array_equal(X[4:, :4], 0.0)
-    np.testing.assert_allclose(X[:, 4:] + 1 / 6, np.vstack([np.zeros((4, 2)), np.eye(2)]), atol=1e-12)
-    np.testing.assert_array_equal(inputs.owners, np.zeros(6))
-    beyond = inputs.encode(pd.DataFrame({"x": [-np.inf, np.inf]}))
-    np.testing.assert_array_equal(beyond, X[[0, 3]])
-
-
-def test_numpy_answers_what_torch_has_learned() -> None:
-    train = part(400, 1)
-    model = QUICK.fit(train, part(200, 2), FitResources())
-    own = {name: torch.tensor(one) for name, one in model.weights.items()}
-    H = torch.tensor(model.inputs.encode(train.frame), dtype=torch.float32)[:, None, :]
-    for at in range(QUICK.depth):
-        H = torch.relu((H * own[f"in{at}"]) @ own[f"weight{at}"] * own[f"out{at}"] + own[f"bias{at}"])
-    score = (H * own["head"]).sum(dim=2) + own["head_bias"] + model.base
+def test_numpy_prediction_agrees_with_torch() -> None:
+    train = make_dataset(400, 1)
+    model = QUICK.fit(train, make_dataset(200, 2), FitResources())
+    weights = {name: torch.tensor(weight) for name, weight in model.weights.items()}
+    H = torch.tensor(model.encoding.encode(train.frame), dtype=torch.float32)[:, None, :]
+    for layer in range(QUICK.depth):
+        hidden = (H * weights[f"in{layer}"]) @ weights[f"weight{layer}"]
+        H = torch.relu(hidden * weights[f"out{layer}"] + weights[f"bias{layer}"])
+    score = (H * weights["head"]).sum(dim=2) + weights["head_bias"] + model.base
     expected = torch.sigmoid(score).mean(dim=1).numpy()
     np.testing.assert_allclose(model.predict(train.frame)["probability"], expected, rtol=1e-4)
 
 
-def test_a_model_answers_where_torch_is_not_installed(tmp_path: Path) -> None:
-    model = QUICK.fit(part(200, 1), part(100, 2), FitResources())
+def test_model_predicts_without_torch(tmp_path: Path) -> None:
+    model = QUICK.fit(make_dataset(200, 1), make_dataset(100, 2), FitResources())
     for name, data in model.files().items():
         (tmp_path / name).write_bytes(data)
     script = """
@@ -69,50 +53,50 @@ sys.modules["torch"] = None
 from pathlib import Path
 from ml.serialization import load_model
 files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
-print(repr(load_model("ml.tabular.tabm:NetworkModel", files).predict_row({"x": 0.5, "name": "a"})))
+print(repr(load_model("ml.tabular.tabm:TabMModel", files).predict_row({"x": 0.5, "name": "a"})))
 """
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert float(said) == model.predict_row({"x": 0.5, "name": "a"})
+    assert float(output) == model.predict_row({"x": 0.5, "name": "a"})
 
 
-def test_no_epoch_is_better_than_those_whose_weights_are_kept() -> None:
-    train, valid = part(400, 1), part(200, 2)
+def test_weights_of_the_best_epoch_are_kept() -> None:
+    train, valid = make_dataset(400, 1), make_dataset(200, 2)
 
-    def loss(model: NetworkModel) -> float:
+    def loss(model: TabMModel) -> float:
         probability = model.predict(valid.frame)["probability"].to_numpy()
         return float(-np.log(np.where(valid.truth == 1, probability, 1 - probability)).mean())
 
-    whole = replace(QUICK, max_epochs=30, learning_rate=0.03, patience=5).fit(train, valid, FitResources())
+    early_stopped = replace(QUICK, max_epochs=30, learning_rate=0.03, patience=5).fit(
+        train, valid, FitResources()
+    )
     shorter = [
         replace(QUICK, max_epochs=n, learning_rate=0.03).fit(train, valid, FitResources()) for n in (1, 2, 5)
     ]
-    assert whole.stopped_by == "valid"
-    assert loss(whole) <= min(map(loss, shorter)) + 1e-6
+    assert early_stopped.stopped_by == "valid"
+    assert loss(early_stopped) <= min(map(loss, shorter)) + 1e-6
 
 
-def test_torch_is_left_as_it_was_found() -> None:
+def test_state_of_torch_is_restored() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    QUICK.fit(part(100, 1), part(100, 2), FitResources(seed=5, threads=2))
+    QUICK.fit(make_dataset(100, 1), make_dataset(100, 2), FitResources(seed=5, threads=2))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before[1:]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_told_before_any_fit() -> None:
-    with pytest.raises(
-        UsageError, match="expected a GPU, as the device cuda was asked for; got none"
-    ) as told:
+def test_unavailable_gpu_raises_before_any_fit() -> None:
+    with pytest.raises(UsageError, match="expected a GPU for the device cuda; got none") as caught:
         FitResources(device="cuda")
-    assert "ask for the device cpu" in str(told.value)
+    assert "set the device to cpu" in str(caught.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_gives_the_same_model_each_time_and_one_like_that_of_the_cpu() -> None:
-    train, valid = part(400, 1), part(200, 2)
-    one, two, cpu = (QUICK.fit(train, valid, FitResources(device=d)) for d in ("cuda", "cuda", "cpu"))  # type: ignore[arg-type]
-    assert one.files() == two.files()
-    answers = [model.predict(valid.frame)["probability"] for model in (one, cpu)]
-    assert np.corrcoef(*answers)[0, 1] > 0.9
+def test_gpu_is_deterministic_and_agrees_with_cpu() -> None:
+    train, valid = make_dataset(400, 1), make_dataset(200, 2)
+    first, second, cpu = (QUICK.fit(train, valid, FitResources(device=d)) for d in ("cuda", "cuda", "cpu"))  # type: ignore[arg-type]
+    assert first.files() == second.files()
+    predictions = [model.predict(valid.frame)["probability"] for model in (first, cpu)]
+    assert np.corrcoef(*predictions)[0, 1] > 0.9
