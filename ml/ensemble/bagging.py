@@ -1,4 +1,4 @@
-"""Bags (Breiman, 1996) over folds: each model learns outside one fold and is stopped by it; the bag is their mean."""
+"""Bagging (Breiman, 1996) over cross-validation folds: one model per fold, early-stopped on it; predictions average."""
 
 import json
 import time
@@ -11,17 +11,26 @@ import pandas as pd
 
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
-from ml.data.target import PREDICTION, Target, from_link, from_link_one, to_link, to_link_one, training_truth
-from ml.encoding.columns import Row
+from ml.data.target import (
+    PREDICTION_COLUMN,
+    Target,
+    from_log_odds_scale,
+    to_log_odds_scale,
+    validate_training_truth,
+    value_from_log_odds_scale,
+    value_to_log_odds_scale,
+)
+from ml.encoding.columns import RowValues
 from ml.estimator import Candidate, FitResources, TabularModel, requirements_of
-from ml.serialization import class_name, numbered, read_numbered
+from ml.serialization import class_name, models_from_files, models_to_files
 
-MOST_SEEDS = 1000  # a bag holds fewer models
+# Seeds reserved for the models of one bag, so that bags with consecutive seeds share none.
+SEED_STRIDE = 1000
 
 
 @dataclass(frozen=True)
-class BaggedModel:
-    """The mean of `models`: of log odds (binary) or numbers."""
+class CrossValidatedBagModel:
+    """The average of `models`, on the log-odds scale (binary) or of their values (numeric)."""
 
     target: Target
     models: tuple[TabularModel, ...] = field(repr=False)
@@ -33,153 +42,164 @@ class BaggedModel:
         return requirements_of(self.models)
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
-        """On the scale of the link, shape (rows,); errors as in the models' `predict`."""
+        """Average the models' scores on the log-odds scale, shape (rows,); errors as in the models' `predict`."""
         total = np.zeros(len(frame))
         for model in self.models:
-            total += to_link(model.predict(frame)[PREDICTION[self.target]].to_numpy(), self.target)
+            prediction = model.predict(frame)[PREDICTION_COLUMN[self.target]].to_numpy()
+            total += to_log_odds_scale(prediction, self.target)
         return np.asarray(total / len(self.models))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Errors as in the models' `predict`."""
-        answer = from_link(self.score(frame), self.target)
-        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
+        """Predict the rows of `frame`; errors as in the models' `predict`."""
+        prediction = from_log_odds_scale(self.score(frame), self.target)
+        return pd.DataFrame({PREDICTION_COLUMN[self.target]: prediction}, index=frame.index)
 
-    def score_row(self, values: Row) -> float:
-        """One row's score on the scale of the link; errors as in `Columns.row`."""
-        scores = [to_link_one(model.predict_row(values), self.target) for model in self.models]
+    def score_row(self, values: RowValues) -> float:
+        """Compute `score` for one row; errors as in `FeatureColumns.parse_row`."""
+        scores = [value_to_log_odds_scale(model.predict_row(values), self.target) for model in self.models]
         return sum(scores) / len(scores)
 
-    def predict_row(self, values: Row) -> float:
-        """The prediction of one row; errors as in `Columns.row`."""
-        return from_link_one(self.score_row(values), self.target)
+    def predict_row(self, values: RowValues) -> float:
+        """Predict one row; errors as in `FeatureColumns.parse_row`."""
+        return value_from_log_odds_scale(self.score_row(values), self.target)
 
     def importance(self) -> pd.Series:
-        """The mean importance over the models."""
+        """Average the importance over the models, by column."""
         return mean_importance(self.models, np.ones(len(self.models)))
 
     def files(self) -> dict[str, bytes]:
-        """The files of each model, numbered, and `bag.json`."""
-        own = {
+        """Serialise the models to numbered files, and the rest to `bag.json`."""
+        state = {
             "target": self.target,
             "models": [class_name(m) for m in self.models],
             "stopped_by": self.stopped_by,
         }
-        return {"bag.json": json.dumps(own).encode(), **numbered(self.models)}
+        return {"bag.json": json.dumps(state).encode(), **models_to_files(self.models)}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        own = json.loads(files["bag.json"])
-        return cls(own["target"], read_numbered(own["models"], files), own["stopped_by"])
+        """Load a bag that `files` serialised."""
+        state = json.loads(files["bag.json"])
+        return cls(state["target"], models_from_files(state["models"], files), state["stopped_by"])
 
 
 def mean_importance(models: Sequence[TabularModel], weights: np.ndarray) -> pd.Series:
-    """The weighted mean of the models' importances by column, summing to 1 (all 0 where no column matters)."""
+    """Average the models' importances by column, weighted, summing to 1 (all 0 if no column matters)."""
     shares = [model.importance() * weight for model, weight in zip(models, weights, strict=True)]
     total: pd.Series = pd.concat(shares, axis=1).sum(axis=1)
     return total / (total.sum() or 1.0)
 
 
-def fold_classes(truth: np.ndarray, target: Target) -> np.ndarray:
-    """What folds are stratified by: the classes, or nothing."""
+def stratification_labels(truth: np.ndarray, target: Target) -> np.ndarray:
+    """Return the labels that folds are stratified by, shape (rows,): the classes, or one constant (numeric)."""
     return truth if target == "binary" else np.zeros(len(truth))
 
 
-def in_order(train: Dataset) -> Dataset:
-    """The rows in an order that does not depend on the one they came in, but among rows of one unit."""
+def sort_by_unit(train: Dataset) -> Dataset:
+    """Sort the rows by unit, so that a fit does not depend on the order of units; rows of a unit keep theirs."""
     return train.take(np.argsort(train.units, kind="stable"))
 
 
-class GrowingBag:
-    """The models so far, and what each said of the rows that it was not fitted on."""
+class BagBuilder:
+    """A bag under construction: the models fitted so far and their out-of-fold scores.
 
-    def __init__(self, member: Candidate, target: Target, rows: int) -> None:
-        self.member, self.target = member, target
+    `rows` is the number of training rows, `timed_out` whether a fit was skipped or cut short by the time limit.
+    """
+
+    def __init__(self, base_candidate: Candidate, target: Target, rows: int) -> None:
+        self.base_candidate, self.target = base_candidate, target
         self.models: list[TabularModel] = []
         self.seconds = 0.0
-        self.cut_short = False
-        self._total, self._count = np.zeros(rows), np.zeros(rows)
+        self.timed_out = False
+        self._score_sums, self._score_counts = np.zeros(rows), np.zeros(rows)
 
     @property
-    def out_of_fold(self) -> np.ndarray:
-        """The mean score, on the scale of the link, by models that did not learn from the row; NaN where none is."""
+    def out_of_fold_scores(self) -> np.ndarray:
+        """Average, per row, the scores of the models not trained on it, on the log-odds scale; NaN without any."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(self._total / self._count)
+            return np.asarray(self._score_sums / self._score_counts)
 
-    def grow(self, train: Dataset, fold: np.ndarray, resources: FitResources, obliged: bool) -> bool:
-        """Fit once outside each fold, if that fits into `resources.seconds`; else nothing is kept, and it says False.
+    def fit_next_repeat(
+        self, train: Dataset, fold: np.ndarray, resources: FitResources, required: bool
+    ) -> bool:
+        """Fit one model per fold if that fits into `resources.seconds`; return whether the models were kept.
 
-        The first fold tells what all will cost. With `obliged` each fit gets its share of the time instead, and what
-        could be fitted, at least one model, is kept.
+        The seconds of the finished folds extrapolate to all folds; a repeat that would exceed the limit is discarded.
+        If `required`, each fit gets an equal share of the remaining time instead, and all models that could be fitted
+        are kept, at least one.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         folds = int(fold.max()) + 1
-        found: list[tuple[TabularModel, np.ndarray, np.ndarray]] = []
+        fits: list[tuple[TabularModel, np.ndarray, np.ndarray]] = []
         for k in range(folds):
-            spent = time.monotonic() - begun
-            left = resources.seconds - spent
-            if obliged and found and left <= 0:
+            elapsed = time.monotonic() - started
+            remaining = resources.seconds - elapsed
+            if required and fits and remaining <= 0:
                 break
-            if not obliged and (left <= 0 or spent / max(k, 1) * (folds - k) > left):
+            if not required and (remaining <= 0 or elapsed / max(k, 1) * (folds - k) > remaining):
                 return False
-            seed = self.seed(resources, len(self.models) + k)
-            seconds = left / (folds - k) if obliged else left
-            found.append(self._fit(train, fold == k, replace(resources, seed=seed, seconds=seconds)))
-            cut_short = getattr(found[-1][0], "stopped_by", None) == "budget"
-            if cut_short and not obliged:
+            seed = self.model_seed(resources, len(self.models) + k)
+            seconds = remaining / (folds - k) if required else remaining
+            fits.append(self._fit(train, fold == k, replace(resources, seed=seed, seconds=seconds)))
+            timed_out = getattr(fits[-1][0], "stopped_by", None) == "budget"
+            if timed_out and not required:
                 return False
-            self.cut_short |= cut_short
-        for model, inside, score in found:
+            self.timed_out |= timed_out
+        for model, in_fold, score in fits:
             self.models.append(model)
-            self._total[inside] += score
-            self._count[inside] += 1
-        self.cut_short |= len(found) < folds
-        self.seconds += time.monotonic() - begun
+            self._score_sums[in_fold] += score
+            self._score_counts[in_fold] += 1
+        self.timed_out |= len(fits) < folds
+        self.seconds += time.monotonic() - started
         return True
 
     @staticmethod
-    def seed(resources: FitResources, model: int) -> int:
-        """The seed of the bag's model of that number."""
-        return resources.seed * MOST_SEEDS + model
+    def model_seed(resources: FitResources, index: int) -> int:
+        """Return the seed of the model at position `index` of the bag."""
+        return resources.seed * SEED_STRIDE + index
 
     def _fit(
-        self, train: Dataset, inside: np.ndarray, resources: FitResources
+        self, train: Dataset, in_fold: np.ndarray, resources: FitResources
     ) -> tuple[TabularModel, np.ndarray, np.ndarray]:
-        """The rows inside the fold are the member's `valid`."""
-        valid = train.take(np.flatnonzero(inside))
-        learning = train.take(np.flatnonzero(~inside))
-        model = cast(TabularModel, self.member.fit(learning, valid, resources))
-        answer = model.predict(valid.frame)[PREDICTION[self.target]].to_numpy()
-        return model, inside, to_link(answer, self.target)
+        # The rows of the fold are the validation rows, which may stop the training early.
+        valid = train.take(np.flatnonzero(in_fold))
+        fit_rows = train.take(np.flatnonzero(~in_fold))
+        model = cast(TabularModel, self.base_candidate.fit(fit_rows, valid, resources))
+        prediction = model.predict(valid.frame)[PREDICTION_COLUMN[self.target]].to_numpy()
+        return model, in_fold, to_log_odds_scale(prediction, self.target)
 
-    def model(self) -> BaggedModel:
-        """The bag of all models so far."""
-        return BaggedModel(self.target, tuple(self.models), "budget" if self.cut_short else "folds")
+    def build(self) -> CrossValidatedBagModel:
+        """Return the bag of all models fitted so far."""
+        stopped_by = "budget" if self.timed_out else "folds"
+        return CrossValidatedBagModel(self.target, tuple(self.models), stopped_by)
 
 
 @dataclass(frozen=True)
-class Bagged:
-    """`member` fitted outside each of `folds` folds of `train`, `repeats` times over; `valid` is not looked at."""
+class CrossValidatedBag:
+    """Fit `base_candidate` once per fold of `train`, for `repeats` different assignments to `folds` folds.
 
-    member: Candidate
+    The validation dataset is ignored: each fold stops the training of its own model early.
+    """
+
+    base_candidate: Candidate
     folds: int = 5
     repeats: int = 1
     target: Target = "binary"
 
-    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> BaggedModel:
-        """Fit until all are fitted or a further repeat would take longer than what is left of the time.
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> CrossValidatedBagModel:
+        """Fit repeats until all are done or the next would exceed the remaining time.
 
-        Raises ValueError as in `training_truth`, `assign_folds` and the member.
+        Raises ValueError as in `validate_training_truth`, `assign_folds` and `base_candidate`.
         """
         deadline = time.monotonic() + resources.seconds
-        truth = training_truth(train.truth, self.target)
-        train = in_order(train)
-        classes = fold_classes(train.truth.to_numpy(), self.target)
-        bag = GrowingBag(self.member, self.target, len(truth))
+        truth = validate_training_truth(train.truth, self.target)
+        train = sort_by_unit(train)
+        classes = stratification_labels(train.truth.to_numpy(), self.target)
+        bag = BagBuilder(self.base_candidate, self.target, len(truth))
         for repeat in range(self.repeats):
             fold = assign_folds(train.units, classes, self.folds, resources.seed + repeat)
-            left = replace(resources, seconds=deadline - time.monotonic())
-            if not bag.grow(train, fold, left, obliged=repeat == 0):
-                bag.cut_short = True
+            remaining = replace(resources, seconds=deadline - time.monotonic())
+            if not bag.fit_next_repeat(train, fold, remaining, required=repeat == 0):
+                bag.timed_out = True
                 break
-        return bag.model()
+        return bag.build()

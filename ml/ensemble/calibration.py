@@ -1,4 +1,4 @@
-"""Maps from a probability to a calibrated one, and the choice among them by cross-validated log loss."""
+"""Calibrate probabilities, by the method with the lowest cross-validated log loss."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,57 +9,58 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import special
 
-Method = Literal["none", "platt", "isotonic", "beta"]
-METHODS: tuple[Method, ...] = ("none", "platt", "beta", "isotonic")
+CalibrationMethod = Literal["none", "platt", "isotonic", "beta"]
+METHODS: tuple[CalibrationMethod, ...] = ("none", "platt", "beta", "isotonic")
 
-# Probabilities are kept this far from 0 and 1, where the log odds are infinite.
-EDGE = 1e-7
-# Isotonic regression ties rows; so much of the probability itself keeps them in their order.
-UNTIE = 1e-6
-# The inverse strength of a penalty that is felt only where the classes are separated and no finite slope is best.
-C = 10.0
+# Probabilities are clipped to this distance from 0 and 1, where the log odds are infinite.
+PROBABILITY_MARGIN = 1e-7
+# Isotonic regression ties rows; mixing in this share of the uncalibrated probability keeps their order.
+TIE_BREAKING_SHARE = 1e-6
+# The inverse strength of a penalty so weak that it matters only where the classes are separated, where the
+# unpenalised slope is infinite.
+INVERSE_PENALTY = 10.0
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """An increasing map of probabilities.
+    """An increasing map from probabilities to calibrated probabilities.
 
-    platt (Platt, 1999) and beta (Kull, Silva Filho and Flach, 2017) are the log odds
-    a log(p) - b log(1 - p) + c of `coefficients` (a, b, c), with a = b for platt and neither below 0. isotonic
-    (Zadrozny and Elkan, 2002) is linear between `knots` (probability, calibrated probability).
+    platt (Platt, 1999) and beta (Kull, Silva Filho and Flach, 2017): the calibrated log odds are
+    a log(p) - b log(1 - p) + c with `coefficients` (a, b, c), where a = b for platt and neither is below 0. isotonic
+    (Zadrozny and Elkan, 2002): linear interpolation between `knots` (probability, calibrated probability).
     """
 
-    method: Method
+    method: CalibrationMethod
     coefficients: tuple[float, float, float] = (1.0, 1.0, 0.0)
     knots: tuple[tuple[float, float], ...] = ()
 
     @classmethod
-    def fit(cls, method: Method, probability: np.ndarray, truth: np.ndarray) -> Self:
-        """Fitted on rows that the probabilities were not learned from; both shape (rows,), truth 0 and 1.
+    def fit(cls, method: CalibrationMethod, probability: np.ndarray, truth: np.ndarray) -> Self:
+        """Fit a calibrator on out-of-fold probabilities and truths of 0 and 1, both shape (rows,).
 
-        Where Platt's slope would fall below 0, probabilities say nothing, and the map is `none`.
+        The result has the method `none` where no slope above 0 fits: such probabilities do not rank the truth.
         """
-        kept = np.clip(probability, EDGE, 1.0 - EDGE)
+        p = np.clip(probability, PROBABILITY_MARGIN, 1.0 - PROBABILITY_MARGIN)
         if method == "isotonic":
-            return cls(method, knots=_steps(kept, truth))
+            return cls(method, knots=_isotonic_knots(p, truth))
         if method == "none":
             return cls(method)
-        log_p, log_q = np.log(kept), -np.log1p(-kept)
+        log_p, log_q = np.log(p), -np.log1p(-p)
         if method == "platt":
-            slopes, c = _logistic(log_p + log_q, truth=truth)
+            slopes, c = _fit_logistic(log_p + log_q, truth=truth)
             slope = slopes[0]
             return cls(method, (slope, slope, c)) if slope > 0 else cls("none")
-        (a, b), c = _logistic(log_p, log_q, truth=truth)
+        (a, b), c = _fit_logistic(log_p, log_q, truth=truth)
         if a < 0:
-            (b,), c = _logistic(log_q, truth=truth)
+            (b,), c = _fit_logistic(log_q, truth=truth)
         elif b < 0:
-            (a,), c = _logistic(log_p, truth=truth)
+            (a,), c = _fit_logistic(log_p, truth=truth)
         a, b = max(a, 0.0), max(b, 0.0)
         return cls(method, (a, b, c)) if a + b > 0 else cls("none")
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` gave, after a trip through JSON."""
+        """Load a calibrator from the JSON of its `dataclasses.asdict`."""
         a, b, c = state["coefficients"]
         return cls(state["method"], (a, b, c), tuple((x, y) for x, y in state["knots"]))
 
@@ -68,69 +69,71 @@ class Calibrator:
         return np.array(self.knots).T
 
     def __call__(self, probability: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, shape (rows,), in the same order."""
+        """Calibrate probabilities, shape (rows,); their order is kept."""
         if self.method == "none":
             return probability
-        kept = np.clip(probability, EDGE, 1.0 - EDGE)
+        p = np.clip(probability, PROBABILITY_MARGIN, 1.0 - PROBABILITY_MARGIN)
         if self.method == "isotonic":
-            return np.asarray((1.0 - UNTIE) * np.interp(kept, *self._knots) + UNTIE * kept)
+            interpolated = np.interp(p, *self._knots)
+            return np.asarray((1.0 - TIE_BREAKING_SHARE) * interpolated + TIE_BREAKING_SHARE * p)
         a, b, c = self.coefficients
-        return np.asarray(special.expit(a * np.log(kept) - b * np.log1p(-kept) + c))
+        return np.asarray(special.expit(a * np.log(p) - b * np.log1p(-p) + c))
 
 
-def choose(
+def select_calibrator(
     probability: np.ndarray,
     truth: np.ndarray,
     fold: np.ndarray,
     units: np.ndarray,
-    methods: tuple[Method, ...] = METHODS,
+    methods: tuple[CalibrationMethod, ...] = METHODS,
 ) -> tuple[Calibrator, dict[str, float]]:
-    """The calibrator of lowest cross-validated log loss of `methods`, fitted on all rows, and that loss by method.
+    """Select the method of lowest cross-validated log loss; return it fitted on all rows, and the loss by method.
 
-    Arrays are shape (rows,); probabilities must not have been learned from their own rows. `methods` hold
-    `none`; another has to be better by more than one standard error of its advantage, `units` taken as independent.
+    Arrays have shape (rows,); probabilities must be out-of-fold. `methods` must include `none`, which wins unless
+    another method is better by more than one standard error of the difference, with `units` as independent.
     """
-    losses: dict[Method, np.ndarray] = {}
+    losses: dict[CalibrationMethod, np.ndarray] = {}
     for method in methods:
         calibrated = np.empty(len(truth))
         for k in np.unique(fold):
             rows = fold == k
             calibrated[rows] = Calibrator.fit(method, probability[~rows], truth[~rows])(probability[rows])
-        losses[method] = _losses(calibrated, truth)
-    unit_of = np.unique(units, return_inverse=True)[1]
-    best: Method = "none"
+        losses[method] = _log_losses(calibrated, truth)
+    unit_codes = np.unique(units, return_inverse=True)[1]
+    best: CalibrationMethod = "none"
     for method, loss in losses.items():
-        gains = np.bincount(unit_of, weights=losses["none"] - loss)
-        noise = np.sqrt(len(gains)) * gains.std()
-        if gains.sum() > noise and loss.mean() < losses[best].mean():
+        gains = np.bincount(unit_codes, weights=losses["none"] - loss)
+        standard_error = np.sqrt(len(gains)) * gains.std()
+        if gains.sum() > standard_error and loss.mean() < losses[best].mean():
             best = method
-    return Calibrator.fit(best, probability, truth), {name: float(v.mean()) for name, v in losses.items()}
+    mean_losses: dict[str, float] = {name: float(loss.mean()) for name, loss in losses.items()}
+    return Calibrator.fit(best, probability, truth), mean_losses
 
 
-def _losses(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    kept = np.clip(probability, EDGE, 1.0 - EDGE)
-    return np.asarray(-np.log(np.where(truth == 1, kept, 1.0 - kept)))
+def _log_losses(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    p = np.clip(probability, PROBABILITY_MARGIN, 1.0 - PROBABILITY_MARGIN)
+    return np.asarray(-np.log(np.where(truth == 1, p, 1.0 - p)))
 
 
-def _steps(probability: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, float], ...]:
+def _isotonic_knots(probability: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, float], ...]:
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression().fit(probability, truth)
-    # Nobody's chance is 0 or 1 because none or all of a few were positive.
-    least = 0.5 / len(truth)
-    levels = np.clip(fitted.y_thresholds_, least, 1.0 - least)
+    # A step of only negatives or only positives is no evidence for a probability of exactly 0 or 1.
+    margin = 0.5 / len(truth)
+    levels = np.clip(fitted.y_thresholds_, margin, 1.0 - margin)
     return tuple(zip(fitted.X_thresholds_.tolist(), levels.tolist(), strict=True))
 
 
-def _logistic(*columns: np.ndarray, truth: np.ndarray) -> tuple[list[float], float]:
-    """Slopes and intercept of a logistic regression."""
+def _fit_logistic(*features: np.ndarray, truth: np.ndarray) -> tuple[list[float], float]:
+    """Fit a logistic regression; return its slopes and intercept."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    X = np.column_stack(columns)
-    # Sums of many rows hang on how many threads share them.
+    X = np.column_stack(features)
+    # With several threads, the rounding of sums would depend on their number.
     with threadpool_limits(1), warnings.catch_warnings():
-        # It then goes on with another solver by itself.
+        # scikit-learn falls back to another solver by itself after this warning.
         warnings.filterwarnings("ignore", "Line search of Newton solver")
-        fitted = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8).fit(X, truth)
+        fitted = LogisticRegression(C=INVERSE_PENALTY, solver="newton-cholesky", tol=1e-8).fit(X, truth)
     return fitted.coef_[0].tolist(), float(fitted.intercept_[0])

@@ -1,286 +1,193 @@
-"""An ensemble: bags of several candidates over the same folds, each calibrated, mixed by stacking, calibrated again."""
+"""Fit an ensemble: bag several candidates over the same folds, calibrate each bag, stack them, calibrate the result."""
 
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from ml.data.dataset import Dataset
-from ml.data.folds import assign_folds, most_folds
-from ml.data.target import PREDICTION, Target, from_link, from_link_one, losses, to_link, training_truth
-from ml.encoding.columns import Row
-from ml.ensemble import calibration
-from ml.ensemble.bagging import BaggedModel, GrowingBag, fold_classes, in_order, mean_importance
-from ml.ensemble.calibration import Calibrator, Method
+from ml.data.folds import assign_folds, max_folds
+from ml.data.target import Target, from_log_odds_scale, row_losses, validate_training_truth
+from ml.ensemble.bagging import BagBuilder, sort_by_unit, stratification_labels
+from ml.ensemble.calibration import CalibrationMethod, Calibrator, select_calibrator
+from ml.ensemble.ensemble_model import EnsembleModel, MemberSummary, calibrate_score
 from ml.ensemble.presets import PRESETS, Preset
-from ml.ensemble.stacking import Mixture, stack
-from ml.ensemble.tuning import Trial, refine
-from ml.estimator import FitResources, requirements_of
+from ml.ensemble.stacking import StackingWeights, fit_stacking_weights
+from ml.ensemble.tuning import Trial, tune_gradient_boosting
+from ml.estimator import FitResources
 from ml.evaluation.binary_metrics import roc_auc
-from ml.serialization import class_name, numbered, read_numbered
 from ml.tabular.gradient_boosting import GradientBoosting
 
-# A member's calibration ties no rows: the others would decide among them.
-SMOOTH: tuple[Method, ...] = ("none", "platt", "beta")
-# What is kept of the time for stacking and calibration.
-RESERVE = 0.05
+# Isotonic regression ties rows, and the other members would then decide the order within a tie.
+SMOOTH_METHODS: tuple[CalibrationMethod, ...] = ("none", "platt", "beta")
+# The share of the time that is reserved for stacking and calibration.
+STACKING_TIME_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class Member:
-    """What became of a member: its weight, models, out-of-fold loss and (binary) AUC, and what it cost.
-
-    `seconds` are told by a model that was just fitted: they are no part of it, so a reloaded one has None.
-    """
-
-    name: str
-    weight: float = 0.0
-    models: int = 0
-    loss: float | None = None
-    roc_auc: float | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class EnsembleModel:
-    """`bags`, each put right by its one of `calibrators`; their `mixture` on the scale of the link; then `calibrator`.
-
-    `members` tells of all that were tried, `trials` of what refined one of them (told by a model that was just fitted);
-    `stopped_by` is "budget" where not all members could be fitted in full.
-    """
-
-    target: Target
-    bags: tuple[BaggedModel, ...] = field(repr=False)
-    calibrators: tuple[Calibrator, ...]
-    mixture: Mixture
-    calibrator: Calibrator
-    members: tuple[Member, ...]
-    stopped_by: str
-    trials: tuple[Trial, ...] = field(default=(), compare=False, repr=False)
-
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """List the distributions that its members need to predict."""
-        return requirements_of(self.bags)
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Errors as in the members' `predict`."""
-        answer = from_link(self.mixture(self._scores([bag.score(frame) for bag in self.bags])), self.target)
-        if self.target == "binary":
-            answer = self.calibrator(answer)
-        return pd.DataFrame({PREDICTION[self.target]: answer}, index=frame.index)
-
-    def predict_row(self, values: Row) -> float:
-        """The prediction of one row; errors as in `Columns.row`."""
-        scores = self._scores([np.array([bag.score_row(values)]) for bag in self.bags])
-        answer = from_link_one(float(self.mixture(scores)[0]), self.target)
-        return float(self.calibrator(np.array([answer]))[0]) if self.target == "binary" else answer
-
-    def _scores(self, raw: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [calibrated(one, by, self.target) for one, by in zip(raw, self.calibrators, strict=True)]
-
-    def importance(self) -> pd.Series:
-        """The weighted mean importance of the bags by column, summing to 1."""
-        return mean_importance(self.bags, np.array(self.mixture.weights))
-
-    def described(self) -> dict[str, Any]:
-        """For a leaderboard: the calibrator, what became of each member, and the trials."""
-        return {
-            "calibrator": self.calibrator.method,
-            "members": [asdict(member) for member in self.members],
-            "trials": [asdict(trial) | {"loss": trial.loss} for trial in self.trials],
-        }
-
-    def files(self) -> dict[str, bytes]:
-        """The files of each bag, numbered, and `ensemble.json`."""
-        own = {
-            "target": self.target,
-            "bags": [class_name(bag) for bag in self.bags],
-            "calibrators": [asdict(calibrator) for calibrator in self.calibrators],
-            "mixture": asdict(self.mixture),
-            "calibrator": asdict(self.calibrator),
-            "members": [asdict(replace(member, seconds=None)) for member in self.members],
-            "stopped_by": self.stopped_by,
-        }
-        return {"ensemble.json": json.dumps(own).encode(), **numbered(self.bags)}
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        own = json.loads(files["ensemble.json"])
-        bags = [bag for bag in read_numbered(own["bags"], files) if isinstance(bag, BaggedModel)]
-        return cls(
-            own["target"],
-            tuple(bags),
-            tuple(Calibrator.from_json(one) for one in own["calibrators"]),
-            Mixture(tuple(own["mixture"]["weights"]), own["mixture"]["base"]),
-            Calibrator.from_json(own["calibrator"]),
-            tuple(Member(**member) for member in own["members"]),
-            own["stopped_by"],
-        )
-
-
-def calibrated(score: np.ndarray, by: Calibrator, target: Target) -> np.ndarray:
-    """The score (rows,) on the scale of the link, as the calibrator says; numbers have none."""
-    return score if by.method == "none" else to_link(by(from_link(score, target)), target)
-
-
-@dataclass(frozen=True)
-class _Mix:
-    """How members are mixed: the calibrator of each, their scores after it (members, rows), and the mixture."""
+class _Stack:
+    """The calibrator of each bag, the calibrated out-of-fold scores (bags, rows), and the stacking weights."""
 
     calibrators: list[Calibrator]
     scores: np.ndarray
-    mixture: Mixture
+    weights: StackingWeights
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The members of the first of `presets` that is meant for so many rows, each asked for `target`.
+    """The members of the first of `presets` whose `max_rows` the training rows do not exceed, fitted for `target`.
 
-    Members are fitted in their order, the whole order once in each repeat, while the time lasts: the first in any
-    case, a later one only if its first fold says that all its folds fit into what is left. Repeats after the first
-    are for members that were given weight. What is left then goes into the trials that are
-    asked for (`ml/ensemble/tuning.py`), of the boosted trees with most weight; the best, if it is better, is
-    one more member.
-    `valid` is not looked at: it stays free to choose the candidate.
+    Members are fitted in the order of the preset, all of them once per repeat, as time allows: the first in any case,
+    a later one only if the time of its first fold shows that all its folds fit into the remaining time. Repeats after
+    the first are for members with weight only. The remaining time is for the tuning trials of `FitResources.trials`
+    (`ml/ensemble/tuning.py`), on the gradient boosting member with the highest weight; if the best trial is better
+    than that member, it becomes one more member. The validation dataset is ignored, so that it stays free to choose
+    among candidates.
     """
 
     target: Target = "binary"
     presets: tuple[Preset, ...] = PRESETS
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EnsembleModel:
-        """The best mixture that the time allows.
+        """Fit as many members as `resources.seconds` allow, and stack them.
 
-        Raises ValueError as in `training_truth`, `Columns.of`, and `assign_folds`
-        where units do not allow two folds of both classes.
+        Raises ValueError as in `validate_training_truth`, `FeatureColumns.from_frame`, and `assign_folds` (if units do
+        not allow two folds with both classes).
         """
-        begun = time.monotonic()
-        until = begun + (1.0 - RESERVE) * resources.seconds
-        truth = training_truth(train.truth, self.target)
-        preset = next(one for one in self.presets if len(truth) <= one.rows)
-        train = in_order(train)
+        started = time.monotonic()
+        deadline = started + (1.0 - STACKING_TIME_SHARE) * resources.seconds
+        truth = validate_training_truth(train.truth, self.target)
+        preset = next(preset for preset in self.presets if len(truth) <= preset.max_rows)
+        train = sort_by_unit(train)
         truth = train.truth.to_numpy(np.float64)
-        classes = fold_classes(truth, self.target)
-        number = min(preset.folds, most_folds(train.units, classes))
+        classes = stratification_labels(truth, self.target)
+        n_folds = min(preset.folds, max_folds(train.units, classes))
         folds = [
-            assign_folds(train.units, classes, number, resources.seed + repeat)
+            assign_folds(train.units, classes, n_folds, resources.seed + repeat)
             for repeat in range(preset.repeats)
         ]
-        bags, complete = self._bags(preset, train, folds, until, resources)
-        trials, refined = self._refine(bags, train, folds, until, resources)
-        complete &= refined
-        # Where a member is not known of all rows, the one that has to be there stands alone.
-        calibrators, mixture, calibrator = [Calibrator("none")], Mixture((1.0,), 0.0), Calibrator("none")
-        if mix := self._mix(bags, train, folds[0]):
-            calibrators, mixture = mix.calibrators, mix.mixture
+        bags, members_complete = self._fit_bags(preset, train, folds, deadline, resources)
+        trials, tuning_complete = self._tune(bags, train, folds, deadline, resources)
+        # If the first member lacks out-of-fold scores for some rows, it is used alone and uncalibrated.
+        calibrators, weights, calibrator = (
+            [Calibrator("none")],
+            StackingWeights((1.0,), 0.0),
+            Calibrator("none"),
+        )
+        if stack := self._stack(bags, train, folds[0]):
+            calibrators, weights = stack.calibrators, stack.weights
             if self.target == "binary":
-                mixed = from_link(mixture(mix.scores), self.target)
-                calibrator, _ = calibration.choose(mixed, truth, folds[0], train.units)
-        # Where no member is worth anything, one stays with weight 0: it knows the columns.
-        chosen = np.flatnonzero(mixture.weights) if any(mixture.weights) else np.zeros(1, np.int64)
-        every = list(bags.values())
+                combined = from_log_odds_scale(weights(stack.scores), self.target)
+                calibrator, _ = select_calibrator(combined, truth, folds[0], train.units)
+        # If all weights are 0, one member is kept with weight 0: it checks the columns of what is predicted.
+        kept = np.flatnonzero(weights.weights) if any(weights.weights) else np.zeros(1, np.int64)
+        builders = list(bags.values())
         return EnsembleModel(
             self.target,
-            tuple(every[i].model() for i in chosen),
-            tuple(calibrators[i] for i in chosen),
-            Mixture(tuple(mixture.weights[i] for i in chosen), mixture.base),
+            tuple(builders[i].build() for i in kept),
+            tuple(calibrators[i] for i in kept),
+            StackingWeights(tuple(weights.weights[i] for i in kept), weights.base_score),
             calibrator,
-            self._told(preset, bags, mixture, truth),
-            "members" if complete else "budget",
+            self._member_summaries(preset, bags, weights, truth),
+            "members" if members_complete and tuning_complete else "budget",
             tuple(trials),
         )
 
-    def _bags(
+    def _fit_bags(
         self,
         preset: Preset,
         train: Dataset,
         folds: list[np.ndarray],
-        until: float,
+        deadline: float,
         resources: FitResources,
-    ) -> tuple[dict[str, GrowingBag], bool]:
-        """The bags that could be fitted, and whether that is all of the preset; `folds` has those of each repeat."""
-        bags: dict[str, GrowingBag] = {}
+    ) -> tuple[dict[str, BagBuilder], bool]:
+        """Fit the bags that time allows, by member; return also whether that is all of the preset.
+
+        `folds` holds the fold of each row for each repeat.
+        """
+        bags: dict[str, BagBuilder] = {}
         complete = True
-        wanted = list(preset.members)
+        names = list(preset.members)
         for repeat, fold in enumerate(folds):
-            for name in wanted:
+            for name in names:
                 member = replace(preset.members[name], target=self.target)  # type: ignore[type-var]
-                bag = bags.get(name) or GrowingBag(member, self.target, len(train.truth))
-                left = replace(resources, seconds=until - time.monotonic())
-                if bag.grow(train, fold, left, obliged=not bags):
+                bag = bags.get(name) or BagBuilder(member, self.target, len(train.truth))
+                remaining = replace(resources, seconds=deadline - time.monotonic())
+                if bag.fit_next_repeat(train, fold, remaining, required=not bags):
                     bags[name] = bag
-                    complete &= not bag.cut_short
+                    complete &= not bag.timed_out
                     resources.log_progress(f"{name}: {len(bag.models)} models in {bag.seconds:.1f} s")
                 else:
                     complete = False
-                    resources.log_progress(f"{name}: left out, it would take longer than what is left")
-            wanted = list(self._weights(bags, train, folds[0])) if repeat + 1 < preset.repeats else []
+                    resources.log_progress(f"{name}: skipped, it would exceed the remaining time")
+            names = list(self._positive_weights(bags, train, folds[0])) if repeat + 1 < preset.repeats else []
         return bags, complete
 
-    def _refine(
+    def _tune(
         self,
-        bags: dict[str, GrowingBag],
+        bags: dict[str, BagBuilder],
         train: Dataset,
         folds: list[np.ndarray],
-        until: float,
+        deadline: float,
         resources: FitResources,
     ) -> tuple[list[Trial], bool]:
-        """The trials that time allows, and whether it allows the bag of a better one, which `bags` gains."""
-        weights = self._weights(bags, train, folds[0]) if resources.trials else {}
-        trees = [name for name in weights if isinstance(bags[name].member, GradientBoosting)]
-        if not trees:
-            return [], True
-        name = max(trees, key=lambda one: weights[one])
-        trials, bag = refine(bags[name], train, folds, until, resources)
-        if bag and bag.models:
-            bags[f"{name}, refined"] = bag
-        return trials, not (bag and bag.cut_short)
+        """Tune the gradient boosting member with the highest weight; a better bag is added to `bags`.
 
-    def _mix(self, bags: Mapping[str, GrowingBag], train: Dataset, fold: np.ndarray) -> _Mix | None:
-        """How the bags are mixed so far; None where not even the first could be fitted in full.
-
-        A member that ranks best may be the one whose probabilities are most timid, as those of a forest: it is put
-        right before it is weighed against others.
+        Return the trials, and whether time allowed to fit that bag in full.
         """
-        scores = np.stack([bag.out_of_fold for bag in bags.values()])
+        weights = self._positive_weights(bags, train, folds[0]) if resources.trials else {}
+        tunable = [name for name in weights if isinstance(bags[name].base_candidate, GradientBoosting)]
+        if not tunable:
+            return [], True
+        name = max(tunable, key=lambda name: weights[name])
+        trials, tuned = tune_gradient_boosting(bags[name], train, folds, deadline, resources)
+        if tuned and tuned.models:
+            bags[f"{name} (tuned)"] = tuned
+        return trials, not (tuned and tuned.timed_out)
+
+    def _stack(self, bags: Mapping[str, BagBuilder], train: Dataset, fold: np.ndarray) -> _Stack | None:
+        """Calibrate the bags and fit their weights; None if a bag has rows without out-of-fold scores.
+
+        Calibration comes first, because a member that ranks best may have probabilities too close to the base rate,
+        like those of a forest, and its weight would be too low.
+        """
+        scores = np.stack([bag.out_of_fold_scores for bag in bags.values()])
         if not np.isfinite(scores).all():
             return None
         truth = train.truth.to_numpy(np.float64)
         calibrators = [Calibrator("none")] * len(bags)
         if self.target == "binary":
+            probabilities = [from_log_odds_scale(score, self.target) for score in scores]
             calibrators = [
-                calibration.choose(from_link(score, self.target), truth, fold, train.units, SMOOTH)[0]
-                for score in scores
+                select_calibrator(probability, truth, fold, train.units, SMOOTH_METHODS)[0]
+                for probability in probabilities
             ]
-        scores = np.stack(
-            [calibrated(one, by, self.target) for one, by in zip(scores, calibrators, strict=True)]
-        )
-        return _Mix(calibrators, scores, stack(scores, truth, self.target))
+        pairs = zip(scores, calibrators, strict=True)
+        scores = np.stack([calibrate_score(score, calibrator, self.target) for score, calibrator in pairs])
+        return _Stack(calibrators, scores, fit_stacking_weights(scores, truth, self.target))
 
-    def _weights(self, bags: Mapping[str, GrowingBag], train: Dataset, fold: np.ndarray) -> dict[str, float]:
-        """The members that have weight so far."""
-        mix = self._mix(bags, train, fold)
-        weights = mix.mixture.weights if mix else ()
+    def _positive_weights(
+        self, bags: Mapping[str, BagBuilder], train: Dataset, fold: np.ndarray
+    ) -> dict[str, float]:
+        """Fit the weights of the members so far; return those above 0 by name."""
+        stack = self._stack(bags, train, fold)
+        weights = stack.weights.weights if stack else ()
         return {name: weight for name, weight in zip(bags, weights, strict=False) if weight}
 
-    def _told(
-        self, preset: Preset, bags: Mapping[str, GrowingBag], mixture: Mixture, truth: np.ndarray
-    ) -> tuple[Member, ...]:
-        weight_of = dict(zip(bags, mixture.weights, strict=True))
-        told: list[Member] = []
+    def _member_summaries(
+        self, preset: Preset, bags: Mapping[str, BagBuilder], stacking: StackingWeights, truth: np.ndarray
+    ) -> tuple[MemberSummary, ...]:
+        weights = dict(zip(bags, stacking.weights, strict=True))
+        summaries: list[MemberSummary] = []
         for name in dict.fromkeys([*preset.members, *bags]):
             bag = bags.get(name)
             if bag is None:
-                told.append(Member(name))
+                summaries.append(MemberSummary(name))
                 continue
-            known = np.isfinite(bag.out_of_fold)
-            score, answers = bag.out_of_fold[known], truth[known]
-            auc = roc_auc(answers, from_link(score, "binary")) if self.target == "binary" else None
-            loss = float(losses(score, answers, self.target).mean())
-            told.append(Member(name, weight_of[name], len(bag.models), loss, auc, bag.seconds))
-        return tuple(told)
+            scored = np.isfinite(bag.out_of_fold_scores)
+            score, y_true = bag.out_of_fold_scores[scored], truth[scored]
+            auc = roc_auc(y_true, from_log_odds_scale(score, "binary")) if self.target == "binary" else None
+            loss = float(row_losses(score, y_true, self.target).mean())
+            summaries.append(MemberSummary(name, weights[name], len(bag.models), loss, auc, bag.seconds))
+        return tuple(summaries)

@@ -1,4 +1,4 @@
-"""Weights of the members of an ensemble: stacked regressions (Breiman, 1996) drawn to equal weights."""
+"""Stacking weights of ensemble members: stacked regressions (Breiman, 1996), shrunk to equal weights."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,59 +6,61 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from ml.data.target import Target, losses, to_link
+from ml.data.target import Target, row_losses, to_log_odds_scale
 
-# The pull to equal weights, in rows. On heart, pima and german credit 30 to 100 were the best of 10 to 1000 in log
-# loss, and all of these better than the greedy selection of Caruana et al. (2004).
-PULL = 50.0
-# Members of less than this share of all weight are not worth their cost.
-LEAST = 0.01
+# Shrinkage to equal weights, as strong as this number of rows. On heart, pima and german credit 30 to 100 had the best
+# log loss of 10 to 1000, all of them better than the greedy selection of Caruana et al. (2004).
+SHRINKAGE_ROWS = 50.0
+# Members with less than this share of the total weight are dropped: they cost more time than they gain.
+MIN_WEIGHT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """`base` plus the weighted sum of what each score is above it. Weights need not sum to 1: so members that are
-    all too timid or too extreme are put right, around the score that is right for all rows together.
+class StackingWeights:
+    """A linear combination of scores around `base_score`, the constant score that fits all rows together.
+
+    Weights need not sum to 1, so that they also correct members whose scores are all too close to `base_score` or too
+    far from it.
     """
 
     weights: tuple[float, ...]
-    base: float
+    base_score: float
 
     def __call__(self, scores: Iterable[np.ndarray]) -> np.ndarray:
-        """The mixed score, of one array (rows,) for each member."""
-        total = np.array(self.base)
+        """Combine the members' scores, one array (rows,) each: base + sum of weight * (score - base)."""
+        total = np.array(self.base_score)
         for score, weight in zip(scores, self.weights, strict=True):
-            total = total + weight * (score - self.base)
+            total = total + weight * (score - self.base_score)
         return np.asarray(total)
 
 
-def stack(scores: np.ndarray, truth: np.ndarray, target: Target) -> Mixture:
-    """The best mixture of members, no weight below 0.
+def fit_stacking_weights(scores: np.ndarray, truth: np.ndarray, target: Target) -> StackingWeights:
+    """Fit the non-negative weights with the lowest penalised loss.
 
-    `scores` (members, rows) are out-of-fold and on the scale of the link, on which they are mixed; `truth` is (rows,).
-    The weights minimise the mean log loss (binary) or squared error in variances of the truth (numeric), plus
-    `PULL` / rows times their squared distance from equal weights, a convex function.
+    `scores` (members, rows) are out-of-fold and on the log-odds scale; `truth` is (rows,). The loss is the mean log
+    loss (binary) or the mean squared error divided by the variance of `truth` (numeric). The penalty is
+    `SHRINKAGE_ROWS` / rows times the squared distance from equal weights; the sum is a convex function.
     """
     from threadpoolctl import threadpool_limits
 
     members, rows = scores.shape
     equal = np.full(members, 1.0 / members)
     scale = 1.0 if target == "binary" else float(truth.var()) or 1.0
-    base = float(to_link(np.array([truth.mean()]), target)[0])
-    above = scores - base
+    base = float(to_log_odds_scale(np.array([truth.mean()]), target)[0])
+    centred = scores - base
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        score, away = base + weights @ above, weights - equal
+        score, deviation = base + weights @ centred, weights - equal
         slope = special.expit(score) - truth if target == "binary" else 2.0 * (score - truth)
-        loss = float(losses(score, truth, target).mean()) / scale
-        return loss + PULL / rows * float(away @ away), scores @ slope / (
+        loss = float(row_losses(score, truth, target).mean()) / scale
+        return loss + SHRINKAGE_ROWS / rows * float(deviation @ deviation), scores @ slope / (
             rows * scale
-        ) + 2 * PULL / rows * away
+        ) + 2 * SHRINKAGE_ROWS / rows * deviation
 
-    # Sums of many rows hang on how many threads share them.
+    # With several threads, the rounding of sums would depend on their number.
     with threadpool_limits(1):
-        found = optimize.minimize(
+        weights = optimize.minimize(
             objective, equal, jac=True, bounds=[(0.0, None)] * members, method="L-BFGS-B"
         ).x
-    kept = np.where(found < LEAST * found.sum(), 0.0, found)
-    return Mixture(tuple(kept.tolist()), base)
+    kept = np.where(weights < MIN_WEIGHT_SHARE * weights.sum(), 0.0, weights)
+    return StackingWeights(tuple(kept.tolist()), base)

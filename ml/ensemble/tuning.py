@@ -1,4 +1,4 @@
-"""Refining boosted trees: Optuna (Akiba et al., 2019) proposes hyperparameters, inner folds answer."""
+"""Tune gradient boosting with Optuna (Akiba et al., 2019) on cross-validation folds of the training rows."""
 
 import json
 import time
@@ -11,35 +11,36 @@ import numpy as np
 from scipy import optimize
 
 from ml.data.dataset import Dataset
-from ml.data.target import PREDICTION, Target, losses, to_link
-from ml.ensemble.bagging import GrowingBag
+from ml.data.target import PREDICTION_COLUMN, Target, row_losses, to_log_odds_scale
+from ml.ensemble.bagging import BagBuilder
 from ml.estimator import FitResources, TabularModel
 from ml.tabular.gradient_boosting import GradientBoosting
 
 if TYPE_CHECKING:
     import optuna
 
-# Trials by chance before the sampler learns from them, and before any is pruned.
-BY_CHANCE = 4
-# Lowest and highest; all but the shares on a logarithmic scale.
-LEARNING_RATE, LEAVES, ROWS_OF_A_LEAF, RIDGE = (0.01, 0.1), (3, 96), (2, 300), (1e-3, 100.0)
-COLUMNS, ROWS = (0.2, 1.0), (0.5, 1.0)
-# Of the seconds of a bag, what is kept for another one whose trees may be larger.
-SPARE = 2.0
-# What log odds may be multiplied by before they are judged.
-SCALES = (0.05, 4.0)
+# Random trials before the sampler starts to model the losses, and before any trial is pruned.
+STARTUP_TRIALS = 4
+# The search space, as (low, high). These four are searched on a logarithmic scale, the fractions on a linear one.
+LEARNING_RATE_RANGE, NUM_LEAVES_RANGE = (0.01, 0.1), (3, 96)
+MIN_LEAF_ROWS_RANGE, L2_RANGE = (2, 300), (1e-3, 100.0)
+FEATURE_FRACTION_RANGE, BAGGING_FRACTION_RANGE = (0.2, 1.0), (0.5, 1.0)
+# The bag of the best trial may take this many times the seconds of the untuned bag, as its trees may be larger.
+FINAL_BAG_TIME_FACTOR = 2.0
+# The factors by which `rescaled_loss` may multiply log odds.
+SCALE_RANGE = (0.05, 4.0)
 
-# The loss of these trees, learned outside of a fold, on it; raises OutOfTimeError where the clock stopped them.
+# The loss on one fold of a candidate trained on the others; raises TuningTimeoutError if the time limit cut it short.
 FoldLoss = Callable[[GradientBoosting, int], float]
 
 
-class OutOfTimeError(Exception):
-    """The clock, not what was tried, ended a trial: it says nothing of its hyperparameters."""
+class TuningTimeoutError(Exception):
+    """The time limit ended a trial, so its loss says nothing about its hyperparameters."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Hyperparameters, the mean loss of each fold that was learned, and the seconds of them all.
+    """Hyperparameters, the mean loss on each evaluated fold, and the seconds of all of these folds.
 
     A trial that was `pruned` has losses of fewer folds.
     """
@@ -51,108 +52,108 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The mean over the folds that were learned."""
+        """Average the loss over the evaluated folds."""
         return float(np.mean(self.losses))
 
-    def refined(self, base: GradientBoosting) -> GradientBoosting:
-        """The trees that were tried."""
+    def apply_to(self, base: GradientBoosting) -> GradientBoosting:
+        """Return `base` with the hyperparameters of this trial."""
         return replace(base, **self.parameters)
 
 
-def refine(
-    base: GrowingBag, train: Dataset, folds: Sequence[np.ndarray], until: float, resources: FitResources
-) -> tuple[list[Trial], GrowingBag | None]:
-    """Trials of the trees of `base`, and the bag of the best; None where no trial is better than `base`.
+def tune_gradient_boosting(
+    bag: BagBuilder, train: Dataset, folds: Sequence[np.ndarray], deadline: float, resources: FitResources
+) -> tuple[list[Trial], BagBuilder | None]:
+    """Tune the candidate of `bag`; return the trials, and the bag of the best if it is better than `bag`, else None.
 
-    `train` is in the order of the bag; `folds` has the fold of each row, (rows,), for each repeat, of which trials see
-    the first. `until` is an instant of `time.monotonic`.
+    `train` is in the row order of `bag`. `folds` holds the fold of each row, (rows,), for each repeat; trials use the
+    first repeat only. `deadline` is on the clock of `time.monotonic`.
     """
-    member, fold = base.member, folds[0]
-    assert isinstance(member, GradientBoosting)
+    base, fold = bag.base_candidate, folds[0]
+    assert isinstance(base, GradientBoosting)
     truth = train.truth.to_numpy(np.float64)
 
-    def loss_of(model: TabularModel, k: int) -> float:
-        answer = model.predict(train.frame[fold == k])[PREDICTION[member.target]].to_numpy()
-        return scaled_loss(to_link(answer, member.target), truth[fold == k], member.target)
+    def model_loss(model: TabularModel, k: int) -> float:
+        prediction = model.predict(train.frame[fold == k])[PREDICTION_COLUMN[base.target]].to_numpy()
+        return rescaled_loss(to_log_odds_scale(prediction, base.target), truth[fold == k], base.target)
 
     def fold_loss(candidate: GradientBoosting, k: int) -> float:
-        teach, judge = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
-        left = replace(resources, seed=base.seed(resources, k), seconds=until - time.monotonic())
-        model = candidate.fit(teach, judge, left)
+        fit_rows, valid = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
+        remaining = replace(resources, seed=bag.model_seed(resources, k), seconds=deadline - time.monotonic())
+        model = candidate.fit(fit_rows, valid, remaining)
         if model.stopped_by == "budget":
-            raise OutOfTimeError
-        return loss_of(model, k)
+            raise TuningTimeoutError
+        return model_loss(model, k)
 
-    known = [loss_of(base.models[k], k) for k in range(int(fold.max()) + 1)]
-    # The best has to be fitted as a bag as well.
-    seconds = until - time.monotonic() - SPARE * base.seconds
-    found = search(member, known, fold_loss, seconds, resources)
-    best = min((one for one in found if not one.pruned), key=lambda one: one.loss, default=None)
-    if best is None or best.loss >= np.mean(known):
-        return found, None
-    bag = GrowingBag(best.refined(member), member.target, len(truth))
-    for one in folds:
-        left = replace(resources, seconds=until - time.monotonic())
-        bag.cut_short |= not bag.grow(train, one, left, obliged=False)
-    return found, bag
+    base_losses = [model_loss(bag.models[k], k) for k in range(int(fold.max()) + 1)]
+    # Leave time to fit the bag of the best trial.
+    seconds = deadline - time.monotonic() - FINAL_BAG_TIME_FACTOR * bag.seconds
+    trials = search_hyperparameters(base, base_losses, fold_loss, seconds, resources)
+    best = min((trial for trial in trials if not trial.pruned), key=lambda trial: trial.loss, default=None)
+    if best is None or best.loss >= np.mean(base_losses):
+        return trials, None
+    tuned = BagBuilder(best.apply_to(base), base.target, len(truth))
+    for repeat_fold in folds:
+        remaining = replace(resources, seconds=deadline - time.monotonic())
+        tuned.timed_out |= not tuned.fit_next_repeat(train, repeat_fold, remaining, required=False)
+    return trials, tuned
 
 
-def scaled_loss(score: np.ndarray, truth: np.ndarray, target: Target) -> float:
-    """The mean loss of `score` (rows,), of log odds after the best scaling: mixing would find that anyway."""
+def rescaled_loss(score: np.ndarray, truth: np.ndarray, target: Target) -> float:
+    """Compute the mean loss of `score` (rows,) after optimal rescaling of log odds, since stacking absorbs scale."""
     if target == "numeric":
-        return float(losses(score, truth, target).mean())
-    found = optimize.minimize_scalar(
-        lambda scale: losses(scale * score, truth, target).mean(), bounds=SCALES, method="bounded"
+        return float(row_losses(score, truth, target).mean())
+    optimum = optimize.minimize_scalar(
+        lambda scale: row_losses(scale * score, truth, target).mean(), bounds=SCALE_RANGE, method="bounded"
     )
-    return float(found.fun)
+    return float(optimum.fun)
 
 
-def search(
+def search_hyperparameters(
     base: GradientBoosting,
     base_losses: Sequence[float],
     fold_loss: FoldLoss,
     seconds: float,
     resources: FitResources,
 ) -> list[Trial]:
-    """At most `resources.trials` trials beside `base`, whose losses by fold are known; no fold begins after `seconds`.
+    """Run up to `resources.trials` trials; no fold starts after `seconds`. `base_losses` are those of `base` by fold.
 
-    Proposals come from a tree-structured Parzen estimator (Bergstra et al., 2011) with the seed: the same losses lead
-    to the same trials. After each fold a trial ends that is so far worse than the median of those before it. A fold
-    that `resources.remember` knows costs the seconds that it took when it was made, so that a run that goes on after a
-    kill comes to the same end. A trial that time cuts short is not told.
+    Proposals come from a seeded tree-structured Parzen estimator (Bergstra et al., 2011): equal losses lead to equal
+    trials. A trial is pruned after a fold when its mean loss so far is above the median of the earlier trials. A fold
+    that `resources.cached_step` has stored counts with the seconds of its computation, so that a resumed run stops at
+    the same trial as an uninterrupted one. A trial that the time limit cuts short is not returned.
     """
-    study = _study(base, base_losses, resources.seed)
-    found: list[Trial] = []
+    study = _create_study(base, base_losses, resources.seed)
+    trials: list[Trial] = []
     for number in range(1, resources.trials + 1):
-        left = seconds - sum(trial.seconds for trial in found)
+        remaining = seconds - sum(trial.seconds for trial in trials)
         try:
-            trial = _tried(study, base, fold_loss, len(base_losses), left, resources)
-        except OutOfTimeError:
+            trial = _run_trial(study, base, fold_loss, len(base_losses), remaining, resources)
+        except TuningTimeoutError:
             break
-        found.append(trial)
+        trials.append(trial)
         resources.log_progress(f"trial {number}: loss {trial.loss:.5f}{' (pruned)' if trial.pruned else ''}")
-    return found
+    return trials
 
 
-def _study(base: GradientBoosting, base_losses: Sequence[float], seed: int) -> "optuna.Study":
-    """What has learned the losses of `base`, or of the point of its space that is next to it."""
+def _create_study(base: GradientBoosting, base_losses: Sequence[float], seed: int) -> "optuna.Study":
+    """Create a study whose first trial has the losses of `base`, at the nearest point of the search space."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=BY_CHANCE),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=BY_CHANCE),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
     )
-    study.enqueue_trial(_point(base))
-    known = study.ask()
-    _parameters(known)
+    study.enqueue_trial(_nearest_point(base))
+    first = study.ask()
+    _suggest_parameters(first)
     for k in range(len(base_losses)):
-        known.report(float(np.mean(base_losses[: k + 1])), k)
-    study.tell(known, float(np.mean(base_losses)))
+        first.report(float(np.mean(base_losses[: k + 1])), k)
+    study.tell(first, float(np.mean(base_losses)))
     return study
 
 
-def _tried(
+def _run_trial(
     study: "optuna.Study",
     base: GradientBoosting,
     fold_loss: FoldLoss,
@@ -160,57 +161,59 @@ def _tried(
     seconds: float,
     resources: FitResources,
 ) -> Trial:
-    """The next trial. Raises OutOfTimeError where time cuts it short."""
+    """Run the next trial. Raises TuningTimeoutError if `seconds` cut it short."""
     from optuna.trial import TrialState
 
-    asked = study.ask()
-    parameters = _parameters(asked)
+    optuna_trial = study.ask()
+    parameters = _suggest_parameters(optuna_trial)
     losses: list[float] = []
-    spent, pruned = 0.0, False
+    elapsed, pruned = 0.0, False
     for k in range(folds):
-        if spent >= seconds:
-            raise OutOfTimeError
-        name = json.dumps({"trial": asked.number, "fold": k, **parameters})
-        told = resources.cached_step(name, partial(_timed, fold_loss, replace(base, **parameters), k))
-        losses.append(told["loss"])
-        spent += told["seconds"]
-        asked.report(float(np.mean(losses)), k)
-        pruned = k + 1 < folds and asked.should_prune()
+        if elapsed >= seconds:
+            raise TuningTimeoutError
+        step = json.dumps({"trial": optuna_trial.number, "fold": k, **parameters})
+        result = resources.cached_step(step, partial(_timed_loss, fold_loss, replace(base, **parameters), k))
+        losses.append(result["loss"])
+        elapsed += result["seconds"]
+        optuna_trial.report(float(np.mean(losses)), k)
+        pruned = k + 1 < folds and optuna_trial.should_prune()
         if pruned:
             break
-    trial = Trial(parameters, tuple(losses), spent, pruned)
-    study.tell(asked, None if pruned else trial.loss, TrialState.PRUNED if pruned else TrialState.COMPLETE)
+    trial = Trial(parameters, tuple(losses), elapsed, pruned)
+    if pruned:
+        study.tell(optuna_trial, None, TrialState.PRUNED)
+    else:
+        study.tell(optuna_trial, trial.loss, TrialState.COMPLETE)
     return trial
 
 
-def _timed(fold_loss: FoldLoss, candidate: GradientBoosting, k: int) -> dict[str, Any]:
-    begun = time.monotonic()
+def _timed_loss(fold_loss: FoldLoss, candidate: GradientBoosting, k: int) -> dict[str, Any]:
+    started = time.monotonic()
     loss = fold_loss(candidate, k)
-    return {"loss": loss, "seconds": time.monotonic() - begun}
+    return {"loss": loss, "seconds": time.monotonic() - started}
 
 
-def _parameters(trial: "optuna.Trial") -> dict[str, Any]:
-    """What Optuna proposes."""
+def _suggest_parameters(trial: "optuna.Trial") -> dict[str, Any]:
     return {
-        "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATE, log=True),
-        "num_leaves": trial.suggest_int("num_leaves", *LEAVES, log=True),
-        "min_child_samples": trial.suggest_int("min_child_samples", *ROWS_OF_A_LEAF, log=True),
-        "feature_fraction": trial.suggest_float("feature_fraction", *COLUMNS),
-        "bagging_fraction": trial.suggest_float("bagging_fraction", *ROWS),
-        "lambda_l2": trial.suggest_float("lambda_l2", *RIDGE, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATE_RANGE, log=True),
+        "num_leaves": trial.suggest_int("num_leaves", *NUM_LEAVES_RANGE, log=True),
+        "min_child_samples": trial.suggest_int("min_child_samples", *MIN_LEAF_ROWS_RANGE, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", *FEATURE_FRACTION_RANGE),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", *BAGGING_FRACTION_RANGE),
+        "lambda_l2": trial.suggest_float("lambda_l2", *L2_RANGE, log=True),
         "extra_trees": trial.suggest_categorical("extra_trees", [False, True]),
     }
 
 
-def _point(base: GradientBoosting) -> dict[str, Any]:
-    """Where the base stands in the space of proposals, or as near to it as that goes."""
-    bounds = {
-        "learning_rate": LEARNING_RATE,
-        "num_leaves": LEAVES,
-        "min_child_samples": ROWS_OF_A_LEAF,
-        "feature_fraction": COLUMNS,
-        "bagging_fraction": ROWS,
-        "lambda_l2": RIDGE,
+def _nearest_point(base: GradientBoosting) -> dict[str, Any]:
+    """Return the point of the search space that is nearest to the hyperparameters of `base`."""
+    ranges = {
+        "learning_rate": LEARNING_RATE_RANGE,
+        "num_leaves": NUM_LEAVES_RANGE,
+        "min_child_samples": MIN_LEAF_ROWS_RANGE,
+        "feature_fraction": FEATURE_FRACTION_RANGE,
+        "bagging_fraction": BAGGING_FRACTION_RANGE,
+        "lambda_l2": L2_RANGE,
     }
-    near = {name: min(max(getattr(base, name), low), high) for name, (low, high) in bounds.items()}
-    return {**near, "extra_trees": base.extra_trees}
+    clipped = {name: min(max(getattr(base, name), low), high) for name, (low, high) in ranges.items()}
+    return {**clipped, "extra_trees": base.extra_trees}

@@ -1,7 +1,7 @@
-"""Measures of a binary classifier.
+"""Metrics of binary classifiers.
 
-`truth` and `decision` hold 0 and 1, `probability` numbers from 0 to 1, all of shape (rows,) and at least one
-row; ValueError otherwise. Where rows cannot have a value of a measure, it raises `UndefinedMeasureError`.
+`truth` and `decision` hold 0 and 1, `probability` numbers from 0 to 1, all of shape (rows,) with at least one row;
+anything else raises ValueError. A metric that is undefined for the given rows raises `UndefinedMetricError`.
 """
 
 import numpy as np
@@ -10,64 +10,69 @@ from scipy import special, stats
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
+# Number of bins of the calibration error and the reliability curve.
+CALIBRATION_BINS = 10
 
-class UndefinedMeasureError(ValueError):
-    """These rows have no value of the measure, such as an AUC of one class; other rows may have one."""
+
+class UndefinedMetricError(ValueError):
+    """The metric has no value for these rows, such as the AUC of one class; it may have one for other rows."""
 
 
 def accuracy(truth: np.ndarray, decision: np.ndarray) -> float:
-    """Share of decisions that are right."""
-    return float(metrics.accuracy_score(*_decided(truth, decision)))
+    """Compute the share of correct decisions."""
+    return float(metrics.accuracy_score(*_validate_decisions(truth, decision)))
 
 
 def recall(truth: np.ndarray, decision: np.ndarray) -> float:
-    """Share of positives that are found; undefined without positives."""
-    truth, decision = _decided(truth, decision)
+    """Compute the share of positives that are found; undefined without positives."""
+    truth, decision = _validate_decisions(truth, decision)
     _require_positives("recall", truth)
     return float(metrics.recall_score(truth, decision))
 
 
 def precision(truth: np.ndarray, decision: np.ndarray) -> float:
-    """Share of positive decisions that are right; 0 where there are none."""
-    return float(metrics.precision_score(*_decided(truth, decision), zero_division=0.0))
+    """Compute the share of positive decisions that are correct; 0 without positive decisions."""
+    return float(metrics.precision_score(*_validate_decisions(truth, decision), zero_division=0.0))
 
 
 def f1(truth: np.ndarray, decision: np.ndarray) -> float:
-    """Harmonic mean of precision and recall; 0 where none is predicted, undefined without positives."""
-    truth, decision = _decided(truth, decision)
+    """Compute the harmonic mean of precision and recall; 0 without positive decisions, undefined without positives."""
+    truth, decision = _validate_decisions(truth, decision)
     _require_positives("F1", truth)
     return float(metrics.f1_score(truth, decision, zero_division=0.0))
 
 
 def roc_auc(truth: np.ndarray, probability: np.ndarray) -> float:
-    """Chance that a positive scores above a negative, ties counting half; undefined for one class."""
-    truth, probability = scored(truth, probability)
+    """Compute the chance that a positive scores above a negative, ties counting half; undefined for one class."""
+    truth, probability = validate_probabilities(truth, probability)
     _require_both_classes("ROC AUC", truth)
     return float(metrics.roc_auc_score(truth, probability))
 
 
 def average_precision(truth: np.ndarray, probability: np.ndarray) -> float:
-    """Precision averaged over the steps of recall, without interpolation; undefined without positives."""
-    truth, probability = scored(truth, probability)
+    """Average the precision over the steps of recall, without interpolation; undefined without positives."""
+    truth, probability = validate_probabilities(truth, probability)
     _require_positives("average precision", truth)
     return float(metrics.average_precision_score(truth, probability))
 
 
 def log_loss(truth: np.ndarray, probability: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats, probabilities kept 2.2e-16 away from 0 and 1."""
-    return float(metrics.log_loss(*scored(truth, probability), labels=[0, 1]))
+    """Compute the mean negative log-likelihood in nats, with probabilities clipped 2.2e-16 away from 0 and 1."""
+    return float(metrics.log_loss(*validate_probabilities(truth, probability), labels=[0, 1]))
 
 
-def brier(truth: np.ndarray, probability: np.ndarray) -> float:
-    """Mean squared error of the probability (Brier, 1950), from 0 to 1."""
-    return float(metrics.brier_score_loss(*scored(truth, probability), labels=[0, 1], pos_label=1))
+def brier_score(truth: np.ndarray, probability: np.ndarray) -> float:
+    """Compute the mean squared error of the probability (Brier, 1950), from 0 to 1."""
+    return float(
+        metrics.brier_score_loss(*validate_probabilities(truth, probability), labels=[0, 1], pos_label=1)
+    )
 
 
-def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error (Naeini, Cooper and Hauskrecht, 2015), over bins of equal mass.
+def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+    """Compute the expected calibration error (Naeini, Cooper and Hauskrecht, 2015) over bins of equal mass.
 
-    The mean over rows of |mean probability - share of positives| of the row's bin. Equal probabilities stay
-    in one bin, so there may be fewer than `bins`.
+    The mean over rows of |mean probability - share of positives| of the row's bin. Equal probabilities stay in one
+    bin, so there may be fewer than `bins`.
     """
     means = _bin_means(truth, probability, bins)
     gaps = (means["predicted"] - means["observed"]).abs()
@@ -75,19 +80,19 @@ def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = 10
 
 
 def calibration_slope(truth: np.ndarray, probability: np.ndarray) -> float:
-    """Slope of a logistic regression of `truth` on the log odds of `probability` (Cox, 1958).
+    """Fit the slope of a logistic regression of `truth` on the log odds of `probability` (Cox, 1958).
 
-    1 is ideal; below 1 the probabilities are too extreme, above 1 too timid. They are kept 2.2e-16 away from
-    0 and 1. Undefined for one class, and where the classes do not overlap in probability: then no finite
-    slope is the best.
+    1 is ideal; below 1 the probabilities are too extreme, above 1 too close to the mean. They are clipped 2.2e-16 away
+    from 0 and 1. Undefined for one class, and for classes that do not overlap in probability, where no finite slope
+    fits best.
     """
-    truth, probability = scored(truth, probability)
+    truth, probability = validate_probabilities(truth, probability)
     _require_both_classes("the calibration slope", truth)
-    edge = np.finfo(np.float64).eps
-    log_odds = special.logit(np.clip(probability, edge, 1.0 - edge))
+    epsilon = np.finfo(np.float64).eps
+    log_odds = special.logit(np.clip(probability, epsilon, 1.0 - epsilon))
     positives, negatives = log_odds[truth == 1], log_odds[truth == 0]
     if positives.min() >= negatives.max() or positives.max() <= negatives.min():
-        raise UndefinedMeasureError(
+        raise UndefinedMetricError(
             "expected classes that overlap in probability, got a constant or a perfect separation, "
             "which has no calibration slope; use calibration_error"
         )
@@ -95,11 +100,13 @@ def calibration_slope(truth: np.ndarray, probability: np.ndarray) -> float:
     return float(fit.coef_[0, 0])
 
 
-def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """The bins of `calibration_error`, lowest probability first.
+def reliability_curve(
+    truth: np.ndarray, probability: np.ndarray, bins: int = CALIBRATION_BINS
+) -> pd.DataFrame:
+    """Tabulate the bins of `calibration_error`, lowest probability first.
 
-    Columns: `predicted` (mean probability), `observed` (share of positives), `low` and `high` (the 95 %
-    interval of that share; Wilson, 1927), `count` (rows).
+    Columns: `predicted` (mean probability), `observed` (share of positives), `low` and `high` (the 95 % interval of
+    that share; Wilson, 1927), `count` (rows).
     """
     means = _bin_means(truth, probability, bins)
     intervals = [
@@ -112,20 +119,22 @@ def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> p
 
 
 def f1_threshold(truth: np.ndarray, probability: np.ndarray) -> float:
-    """The threshold with the highest F1, decisions being `probability >= threshold`.
+    """Find the threshold with the highest F1 for decisions `probability >= threshold`.
 
-    The highest one among equals. It is one of the probabilities. Choose it on validation rows. Undefined
+    Of equally good thresholds the highest; it is one of the probabilities. Choose it on validation rows. Undefined
     without positives.
     """
-    truth, probability = scored(truth, probability)
+    truth, probability = validate_probabilities(truth, probability)
     _require_positives("F1", truth)
-    _, wrong, missed, right, thresholds = metrics.confusion_matrix_at_thresholds(truth, probability)
-    return float(thresholds[np.argmax(2 * right / (2 * right + wrong + missed))])
+    confusion = metrics.confusion_matrix_at_thresholds(truth, probability)
+    _, false_positives, false_negatives, true_positives, thresholds = confusion
+    f1_scores = 2 * true_positives / (2 * true_positives + false_positives + false_negatives)
+    return float(thresholds[np.argmax(f1_scores)])
 
 
-def binary_metrics(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, float]:
-    """Every measure by name, decisions being `probability >= threshold`; undefined for one class."""
-    truth, probability = scored(truth, probability)
+def compute_binary_metrics(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, float]:
+    """Compute all metrics by name, for decisions `probability >= threshold`; undefined for one class."""
+    truth, probability = validate_probabilities(truth, probability)
     decision = (probability >= threshold).astype(np.float64)
     return {
         "accuracy": accuracy(truth, decision),
@@ -135,25 +144,25 @@ def binary_metrics(truth: np.ndarray, probability: np.ndarray, threshold: float)
         "roc_auc": roc_auc(truth, probability),
         "average_precision": average_precision(truth, probability),
         "log_loss": log_loss(truth, probability),
-        "brier": brier(truth, probability),
+        "brier": brier_score(truth, probability),
         "calibration_error": calibration_error(truth, probability),
     }
 
 
-def calibration_bins(probability: np.ndarray, bins: int = 10) -> np.ndarray:
-    """The bin of each row, shape (rows,), numbered from the lowest probability: bins of equal mass.
+def assign_calibration_bins(probability: np.ndarray, bins: int = CALIBRATION_BINS) -> np.ndarray:
+    """Assign each row to one of `bins` bins of equal mass, numbered from the lowest probability; shape (rows,).
 
-    The mid-rank of a tie decides for all of it, so that a tie is never cut in two; some bins may stay empty.
+    All rows of a tie get the bin of its mid-rank, so that no tie is split; some bins may stay empty.
     """
     if bins < 1:
         raise ValueError(f"expected at least one bin, got {bins}; pass bins=10 or so")
-    place: np.ndarray = (stats.rankdata(probability) - 0.5) / len(probability) * bins
-    return place.astype(np.int64)
+    position: np.ndarray = (stats.rankdata(probability) - 0.5) / len(probability) * bins
+    return position.astype(np.int64)
 
 
-def scored(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64. Raises ValueError unless they are truths of 0 and 1 and as many probabilities."""
-    truth, probability = _zeros_and_ones("truth", truth), np.asarray(probability, dtype=np.float64)
+def validate_probabilities(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as float64; raise ValueError unless they are truths of 0 and 1 and as many probabilities."""
+    truth, probability = _validate_labels("truth", truth), np.asarray(probability, dtype=np.float64)
     _require_same_shape(truth, probability)
     outside = ~((probability >= 0.0) & (probability <= 1.0))
     if outside.any():
@@ -164,22 +173,22 @@ def scored(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _bin_means(truth: np.ndarray, probability: np.ndarray, bins: int) -> pd.DataFrame:
-    """One row per non-empty bin: `predicted`, `observed`, `count`, `positives`."""
-    truth, probability = scored(truth, probability)
+    """Average per non-empty bin: `predicted`, `observed`, `count`, `positives`."""
+    truth, probability = validate_probabilities(truth, probability)
     rows = pd.DataFrame({"predicted": probability, "observed": truth}).groupby(
-        calibration_bins(probability, bins)
+        assign_calibration_bins(probability, bins)
     )
     means = rows.mean().reset_index(drop=True)
     return means.assign(count=rows.size().to_numpy(), positives=rows["observed"].sum().astype(int).to_numpy())
 
 
-def _decided(truth: np.ndarray, decision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    truth, decision = _zeros_and_ones("truth", truth), _zeros_and_ones("decision", decision)
+def _validate_decisions(truth: np.ndarray, decision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, decision = _validate_labels("truth", truth), _validate_labels("decision", decision)
     _require_same_shape(truth, decision)
     return truth, decision
 
 
-def _zeros_and_ones(name: str, values: np.ndarray) -> np.ndarray:
+def _validate_labels(name: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"expected {name} of shape (rows,), got shape {values.shape}; check the split")
@@ -198,15 +207,15 @@ def _require_same_shape(truth: np.ndarray, prediction: np.ndarray) -> None:
         )
 
 
-def _require_positives(measure: str, truth: np.ndarray) -> None:
+def _require_positives(metric: str, truth: np.ndarray) -> None:
     if not truth.any():
-        raise UndefinedMeasureError(
-            f"expected at least one positive for {measure}, got {len(truth)} rows without any; use more rows"
+        raise UndefinedMetricError(
+            f"expected at least one positive for {metric}, got {len(truth)} rows without any; use more rows"
         )
 
 
-def _require_both_classes(measure: str, truth: np.ndarray) -> None:
+def _require_both_classes(metric: str, truth: np.ndarray) -> None:
     if truth.min() == truth.max():
-        raise UndefinedMeasureError(
-            f"expected both classes for {measure}, got {len(truth)} rows, all {truth[0]:g}; use more rows"
+        raise UndefinedMetricError(
+            f"expected both classes for {metric}, got {len(truth)} rows, all {truth[0]:g}; use more rows"
         )

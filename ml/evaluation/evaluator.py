@@ -1,6 +1,6 @@
-"""How answers are judged: which measures, what interval, and whether one model beats another.
+"""Evaluators: metrics of predictions, their confidence intervals, and paired comparisons of two models.
 
-A judge sees a part (truth, units) and predictions for it, nothing else. Of each primary measure, higher is better.
+An evaluator uses nothing but a dataset (truth, units) and predictions for it. Higher is better for a primary metric.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,193 +12,204 @@ import pandas as pd
 
 from ml.data.dataset import Dataset
 from ml.estimator import Model
-from ml.evaluation import binary_metrics, regression_metrics
-from ml.evaluation import confidence_intervals as intervals
+from ml.evaluation import auc_intervals, binary_metrics, bootstrap_intervals, regression_metrics
 from ml.evaluation.confidence_intervals import Difference, Interval
-from ml.evaluation.weighted_metrics import CountedBinary, CountedNumeric
+from ml.evaluation.weighted_metrics import WeightedBinaryMetrics, WeightedRegressionMetrics
+from ml.explanations.user_examples import UserExample
 
-RESAMPLES = 500
+BOOTSTRAP_RESAMPLES = 500
+# Points of a chart's curve; more cannot be seen.
+MAX_CURVE_POINTS = 200
+# What is chosen on validation rows besides the candidate, such as {"threshold": 0.4}.
 Decision = Mapping[str, float]
 
 
 class Evaluator(Protocol):
-    """`primary` chooses and promotes; `chance` is what it is for a model that knows nothing."""
+    """Metrics for one kind of target: `primary` is the metric that selects candidates and promotes challengers."""
 
     @property
-    def primary(self) -> str: ...
+    def primary(self) -> str:
+        """Name of the primary metric."""
+        ...
 
     @property
-    def chance(self) -> float: ...
-
-    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
-        """What valid rows choose besides the candidate, such as the threshold of a decision."""
+    def chance_level(self) -> float:
+        """Value of the primary metric for uninformative predictions."""
         ...
 
-    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        """Every measure by its name, those without a value left out."""
+    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+        """Choose decision parameters, such as the threshold, on validation rows; empty if there are none."""
         ...
 
-    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
-        """The primary measure with its 95 % interval over units."""
+    def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        """Compute all metrics by name; undefined ones may be left out."""
+        ...
+
+    def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
+        """Compute the primary metric with its 95 % interval over units."""
         ...
 
     def metric_intervals(
-        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
+        self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
-        """Every measure that has an interval, with it."""
+        """Compute 95 % intervals by name, for the metrics that have one."""
         ...
 
     def paired_difference(
-        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+        self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
     ) -> Difference:
-        """The primary measure of `one` less that of `other` on the same units, paired; limits at `level`."""
+        """Compute the primary metric of `first` minus that of `second`, paired by unit, with limits at `level`."""
         ...
 
-    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
-        """Points of the report's charts: aggregates, never rows."""
+    def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
+        """Compute the data of the report's charts as JSON values: aggregates, never rows."""
         ...
 
-    def data_diagnostics(self, part: Dataset) -> dict[str, Any]:
-        """What the part's own data say of how far any measure on them can be trusted; aggregates, never rows."""
+    def data_diagnostics(self, dataset: Dataset) -> dict[str, Any]:
+        """Diagnose properties of the data that limit how far its metrics can be trusted: aggregates, never rows."""
         ...
 
-    def user_examples(self, part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
-        """A few answers with their reasons, of nobody who could be named; none where a row is a person's."""
+    def user_examples(self, dataset: Dataset, prediction: pd.DataFrame, model: Model) -> list[UserExample]:
+        """Show predictions for a few pseudonymous users with explanations; empty if rows are personal data."""
         ...
 
-    def training_keys(self, part: Dataset) -> np.ndarray:
-        """Hashes (uint64, sorted) of what a model that learned from this part can no longer be asked about."""
+    def training_keys(self, dataset: Dataset) -> np.ndarray:
+        """Hash what a model trained on `dataset` has seen (uint64, sorted), to exclude it from later evaluations."""
         ...
 
-    def rows_not_trained_on(self, part: Dataset, learned: np.ndarray) -> np.ndarray:
-        """Positions of the rows that a model which `learned` these may still be judged on."""
+    def rows_not_trained_on(self, dataset: Dataset, training_keys: np.ndarray) -> np.ndarray:
+        """Return the positions of the rows that a model with these `training_keys` has not seen."""
         ...
-
-
-def _groups(part: Dataset) -> np.ndarray | None:
-    """The units where some hold several rows, else None: then every row stands for itself."""
-    return part.units if len(np.unique(part.units)) < len(part.units) else None
 
 
 class _RowEvaluator:
-    """Where a row is one case, what was learned is its entity, and no row is an example for others to read."""
+    """Evaluators with one row per case: training keys are units, and no row is shown as an example."""
 
-    def data_diagnostics(self, part: Dataset) -> dict[str, Any]:
+    def data_diagnostics(self, dataset: Dataset) -> dict[str, Any]:
         return {}
 
-    def user_examples(self, part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
+    def user_examples(self, dataset: Dataset, prediction: pd.DataFrame, model: Model) -> list[UserExample]:
         return []
 
-    def training_keys(self, part: Dataset) -> np.ndarray:
-        return np.unique(part.units)
+    def training_keys(self, dataset: Dataset) -> np.ndarray:
+        return np.unique(dataset.units)
 
-    def rows_not_trained_on(self, part: Dataset, learned: np.ndarray) -> np.ndarray:
-        return np.flatnonzero(~np.isin(part.units, learned))
-
-
-def _points(x: np.ndarray, y: np.ndarray, most: int = 200) -> dict[str, list[float]]:
-    keep = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))
-    return {"x": x[keep].tolist(), "y": y[keep].tolist()}
+    def rows_not_trained_on(self, dataset: Dataset, training_keys: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(~np.isin(dataset.units, training_keys))
 
 
 @dataclass(frozen=True)
 class BinaryEvaluator(_RowEvaluator):
-    """Probabilities of the positive class. ROC AUC by DeLong, clustered where units hold several rows."""
+    """Probabilities of the positive class. ROC AUC by DeLong's variance, clustered if units have several rows."""
 
     primary: str = "roc_auc"
-    chance: float = 0.5
+    chance_level: float = 0.5
 
-    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
-        return {"threshold": binary_metrics.f1_threshold(part.truth.to_numpy(), _probability(prediction))}
+    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+        return {"threshold": binary_metrics.f1_threshold(dataset.truth.to_numpy(), _probability(prediction))}
 
-    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        return binary_metrics.binary_metrics(
-            part.truth.to_numpy(), _probability(prediction), decision["threshold"]
+    def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        return binary_metrics.compute_binary_metrics(
+            dataset.truth.to_numpy(), _probability(prediction), decision["threshold"]
         )
 
-    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
-        return intervals.auc_interval(part.truth.to_numpy(), _probability(prediction), _groups(part))
+    def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
+        return auc_intervals.auc_interval(
+            dataset.truth.to_numpy(), _probability(prediction), _units_of_several_rows(dataset)
+        )
 
     def metric_intervals(
-        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
+        self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
-        truth, probability = part.truth.to_numpy(), _probability(prediction)
-        measures = CountedBinary(truth, probability, decision["threshold"])
+        truth, probability, units = dataset.truth.to_numpy(), _probability(prediction), dataset.units
+        metrics = WeightedBinaryMetrics(truth, probability, decision["threshold"])
         return {
-            "roc_auc": self.primary_interval(part, prediction),
-            **intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES),
-            "calibration_error": intervals.calibration_interval(truth, probability, part.units, seed),
+            "roc_auc": self.primary_interval(dataset, prediction),
+            **bootstrap_intervals.bootstrap_intervals(metrics, units, seed, BOOTSTRAP_RESAMPLES),
+            "calibration_error": bootstrap_intervals.calibration_interval(truth, probability, units, seed),
         }
 
     def paired_difference(
-        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+        self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
     ) -> Difference:
-        return intervals.auc_difference(
-            part.truth.to_numpy(), _probability(one), _probability(other), _groups(part), level
-        )
+        truth, units = dataset.truth.to_numpy(), _units_of_several_rows(dataset)
+        return auc_intervals.auc_difference(truth, _probability(first), _probability(second), units, level)
 
-    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
+    def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
+        """Compute ROC, precision-recall and reliability curves, and the calibration slope."""
         from sklearn.metrics import precision_recall_curve, roc_curve
 
-        truth, probability = part.truth.to_numpy(), _probability(prediction)
+        truth, probability = dataset.truth.to_numpy(), _probability(prediction)
         false_positives, true_positives, _ = roc_curve(truth, probability)
         precision, recall, _ = precision_recall_curve(truth, probability)
         return {
-            "roc": _points(false_positives, true_positives),
-            "precision_recall": _points(recall[::-1], precision[::-1]),
-            "reliability": binary_metrics.reliability(truth, probability).to_dict(orient="list"),
-            "calibration_slope": _slope(truth, probability),
+            "roc": _thinned_curve(false_positives, true_positives),
+            "precision_recall": _thinned_curve(recall[::-1], precision[::-1]),
+            "reliability": binary_metrics.reliability_curve(truth, probability).to_dict(orient="list"),
+            "calibration_slope": _calibration_slope(truth, probability),
         }
 
 
-def _slope(truth: np.ndarray, probability: np.ndarray) -> float | None:
-    """None where the probabilities are constant or separate the classes: a curve to leave out, no reason to stop."""
-    try:
-        return binary_metrics.calibration_slope(truth, probability)
-    except binary_metrics.UndefinedMeasureError:
-        return None
+@dataclass(frozen=True)
+class NumericEvaluator(_RowEvaluator):
+    """Numeric predictions. R² by bootstrap over units."""
+
+    primary: str = "r2"
+    chance_level: float = 0.0
+
+    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+        return {}
+
+    def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        return regression_metrics.compute_regression_metrics(
+            dataset.truth.to_numpy(), prediction["value"].to_numpy()
+        )
+
+    def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
+        return self.metric_intervals(dataset, prediction, {}, 0)["r2"]
+
+    def metric_intervals(
+        self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
+    ) -> dict[str, Interval]:
+        metrics = WeightedRegressionMetrics(dataset.truth.to_numpy(), prediction["value"].to_numpy())
+        return bootstrap_intervals.bootstrap_intervals(metrics, dataset.units, seed, BOOTSTRAP_RESAMPLES)
+
+    def paired_difference(
+        self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
+    ) -> Difference:
+        def weighted_r2(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
+            metrics = WeightedRegressionMetrics(dataset.truth.to_numpy(), prediction["value"].to_numpy())
+            return lambda counts: metrics(counts)["r2"]
+
+        return bootstrap_intervals.bootstrap_difference(
+            weighted_r2(first), weighted_r2(second), dataset.units, seed=0, resamples=1000, level=level
+        )
+
+    def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
+        """Compute the mean truth and the mean prediction by deciles of the prediction."""
+        truth, value = dataset.truth.to_numpy(), prediction["value"].to_numpy()
+        decile = pd.Series(value).rank(method="first", pct=True).mul(10).apply(np.ceil).to_numpy()
+        means = pd.DataFrame({"predicted": value, "observed": truth}).groupby(decile).mean()
+        return {"deciles": means.to_dict(orient="list")}
+
+
+def _units_of_several_rows(dataset: Dataset) -> np.ndarray | None:
+    """Return the units if any has several rows, else None, which means the same and is faster."""
+    return dataset.units if len(np.unique(dataset.units)) < len(dataset.units) else None
 
 
 def _probability(prediction: pd.DataFrame) -> np.ndarray:
     return prediction["probability"].to_numpy()
 
 
-@dataclass(frozen=True)
-class NumericEvaluator(_RowEvaluator):
-    """Numbers. R² by bootstrap over units."""
+def _thinned_curve(x: np.ndarray, y: np.ndarray) -> dict[str, list[float]]:
+    kept = np.unique(np.linspace(0, len(x) - 1, min(MAX_CURVE_POINTS, len(x))).astype(int))
+    return {"x": x[kept].tolist(), "y": y[kept].tolist()}
 
-    primary: str = "r2"
-    chance: float = 0.0
 
-    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
-        return {}
-
-    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        return regression_metrics.regression_metrics(part.truth.to_numpy(), prediction["value"].to_numpy())
-
-    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
-        return self.metric_intervals(part, prediction, {}, 0)["r2"]
-
-    def metric_intervals(
-        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
-    ) -> dict[str, Interval]:
-        measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
-        return intervals.bootstrap_intervals(measures, part.units, seed, RESAMPLES)
-
-    def paired_difference(
-        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
-    ) -> Difference:
-        def r2_of(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
-            measures = CountedNumeric(part.truth.to_numpy(), prediction["value"].to_numpy())
-            return lambda counts: measures(counts)["r2"]
-
-        return intervals.bootstrap_difference(
-            r2_of(one), r2_of(other), part.units, seed=0, resamples=1000, level=level
-        )
-
-    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
-        """Mean truth by tenths of the prediction."""
-        truth, value = part.truth.to_numpy(), prediction["value"].to_numpy()
-        tenth = pd.Series(value).rank(method="first", pct=True).mul(10).apply(np.ceil).to_numpy()
-        means = pd.DataFrame({"predicted": value, "observed": truth}).groupby(tenth).mean()
-        return {"tenths": means.to_dict(orient="list")}
+def _calibration_slope(truth: np.ndarray, probability: np.ndarray) -> float | None:
+    """Return None for an undefined slope: the report leaves it out, and the run goes on."""
+    try:
+        return binary_metrics.calibration_slope(truth, probability)
+    except binary_metrics.UndefinedMetricError:
+        return None

@@ -1,55 +1,57 @@
-"""The quality gate: what must hold of a judged model before it may be registered."""
+"""The quality gate: the thresholds that a model must meet before it may be registered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class QualityThresholds:
-    """Bounds, set by the use case. None switches a bound off where it has no meaning.
+    """Thresholds that the use case sets; None disables a check that does not apply.
 
-    minimum: least value of the primary measure on test. calibration_error: most, on test; chance alone makes one in
-    few rows, so the lower end of its 95 % interval is held against the bound. subgroup_gap: how far the
-    primary measure of a sensitive group may lie below everyone's; the group is harmed when even the upper end of its
-    95 % interval lies lower. megabytes: size of the package. milliseconds: median processor time for one row.
+    `min_primary` bounds the primary metric on test. `max_calibration_error` bounds the lower limit of the 95 % interval
+    of the calibration error on test, because chance alone makes the error large in few rows. `max_subgroup_gap` bounds
+    how far the upper limit of the 95 % interval of a sensitive group's primary metric may be below the primary metric
+    of all rows. `max_megabytes` bounds the size of the package, `max_milliseconds` the median processor time per row.
     """
 
-    minimum: float
-    calibration_error: float | None = None
-    subgroup_gap: float | None = None
-    megabytes: float = 100.0
-    milliseconds: float = 100.0
+    min_primary: float
+    max_calibration_error: float | None = None
+    max_subgroup_gap: float | None = None
+    max_megabytes: float = 100.0
+    max_milliseconds: float = 100.0
 
 
 def check_quality(
-    gates: QualityThresholds,
-    primary: str,
-    metrics: Mapping[str, float],
-    intervals: Mapping[str, Mapping[str, float]],
-    groups: Sequence[Mapping[str, Any]],
-    megabytes: float,
-    ms: float,
+    thresholds: QualityThresholds, evaluation: Mapping[str, Any], megabytes: float, milliseconds: float
 ) -> list[dict[str, Any]]:
-    """One line per bound: check, bound, got, passed."""
-    checks = [
-        _check(f"{primary} at least", gates.minimum, metrics[primary], metrics[primary] >= gates.minimum)
-    ]
-    if gates.calibration_error is not None:
-        got, bound = intervals["calibration_error"]["low"], gates.calibration_error
-        checks.append(_check("calibration error beyond chance at most", bound, got, got <= bound))
-    if gates.subgroup_gap is not None:
-        for group in (g for g in groups if g["judged"]):
-            gap = metrics[primary] - group["high"]
-            name = f"{primary} of {group['column']}={group['group']} below everyone's by at most"
-            checks.append(_check(name, gates.subgroup_gap, gap, gap <= gates.subgroup_gap))
-    checks.append(_check("size in MB at most", gates.megabytes, megabytes, megabytes <= gates.megabytes))
-    checks.append(
-        _check("milliseconds for one row at most", gates.milliseconds, ms, ms <= gates.milliseconds)
-    )
+    """Check an evaluation on test against the thresholds: `check`, `bound`, `got`, `passed` for each.
+
+    `evaluation` has `primary` (the name of the primary metric), `metrics` by name, `intervals` by name, and the
+    `groups` of `ml.evaluation.subgroups.subgroup_metrics`.
+    """
+    primary, metrics = evaluation["primary"], evaluation["metrics"]
+    value, minimum = metrics[primary], thresholds.min_primary
+    checks = [_check(f"{primary} at least", minimum, value, value >= minimum)]
+    if thresholds.max_calibration_error is not None:
+        got = evaluation["intervals"]["calibration_error"]["low"]
+        checks.append(
+            _at_most("calibration error beyond chance at most", thresholds.max_calibration_error, got)
+        )
+    if thresholds.max_subgroup_gap is not None:
+        for group in evaluation["groups"]:
+            if group["evaluated"]:
+                name = f"{primary} of {group['column']}={group['group']} below that of all rows by at most"
+                checks.append(_at_most(name, thresholds.max_subgroup_gap, value - group["high"]))
+    checks.append(_at_most("size in MB at most", thresholds.max_megabytes, megabytes))
+    checks.append(_at_most("milliseconds for one row at most", thresholds.max_milliseconds, milliseconds))
     return checks
 
 
+def _at_most(name: str, bound: float, got: float) -> dict[str, Any]:
+    return _check(name, bound, got, got <= bound)
+
+
 def _check(name: str, bound: float, got: float, passed: bool) -> dict[str, Any]:
-    # A NaN passes nothing: every comparison with it is False.
+    # NaN fails every check, as every comparison with it is False.
     return {"check": name, "bound": bound, "got": float(got), "passed": bool(passed)}

@@ -1,4 +1,4 @@
-"""How lists of recommendations are judged: see `ml.evaluation.evaluator`."""
+"""Evaluate lists of recommendations, as an `ml.evaluation.evaluator.Evaluator`."""
 
 import math
 from dataclasses import dataclass
@@ -10,118 +10,124 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.data.digest import row_hashes
 from ml.estimator import Model
-from ml.evaluation import beyond_accuracy, ranking_metrics, slices
-from ml.evaluation import confidence_intervals as intervals
+from ml.evaluation import beyond_accuracy, mean_intervals, ranking_metrics, slices
 from ml.evaluation.confidence_intervals import Difference, Interval
 from ml.evaluation.evaluator import Decision
-from ml.explanations.user_examples import shoppers
+from ml.explanations.user_examples import UserExample, user_examples
 from ml.interactions import order_diagnostics
 from ml.interactions.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
 class RankingEvaluator:
-    """Lists of items for users, over the full catalogue; ties count as half. Paired over users.
+    """Lists of items for users, ranked over the full catalogue; ties count half; comparisons are paired by user.
 
-    Measures are named with their depth, as in `ndcg_at_10`. `leading` is the one that chooses and promotes.
+    Metrics are named with the depth `k` of the lists, as in `ndcg_at_10`; `primary_metric` is the name without it.
     """
 
     k: int = 10
-    leading: str = "ndcg"
-    chance: float = 0.0
+    primary_metric: str = "ndcg"
+    chance_level: float = 0.0
 
     @property
     def primary(self) -> str:
-        return f"{self.leading}_at_{self.k}"
+        """Name of the primary metric."""
+        return f"{self.primary_metric}_at_{self.k}"
 
-    def decision(self, part: Dataset, prediction: pd.DataFrame) -> Decision:
+    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
         return {}
 
-    def metrics(self, part: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        histories, users = part.frame["items"], len(part.frame)
-        popular = beyond_accuracy.owners(histories)
-        shown, taken = _within(prediction, self.k), part.truth.explode().dropna()
-        # What is listed below the depth is known to the catalogue as well.
-        catalogue = len(set(popular.index) | set(taken) | set(prediction["item"]))
-        ranks = ranking_metrics.ranks(part.truth, part.frame["user"], prediction)
-        beside = {
-            "coverage": ranking_metrics.coverage(prediction, catalogue, self.k),
-            "novelty": ranking_metrics.novelty(
-                prediction, {str(item): int(n) for item, n in popular.items()}, users, self.k
-            ),
-            "gini": beyond_accuracy.gini(shown.value_counts().to_numpy(), catalogue),
+    def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
+        histories, n_users = dataset.frame["items"], len(dataset.frame)
+        popularity = beyond_accuracy.user_counts(histories)
+        recommended, targets = _recommended_items(prediction, self.k), dataset.truth.explode().dropna()
+        # Items recommended below the depth are in the catalogue as well.
+        catalogue_size = len(set(popularity.index) | set(targets) | set(prediction["item"]))
+        ranks = ranking_metrics.target_ranks(dataset.truth, dataset.frame["user"], prediction)
+        counts_by_item = {str(item): int(count) for item, count in popularity.items()}
+        without_depth = {
+            "coverage": ranking_metrics.coverage(prediction, catalogue_size, self.k),
+            "novelty": ranking_metrics.novelty(prediction, counts_by_item, n_users, self.k),
+            "gini": beyond_accuracy.gini(recommended.value_counts().to_numpy(), catalogue_size),
             "diversity": beyond_accuracy.diversity(prediction, histories, self.k),
-            "serendipity": beyond_accuracy.serendipity(ranks, histories, popular, self.k, part.allow_repeats),
-            "popularity": beyond_accuracy.mean_popularity(shown, popular, users),
+            "serendipity": beyond_accuracy.serendipity(
+                ranks, histories, popularity, self.k, dataset.allow_repeats
+            ),
+            "popularity": beyond_accuracy.mean_popularity(recommended, popularity, n_users),
         }
-        found = {
-            **{str(name): float(value) for name, value in self._per_user(part, prediction).mean().items()},
-            **{f"{name}_at_{self.k}": value for name, value in beside.items()},
-            "popularity_taken": beyond_accuracy.mean_popularity(taken, popular, users),
+        user_means = self._per_user_metrics(dataset, prediction).mean()
+        metrics = {
+            **{str(name): float(value) for name, value in user_means.items()},
+            **{f"{name}_at_{self.k}": value for name, value in without_depth.items()},
+            "target_popularity": beyond_accuracy.mean_popularity(targets, popularity, n_users),
         }
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
-    def primary_interval(self, part: Dataset, prediction: pd.DataFrame) -> Interval:
-        return intervals.mean_interval(self._per_user(part, prediction)[self.primary].to_numpy())
+    def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
+        return mean_intervals.mean_interval(self._primary_per_user(dataset, prediction))
 
     def metric_intervals(
-        self, part: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
+        self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
     ) -> dict[str, Interval]:
-        values = self._per_user(part, prediction)
-        return {str(name): intervals.mean_interval(values[name].to_numpy()) for name in values.columns}
+        values = self._per_user_metrics(dataset, prediction)
+        return {str(name): mean_intervals.mean_interval(values[name].to_numpy()) for name in values.columns}
 
     def paired_difference(
-        self, part: Dataset, one: pd.DataFrame, other: pd.DataFrame, level: float = 0.95
+        self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
     ) -> Difference:
-        mine, theirs = (self._per_user(part, p)[self.primary].to_numpy() for p in (one, other))
-        return intervals.mean_difference(mine, theirs, level=level)
+        a, b = (self._primary_per_user(dataset, prediction) for prediction in (first, second))
+        return mean_intervals.mean_difference(a, b, level=level)
 
-    def curves(self, part: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
-        """The primary measure by length of history and by other slices, and who is shown and taken by popularity."""
+    def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
+        """Compute the primary metric by slices of users and of items, and recommendation shares by popularity."""
 
-        def measured(some: Dataset) -> np.ndarray:
-            values: np.ndarray = self._per_user(some, prediction)[self.primary].to_numpy()
-            return values
+        def per_user_metric(dataset: Dataset) -> np.ndarray:
+            return self._primary_per_user(dataset, prediction)
 
-        popular = beyond_accuracy.owners(part.frame["items"])
-        shown, taken = _within(prediction, self.k), part.truth.explode().dropna()
+        popularity = beyond_accuracy.user_counts(dataset.frame["items"])
+        recommended, targets = _recommended_items(prediction, self.k), dataset.truth.explode().dropna()
         return {
-            "history_length": slices.by_length(part, measured(part)),
-            "slices": slices.by_popularity(part, measured, popular)
-            + slices.by_newness(part, measured, popular),
-            "popularity": beyond_accuracy.by_popularity(shown, taken, popular),
+            "history_length": slices.by_history_length(dataset, per_user_metric(dataset)),
+            "slices": slices.by_popularity(dataset, per_user_metric, popularity)
+            + slices.by_cold_start(dataset, per_user_metric, popularity),
+            "popularity": beyond_accuracy.popularity_deciles(recommended, targets, popularity),
         }
 
-    def data_diagnostics(self, part: Dataset) -> dict[str, Any]:
-        """`order`: whether the order of events is the users' own."""
-        if not part.frame["items"].map(len).any():
+    def data_diagnostics(self, dataset: Dataset) -> dict[str, Any]:
+        """Diagnose under `order` whether the recorded order of events is that of the users' actions."""
+        if not dataset.frame["items"].map(len).any():
             return {}
-        return {"order": order_diagnostics.evidence(Catalogue.of(part.frame).sequences(part.frame))}
+        histories = Catalogue.from_frame(dataset.frame).encode(dataset.frame)
+        return {"order": order_diagnostics.order_diagnostics(histories)}
 
-    def user_examples(self, part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
-        """Three shoppers; see `ml.explanations.user_examples`."""
-        return shoppers(part, prediction, model)
+    def user_examples(self, dataset: Dataset, prediction: pd.DataFrame, model: Model) -> list[UserExample]:
+        """Show recommendations for a few pseudonymous users; see `ml.explanations.user_examples`."""
+        return user_examples(dataset, prediction, model)
 
-    def training_keys(self, part: Dataset) -> np.ndarray:
-        """Pairs of user and item: a user's next item may be asked for as long as it was not learned."""
-        return np.unique(_pairs(part.units, part.frame["items"])[1])
+    def training_keys(self, dataset: Dataset) -> np.ndarray:
+        """Hash the pairs of user and item: a target counts as seen only with its own user."""
+        return np.unique(_pair_hashes(dataset.units, dataset.frame["items"])[1])
 
-    def rows_not_trained_on(self, part: Dataset, learned: np.ndarray) -> np.ndarray:
-        rows, pairs = _pairs(part.units, part.truth)
-        return np.setdiff1d(np.arange(len(part.units)), rows[np.isin(pairs, learned)])
+    def rows_not_trained_on(self, dataset: Dataset, training_keys: np.ndarray) -> np.ndarray:
+        rows, pairs = _pair_hashes(dataset.units, dataset.truth)
+        return np.setdiff1d(np.arange(len(dataset.units)), rows[np.isin(pairs, training_keys)])
 
-    def _per_user(self, part: Dataset, prediction: pd.DataFrame) -> pd.DataFrame:
-        values = ranking_metrics.per_user(part.truth, part.frame["user"], prediction, self.k)
-        return values.add_suffix(f"_at_{self.k}")
+    def _primary_per_user(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray:
+        values: np.ndarray = self._per_user_metrics(dataset, prediction)[self.primary].to_numpy()
+        return values
+
+    def _per_user_metrics(self, dataset: Dataset, prediction: pd.DataFrame) -> pd.DataFrame:
+        metrics = ranking_metrics.per_user_metrics(dataset.truth, dataset.frame["user"], prediction, self.k)
+        return metrics.add_suffix(f"_at_{self.k}")
 
 
-def _within(prediction: pd.DataFrame, k: int) -> pd.Series:
-    """The items that are shown, as often as they are."""
+def _recommended_items(prediction: pd.DataFrame, k: int) -> pd.Series:
+    """Return the item of each recommendation within rank `k`."""
     return prediction.loc[prediction["rank"] <= k, "item"]
 
 
-def _pairs(units: np.ndarray, items: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """For each item of each list: the position of its row, and a hash of user and item."""
+def _pair_hashes(units: np.ndarray, items: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each item of each list the position of its row, and a hash of user and item."""
     rows = np.repeat(np.arange(len(units)), items.map(len).to_numpy(np.int64))
     flat = items.explode().dropna().astype("str")
     return rows, row_hashes(pd.DataFrame({"unit": units[rows], "item": flat.to_numpy()}))

@@ -1,7 +1,7 @@
-"""Measures of ranked lists, against the full catalogue.
+"""Metrics of ranked lists, against the full catalogue.
 
-A prediction is a frame with the columns `user`, `rank` (1, 2, ... for each user), `item`, `score` (never
-rising with rank); ValueError otherwise, and where an item comes twice for a user.
+A prediction is a frame with the columns `user`, `rank` (1, 2, ... for each user), `item` (once per user), `score`
+(never rising with rank); anything else raises ValueError.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,27 +10,27 @@ import numpy as np
 import pandas as pd
 
 
-def per_user(
+def per_user_metrics(
     truth: pd.Series, users: pd.Series | np.ndarray, prediction: pd.DataFrame, k: int
 ) -> pd.DataFrame:
-    """NDCG, hit rate, reciprocal rank and recall at `k` of each user, binary relevance, index as `truth`.
+    """Compute NDCG, hit rate, reciprocal rank and recall at `k` of each user, binary relevance, index as `truth`.
 
-    `truth` has lists of distinct items, `users` the user of each list. Ties count as half: an item's rank is
-    its expectation when ties are broken at random, 1 + items above + half the other items of its score, and
-    an item is found where that rank is at most `k`. With r the ranks of the items found: `ndcg` is the sum of
-    1/log2(1 + r) over its value when min(len(truth), k) items come first (Järvelin and Kekäläinen, 2002),
-    `mrr` is 1 / min(r), `recall` the share found. Items not listed and users without a prediction count 0.
+    `truth` holds lists of distinct target items, `users` the user of each list. Ties count half: an item's rank is its
+    expectation when ties are broken at random, 1 + items above + half the other items of its score, and an item is
+    found if that rank is at most `k`. With r the ranks of the items found: `ndcg` is the sum of 1/log2(1 + r) over its
+    value when min(len(truth), k) targets come first (Järvelin and Kekäläinen, 2002), `mrr` is 1 / min(r), `recall` the
+    share found. Items not listed and users without a prediction count 0.
 
-    Lists need at least 2k rows, or the whole catalogue. The result is then exact, although a tie may go on
-    past the end: one that starts at s >= 1 and is cut after row N >= 2k has the rank (s + N) / 2 > k here,
-    and a higher one in full, so that it is not found either way.
+    Lists need at least 2k rows, or the whole catalogue. The result is then exact, although a tie may continue past the
+    end of the list: one that starts at s >= 1 and is cut after row N >= 2k has the rank (s + N) / 2 > k here, and a
+    higher one in full, so that it is not found either way.
 
-    Raises ValueError where `k` is below 1, `users` does not fit `truth`, or a user has no truth.
+    Raises ValueError if `k` is below 1, `users` does not fit `truth`, or a user has no target.
     """
     _require_depth(k)
-    wanted = ranks(truth, users, prediction)
-    rank = wanted["rank"].where(wanted["rank"] <= k, np.inf).to_numpy()
-    row = wanted["row"].to_numpy()
+    targets = target_ranks(truth, users, prediction)
+    rank = targets["rank"].where(targets["rank"] <= k, np.inf).to_numpy()
+    row = targets["row"].to_numpy()
     relevant = np.bincount(row)
     hits = np.bincount(row, np.isfinite(rank))
     best = np.full(len(truth), np.inf)
@@ -47,72 +47,71 @@ def per_user(
     )
 
 
-def ranks(truth: pd.Series, users: pd.Series | np.ndarray, prediction: pd.DataFrame) -> pd.DataFrame:
-    """One row for each item of `truth`: `row` (the place in `truth`), `user`, `item` and its expected `rank`.
+def target_ranks(truth: pd.Series, users: pd.Series | np.ndarray, prediction: pd.DataFrame) -> pd.DataFrame:
+    """Find the expected rank of each target item: `row` (position in `truth`), `user`, `item`, `rank`.
 
-    Ties, and errors, are as in `per_user`; the rank of an item that is not listed is infinite.
+    Ties and errors are as in `per_user_metrics`; the rank of an item that is not listed is infinite.
     """
-    wanted = _wanted(truth, users)
-    listed_keys, wanted_keys = _pair_keys(prediction, wanted)
+    targets = _flat_targets(truth, users)
+    listed_keys, target_keys = _pair_keys(prediction, targets)
     expected = _expected_ranks(prediction)
-    listing = pd.Index(listed_keys)
-    if not listing.is_unique:
+    listed = pd.Index(listed_keys)
+    if not listed.is_unique:
         raise ValueError(
-            f"expected each item once per user, got {int(listing.duplicated().sum())} repeats; drop them"
+            f"expected each item once per user, got {int(listed.duplicated().sum())} repeats; drop them"
         )
-    found = listing.get_indexer(pd.Index(wanted_keys))
-    rank = np.full(len(found), np.inf)
-    rank[found >= 0] = expected[found[found >= 0]]
-    return wanted.assign(rank=rank)
+    position = listed.get_indexer(pd.Index(target_keys))
+    rank = np.full(len(position), np.inf)
+    rank[position >= 0] = expected[position[position >= 0]]
+    return targets.assign(rank=rank)
 
 
 def coverage(prediction: pd.DataFrame, catalogue_size: int, k: int) -> float:
-    """Share of the catalogue's items that anyone is shown within rank `k`.
+    """Compute the share of the catalogue's items that are recommended to anyone within rank `k`.
 
-    Raises ValueError where the catalogue is empty or has fewer items than are shown.
+    Raises ValueError if the catalogue is empty or has fewer items than are recommended.
     """
-    shown = _shown(prediction, k)["item"].nunique()
-    if catalogue_size < max(shown, 1):
+    recommended = _top(prediction, k)["item"].nunique()
+    if catalogue_size < max(recommended, 1):
         raise ValueError(
-            f"expected a catalogue of at least the {max(shown, 1)} items shown, got {catalogue_size}; "
-            "pass the size of the catalogue that the model was fitted on"
+            f"expected a catalogue of at least the {max(recommended, 1)} items recommended, got "
+            f"{catalogue_size}; pass the size of the catalogue that the model was fitted on"
         )
-    return shown / catalogue_size
+    return recommended / catalogue_size
 
 
 def novelty(prediction: pd.DataFrame, popularity: Mapping[str, int], users: int, k: int) -> float:
-    """Mean self-information, -log2(share of users who had the item), in bits, of the items within rank `k`.
+    """Average the self-information, -log2(share of users who had the item), in bits, over the items within rank `k`.
 
-    Vargas and Castells (2011). `popularity` counts the users who had each item, out of `users`; an item that
-    nobody had counts as had by one. Raises ValueError where nothing is shown or an item has more users than
-    there are.
+    Vargas and Castells (2011). `popularity` counts the users who had each item, out of `users`; an item that nobody
+    had counts as had by one user. Raises ValueError for an empty prediction or an item with more users than there are.
     """
-    shown = _shown(prediction, k)["item"].value_counts()
-    if shown.empty:
-        raise ValueError("expected at least one prediction, got none; check the users that were asked for")
-    count = np.array([max(popularity.get(item, 1), 1) for item in shown.index])
+    recommended = _top(prediction, k)["item"].value_counts()
+    if recommended.empty:
+        raise ValueError("expected at least one prediction, got none; check the users to predict for")
+    count = np.array([max(popularity.get(item, 1), 1) for item in recommended.index])
     if count.max() > users:
         raise ValueError(
             f"expected items had by at most the {users} users, got {count.max()}; "
             "pass the number of users that popularity was counted over"
         )
-    return float(np.average(-np.log2(count / users), weights=shown))
+    return float(np.average(-np.log2(count / users), weights=recommended))
 
 
 def drop_seen(prediction: pd.DataFrame, seen: pd.Series) -> pd.DataFrame:
-    """Without the items that their user has seen, ranked anew.
+    """Drop the items that their user has seen, and renumber the ranks.
 
-    `seen` has a list of items for each user of its index; users that it lacks keep all. The lists get
-    shorter: to be left with N rows, ask the model for N + the length of the history.
+    `seen` has a list of items for each user of its index; users not in it keep all items. The lists get shorter: for N
+    rows per user, predict N + the length of the history.
     """
     history = pd.DataFrame({"user": seen.index, "item": seen.to_numpy()}).explode("item").dropna()
     listed_keys, seen_keys = _pair_keys(prediction, history)
-    left = prediction.loc[~np.isin(listed_keys, seen_keys)].reset_index(drop=True)
-    return left.assign(rank=left.groupby("user")["rank"].rank(method="first").astype(np.int64))
+    unseen = prediction.loc[~np.isin(listed_keys, seen_keys)].reset_index(drop=True)
+    return unseen.assign(rank=unseen.groupby("user")["rank"].rank(method="first").astype(np.int64))
 
 
-def _wanted(truth: pd.Series, users: pd.Series | np.ndarray) -> pd.DataFrame:
-    """One row per item of truth: `row` (the place in `truth`), `user`, `item`."""
+def _flat_targets(truth: pd.Series, users: pd.Series | np.ndarray) -> pd.DataFrame:
+    """Return one row per target item: `row` (position in `truth`), `user`, `item`."""
     if len(users) != len(truth) or (isinstance(users, pd.Series) and not users.index.equals(truth.index)):
         raise ValueError(
             f"expected one user for each of {len(truth)} lists of truth, got {len(users)} or another index; "
@@ -124,32 +123,32 @@ def _wanted(truth: pd.Series, users: pd.Series | np.ndarray) -> pd.DataFrame:
             f"expected truth for every user, got {int((lengths == 0).sum())} empty lists; drop those users"
         )
     row = np.repeat(np.arange(len(truth)), lengths)
-    items = [item for sequence in truth for item in sequence]
-    wanted = pd.DataFrame({"row": row, "user": np.asarray(users, dtype=object)[row], "item": items})
-    return wanted.drop_duplicates(["row", "item"])
+    items = [item for targets in truth for item in targets]
+    flat = pd.DataFrame({"row": row, "user": np.asarray(users, dtype=object)[row], "item": items})
+    return flat.drop_duplicates(["row", "item"])
 
 
 def _pair_keys(*tables: pd.DataFrame) -> tuple[np.ndarray, ...]:
-    """An int64 for each row's user and item, equal where both are, in all the tables."""
-    user = pd.factorize(_joined([table["user"] for table in tables]), use_na_sentinel=False)[0]
-    item, items = pd.factorize(_joined([table["item"] for table in tables]), use_na_sentinel=False)
+    """Return an int64 for each row of each table, equal for equal pairs of user and item in all tables."""
+    user = pd.factorize(_concatenate([table["user"] for table in tables]), use_na_sentinel=False)[0]
+    item, items = pd.factorize(_concatenate([table["item"] for table in tables]), use_na_sentinel=False)
     ends = np.cumsum([len(table) for table in tables])
     return tuple(np.split(user * max(len(items), 1) + item, ends[:-1]))
 
 
-def _joined(columns: Sequence[pd.Series]) -> np.ndarray:
+def _concatenate(columns: Sequence[pd.Series]) -> np.ndarray:
     return np.concatenate([column.to_numpy(dtype=object) for column in columns])
 
 
 def _expected_ranks(prediction: pd.DataFrame) -> np.ndarray:
-    """Mean rank of the rows with the same user and score, for each row, shape (rows,)."""
+    """Average the ranks of the rows with the same user and score, for each row, shape (rows,)."""
     user = pd.factorize(prediction["user"])[0]
     rank = prediction["rank"].to_numpy(np.float64)
     order = np.lexsort((rank, user))
     user, rank, score = user[order], rank[order], prediction["score"].to_numpy(np.float64)[order]
     same_user = user[1:] == user[:-1]
-    counts_up = np.where(same_user, rank[1:] == rank[:-1] + 1, rank[1:] == 1)
-    if len(rank) and not (rank[0] == 1 and counts_up.all()):
+    consecutive = np.where(same_user, rank[1:] == rank[:-1] + 1, rank[1:] == 1)
+    if len(rank) and not (rank[0] == 1 and consecutive.all()):
         raise ValueError("expected ranks 1, 2, ... for each user, got gaps or repeats; check the model")
     if np.isnan(score).any() or (same_user & (score[1:] > score[:-1])).any():
         raise ValueError(
@@ -166,7 +165,7 @@ def _discount(rank: np.ndarray) -> np.ndarray:
     return 1.0 / np.log2(1.0 + rank)
 
 
-def _shown(prediction: pd.DataFrame, k: int) -> pd.DataFrame:
+def _top(prediction: pd.DataFrame, k: int) -> pd.DataFrame:
     _require_depth(k)
     return prediction.loc[prediction["rank"] <= k]
 

@@ -1,51 +1,52 @@
-"""Measures of a numeric prediction.
+"""Metrics of numeric predictions.
 
-`truth` and `value` are finite, of shape (rows,) and at least one row; ValueError otherwise.
+`truth` and `prediction` are finite, of shape (rows,) with at least one row; anything else raises ValueError.
 """
 
 import numpy as np
 from sklearn import metrics
 
-from ml.evaluation.binary_metrics import UndefinedMeasureError
+from ml.evaluation.binary_metrics import UndefinedMetricError
 
 
-def mse(truth: np.ndarray, value: np.ndarray) -> float:
-    """Mean squared error, in squared units of the target."""
-    return float(metrics.mean_squared_error(*_checked(truth, value)))
+def mse(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Compute the mean squared error, in squared units of the target."""
+    return float(metrics.mean_squared_error(*_validate(truth, prediction)))
 
 
-def mae(truth: np.ndarray, value: np.ndarray) -> float:
-    """Mean absolute error, in units of the target."""
-    return float(metrics.mean_absolute_error(*_checked(truth, value)))
+def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Compute the mean absolute error, in units of the target."""
+    return float(metrics.mean_absolute_error(*_validate(truth, prediction)))
 
 
-def r2(truth: np.ndarray, value: np.ndarray) -> float:
-    """Coefficient of determination: 1 is perfect, 0 as good as the mean of `truth`, with no lower bound.
+def r2(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Compute the coefficient of determination: 1 is perfect, 0 is as good as the mean of `truth`, no lower bound.
 
-    Raises `UndefinedMeasureError` where `truth` is constant.
+    Raises `UndefinedMetricError` for a constant `truth`.
     """
-    truth, value = _checked(truth, value)
+    truth, prediction = _validate(truth, prediction)
     if truth.min() == truth.max():
-        raise UndefinedMeasureError(
+        raise UndefinedMetricError(
             f"expected truth that varies for R2, got {len(truth)} rows that are all alike; use more rows"
         )
-    return float(metrics.r2_score(truth, value))
+    return float(metrics.r2_score(truth, prediction))
 
 
-def regression_metrics(truth: np.ndarray, value: np.ndarray) -> dict[str, float]:
-    """Every measure by name; errors as in `r2`."""
-    return {"mse": mse(truth, value), "mae": mae(truth, value), "r2": r2(truth, value)}
+def compute_regression_metrics(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Compute all metrics by name; errors as in `r2`."""
+    return {"mse": mse(truth, prediction), "mae": mae(truth, prediction), "r2": r2(truth, prediction)}
 
 
-def _checked(truth: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    truth, value = np.asarray(truth, dtype=np.float64), np.asarray(value, dtype=np.float64)
-    if truth.ndim != 1 or not len(truth) or truth.shape != value.shape:
+def _validate(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, prediction = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
+    if truth.ndim != 1 or not len(truth) or truth.shape != prediction.shape:
         raise ValueError(
-            f"expected truth and value of shape (rows,), got {truth.shape} and {value.shape}; align the rows"
+            f"expected truth and prediction of shape (rows,), got {truth.shape} and {prediction.shape}; "
+            "align the rows"
         )
-    missing = int((~np.isfinite(truth)).sum() + (~np.isfinite(value)).sum())
+    missing = int((~np.isfinite(truth)).sum() + (~np.isfinite(prediction)).sum())
     if missing:
         raise ValueError(
-            f"expected finite truth and value, got {missing} missing or infinite; drop these rows first"
+            f"expected finite truth and prediction, got {missing} missing or infinite; drop these rows first"
         )
-    return truth, value
+    return truth, prediction

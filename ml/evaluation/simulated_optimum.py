@@ -1,4 +1,4 @@
-"""What the simulator's truth would have scored: the most that any model could reach."""
+"""Metrics relative to the simulator's true probabilities, which no model can beat by more than chance."""
 
 import math
 
@@ -8,16 +8,19 @@ from ml.data.dataset import Dataset
 from ml.evaluation.ranking_metrics import drop_seen
 
 
-def align(oracle: pd.DataFrame, part: Dataset) -> pd.DataFrame:
-    """The oracle's answers for the rows or users of a part, in the shape of a model's prediction."""
+def align_oracle(oracle: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """Select the true probabilities of the rows or users of `dataset`, in the format of a model's prediction.
+
+    Raises KeyError for a row that `oracle` does not have.
+    """
     if "user" in oracle.columns:
-        mine = oracle[oracle["user"].isin(set(part.frame["user"]))]
-        return drop_seen(mine, part.frame.set_index("user")["items"])
-    identity = str(oracle.columns[0])
-    answers = oracle.set_index(identity).loc[part.metadata[identity]]
-    return answers.set_axis(part.frame.index)
+        selected = oracle[oracle["user"].isin(set(dataset.frame["user"]))]
+        return drop_seen(selected, dataset.frame.set_index("user")["items"])
+    id_column = str(oracle.columns[0])
+    selected = oracle.set_index(id_column).loc[dataset.metadata[id_column]]
+    return selected.set_axis(dataset.frame.index)
 
 
-def achieved(value: float, chance: float, achievable: float) -> float:
-    """The share of the achievable that was reached: 0 for chance, 1 for the oracle; NaN where there is only chance."""
-    return (value - chance) / (achievable - chance) if achievable != chance else math.nan
+def share_of_optimum(value: float, chance_level: float, optimum: float) -> float:
+    """Scale a metric so that 0 is the chance level and 1 the optimum; NaN if both are equal."""
+    return (value - chance_level) / (optimum - chance_level) if optimum != chance_level else math.nan

@@ -1,4 +1,4 @@
-"""A measure of lists for some users or some items alone, with its interval over users."""
+"""A per-user metric on slices of users or of target items, with its interval over users."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -8,67 +8,68 @@ import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
-from ml.evaluation.confidence_intervals import mean_interval
+from ml.evaluation.mean_intervals import mean_interval
 
-# The measure of each user of a part, shape (users,).
-PerUser = Callable[[Dataset], np.ndarray]
-Line = dict[str, Any]
-LENGTHS = ((0, 0), (1, 4), (5, 19), (20, 10**9))
+# A metric of each user of a dataset, shape (users,).
+PerUserMetric = Callable[[Dataset], np.ndarray]
+# A row of the report: the names of the slice, `users`, and the `value`, `low` and `high` of the metric.
+SliceRow = dict[str, Any]
+# Slices of users by number of events in their history, both bounds included.
+HISTORY_LENGTHS = ((0, 0), (1, 4), (5, 19), (20, 10**9))
 
 
-def by_length(part: Dataset, values: np.ndarray) -> list[Line]:
-    """By length of history: lines with `history`, `users`, `value`, `low`, `high`."""
-    lengths = part.frame["items"].map(len).to_numpy()
-    lines = []
-    for low, high in LENGTHS:
+def by_history_length(dataset: Dataset, values: np.ndarray) -> list[SliceRow]:
+    """Slice the users by length of history: rows with `history` and the interval of `values`, (users,)."""
+    lengths = dataset.frame["items"].map(len).to_numpy()
+    rows = []
+    for low, high in HISTORY_LENGTHS:
         name = "none" if high == 0 else f"{low} and more" if high > 10**6 else f"{low} to {high}"
-        lines += _line({"history": name}, values[(lengths >= low) & (lengths <= high)])
-    return lines
+        rows += _slice_rows({"history": name}, values[(lengths >= low) & (lengths <= high)])
+    return rows
 
 
-def by_newness(part: Dataset, measured: PerUser, popular: pd.Series) -> list[Line]:
-    """By whether the user, and the wanted item, was known before: lines with `by`, `slice`, `users` and the interval.
+def by_cold_start(dataset: Dataset, per_user_metric: PerUserMetric, popularity: pd.Series) -> list[SliceRow]:
+    """Slice the users, and the target items, by whether any history holds them: rows with `by`, `slice`, the interval.
 
-    An item is new where no history holds it, that is, where `popular` (as
-    `ml.evaluation.beyond_accuracy.owners` gives it) lacks it.
+    An item is new if it is not in the index of `popularity`, as `ml.evaluation.beyond_accuracy.user_counts` counts it.
     """
-    some = part.frame["items"].map(len).to_numpy() > 0
-    values = measured(part)
-    users = _line({"by": "user", "slice": "no history"}, values[~some])
-    users += _line({"by": "user", "slice": "some history"}, values[some])
-    known = set(popular.index)
+    has_history = dataset.frame["items"].map(len).to_numpy() > 0
+    values = per_user_metric(dataset)
+    users = _slice_rows({"by": "user", "slice": "no history"}, values[~has_history])
+    users += _slice_rows({"by": "user", "slice": "some history"}, values[has_history])
+    known_items = set(popularity.index)
     return [
         *users,
-        *_of_items("item", "known", part, measured, known.__contains__),
-        *_of_items("item", "new", part, measured, lambda item: item not in known),
+        *_target_slice("item", "known", dataset, per_user_metric, known_items.__contains__),
+        *_target_slice("item", "new", dataset, per_user_metric, lambda item: item not in known_items),
     ]
 
 
-def by_popularity(part: Dataset, measured: PerUser, popular: pd.Series) -> list[Line]:
-    """By popularity of the wanted item: lines as of `by_newness`, with the number of `items` besides.
+def by_popularity(dataset: Dataset, per_user_metric: PerUserMetric, popularity: pd.Series) -> list[SliceRow]:
+    """Slice the target items by popularity: rows as of `by_cold_start`, and the number of `items` in the slice.
 
-    Head, middle and tail hold about a third of all events each, from the most popular item on; items that nobody had
-    are in none. A slice has the users who wanted such an item, judged as if they had wanted nothing else.
+    Head, middle and tail hold about a third of all events each, from the most popular item on; items in no history are
+    in none of them. A slice contains the users with a target item in it, with their other targets removed.
     """
-    before = (popular.cumsum() - popular) / max(popular.sum(), 1)
-    third = np.minimum((3 * before).astype(np.int64), 2)
-    lines = []
+    events_before = (popularity.cumsum() - popularity) / max(popularity.sum(), 1)
+    third = np.minimum((3 * events_before).astype(np.int64), 2)
+    rows = []
     for number, name in enumerate(("head", "middle", "tail")):
-        items = set(popular.index[third == number])
-        found = _of_items("popularity", name, part, measured, items.__contains__)
-        lines += [line | {"items": len(items)} for line in found]
-    return lines
+        items = set(popularity.index[third == number])
+        found = _target_slice("popularity", name, dataset, per_user_metric, items.__contains__)
+        rows += [row | {"items": len(items)} for row in found]
+    return rows
 
 
-def _of_items(
-    by: str, name: str, part: Dataset, measured: PerUser, wanted: Callable[[str], bool]
-) -> list[Line]:
-    truth = part.truth.map(lambda items: [item for item in items if wanted(item)])
+def _target_slice(
+    by: str, name: str, dataset: Dataset, per_user_metric: PerUserMetric, in_slice: Callable[[str], bool]
+) -> list[SliceRow]:
+    truth = dataset.truth.map(lambda items: [item for item in items if in_slice(item)])
     rows = np.flatnonzero(truth.map(len).to_numpy() > 0)
-    mine = replace(part, truth=truth).take(rows)
-    return _line({"by": by, "slice": name}, measured(mine)) if len(rows) > 1 else []
+    sliced = replace(dataset, truth=truth).take(rows)
+    return _slice_rows({"by": by, "slice": name}, per_user_metric(sliced)) if len(rows) > 1 else []
 
 
-def _line(names: Line, values: np.ndarray) -> list[Line]:
-    """One line, or none: a slice of one user would be a row."""
+def _slice_rows(names: SliceRow, values: np.ndarray) -> list[SliceRow]:
+    # A slice of one user is left out: it would show that user's own value.
     return [{**names, "users": len(values), **asdict(mean_interval(values))}] if len(values) > 1 else []

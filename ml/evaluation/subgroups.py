@@ -1,4 +1,4 @@
-"""subgroups."""
+"""The primary metric of each group of a sensitive column, such as sex or age."""
 
 from typing import Any
 
@@ -8,41 +8,53 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.evaluation.evaluator import Decision, Evaluator
 
-# Units; a smaller group says too little: it is shown, not judged.
-FEWEST_IN_GROUP = 100
+# Groups with fewer units, or fewer units of a class, are listed without a metric: its interval would be too wide.
+MIN_UNITS = 100
+MIN_CLASS_UNITS = 20
 
 
-FEWEST_OF_A_CLASS = 20
-
-
-def subgroups(
-    part: Dataset, prediction: pd.DataFrame, judge: Evaluator, decision: Decision, sensitive: tuple[str, ...]
+def subgroup_metrics(
+    dataset: Dataset,
+    prediction: pd.DataFrame,
+    evaluator: Evaluator,
+    decision: Decision,
+    sensitive: tuple[str, ...],
 ) -> list[dict[str, Any]]:
-    """The primary measure of each group of each sensitive column, numbers in four bands of equal size."""
-    found = []
-    by_user = "user" in prediction.columns
+    """Compute the primary metric of each group of each sensitive column; numbers are grouped into quartiles.
+
+    Each group has `column`, `group`, `rows` and `evaluated`; evaluated ones also `value`, `low`, `high` and, for
+    decisions with a threshold, the mean truth (`observed`), the mean probability (`predicted`) and the share of
+    positive decisions (`selected`).
+    """
+    groups: list[dict[str, Any]] = []
+    is_ranking = "user" in prediction.columns
     for column in sensitive:
-        labels = _labels(part.metadata[column])
-        for group in sorted(set(labels)):
-            rows = np.flatnonzero(labels == group)
-            mine = part.take(rows)
-            if by_user:
-                answered = prediction[prediction["user"].isin(set(mine.frame["user"]))]
+        labels = _labels(dataset.metadata[column])
+        for label in sorted(set(labels)):
+            rows = np.flatnonzero(labels == label)
+            subset = dataset.take(rows)
+            if is_ranking:
+                predicted = prediction[prediction["user"].isin(set(subset.frame["user"]))]
             else:
-                answered = prediction.iloc[rows]
-            line = {"column": column, "group": group, "rows": len(rows), "judged": False}
-            if _enough(mine):
-                interval = judge.primary_interval(mine, answered)
-                line |= {"judged": True, "value": interval.value, "low": interval.low, "high": interval.high}
+                predicted = prediction.iloc[rows]
+            group: dict[str, Any] = {"column": column, "group": label, "rows": len(rows), "evaluated": False}
+            if _is_large_enough(subset):
+                interval = evaluator.primary_interval(subset, predicted)
+                group |= {
+                    "evaluated": True,
+                    "value": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                }
                 if "threshold" in decision:
-                    probability = answered["probability"].to_numpy()
-                    line |= {
-                        "observed": float(mine.truth.mean()),
+                    probability = predicted["probability"].to_numpy()
+                    group |= {
+                        "observed": float(subset.truth.mean()),
                         "predicted": float(probability.mean()),
                         "selected": float((probability >= decision["threshold"]).mean()),
                     }
-            found.append(line)
-    return found
+            groups.append(group)
+    return groups
 
 
 def _labels(values: pd.Series) -> np.ndarray:
@@ -53,10 +65,10 @@ def _labels(values: pd.Series) -> np.ndarray:
     return values.astype(object).where(values.notna(), "missing").astype(str).to_numpy()
 
 
-def _enough(part: Dataset) -> bool:
-    if len(np.unique(part.units)) < FEWEST_IN_GROUP:
+def _is_large_enough(dataset: Dataset) -> bool:
+    if len(np.unique(dataset.units)) < MIN_UNITS:
         return False
-    if part.truth.dtype == object or part.truth.nunique() > 2:
+    if dataset.truth.dtype == object or dataset.truth.nunique() > 2:
         return True
-    positive = part.truth.to_numpy() == 1.0
-    return all(len(np.unique(part.units[rows])) >= FEWEST_OF_A_CLASS for rows in (positive, ~positive))
+    positive = dataset.truth.to_numpy() == 1.0
+    return all(len(np.unique(dataset.units[rows])) >= MIN_CLASS_UNITS for rows in (positive, ~positive))

@@ -1,4 +1,4 @@
-"""Bags and ensembles: what is out of fold is, time is kept to, the mixture is sound on bad input."""
+"""Ensembles: the time limit holds, predictions are those of the calibrated stack, bad input gives sound models."""
 
 import time
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from scipy import special
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
 from ml.data.target import Target
-from ml.ensemble.bagging import Bagged, GrowingBag
+from ml.ensemble.ensemble_model import EnsembleModel
 from ml.ensemble.presets import MEDIUM, PRESETS, Preset
-from ml.ensemble.stacked_ensemble import Ensemble, EnsembleModel
+from ml.ensemble.stacked_ensemble import Ensemble
 from ml.estimator import Candidate, FitResources
 from ml.evaluation.binary_metrics import roc_auc
 from ml.tabular.additive import Additive
-from ml.tabular.constant import Prior, PriorModel
-from ml.tabular.extra_trees import Forest
+from ml.tabular.constant import Constant, ConstantModel
+from ml.tabular.extra_trees import ExtraTrees
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear, LinearModel
 
 
-def made(rows: int, seed: int, rate: float = 0.5) -> Dataset:
+def sample(rows: int, seed: int, rate: float = 0.5) -> Dataset:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -38,48 +38,26 @@ def made(rows: int, seed: int, rate: float = 0.5) -> Dataset:
     return Dataset(frame, truth, np.arange(rows, dtype=np.uint64))
 
 
-def quick(**members: Candidate) -> Ensemble:
-    few: Mapping[str, Candidate] = members or {
-        "linear": Linear(strengths=(0.1,)),
-        "trees": GradientBoosting(num_leaves=4, max_rounds=50, statistics_from=3),
-        "forest": Forest(trees=25),
+def small_ensemble(**members: Candidate) -> Ensemble:
+    defaults: Mapping[str, Candidate] = {
+        "linear": Linear(inverse_penalties=(0.1,)),
+        "boosting": GradientBoosting(num_leaves=4, max_rounds=50, target_encode_from=3),
+        "extra trees": ExtraTrees(trees=25),
     }
-    return Ensemble(presets=(Preset(np.inf, 3, 1, few),))
+    return Ensemble(presets=(Preset(np.inf, 3, 1, members or defaults),))
 
 
-class TestBag:
-    def test_is_the_mean_of_models_on_the_log_odds(self) -> None:
-        model = Bagged(Linear(strengths=(1.0,)), folds=3, repeats=2).fit(
-            made(200, 0), made(5, 1), FitResources()
-        )
-        frame = made(20, 2).frame
-        each = [one.predict(frame)["probability"] for one in model.models]
-        assert len(each) == 6
-        expected = special.expit(np.mean([special.logit(p) for p in each], axis=0))
-        np.testing.assert_allclose(model.predict(frame)["probability"], expected)
-
-    def test_rows_are_scored_by_models_that_did_not_learn_from_them(self) -> None:
-        train = made(60, 0)
-        bag = GrowingBag(Prior(), "binary", 60)
-        for seed in (0, 1):
-            assert bag.grow(
-                train, assign_folds(train.units, np.zeros(60), 3, seed), FitResources(), obliged=True
-            )
-        truth, expected = train.truth.to_numpy(), np.zeros(60)
-        for seed in (0, 1):
-            fold = assign_folds(train.units, np.zeros(60), 3, seed)
-            expected += [special.logit(truth[fold != k].mean()) / 2 for k in fold]
-        np.testing.assert_allclose(bag.out_of_fold, expected)
-
-    def test_the_order_of_rows_is_nothing(self) -> None:
-        train = made(200, 0)
-        shuffled = train.take(np.random.default_rng(0).permutation(200))
-        one, other = (quick().fit(part, train, FitResources()).files() for part in (train, shuffled))
-        assert one == other
+def test_the_order_of_rows_does_not_matter() -> None:
+    train = sample(200, 0)
+    shuffled = train.take(np.random.default_rng(0).permutation(200))
+    first, second = (
+        small_ensemble().fit(dataset, train, FitResources()).files() for dataset in (train, shuffled)
+    )
+    assert first == second
 
 
 class Clock:
-    """A time that passes only where it is told to."""
+    """A replacement for `time.monotonic` that only advances when a test sets it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -87,180 +65,184 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Costly:
-    """Knows the rate, and takes `cost` seconds a fit, or all that it is given when that is less."""
+class Slow:
+    """Fit a constant in `seconds` on the test clock, or in the time limit if that is shorter."""
 
     clock: Any
-    cost: float
+    seconds: float
     target: Target = "binary"
 
-    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> PriorModel:
-        self.clock.now += min(self.cost, max(resources.seconds, 0.0))
-        return Prior().fit(train, valid, resources)
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ConstantModel:
+        self.clock.now += min(self.seconds, max(resources.seconds, 0.0))
+        return Constant().fit(train, valid, resources)
 
 
 class TestTime:
-    """Three folds a member; a twentieth of the time is kept for selection."""
+    """Three folds per member; a twentieth of the time is reserved for stacking."""
 
-    def fitted(self, clock: Clock, seconds: float, repeats: int = 1, **costs: float) -> EnsembleModel:
-        members = {name: Costly(clock, cost) for name, cost in costs.items()}
-        candidate = Ensemble(presets=(Preset(np.inf, 3, repeats, members),))
-        return candidate.fit(made(60, 0), made(5, 1), FitResources(seconds=seconds))
+    def fit(self, clock: Clock, seconds: float, members: dict[str, float], repeats: int = 1) -> EnsembleModel:
+        candidates = {name: Slow(clock, fit_seconds) for name, fit_seconds in members.items()}
+        ensemble = Ensemble(presets=(Preset(np.inf, 3, repeats, candidates),))
+        return ensemble.fit(sample(60, 0), sample(5, 1), FitResources(seconds=seconds))
 
-    def models(self, model: EnsembleModel) -> dict[str, int]:
+    def models_by_member(self, model: EnsembleModel) -> dict[str, int]:
         return {member.name: member.models for member in model.members}
 
-    def test_a_member_that_does_not_fit_is_left_out_after_its_first_fold(
+    def test_a_member_that_would_exceed_the_time_is_skipped_after_its_first_fold(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = Clock(monkeypatch)
-        model = self.fitted(clock, 100.0, one=10.0, large=25.0, small=10.0)
-        assert self.models(model) == {"one": 3, "large": 0, "small": 3}
+        model = self.fit(clock, 100.0, {"first": 10.0, "slow": 25.0, "fast": 10.0})
+        assert self.models_by_member(model) == {"first": 3, "slow": 0, "fast": 3}
         assert (model.stopped_by, clock.now) == ("budget", 85.0)
 
-    def test_a_member_cannot_take_more_than_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_member_cannot_exceed_the_remaining_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = Clock(monkeypatch)
-        model = self.fitted(clock, 100.0, one=10.0, endless=1e9)
-        assert self.models(model) == {"one": 3, "endless": 0}
+        model = self.fit(clock, 100.0, {"first": 10.0, "endless": 1e9})
+        assert self.models_by_member(model) == {"first": 3, "endless": 0}
         assert clock.now <= 100.0
 
-    def test_the_first_member_shares_the_time_among_its_folds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_first_member_divides_the_time_among_its_folds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = Clock(monkeypatch)
-        model = self.fitted(clock, 1.0, endless=1e9, other=0.1)
-        assert self.models(model) == {"endless": 3, "other": 0}
+        model = self.fit(clock, 1.0, {"endless": 1e9, "second": 0.1})
+        assert self.models_by_member(model) == {"endless": 3, "second": 0}
         assert clock.now == pytest.approx(0.95)
-        assert model.predict(made(5, 2).frame)["probability"].between(0, 1).all()
+        assert model.predict(sample(5, 2).frame)["probability"].between(0, 1).all()
 
-    def test_repeats_that_do_not_fit_are_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_repeats_that_would_exceed_the_time_are_skipped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = Clock(monkeypatch)
-        model = self.fitted(clock, 100.0, repeats=9, one=10.0)
-        assert self.models(model) == {"one": 9}
+        model = self.fit(clock, 100.0, {"first": 10.0}, repeats=9)
+        assert self.models_by_member(model) == {"first": 9}
         assert model.stopped_by == "budget"
 
-    def test_with_time_enough_all_is_fitted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        model = self.fitted(Clock(monkeypatch), 1000.0, repeats=2, one=10.0)
-        assert (self.models(model), model.stopped_by) == ({"one": 6}, "members")
-        assert model.described()["members"][0]["seconds"] == 60.0
+    def test_with_enough_time_everything_is_fitted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        model = self.fit(Clock(monkeypatch), 1000.0, {"first": 10.0}, repeats=2)
+        assert (self.models_by_member(model), model.stopped_by) == ({"first": 6}, "members")
+        assert model.composition()["members"][0]["seconds"] == 60.0
 
 
-def test_no_time_at_all_gives_a_sound_model() -> None:
-    model = Ensemble().fit(made(300, 0), made(5, 1), FitResources(seconds=0.0))
+def test_a_time_limit_of_zero_gives_a_sound_model() -> None:
+    model = Ensemble().fit(sample(300, 0), sample(5, 1), FitResources(seconds=0.0))
     assert model.stopped_by == "budget"
-    probability = model.predict(made(50, 2).frame)["probability"]
+    probability = model.predict(sample(50, 2).frame)["probability"]
     assert probability.between(0, 1).all()
 
 
-def test_is_the_calibrated_mixture_of_its_bags() -> None:
-    model = quick().fit(made(600, 0), made(5, 1), FitResources())
-    frame = made(50, 2).frame
-    each = [
-        special.logit(by(special.expit(bag.score(frame))))
-        for bag, by in zip(model.bags, model.calibrators, strict=True)
+def test_predictions_are_those_of_the_calibrated_stack() -> None:
+    model = small_ensemble().fit(sample(600, 0), sample(5, 1), FitResources())
+    frame = sample(50, 2).frame
+    scores = [
+        special.logit(calibrator(special.expit(bag.score(frame))))
+        for bag, calibrator in zip(model.bags, model.calibrators, strict=True)
     ]
-    score = model.mixture(each)
-    expected = model.calibrator(special.expit(score))
+    expected = model.calibrator(special.expit(model.stacking(scores)))
     np.testing.assert_allclose(model.predict(frame)["probability"], expected)
-    told = model.described()
-    assert told["calibrator"] == model.calibrator.method
-    assert [one["name"] for one in told["members"]] == ["linear", "trees", "forest"]
-    assert [one["weight"] for one in told["members"] if one["weight"]] == list(model.mixture.weights)
-    assert all(one["roc_auc"] > 0.7 and one["loss"] < 0.6 and one["seconds"] > 0 for one in told["members"])
+    composition = model.composition()
+    members = composition["members"]
+    assert composition["calibrator"] == model.calibrator.method
+    assert [member["name"] for member in members] == ["linear", "boosting", "extra trees"]
+    assert [member["weight"] for member in members if member["weight"]] == list(model.stacking.weights)
+    assert all(member["roc_auc"] > 0.7 and member["loss"] < 0.6 for member in members)
+    assert all(member["seconds"] > 0 for member in members)
 
 
 @dataclass(frozen=True)
-class Contrary:
-    """Learns, and says the reverse."""
+class Inverted:
+    """Fit a linear model to the inverted truth."""
 
     target: Target = "binary"
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LinearModel:
-        reverse = replace(train, truth=1 - train.truth)
-        return Linear(strengths=(1.0,)).fit(reverse, reverse, resources)
+        inverted = replace(train, truth=1 - train.truth)
+        return Linear(inverse_penalties=(1.0,)).fit(inverted, inverted, resources)
 
 
-def test_members_that_are_worth_nothing_leave_the_rate() -> None:
-    train = made(1500, 0)
-    model = quick(contrary=Contrary()).fit(train, train, FitResources())
+def test_without_useful_members_the_mean_is_predicted() -> None:
+    train = sample(1500, 0)
+    model = small_ensemble(inverted=Inverted()).fit(train, train, FitResources())
     np.testing.assert_allclose(model.predict(train.frame)["probability"], train.truth.mean())
     assert model.importance().max() == 0
     with pytest.raises(ValueError, match="got a frame without"):
         model.predict(train.frame[["x"]])
 
 
-def test_timid_members_are_calibrated() -> None:
-    # A few rounds of a slow rate stay near the mean.
-    timid = quick(trees=GradientBoosting(learning_rate=0.01, max_rounds=30))
-    train, held_out = made(3000, 0), made(3000, 1)
-    model = timid.fit(train, train, FitResources())
+def test_members_too_close_to_the_mean_are_calibrated() -> None:
+    # A few rounds at a low learning rate stay near the mean.
+    ensemble = small_ensemble(boosting=GradientBoosting(learning_rate=0.01, max_rounds=30))
+    train, held_out = sample(3000, 0), sample(3000, 1)
+    model = ensemble.fit(train, train, FitResources())
     assert model.calibrators[0].method != "none"
     probability = model.predict(held_out.frame)["probability"]
     lowest = probability <= probability.quantile(0.2)
     assert probability[lowest].mean() == pytest.approx(held_out.truth[lowest].mean(), abs=0.03)
 
 
-def relatives(rows: int, seed: int, away: float) -> Dataset:
-    """Strangers whose truth is a coin, each with a relative `away`, in two halves: those and then their relatives."""
+def sample_near_duplicates(rows: int, seed: int, distance: float) -> Dataset:
+    """Sample rows with random truths, followed by a near-duplicate of each at `distance` with the same truth."""
     rng = np.random.default_rng(seed)
-    strangers = rng.normal(size=(rows, 5))
-    both = np.vstack([strangers, strangers + rng.normal(scale=away, size=strangers.shape)])
+    originals = rng.normal(size=(rows, 5))
+    both = np.vstack([originals, originals + rng.normal(scale=distance, size=originals.shape)])
     truth = pd.Series(np.tile((rng.random(rows) < 0.3).astype(float), 2))
     return Dataset(pd.DataFrame(both).add_prefix("x"), truth, np.arange(2 * rows, dtype=np.uint64))
 
 
-def test_a_forest_knows_near_relatives_and_is_heard() -> None:
-    part = relatives(1500, 0, away=0.02)
-    # Of half the strangers both are known, so that the folds tell what a relative is worth.
-    learned = np.r_[0:1500, 1500:2250]
-    asked = part.take(np.arange(2250, 3000))
-    forest = MEDIUM.members["forest"]
-    model = quick(linear=Linear(strengths=(0.1,)), forest=forest).fit(
-        part.take(learned), asked, FitResources()
-    )
-    truth = asked.truth.to_numpy()
-    mixed = roc_auc(truth, model.predict(asked.frame)["probability"].to_numpy())
-    alone = roc_auc(truth, model.bags[-1].predict(asked.frame)["probability"].to_numpy())
-    assert mixed > alone - 0.005
-    assert alone > 0.95
-    greedy = quick(forest=replace(forest, max_features=0.6, min_samples_leaf=5))  # type: ignore[type-var]
-    other = greedy.fit(part.take(learned), asked, FitResources())
-    assert roc_auc(truth, other.predict(asked.frame)["probability"].to_numpy()) < alone - 0.05
+def test_extra_trees_find_near_duplicates_and_get_weight_in_the_stack() -> None:
+    dataset = sample_near_duplicates(1500, 0, distance=0.02)
+    # Of half the pairs both rows are in training, so that out-of-fold scores show the value of near-duplicates.
+    train = dataset.take(np.r_[0:1500, 1500:2250])
+    test = dataset.take(np.arange(2250, 3000))
+    truth = test.truth.to_numpy()
+
+    def auc(probability: pd.Series) -> float:
+        return roc_auc(truth, probability.to_numpy())
+
+    extra_trees = MEDIUM.members["extra trees"]
+    ensemble = small_ensemble(linear=Linear(inverse_penalties=(0.1,)), extra_trees=extra_trees)
+    model = ensemble.fit(train, test, FitResources())
+    auc_of_ensemble = auc(model.predict(test.frame)["probability"])
+    auc_of_extra_trees = auc(model.bags[-1].predict(test.frame)["probability"])
+    assert auc_of_ensemble > auc_of_extra_trees - 0.005
+    assert auc_of_extra_trees > 0.95
+    other_settings = replace(extra_trees, max_features=0.6, min_samples_leaf=5)  # type: ignore[type-var]
+    other_model = small_ensemble(extra_trees=other_settings).fit(train, test, FitResources())
+    assert auc(other_model.predict(test.frame)["probability"]) < auc_of_extra_trees - 0.05
 
 
-def test_looks_at_no_valid_rows() -> None:
-    train = made(200, 0)
-    broken = replace(made(5, 1), truth=pd.Series(np.nan, range(5)))
-    one, other = (quick().fit(train, valid, FitResources()).files() for valid in (train, broken))
-    assert one == other
+def test_validation_rows_are_ignored() -> None:
+    train = sample(200, 0)
+    broken = replace(sample(5, 1), truth=pd.Series(np.nan, range(5)))
+    first, second = (small_ensemble().fit(train, valid, FitResources()).files() for valid in (train, broken))
+    assert first == second
 
 
-def test_every_size_has_a_preset() -> None:
-    assert [preset.rows for preset in PRESETS] == sorted(preset.rows for preset in PRESETS)
-    assert PRESETS[-1].rows == np.inf
+def test_every_table_size_has_a_preset() -> None:
+    assert [preset.max_rows for preset in PRESETS] == sorted(preset.max_rows for preset in PRESETS)
+    assert PRESETS[-1].max_rows == np.inf
 
 
 class TestBadInput:
     def auc(self, train: Dataset, candidate: Ensemble | None = None) -> float:
-        """Of the training rows, whose probabilities are sound."""
-        model = (candidate or quick()).fit(train, train, FitResources())
+        """Compute the AUC on the training rows, whose probabilities must be sound."""
+        model = (candidate or small_ensemble()).fit(train, train, FitResources())
         probability = model.predict(train.frame)["probability"].to_numpy()
         assert ((probability > 0) & (probability < 1)).all()
         assert probability.mean() == pytest.approx(train.truth.mean(), rel=0.5)
         return roc_auc(train.truth.to_numpy(), probability)
 
-    def test_a_rate_of_a_thousandth(self) -> None:
-        train = made(10_000, 0, rate=0.0003)
+    def test_a_positive_rate_of_a_thousandth(self) -> None:
+        train = sample(10_000, 0, rate=0.0003)
         assert 5 <= train.truth.sum() <= 20
         assert self.auc(train) > 0.6
 
-    def test_forty_rows(self) -> None:
-        assert self.auc(made(40, 0), Ensemble()) > 0.6
+    def test_forty_rows_with_the_default_presets(self) -> None:
+        assert self.auc(sample(40, 0), Ensemble()) > 0.6
 
-    def test_a_unit_that_fills_half(self) -> None:
-        train = made(300, 0)
+    def test_a_unit_with_half_of_the_rows(self) -> None:
+        train = sample(300, 0)
         assert self.auc(replace(train, units=np.where(np.arange(300) < 150, 0, train.units))) > 0.6
 
-    def test_a_column_that_is_all_missing_in_one_fold(self) -> None:
-        train = made(300, 0)
+    def test_a_column_that_is_missing_in_one_fold(self) -> None:
+        train = sample(300, 0)
         fold = assign_folds(train.units, train.truth.to_numpy(), 3, 0)
         frame = train.frame.assign(
             outside=np.where(fold == 0, np.nan, 1.0 * train.frame["x"]),
@@ -270,36 +252,36 @@ class TestBadInput:
         assert self.auc(replace(train, frame=frame)) > 0.6
 
     def test_constant_and_duplicated_columns(self) -> None:
-        train = made(300, 0)
-        frame = train.frame.assign(one=1.0, again=train.frame["x"], name="same")
+        train = sample(300, 0)
+        frame = train.frame.assign(constant=1.0, duplicate=train.frame["x"], name="same")
         assert self.auc(replace(train, frame=frame.assign(name=frame["name"].astype("str")))) > 0.6
 
     def test_as_many_categories_as_rows(self) -> None:
-        """None is frequent enough to be learned or kept, so a model of them is as small as one without them."""
-        train = made(2000, 0)
+        """No category is frequent enough to be encoded, so the model does not hold their names."""
+        train = sample(2000, 0)
         names = pd.Series([f"customer-{n:07}" for n in range(2000)], dtype="str")
-        crowded = replace(train, frame=train.frame.assign(name=names))
-        model = quick().fit(crowded, crowded, FitResources())
+        dataset = replace(train, frame=train.frame.assign(name=names))
+        model = small_ensemble().fit(dataset, dataset, FitResources())
         assert not any(b"customer-" in data for data in model.files().values())
-        probability = model.predict(crowded.frame.assign(name="somebody else"))["probability"]
+        probability = model.predict(dataset.frame.assign(name="unknown"))["probability"]
         assert roc_auc(train.truth.to_numpy(), probability.to_numpy()) > 0.7
 
     def test_many_columns_of_few_rows(self) -> None:
-        train = made(60, 0)
+        train = sample(60, 0)
         noise = np.random.default_rng(0).normal(size=(60, 2000))
         wide = pd.concat([train.frame, pd.DataFrame(noise).add_prefix("n")], axis=1)
-        few = quick(linear=Linear(strengths=(0.1,)), additive=Additive(max_rounds=5))
-        assert self.auc(replace(train, frame=wide), few) > 0.6
+        ensemble = small_ensemble(linear=Linear(inverse_penalties=(0.1,)), additive=Additive(max_rounds=5))
+        assert self.auc(replace(train, frame=wide), ensemble) > 0.6
 
     @pytest.mark.parametrize(
         ("positives", "message"), [(0, "both classes in the training"), (1, "for 1; use fewer")]
     )
-    def test_too_few_positives_are_refused(self, positives: int, message: str) -> None:
-        train = replace(made(60, 0), truth=pd.Series((np.arange(60) < positives).astype(float)))
+    def test_too_few_positives_are_rejected(self, positives: int, message: str) -> None:
+        train = replace(sample(60, 0), truth=pd.Series((np.arange(60) < positives).astype(float)))
         with pytest.raises(ValueError, match=message):
-            quick().fit(train, train, FitResources())
+            small_ensemble().fit(train, train, FitResources())
 
-    def test_two_positives_are_two_folds(self) -> None:
-        train = replace(made(60, 0), truth=pd.Series((np.arange(60) < 2).astype(float)))
-        model = quick().fit(train, train, FitResources())
+    def test_two_positives_allow_two_folds(self) -> None:
+        train = replace(sample(60, 0), truth=pd.Series((np.arange(60) < 2).astype(float)))
+        model = small_ensemble().fit(train, train, FitResources())
         assert {member.models for member in model.members} == {2}

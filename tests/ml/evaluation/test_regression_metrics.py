@@ -1,16 +1,17 @@
-"""Known answers by hand, and refusals."""
+"""Regression metrics: known answers by hand, and errors."""
 
 import numpy as np
 import pytest
 
-from ml.evaluation.binary_metrics import UndefinedMeasureError
-from ml.evaluation.regression_metrics import mae, mse, r2, regression_metrics
+from ml.evaluation.binary_metrics import UndefinedMetricError
+from ml.evaluation.regression_metrics import compute_regression_metrics, mae, mse, r2
 
 
-def test_by_hand() -> None:
-    truth, value = np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0])
-    found = regression_metrics(truth, value)
-    assert found == pytest.approx({"mse": 5 / 3, "mae": 1.0, "r2": 1 - 5 / 14})
+def test_metrics_by_hand() -> None:
+    truth, prediction = np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0])
+    assert compute_regression_metrics(truth, prediction) == pytest.approx(
+        {"mse": 5 / 3, "mae": 1.0, "r2": 1 - 5 / 14}
+    )
 
 
 def test_the_mean_has_r2_of_zero() -> None:
@@ -19,15 +20,15 @@ def test_the_mean_has_r2_of_zero() -> None:
     assert (r2(truth, truth), mse(truth, truth), mae(truth, truth)) == (1.0, 0.0, 0.0)
 
 
-def test_constant_truth_has_no_r2() -> None:
-    with pytest.raises(UndefinedMeasureError, match="got 2 rows"):
+def test_r2_of_a_constant_truth_is_undefined() -> None:
+    with pytest.raises(UndefinedMetricError, match="got 2 rows"):
         r2(np.ones(2), np.array([1.0, 2.0]))
 
 
 @pytest.mark.parametrize(
-    ("truth", "value", "message"),
+    ("truth", "prediction", "message"),
     [([], [], "shape"), ([1.0], [1.0, 2.0], "align"), ([1.0, np.inf], [1.0, np.nan], "got 2 missing")],
 )
-def test_domain(truth: list[float], value: list[float], message: str) -> None:
+def test_invalid_input_is_rejected(truth: list[float], prediction: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        mse(np.array(truth), np.array(value))
+        mse(np.array(truth), np.array(prediction))

@@ -1,4 +1,4 @@
-"""The truth's own answers fall to the right rows, and measure what was reached of what can be."""
+"""The simulated optimum: true probabilities are matched to rows, and the share of the optimum is scaled correctly."""
 
 import math
 
@@ -11,91 +11,96 @@ from hypothesis import strategies as st
 from ml.data.dataset import Dataset
 from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
-from ml.evaluation.simulated_optimum import achieved, align
+from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
 
 
-def cases(ids: list[int], truth: dict[int, float]) -> Dataset:
+def tabular_dataset(ids: list[int], truth: dict[int, float]) -> Dataset:
     index = pd.Index([7 * n for n in ids])
-    about = pd.DataFrame({"town": "N", "id": [f"A{n}" for n in ids]}, index=index)
+    metadata = pd.DataFrame({"town": "N", "id": [f"A{n}" for n in ids]}, index=index)
     return Dataset(
         pd.DataFrame({"x": 0.0}, index=index),
         pd.Series([truth[n] for n in ids], index=index),
         np.array(ids, dtype=np.uint64),
-        about,
+        metadata,
     )
 
 
 @given(st.permutations(range(12)), st.permutations(range(12)), st.integers(1, 12))
-def test_rows_are_found_by_id_whatever_the_order(known: list[int], asked: list[int], count: int) -> None:
-    ids = asked[:count]
-    part = cases(ids, dict.fromkeys(range(12), 0.0))
-    oracle = pd.DataFrame({"id": [f"A{n}" for n in known], "probability": [n / 12 for n in known]})
-    aligned = align(oracle, part)
+def test_rows_are_matched_by_id_in_any_order(oracle_ids: list[int], ids: list[int], count: int) -> None:
+    dataset = tabular_dataset(ids[:count], dict.fromkeys(range(12), 0.0))
+    oracle = pd.DataFrame({"id": [f"A{n}" for n in oracle_ids], "probability": [n / 12 for n in oracle_ids]})
+    aligned = align_oracle(oracle, dataset)
     assert list(aligned.columns) == ["probability"]
-    assert aligned["probability"].tolist() == [n / 12 for n in ids]
-    pd.testing.assert_index_equal(aligned.index, part.frame.index)
+    assert aligned["probability"].tolist() == [n / 12 for n in ids[:count]]
+    pd.testing.assert_index_equal(aligned.index, dataset.frame.index)
 
 
-def test_a_row_that_the_oracle_does_not_know_is_an_error() -> None:
+def test_a_row_that_the_oracle_lacks_is_an_error() -> None:
     oracle = pd.DataFrame({"id": ["A1"], "probability": [0.5]})
     with pytest.raises(KeyError, match="A2"):
-        align(oracle, cases([1, 2], {1: 0.0, 2: 1.0}))
+        align_oracle(oracle, tabular_dataset([1, 2], {1: 0.0, 2: 1.0}))
 
 
-def ranked(lists: dict[str, str]) -> pd.DataFrame:
-    """For each user the items of a word, best first."""
+def to_prediction(lists: dict[str, str]) -> pd.DataFrame:
+    """Build a prediction from the letters of a word for each user, best first."""
     frame = pd.DataFrame([(u, n, i, 9.0 - n) for u, items in lists.items() for n, i in enumerate(items, 1)])
     return frame.set_axis(["user", "rank", "item", "score"], axis=1)
 
 
-def users(histories: dict[str, str], following: dict[str, str], as_arrays: bool = False) -> Dataset:
-    kind = (lambda word: np.array(list(word), dtype=object)) if as_arrays else list
+def ranking_dataset(histories: dict[str, str], targets: dict[str, str], as_arrays: bool = False) -> Dataset:
+    to_items = (lambda word: np.array(list(word), dtype=object)) if as_arrays else list
     frame = pd.DataFrame({"user": pd.Series(list(histories), dtype="str")})
-    frame["items"] = pd.Series([kind(word) for word in histories.values()], dtype=object)
-    truth = pd.Series([list(following[user]) for user in histories], dtype=object)
+    frame["items"] = pd.Series([to_items(word) for word in histories.values()], dtype=object)
+    truth = pd.Series([list(targets[user]) for user in histories], dtype=object)
     return Dataset(frame, truth, np.arange(len(histories), dtype=np.uint64))
 
 
 @pytest.mark.parametrize("as_arrays", [False, True], ids=["lists", "arrays, as Parquet gives them"])
-def test_lists_of_users_are_theirs_without_what_they_had(as_arrays: bool) -> None:
-    oracle = ranked({"v": "abcd", "u": "cadb", "w": "dcba"})
-    aligned = align(oracle, users({"u": "az", "v": ""}, {"u": "d", "v": "b"}, as_arrays))
-    expected = ranked({"v": "abcd", "u": "c.db"})
+def test_oracle_lists_are_selected_by_user_without_their_history(as_arrays: bool) -> None:
+    oracle = to_prediction({"v": "abcd", "u": "cadb", "w": "dcba"})
+    dataset = ranking_dataset({"u": "az", "v": ""}, {"u": "d", "v": "b"}, as_arrays)
+    expected = to_prediction({"v": "abcd", "u": "c.db"})
     expected = expected[expected["item"] != "."].assign(rank=[1, 2, 3, 4, 1, 2, 3])
-    pd.testing.assert_frame_equal(aligned, expected.reset_index(drop=True))
+    pd.testing.assert_frame_equal(align_oracle(oracle, dataset), expected.reset_index(drop=True))
 
 
-def test_who_had_everything_is_not_listed() -> None:
-    aligned = align(ranked({"u": "ab", "v": "ab"}), users({"u": "ba", "v": "b"}, {"u": "c", "v": "a"}))
+def test_a_user_who_had_all_items_has_no_list() -> None:
+    oracle = to_prediction({"u": "ab", "v": "ab"})
+    dataset = ranking_dataset({"u": "ba", "v": "b"}, {"u": "c", "v": "a"})
+    aligned = align_oracle(oracle, dataset)
     assert aligned[["user", "rank", "item"]].to_numpy().tolist() == [["v", 1, "a"]]
 
 
-def test_chance_achieves_nothing_and_the_oracle_all() -> None:
+def test_share_of_optimum_is_zero_for_chance_and_one_for_the_oracle() -> None:
     rng = np.random.default_rng(0)
     probability = rng.random(400)
     truth = dict(enumerate((rng.random(400) < probability).astype(float)))
-    part, judge = cases(list(rng.permutation(400)), truth), BinaryEvaluator()
-    oracle = align(pd.DataFrame({"id": [f"A{n}" for n in truth], "probability": probability}), part)
+    dataset, evaluator = tabular_dataset(list(rng.permutation(400)), truth), BinaryEvaluator()
+    true_probabilities = pd.DataFrame({"id": [f"A{n}" for n in truth], "probability": probability})
+    oracle = align_oracle(true_probabilities, dataset)
     blurred = oracle.sub(0.5).mul(rng.uniform(-0.2, 1.0, (400, 1))).add(0.5)
 
     def value(prediction: pd.DataFrame) -> float:
-        return judge.metrics(part, prediction, {"threshold": 0.5})["roc_auc"]
+        return evaluator.metrics(dataset, prediction, {"threshold": 0.5})["roc_auc"]
 
-    best = value(oracle)
-    assert best > 0.75
-    assert achieved(best, judge.chance, best) == 1.0
-    assert achieved(value(oracle * 0), judge.chance, best) == 0.0
-    assert 0.3 < achieved(value(blurred), judge.chance, best) < 0.95
-    # The opposite of the truth is as far below chance as the truth is above.
-    assert achieved(value(1 - oracle), judge.chance, best) == pytest.approx(-1.0)
-
-
-def test_a_ranking_oracle_that_lists_what_comes_next_has_ndcg_one() -> None:
-    part, judge = users({"u": "a", "v": "bc"}, {"u": "c", "v": "a"}), RankingEvaluator(k=3)
-    best = judge.metrics(part, align(ranked({"u": "ac", "v": "cba"}), part), {})[judge.primary]
-    nothing = judge.metrics(part, ranked({"u": "x", "v": "x"}), {})[judge.primary]
-    assert (best, achieved(nothing, judge.chance, best)) == (1.0, 0.0)
+    optimum = value(oracle)
+    assert optimum > 0.75
+    assert share_of_optimum(optimum, evaluator.chance_level, optimum) == 1.0
+    assert share_of_optimum(value(oracle * 0), evaluator.chance_level, optimum) == 0.0
+    assert 0.3 < share_of_optimum(value(blurred), evaluator.chance_level, optimum) < 0.95
+    # Inverted probabilities are as far below chance as the true ones are above.
+    assert share_of_optimum(value(1 - oracle), evaluator.chance_level, optimum) == pytest.approx(-1.0)
 
 
-def test_where_even_the_oracle_guesses_there_is_no_share() -> None:
-    assert math.isnan(achieved(0.5, 0.5, 0.5))
+def test_an_oracle_that_lists_the_targets_first_has_an_ndcg_of_one() -> None:
+    dataset = ranking_dataset({"u": "a", "v": "bc"}, {"u": "c", "v": "a"})
+    evaluator = RankingEvaluator(k=3)
+    oracle = align_oracle(to_prediction({"u": "ac", "v": "cba"}), dataset)
+    optimum = evaluator.metrics(dataset, oracle, {})[evaluator.primary]
+    without_hits = evaluator.metrics(dataset, to_prediction({"u": "x", "v": "x"}), {})[evaluator.primary]
+    assert optimum == 1.0
+    assert share_of_optimum(without_hits, evaluator.chance_level, optimum) == 0.0
+
+
+def test_share_of_optimum_is_nan_if_the_optimum_is_chance() -> None:
+    assert math.isnan(share_of_optimum(0.5, 0.5, 0.5))

@@ -1,4 +1,4 @@
-"""Slices are judged as if there were nothing else, and nobody stands alone in one."""
+"""Slices: each is evaluated without the other users and targets, and a single user is no slice."""
 
 import numpy as np
 import pandas as pd
@@ -6,41 +6,41 @@ import pytest
 
 from ml.data.dataset import Dataset
 from ml.evaluation import slices
-from ml.evaluation.beyond_accuracy import owners
-from ml.evaluation.confidence_intervals import mean_interval
+from ml.evaluation.beyond_accuracy import user_counts
+from ml.evaluation.mean_intervals import mean_interval
 
 
-def part_of(histories: list[str], wanted: list[str]) -> Dataset:
+def ranking_dataset(histories: list[str], targets: list[str]) -> Dataset:
+    """Build a dataset whose items are single letters."""
     frame = pd.DataFrame({"user": [f"u{n}" for n in range(len(histories))]})
-    frame["items"] = pd.Series([list(of) for of in histories], dtype=object)
-    truth = pd.Series([list(of) for of in wanted], dtype=object)
+    frame["items"] = pd.Series([list(items) for items in histories], dtype=object)
+    truth = pd.Series([list(items) for items in targets], dtype=object)
     return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64))
 
 
-def letters(part: Dataset) -> np.ndarray:
-    """A measure that tells who was asked about what: the sum of the places of the wanted letters."""
-    return np.array([float(sum(ord(item) - ord("a") for item in of)) for of in part.truth])
+def letter_sum(dataset: Dataset) -> np.ndarray:
+    """Sum the positions in the alphabet of each user's targets: a metric that identifies users and targets."""
+    return np.array([float(sum(ord(item) - ord("a") for item in items)) for items in dataset.truth])
 
 
 def test_head_middle_and_tail_hold_a_third_of_the_events_each() -> None:
     # Four users had a, two had b, two had c, two had d, and one each had e and f: twelve events.
-    part = part_of(["abcd", "abcd", "ae", "af"], ["az", "bd", "c", "ef"])
-    popular = owners(part.frame["items"])
-    found = slices.by_popularity(part, letters, popular)
-    assert {line["slice"]: line["items"] for line in found} == {"middle": 2, "tail": 3}
-    middle, tail = found
-    # b of the second user and c of the third; d of the second, e and f of the fourth. a has one user, who is no slice.
+    dataset = ranking_dataset(["abcd", "abcd", "ae", "af"], ["az", "bd", "c", "ef"])
+    popularity = user_counts(dataset.frame["items"])
+    rows = slices.by_popularity(dataset, letter_sum, popularity)
+    assert {row["slice"]: row["items"] for row in rows} == {"middle": 2, "tail": 3}
+    middle, tail = rows
+    # b of the second user and c of the third; d of the second, e and f of the fourth. a has a single user: no slice.
     assert (middle["users"], middle["value"]) == (2, 1.5)
     assert (tail["users"], tail["value"]) == (2, (3 + 4 + 5) / 2)
     expected = mean_interval(np.array([3.0, 9.0]))
     assert (tail["low"], tail["high"]) == pytest.approx((expected.low, expected.high))
 
 
-def test_new_and_known_users_and_items() -> None:
-    part = part_of(["ab", "", "b", ""], ["z", "az", "b", "y"])
-    found = slices.by_newness(part, letters, owners(part.frame["items"]))
-    told = {(line["by"], line["slice"]): (line["users"], line["value"]) for line in found}
-    assert told == {
+def test_new_and_known_users_and_items_are_separate_slices() -> None:
+    dataset = ranking_dataset(["ab", "", "b", ""], ["z", "az", "b", "y"])
+    rows = slices.by_cold_start(dataset, letter_sum, user_counts(dataset.frame["items"]))
+    assert {(row["by"], row["slice"]): (row["users"], row["value"]) for row in rows} == {
         ("user", "no history"): (2, (25 + 24) / 2),
         ("user", "some history"): (2, (25 + 1) / 2),
         ("item", "known"): (2, 0.5),
@@ -48,18 +48,18 @@ def test_new_and_known_users_and_items() -> None:
     }
 
 
-def test_without_any_history_all_items_are_new() -> None:
-    part = part_of(["", "", ""], ["a", "b", "c"])
-    popular = owners(part.frame["items"])
-    assert slices.by_popularity(part, letters, popular) == []
-    named = [line["slice"] for line in slices.by_newness(part, letters, popular)]
-    assert named == ["no history", "new"]
+def test_without_histories_all_items_are_new() -> None:
+    dataset = ranking_dataset(["", "", ""], ["a", "b", "c"])
+    popularity = user_counts(dataset.frame["items"])
+    assert slices.by_popularity(dataset, letter_sum, popularity) == []
+    rows = slices.by_cold_start(dataset, letter_sum, popularity)
+    assert [row["slice"] for row in rows] == ["no history", "new"]
 
 
-def test_lengths_of_history() -> None:
-    part = part_of(["", "", "abab", "a", "abcde"], ["b"] * 4 + ["c"])
-    found = slices.by_length(part, letters(part))
-    assert [(line["history"], line["users"], line["value"]) for line in found] == [
+def test_slices_by_history_length_leave_out_single_users() -> None:
+    dataset = ranking_dataset(["", "", "abab", "a", "abcde"], ["b"] * 4 + ["c"])
+    rows = slices.by_history_length(dataset, letter_sum(dataset))
+    assert [(row["history"], row["users"], row["value"]) for row in rows] == [
         ("none", 2, 1.0),
         ("1 to 4", 2, 1.0),
     ]

@@ -1,67 +1,68 @@
-"""Counting rows is repeating them: agreement with the plain measures of the repeated rows."""
+"""Weighted metrics: agreement with the unweighted metrics of repeated rows."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.evaluation.binary_metrics import UndefinedMeasureError, binary_metrics
-from ml.evaluation.regression_metrics import regression_metrics
-from ml.evaluation.weighted_metrics import CountedBinary, CountedNumeric
+from ml.evaluation.binary_metrics import UndefinedMetricError, compute_binary_metrics
+from ml.evaluation.regression_metrics import compute_regression_metrics
+from ml.evaluation.weighted_metrics import WeightedBinaryMetrics, WeightedRegressionMetrics
 
 ROWS = st.integers(2, 40)
 
 
 @st.composite
-def counted_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Truths, probabilities (with ties, 0 and 1 among them), counts with something left, and a threshold."""
+def weighted_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Draw truths, probabilities (ties, 0 and 1 among them), weights that are not all 0, and a threshold."""
     rows = draw(ROWS)
     truth = draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=rows, max_size=rows))
-    some = st.one_of(st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.floats(0, 1))
-    probability = draw(st.lists(some, min_size=rows, max_size=rows))
-    counts = draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows).filter(any))
+    probabilities = st.one_of(st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.floats(0, 1))
+    probability = draw(st.lists(probabilities, min_size=rows, max_size=rows))
+    weights = draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows).filter(any))
     threshold = draw(st.one_of(st.floats(0, 1), st.sampled_from(probability)))
-    return np.array(truth), np.array(probability), np.array(counts), threshold
+    return np.array(truth), np.array(probability), np.array(weights), threshold
 
 
 @settings(max_examples=150, deadline=None)
-@given(counted_rows())
-def test_binary_measures_are_those_of_the_repeated_rows(
-    drawn: tuple[np.ndarray, np.ndarray, np.ndarray, float],
+@given(weighted_rows())
+def test_binary_metrics_are_those_of_repeated_rows(
+    sample: tuple[np.ndarray, np.ndarray, np.ndarray, float],
 ) -> None:
-    truth, probability, counts, threshold = drawn
-    found = CountedBinary(truth, probability, threshold)(counts)
-    rows = np.repeat(np.arange(len(truth)), counts)
+    truth, probability, weights, threshold = sample
+    computed = WeightedBinaryMetrics(truth, probability, threshold)(weights)
+    rows = np.repeat(np.arange(len(truth)), weights)
     try:
-        expected = binary_metrics(truth[rows], probability[rows], threshold)
-    except UndefinedMeasureError:
+        expected = compute_binary_metrics(truth[rows], probability[rows], threshold)
+    except UndefinedMetricError:
         if not truth[rows].any():
-            assert {name for name, value in found.items() if np.isnan(value)} == {
+            assert {name for name, value in computed.items() if np.isnan(value)} == {
                 "recall",
                 "f1",
                 "average_precision",
             }
         return
-    for name, value in found.items():
+    for name, value in computed.items():
         assert value == pytest.approx(expected[name], rel=1e-9, abs=1e-12), name
-    assert set(expected) - set(found) == {"roc_auc", "calibration_error"}
+    assert set(expected) - set(computed) == {"roc_auc", "calibration_error"}
 
 
 @settings(max_examples=80, deadline=None)
 @given(ROWS, st.integers(0, 2**32 - 1))
-def test_numeric_measures_are_those_of_the_repeated_rows(number: int, seed: int) -> None:
+def test_regression_metrics_are_those_of_repeated_rows(n_rows: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    truth, value = generator.normal(100.0, 3.0, size=number), generator.normal(100.0, 3.0, size=number)
-    counts = generator.multinomial(number, np.full(number, 1 / number))
-    rows = np.repeat(np.arange(number), counts)
-    found = CountedNumeric(truth, value)(counts)
+    truth, prediction = generator.normal(100.0, 3.0, size=(2, n_rows))
+    weights = generator.multinomial(n_rows, np.full(n_rows, 1 / n_rows))
+    rows = np.repeat(np.arange(n_rows), weights)
+    computed = WeightedRegressionMetrics(truth, prediction)(weights)
     if np.ptp(truth[rows]) == 0:
         return
-    assert found == pytest.approx(regression_metrics(truth[rows], value[rows]), rel=1e-6)
+    expected = compute_regression_metrics(truth[rows], prediction[rows])
+    assert computed == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_constant_truth_has_no_r2() -> None:
-    truth, value = np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 2.0])
-    found = CountedNumeric(truth, value)(np.array([2, 1, 0]))
-    assert np.isnan(found["r2"])
-    assert found["mse"] == pytest.approx(1 / 3)
+def test_r2_of_a_constant_truth_is_nan() -> None:
+    truth, prediction = np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 2.0])
+    computed = WeightedRegressionMetrics(truth, prediction)(np.array([2, 1, 0]))
+    assert np.isnan(computed["r2"])
+    assert computed["mse"] == pytest.approx(1 / 3)
