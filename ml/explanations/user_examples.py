@@ -1,69 +1,121 @@
-"""A few users of a part as examples: their history, what they are recommended and why, what they took next.
+"""Example users of a data set: their history, their recommendations with explanations, and what they chose next.
 
-They have letters for names, and nothing here holds a user's id. Only the last items of a history are told, because a
-whole one could identify somebody.
+Users are called A, B and C. No user id is included, and only the last items of a history, because a whole history could
+identify a person.
 """
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
 from ml.estimator import Model
-from ml.explanations.history_attribution import Explained, Reasons, Scorer, reasons
+from ml.explanations.history_attribution import (
+    ExplainableModel,
+    Explanation,
+    ItemScorer,
+    explain_recommendations,
+)
 
-TOLD, LISTED, BECAUSE = 8, 5, 3
-# Where among users by length of history.
-SHARES = (0.25, 0.5, 0.75)
-LEAST = 2
+# Bounds of what is shown of a user.
+HISTORY_ITEMS, LIST_ITEMS, EXPLANATION_ITEMS = 8, 5, 3
+# Quantiles of history length at which users are selected.
+LENGTH_QUANTILES = (0.25, 0.5, 0.75)
+MIN_EVENTS = 2
+NAMES = "ABC"
 
 
-def shoppers(part: Dataset, prediction: pd.DataFrame, model: Model) -> list[dict[str, Any]]:
-    """Users at the quartiles of length of history, of those with at least two events; the same for any order of rows.
+class ItemWeight(TypedDict):
+    """An item of the history and its weight in an explanation."""
 
-    Each has `shopper` (a letter), `events` (of the whole history), `history` (the last items, oldest first), `taken`
-    (the first items that came next, and `more` of them) and `recommended`: lines with `item`, `taken` and `because`,
-    the first items of `history` with their shares, most first; those of its `others`, and of what lies `earlier`, are
-    summed. `because` is None where the model neither scores items nor tells reasons.
+    item: str
+    weight: float
+
+
+class ExplainedItem(TypedDict):
+    """A recommended item, whether the user chose it, and its explanation by items of the shown history.
+
+    The weights of further items of the shown history, and of all earlier items, are summed. `explanation` is None for
+    models that cannot be explained.
     """
-    rows = _chosen(part)
-    return [_told("ABC"[n], part.take(rows[n : n + 1]), prediction, model) for n in range(len(rows))]
+
+    item: str
+    chosen: bool
+    explanation: list[ItemWeight] | None
+    other_items_weight: float
+    earlier_items_weight: float
 
 
-def _chosen(part: Dataset) -> np.ndarray:
-    lengths = part.frame["items"].map(len).to_numpy()
-    able = np.flatnonzero(lengths >= LEAST)
-    ordered = able[np.lexsort((part.units[able], lengths[able]))]
-    places = sorted({int(share * (len(ordered) - 1)) for share in SHARES}) if len(ordered) else []
-    return ordered[places]
+class UserExample(TypedDict):
+    """A pseudonymous user.
+
+    `events` counts the whole history; `history` and `chosen` (what came next) are the last and the first items of it,
+    and `more_chosen` the number of further chosen items.
+    """
+
+    user: str
+    events: int
+    history: list[str]
+    recommended: list[ExplainedItem]
+    chosen: list[str]
+    more_chosen: int
 
 
-def _told(name: str, one: Dataset, prediction: pd.DataFrame, model: Model) -> dict[str, Any]:
-    history, truth = list(one.frame["items"].iloc[0]), list(one.truth.iloc[0])
-    mine = prediction[prediction["user"] == one.frame["user"].iloc[0]].sort_values("rank").head(LISTED)
-    asked = reasons(model, one.frame, mine) if isinstance(model, Scorer | Explained) else [None] * len(mine)
-    told = history[-TOLD:]
-    recommended = [
-        {"item": str(item), "taken": item in truth, **_because(found, told)}
-        for item, found in zip(mine["item"], asked, strict=True)
+def user_examples(dataset: Dataset, prediction: pd.DataFrame, model: Model) -> list[UserExample]:
+    """Show users at the quartiles of history length, of those with at least `MIN_EVENTS` events.
+
+    The result does not depend on the order of the rows.
+    """
+    rows = _selected_rows(dataset)
+    return [
+        _example(name, dataset.take(rows[n : n + 1]), prediction, model)
+        for n, name in enumerate(NAMES[: len(rows)])
     ]
+
+
+def _selected_rows(dataset: Dataset) -> np.ndarray:
+    lengths = dataset.frame["items"].map(len).to_numpy()
+    eligible = np.flatnonzero(lengths >= MIN_EVENTS)
+    ordered = eligible[np.lexsort((dataset.units[eligible], lengths[eligible]))]
+    if not len(ordered):
+        return ordered
+    return ordered[sorted({int(quantile * (len(ordered) - 1)) for quantile in LENGTH_QUANTILES})]
+
+
+def _example(name: str, user: Dataset, prediction: pd.DataFrame, model: Model) -> UserExample:
+    """Describe the one user of a data set of one row."""
+    history, chosen = list(user.frame["items"].iloc[0]), list(user.truth.iloc[0])
+    rows = prediction["user"] == user.frame["user"].iloc[0]
+    listed = prediction[rows].sort_values("rank").head(LIST_ITEMS)
+    explanations: list[Explanation] | list[None] = [None] * len(listed)
+    if isinstance(model, ItemScorer | ExplainableModel):
+        explanations = explain_recommendations(model, user.frame, listed)
+    shown = history[-HISTORY_ITEMS:]
     return {
-        "shopper": name,
+        "user": name,
         "events": len(history),
-        "history": told,
-        "recommended": recommended,
-        "taken": truth[:TOLD],
-        "more": max(len(truth) - TOLD, 0),
+        "history": shown,
+        "recommended": [
+            _explained_item(str(item), item in chosen, explanation, shown)
+            for item, explanation in zip(listed["item"], explanations, strict=True)
+        ],
+        "chosen": chosen[:HISTORY_ITEMS],
+        "more_chosen": max(len(chosen) - HISTORY_ITEMS, 0),
     }
 
 
-def _because(found: Reasons | None, told: list[str]) -> dict[str, Any]:
-    if found is None:
-        return {"because": None, "others": 0.0, "earlier": 0.0}
-    recent = [(item, share) for item, share in found if item in told]
+def _explained_item(
+    item: str, chosen: bool, explanation: Explanation | None, shown: list[str]
+) -> ExplainedItem:
+    in_shown = [(name, weight) for name, weight in explanation or [] if name in shown]
+    top = in_shown[:EXPLANATION_ITEMS]
     return {
-        "because": [{"item": item, "share": share} for item, share in recent[:BECAUSE]],
-        "others": sum((share for _, share in recent[BECAUSE:]), 0.0),
-        "earlier": sum((share for item, share in found if item not in told), 0.0),
+        "item": item,
+        "chosen": chosen,
+        "explanation": None
+        if explanation is None
+        else [{"item": name, "weight": weight} for name, weight in top],
+        "other_items_weight": sum((weight for _, weight in in_shown[EXPLANATION_ITEMS:]), 0.0),
+        "earlier_items_weight": sum((weight for name, weight in explanation or [] if name not in shown), 0.0),
     }

@@ -1,9 +1,9 @@
-"""Histories as a sparse matrix, and scores as ranked lists.
+"""The items that a recommender knows: encoding of histories, popularity, lists of recommendations from scores.
 
-A frame of histories has one row per user: `user` (str), `items` (list of str, oldest first) and `times` (list
-of seconds since 1970, NaN where only the order is known); predictions need no `times`. It may have `weights` (list of
-float above 0), what each event counts; without them each counts 1. And it may have `segment` (str, None where that is
-not known), a group of users such as their country: who has no history gets what is popular there.
+A frame of histories has one row per user: `user` (str), `items` (list of str, oldest first) and `times` (list of
+seconds since 1970, NaN where only the order is known; not needed for predictions). Optional columns are `weights` (list
+of float above 0, one per event, default 1) and `segment` (str or None, a group of users such as their country: users
+without a history are recommended what is popular in their segment).
 """
 
 import json
@@ -11,79 +11,86 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from ml.interactions.histories import SECONDS_PER_DAY, Histories
-from ml.interactions.sparse_matrices import blocks, top
+from ml.interactions.sparse_matrices import row_blocks, top_positions
 
-# At least 2k, so that counting ties as half is exact up to k = 20 (see `ml.evaluation.ranking_metrics.per_user`).
+# At least 2k, so that counting ties as half is exact up to k = 20 (`ml.evaluation.ranking_metrics.per_user_metrics`).
 LIST_LENGTH = 40
-# What all users took speaks for an item as much as so many events of the own segment would. For new customers of an
-# online shop any number from 1 to 1,000 is better than none, and than what all took alone.
-PRIOR = 100.0
-# A segment of fewer users says nothing: what is popular there would be what somebody took.
-FEWEST_IN_SEGMENT = 10
+# Number of users of the segment that the popularity among all users weighs as much as. For new customers of an online
+# shop, any number from 1 to 1,000 is better than 0, and than the popularity among all users alone.
+SEGMENT_PRIOR_STRENGTH = 100.0
+# The popularity in a smaller segment would disclose what individual users chose.
+MIN_SEGMENT_USERS = 10
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items that a model knows, sorted, and for each the number of users who had it.
+    """The items that a model knows, in sorted order, and for each the number of users who had it.
 
-    Those that are `blocked` tell of their users' tastes, and are never listed. `segments` has, by name, the codes of
-    the items that users of the segment had, and of how many; none where fewer than `FEWEST_IN_SEGMENT` had any.
+    `blocked_items` count as evidence in histories and are never recommended. `segments` has, by name of the segment,
+    the codes of the items that its users had and the number of these users; both are empty where fewer than
+    `MIN_SEGMENT_USERS` users had any. The code of an item is its position in `items`.
     """
 
     items: tuple[str, ...]
     popularity: tuple[int, ...]
-    blocked: tuple[str, ...] = ()
+    blocked_items: tuple[str, ...] = ()
     segments: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, days: float | None = None, blocked: Collection[str] = ()) -> Self:
-        """The items of all histories. With `days`, popularity counts the events of the last days only.
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        popularity_days: float | None = None,
+        blocked_items: Collection[str] = (),
+    ) -> Self:
+        """Collect the items of all histories; `popularity_days` restricts popularity to the last days of the log.
 
-        Those days are counted back from the last event, their start excluded. Raises ValueError where there
-        is no event, a column is missing, or every item is blocked.
+        An event exactly that many days before the last one is too old. Raises ValueError where there is no event, a
+        column is missing, or every item is blocked.
         """
-        lengths, flat = _flatten(frame)
-        if not len(flat):
-            raise ValueError("expected histories with at least one event, got none; check the cut of train")
-        items = tuple(sorted(set(flat)))
+        lengths, events = _flatten(frame)
+        if not len(events):
+            raise ValueError(
+                "expected histories with at least one event; got none; check the cutoffs of the split"
+            )
+        items = tuple(sorted(set(events)))
         user = np.repeat(np.arange(len(lengths)), lengths)
-        item = pd.Index(items, dtype=object).get_indexer(flat)
-        times = _times(frame, len(flat)) if days is not None else np.empty(0)
-        # Where only the order is known, no event is older than another one of somebody else.
-        if days is not None and not np.isnan(times).any():
-            recent = times > times.max() - days * SECONDS_PER_DAY
+        item = pd.Index(items, dtype=object).get_indexer(events)
+        times = _times(frame, len(events)) if popularity_days is not None else np.empty(0)
+        # Where only the order is known, no event is older than one of another user.
+        if popularity_days is not None and not np.isnan(times).any():
+            recent = times > times.max() - popularity_days * SECONDS_PER_DAY
             user, item = user[recent], item[recent]
         pairs = np.unique(user * len(items) + item)
-        had = pairs % len(items)
-        segments = _segments(frame, pairs // len(items), had) if "segment" in frame else {}
-        barred = tuple(item for item in items if item in set(blocked))
-        if len(barred) == len(items):
+        user, item = pairs // len(items), pairs % len(items)
+        segments = _segment_popularity(frame, user, item) if "segment" in frame else {}
+        blocked = tuple(name for name in items if name in set(blocked_items))
+        if len(blocked) == len(items):
             raise ValueError(
-                f"expected an item that may be recommended, got {len(items):,} items, all of them blocked; "
-                "look at meta.blocked"
+                f"expected an item that may be recommended; got {len(items):,} items, all of them blocked; "
+                "check meta.never_recommend"
             )
-        return cls(items, tuple(np.bincount(had, minlength=len(items)).tolist()), barred, segments)
+        return cls(items, tuple(np.bincount(item, minlength=len(items)).tolist()), blocked, segments)
 
-    def wider(self, more: Iterable[str], blocked: Collection[str] = ()) -> Self:
-        """With more items, that nobody had; those that are blocked too are named again."""
-        had = dict(zip(self.items, self.popularity, strict=True))
-        items = tuple(sorted({*self.items, *more}))
-        barred = {*self.blocked, *blocked}
-        place = pd.Index(items, dtype=object).get_indexer(self._index)
+    def extended(self, new_items: Iterable[str], blocked_items: Collection[str] = ()) -> Self:
+        """Return the catalogue with further items of popularity 0, and further blocked ones among all items."""
+        popularity = dict(zip(self.items, self.popularity, strict=True))
+        items = tuple(sorted({*self.items, *new_items}))
+        blocked = {*self.blocked_items, *blocked_items}
+        new_code = pd.Index(items, dtype=object).get_indexer(self._index)
         return replace(
             self,
             items=items,
-            popularity=tuple(had.get(item, 0) for item in items),
-            blocked=tuple(item for item in items if item in barred),
+            popularity=tuple(popularity.get(item, 0) for item in items),
+            blocked_items=tuple(item for item in items if item in blocked),
             segments={
-                name: (tuple(place[list(codes)].tolist()), counts)
+                name: (tuple(new_code[list(codes)].tolist()), counts)
                 for name, (codes, counts) in self.segments.items()
             },
         )
@@ -93,114 +100,114 @@ class Catalogue:
         return pd.Index(self.items, dtype=object)
 
     @cached_property
-    def popular(self) -> np.ndarray:
-        """`popularity` as float32, to be read only: a tuple of many items takes milliseconds to convert."""
+    def popularity_array(self) -> np.ndarray:
+        """`popularity` as a read-only float32 array; converting the tuple of a large catalogue takes milliseconds."""
         counts = np.array(self.popularity, np.float32)
         counts.flags.writeable = False
         return counts
 
-    def common(self, histories: Histories, users: np.ndarray) -> np.ndarray:
-        """What is popular, for those `users` (n,) of the histories of whom nothing is known, float32, shape (n, items).
-
-        For who is of no segment that is known it is `popularity`. For others it is the number of users of the segment
-        who had the item, and `PRIOR` times its share of what all users had: the less is known of a segment, the more
-        it is like all (the mean of a multinomial under a Dirichlet prior, but for a factor).
-        """
-        common: np.ndarray = np.tile(self.popular, (len(users), 1))
-        if histories.segment is not None:
-            of = histories.segment[users]
-            every, share = list(self.segments.values()), PRIOR * self.popular / max(sum(self.popularity), 1)
-            for segment in np.unique(of[of >= 0]):
-                codes, counts = every[segment]
-                common[of == segment] = share
-                common[np.ix_(of == segment, np.array(codes, np.int64))] += np.array(counts, np.float32)
-        return common
-
     @cached_property
-    def barred(self) -> np.ndarray:
-        """The codes of the blocked items."""
-        return np.asarray(self._index.get_indexer(pd.Index(self.blocked, dtype=object)), np.int64)
+    def blocked_codes(self) -> np.ndarray:
+        """Codes of the blocked items."""
+        return np.asarray(self._index.get_indexer(pd.Index(self.blocked_items, dtype=object)), np.int64)
 
-    def sequences(self, frame: pd.DataFrame) -> Histories:
-        """The histories of a frame in codes, which are positions in `items`.
+    def popularity_scores(self, histories: Histories, users: np.ndarray) -> np.ndarray:
+        """Score all items by popularity for the `users` (n,) of the histories, float32, shape (n, items).
 
-        Raises ValueError as in `counts`, and where there is not one weight above 0 of each event of a frame with them.
+        Users of a known segment get the number of users of the segment who had the item plus `SEGMENT_PRIOR_STRENGTH`
+        times the item's share of all pairs of user and item: up to a factor the posterior mean of a multinomial with a
+        Dirichlet prior, so that small segments resemble all users. Other users get `popularity`.
         """
-        lengths, flat = _flatten(frame)
-        codes = self._index.get_indexer(flat)
-        times = _times(frame, len(flat)) if "times" in frame else np.full(len(flat), np.nan)
-        told = _weights(frame, lengths) if "weights" in frame else None
-        segment = None
+        scores: np.ndarray = np.tile(self.popularity_array, (len(users), 1))
+        if histories.user_segments is not None:
+            user_segments = histories.user_segments[users]
+            segments = list(self.segments.values())
+            prior = SEGMENT_PRIOR_STRENGTH * self.popularity_array / max(sum(self.popularity), 1)
+            for segment in np.unique(user_segments[user_segments >= 0]):
+                codes, counts = segments[segment]
+                members = user_segments == segment
+                scores[members] = prior
+                scores[np.ix_(members, np.array(codes, np.int64))] += np.array(counts, np.float32)
+        return scores
+
+    def encode(self, frame: pd.DataFrame) -> Histories:
+        """Convert a frame of histories to item codes; events of unknown items are dropped.
+
+        Raises ValueError where a column is missing, or where `weights` has not one finite weight above 0 per event.
+        """
+        lengths, events = _flatten(frame)
+        codes = self._index.get_indexer(events)
+        times = _times(frame, len(events)) if "times" in frame else np.full(len(events), np.nan)
+        weights = _weights(frame, lengths) if "weights" in frame else None
+        user_segments = None
         if self.segments and "segment" in frame:
-            of = pd.Index(frame["segment"].astype(object), dtype=object)
-            segment = pd.Index(list(self.segments), dtype=object).get_indexer(of)
-        start = np.concatenate([[0], np.cumsum(lengths)])
-        every = Histories(start, codes, times, len(self.items), told, segment)
-        return every.where(codes >= 0)
+            names = pd.Index(frame["segment"].astype(object), dtype=object)
+            user_segments = pd.Index(list(self.segments), dtype=object).get_indexer(names)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        histories = Histories(offsets, codes, times, len(self.items), weights, user_segments)
+        return histories.filter_events(codes >= 0)
 
-    def counts(self, frame: pd.DataFrame) -> sparse.csr_array:
-        """How often each user had each item, float64, shape (users, items), columns as `items`.
-
-        Items that the catalogue lacks are left out. Raises ValueError where a column is missing.
-        """
-        return self.sequences(frame).counts()
-
-    def unknown(self, frame: pd.DataFrame) -> int:
-        """The number of events whose item the catalogue lacks."""
+    def count_unknown_events(self, frame: pd.DataFrame) -> int:
+        """Count the events of unknown items, which `encode` drops."""
         return int((self._index.get_indexer(_flatten(frame)[1]) < 0).sum())
 
     def recommend(
-        self, frame: pd.DataFrame, score: Callable[[Histories], np.ndarray], repeat: bool
+        self, frame: pd.DataFrame, score: Callable[[Histories], np.ndarray], allow_repeats: bool
     ) -> pd.DataFrame:
-        """The best `LIST_LENGTH` items for each user: rows `user`, `rank`, `item`, `score`, best first.
+        """List the best `LIST_LENGTH` items for each user: rows `user`, `rank`, `item`, `score`, best first.
 
-        `score` turns a block of histories into scores, shape (users, items); who has no known item is scored by
+        `score` gives the scores of a block of histories, shape (users, items); users without a known item are scored by
         popularity. Scores are compared as float32, so that sums that differ only by the order of their terms are ties;
-        ties go by the order of the catalogue. Items of the history are not listed unless `repeat`: a list is shorter
-        where fewer are left.
+        ties are in the order of the catalogue. Items of the history are left out unless `allow_repeats`, and lists are
+        shorter where fewer items are left.
         """
         lists: list[tuple[np.ndarray, np.ndarray]] = []
-        for _, scores in self.scored(self.sequences(frame), score, repeat):
-            lists += [(best, row[best]) for row in scores for best in [top(row, LIST_LENGTH)]]
+        for _, scores in self.score_blocks(self.encode(frame), score, allow_repeats):
+            lists += [(best, row[best]) for row in scores for best in [top_positions(row, LIST_LENGTH)]]
         return self._table(frame["user"], lists)
 
-    def scored(
-        self, histories: Histories, score: Callable[[Histories], np.ndarray], repeat: bool
+    def score_blocks(
+        self, histories: Histories, score: Callable[[Histories], np.ndarray], allow_repeats: bool
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Blocks of users with their scores, float32, shape (users, items), -inf for what is not to be listed."""
-        for rows in blocks(len(histories), len(self.items)):
-            block = histories.block(rows)
+        """Yield blocks of users with their scores, float32, shape (users, items), -inf for items not to be listed."""
+        for users in row_blocks(len(histories), len(self.items)):
+            block = histories.slice_users(users)
             scores = np.array(score(block), dtype=np.float32)
-            unknown = np.flatnonzero(block.lengths == 0)
-            scores[unknown] = self.common(block, unknown)
-            if not repeat:
+            without_history = np.flatnonzero(block.lengths == 0)
+            scores[without_history] = self.popularity_scores(block, without_history)
+            if not allow_repeats:
                 scores[block.users, block.items] = -np.inf
-            scores[:, self.barred] = -np.inf
-            yield rows, scores
+            scores[:, self.blocked_codes] = -np.inf
+            yield users, scores
 
-    def listed(self, users: pd.Series, user: np.ndarray, code: np.ndarray, score: np.ndarray) -> pd.DataFrame:
-        """As `recommend`, of candidates: `user` (ascending positions in `users`), `code` and `score` are (rows,)."""
-        start = np.searchsorted(user, np.arange(len(users) + 1))
+    def lists_from_candidates(
+        self, users: pd.Series, user: np.ndarray, code: np.ndarray, score: np.ndarray
+    ) -> pd.DataFrame:
+        """List the best candidates of each user, in the form of `recommend`.
+
+        `user` (ascending positions in `users`), `code` and `score` have one entry per candidate.
+        """
+        offsets = np.searchsorted(user, np.arange(len(users) + 1))
         lists = []
-        for first, end in pairwise(start):
-            best = first + top(score[first:end], LIST_LENGTH)
+        for start, end in pairwise(offsets):
+            best = start + top_positions(score[start:end], LIST_LENGTH)
             lists.append((code[best], score[best]))
         return self._table(users, lists)
 
-    def ranked(
+    def lists_from_ranking(
         self, frame: pd.DataFrame, histories: Histories, codes: np.ndarray, scores: np.ndarray
     ) -> pd.DataFrame:
-        """The table of `recommend` from the items found, best first: positions, -1 for none, and scores.
+        """Convert ranked codes and scores, both of shape (users, `LIST_LENGTH`), to the form of `recommend`.
 
-        Both are of shape (users, `LIST_LENGTH`); who has no known item is listed what is popular instead.
+        A code of -1 ends a list. Users without a known item get the most popular items instead.
         """
         lengths = (codes >= 0).sum(axis=1)
         lists = [(codes[user, :length], scores[user, :length]) for user, length in enumerate(lengths)]
         for user in np.flatnonzero(histories.lengths == 0):
-            (common,) = self.common(histories, np.array([user]))
-            common[self.barred] = -np.inf
-            best = top(common, LIST_LENGTH)
-            lists[user] = (best, common[best])
+            (popularity,) = self.popularity_scores(histories, np.array([user]))
+            popularity[self.blocked_codes] = -np.inf
+            best = top_positions(popularity, LIST_LENGTH)
+            lists[user] = (best, popularity[best])
         return self._table(frame["user"], lists)
 
     def _table(self, users: pd.Series, lists: list[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
@@ -217,52 +224,60 @@ class Catalogue:
         )
 
     def to_json(self) -> bytes:
-        """All fields; `from_json` reads them back."""
+        """Serialise all fields for `from_json`."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        state = json.loads(text)
+        """Read what `to_json` returned."""
+        fields = json.loads(text)
         segments = {
-            name: (tuple(codes), tuple(counts)) for name, (codes, counts) in state.get("segments", {}).items()
+            name: (tuple(codes), tuple(counts)) for name, (codes, counts) in fields["segments"].items()
         }
-        items, popularity, blocked = (tuple(state[name]) for name in ("items", "popularity", "blocked"))
+        items, popularity, blocked = (
+            tuple(fields[name]) for name in ("items", "popularity", "blocked_items")
+        )
         return cls(items, popularity, blocked, segments)
 
 
-def _times(frame: pd.DataFrame, events: int) -> np.ndarray:
-    return np.fromiter(chain.from_iterable(frame["times"]), np.float64, events)
+def _times(frame: pd.DataFrame, n_events: int) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(frame["times"]), np.float64, n_events)
 
 
-def _segments(
+def _segment_popularity(
     frame: pd.DataFrame, user: np.ndarray, item: np.ndarray
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Of pairs of a user (a position) and an item (a code), each once: by segment the items, and how many had them."""
-    of = frame["segment"].astype(object)
-    found: dict[str, Any] = {str(name): ((), ()) for name in sorted(of.dropna().unique())}
-    pairs = pd.DataFrame({"segment": of.to_numpy()[user], "user": user, "item": item})
-    for name, one in pairs.groupby("segment"):
-        if one["user"].nunique() >= FEWEST_IN_SEGMENT:
-            counts = one["item"].value_counts().sort_index()
-            found[str(name)] = (tuple(counts.index.tolist()), tuple(counts.tolist()))
-    return found
+    """Count users by segment and item, given distinct pairs of a user (a row of `frame`) and an item code."""
+    segment = frame["segment"].astype(object)
+    popularity: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+        str(name): ((), ()) for name in sorted(segment.dropna().unique())
+    }
+    pairs = pd.DataFrame({"segment": segment.to_numpy()[user], "user": user, "item": item})
+    for name, members in pairs.groupby("segment"):
+        if members["user"].nunique() >= MIN_SEGMENT_USERS:
+            counts = members["item"].value_counts().sort_index()
+            popularity[str(name)] = (tuple(counts.index.tolist()), tuple(counts.tolist()))
+    return popularity
 
 
 def _weights(frame: pd.DataFrame, lengths: np.ndarray) -> np.ndarray:
     expected = "expected in each history as many weights as items, finite and above 0"
     if not np.array_equal(np.fromiter(map(len, frame["weights"]), np.int64, len(frame)), lengths):
         raise ValueError(
-            f"{expected}, got other numbers of them; leave the column weights out to count 1 each"
+            f"{expected}; got lists of other lengths; drop the column weights to give each event weight 1"
         )
     weights = np.fromiter(chain.from_iterable(frame["weights"]), np.float64, lengths.sum())
-    if wrong := int((~((weights > 0) & np.isfinite(weights))).sum()):
-        raise ValueError(f"{expected}, got {wrong} others; leave such events out")
+    if n_invalid := int((~((weights > 0) & np.isfinite(weights))).sum()):
+        raise ValueError(f"{expected}; got {n_invalid} others; remove these events")
     return weights
 
 
 def _flatten(frame: pd.DataFrame) -> tuple[np.ndarray, pd.Index]:
-    """The length of each history, and all items one after another."""
+    """Return the length of each history, and the items of all histories one after another."""
     if missing := {"user", "items"} - set(frame.columns):
-        raise ValueError(f"expected histories with the columns user and items, got none of {sorted(missing)}")
+        raise ValueError(
+            f"expected histories with the columns user and items; got none of {sorted(missing)}; "
+            "pass one row per user"
+        )
     lengths = np.fromiter(map(len, frame["items"]), np.int64, len(frame))
     return lengths, pd.Index(list(chain.from_iterable(frame["items"])), dtype=object)

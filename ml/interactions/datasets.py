@@ -1,4 +1,4 @@
-"""datasets."""
+"""Datasets of histories for fitting and for evaluation, from event logs."""
 
 import numpy as np
 import pandas as pd
@@ -6,43 +6,45 @@ import pandas as pd
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
 from ml.data.digest import entity_hashes
-from ml.interactions.event_log import first_segment, histories
+from ml.interactions.event_log import first_segments, histories_by_user
 
 
-def learning_part(events: pd.DataFrame, contract: Contract) -> Dataset:
-    """Histories to learn from; nothing comes next."""
-    frame = histories(events, pd.Index(events["user"].unique()))
-    return _part(frame, pd.Series([[]] * len(frame), dtype=object), contract)
+def training_dataset(events: pd.DataFrame, contract: Contract) -> Dataset:
+    """Build histories to fit on, one row per user, with empty targets."""
+    frame = histories_by_user(events, pd.Index(events["user"].unique()))
+    return _dataset(frame, pd.Series([[]] * len(frame), dtype=object), contract)
 
 
-def judging_part(
-    before: pd.DataFrame, after: pd.DataFrame, about: pd.DataFrame, contract: Contract
+def evaluation_dataset(
+    history_events: pd.DataFrame, target_events: pd.DataFrame, metadata: pd.DataFrame, contract: Contract
 ) -> Dataset:
-    """Histories of the users of `after`, and the items that they then took, each once.
+    """Build histories and target items of the users of `target_events`, one row per user, sorted by user.
 
-    Where the contract says that items do not return, an item of the history is no answer, and a blocked item never is;
-    users without any other item are left out. `about` has one row per user (index) with the columns that judge.
+    Targets are distinct items in the order of their events, without items that the contract never recommends, and
+    without items of the history unless it allows repeat recommendations. Users left without a target are dropped.
+    `metadata` has one row per user (index) with columns that models do not see.
     """
-    asked = after
-    after = after[~after["item"].isin(list(contract.blocked))].drop_duplicates(["user", "item"])
-    if not contract.roles.repeat:
-        known = pd.MultiIndex.from_frame(before[["user", "item"]])
-        after = after[~pd.MultiIndex.from_frame(after[["user", "item"]]).isin(known)]
-    truth = after.groupby("user", sort=True)["item"].agg(list)
-    frame = histories(before[before["user"].isin(truth.index)], truth.index)
+    eligible = ~target_events["item"].isin(list(contract.never_recommend))
+    targets = target_events[eligible].drop_duplicates(["user", "item"])
+    if not contract.roles.allow_repeat_recommendations:
+        history_pairs = pd.MultiIndex.from_frame(history_events[["user", "item"]])
+        targets = targets[~pd.MultiIndex.from_frame(targets[["user", "item"]]).isin(history_pairs)]
+    truth = targets.groupby("user", sort=True)["item"].agg(list)
+    frame = histories_by_user(history_events[history_events["user"].isin(truth.index)], truth.index)
     if "segment" in frame:
-        # Where a new user is from is known before what they take.
-        frame["segment"] = pd.Series(first_segment(pd.concat([before, asked]), truth.index), dtype=object)
-    part = _part(frame, pd.Series(truth.to_list(), dtype=object), contract)
-    facts = about.reindex(truth.index).reset_index(drop=True)
-    return Dataset(part.frame, part.truth, part.units, facts)
+        # The segment of a new user is an input that is available before the target events.
+        every_event = pd.concat([history_events, target_events])
+        frame["segment"] = pd.Series(first_segments(every_event, truth.index), dtype=object)
+    dataset = _dataset(frame, pd.Series(truth.to_list(), dtype=object), contract)
+    user_rows = metadata.reindex(truth.index).reset_index(drop=True)
+    return Dataset(dataset.frame, dataset.truth, dataset.units, user_rows)
 
 
-def about_users(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """The sensitive columns of each user, as first seen."""
+def user_metadata(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return the sensitive columns of each user (index), each with its first value that is not missing."""
     return rows.groupby(str(contract.roles.user))[list(contract.roles.sensitive)].first()
 
 
-def _part(frame: pd.DataFrame, truth: pd.Series, contract: Contract) -> Dataset:
+def _dataset(frame: pd.DataFrame, truth: pd.Series, contract: Contract) -> Dataset:
     units = entity_hashes(frame["user"], contract.name) if len(frame) else np.empty(0, dtype=np.uint64)
     return Dataset(frame, truth, units)

@@ -1,4 +1,4 @@
-"""From a log of interactions to histories, and to what came next."""
+"""Event logs: rows of interactions in a fixed order, and their grouping into histories of users."""
 
 from itertools import pairwise
 from typing import Any
@@ -11,68 +11,67 @@ from ml.data.digest import entity_hashes
 from ml.errors import DataGateError
 
 
-def log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Columns user, item, seconds (since 1970; NaN where only the order is known), oldest first.
+def to_event_log(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return the rows as events, oldest first: columns `user`, `item`, `seconds`, optionally `weight` and `segment`.
 
-    Where a column has the role segment and the rows have it, `segment` is its cells (NaN where missing).
+    `seconds` are since 1970, NaN where only the order is known. Simultaneous events are ordered by the role
+    `event_order`, else as in `rows`. With the split `random_last_out`, where no order is known, they are ordered by a
+    hash of user and item, so that the order of the source file cannot leak.
 
-    Simultaneous events are in the order of their positions, else of the source. Where the contract knows no order, a
-    hash of user and item gives one, so that the publisher's order foretells nothing.
-
-    Where a column has the role weight, `weight` says what each event counts (`weights`). Raises DataGateError for rows
-    without one; where the rows lack the column, as those of a question may, there are no weights.
+    `weight` is that of `event_weights`, and missing where `rows` lacks that column, as scoring input may; `segment` is
+    the cell of the column with that role, NaN where missing. Raises DataGateError where an event has no valid weight.
     """
     roles = contract.roles
     user, item = rows[str(roles.user)], rows[str(roles.item)]
     seconds = np.full(len(rows), np.nan)
     if roles.time:
         seconds = rows[roles.time].astype("datetime64[us]").astype("int64").to_numpy() / 1e6
-    orders = [] if roles.position is None else [rows[roles.position].to_numpy()]
-    orders += [seconds] if roles.time else []
-    if contract.split.by == "any":
-        orders = [entity_hashes(user + "\n" + item, contract.name)]
+    sort_keys = [] if roles.event_order is None else [rows[roles.event_order].to_numpy()]
+    sort_keys += [seconds] if roles.time else []
+    if contract.split.by == "random_last_out":
+        sort_keys = [entity_hashes(user + "\n" + item, contract.name)]
     events = pd.DataFrame({"user": user, "item": item, "seconds": seconds})
-    if roles.weight and roles.weight in rows:
-        events["weight"] = weights(rows[roles.weight], contract)
-        if without := int(events["weight"].isna().sum()):
+    if roles.event_weight and roles.event_weight in rows:
+        events["weight"] = event_weights(rows[roles.event_weight], contract)
+        if n_missing := int(events["weight"].isna().sum()):
             raise DataGateError(
-                f"a weight of each event by {roles.weight!r}",
-                f"{without} of {len(rows)} rows without",
-                f"correct meta.weights, or leave such rows out by a rule of {contract.name}",
+                f"an event weight from {roles.event_weight!r} for each row",
+                f"{n_missing} of {len(rows)} rows without",
+                f"complete meta.event_weight_by_value, or exclude such rows by a rule of {contract.name}",
             )
     if roles.segment and roles.segment in rows:
         events["segment"] = rows[roles.segment].astype(object)
-    return events.iloc[np.lexsort(orders)].reset_index(drop=True) if len(events) else events
+    return events.iloc[np.lexsort(sort_keys)].reset_index(drop=True) if len(events) else events
 
 
-def weights(cells: pd.Series, contract: Contract) -> np.ndarray:
-    """What the cells of the column with the role weight count: float64, above 0, NaN where that is not known.
+def event_weights(cells: pd.Series, contract: Contract) -> np.ndarray:
+    """Return the weights of the cells of the column with the role `event_weight`: float64, above 0, NaN where invalid.
 
-    It is what the contract gives each value, or log2(1 + n) of a number n: one piece counts 1 then, as an event without
-    weight does, and the hundred pieces of a reseller not even 7.
+    A weight is what `event_weight_by_value` gives for the value or, without it, log2(1 + n) of the number n: one piece
+    weighs 1, as an event without a weight does, and a hundred pieces weigh less than 7.
     """
-    if contract.weights:
-        return cells.map(contract.weights).to_numpy(np.float64)
+    if contract.event_weight_by_value:
+        return cells.map(contract.event_weight_by_value).to_numpy(np.float64)
     numbers = cells.to_numpy(np.float64, na_value=np.nan)
-    counted = np.log1p(numbers.clip(min=0.0)) / np.log(2.0)
-    return np.where((counted > 0) & np.isfinite(counted), counted, np.nan)
+    weights = np.log1p(numbers.clip(min=0.0)) / np.log(2.0)
+    return np.where((weights > 0) & np.isfinite(weights), weights, np.nan)
 
 
-def together(rows: pd.DataFrame, contract: Contract) -> float:
-    """The share of rows that stand at the same place as an earlier one of their user: which came first is not known."""
+def simultaneous_share(rows: pd.DataFrame, contract: Contract) -> float:
+    """Return the share of rows with the time and order of an earlier row of the same user, which leave ties open."""
     roles = contract.roles
-    places = [roles.user, *(column for column in (roles.time, roles.position) if column)]
-    return float(rows.duplicated(places).mean()) if len(rows) else 0.0
+    order_columns = [roles.user, *(column for column in (roles.time, roles.event_order) if column)]
+    return float(rows.duplicated(order_columns).mean()) if len(rows) else 0.0
 
 
-def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
-    """One row per user of `users`: user, items and times, oldest first; empty lists where there are no events.
+def histories_by_user(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
+    """Group an event log into one row per user of `users`: `user`, `items` and `times`, oldest first.
 
-    Events that have a weight give a column of lists more, `weights`; those that have a segment the first one that is
-    known of each user, `segment` (None for none).
+    Lists are empty where a user has no events. A log with weights gives a further column of lists, `weights`; a log
+    with segments gives `segment`, the first one of each user (None where unknown).
     """
     codes = users.get_indexer(pd.Index(events["user"]))
-    # Stable, so that the events of a user stay oldest first; those of others come before all and are passed over.
+    # Stable, so that the events of a user stay oldest first; those of other users (code -1) come first and are skipped.
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes + 1, minlength=len(users) + 1)).tolist()
 
@@ -80,21 +79,21 @@ def histories(events: pd.DataFrame, users: pd.Index) -> pd.DataFrame:
         values = events[column].to_numpy()[order].tolist()
         return [values[start:end] for start, end in pairwise(ends)]
 
-    found = {"items": "item", "times": "seconds", "weights": "weight"}
-    columns: dict[str, Any] = {name: lists(column) for name, column in found.items() if column in events}
+    sources = {"items": "item", "times": "seconds", "weights": "weight"}
+    columns: dict[str, Any] = {name: lists(column) for name, column in sources.items() if column in events}
     if "segment" in events:
-        columns["segment"] = pd.Series(first_segment(events, users), dtype=object)
+        columns["segment"] = pd.Series(first_segments(events, users), dtype=object)
     return pd.DataFrame({"user": users.astype("str"), **columns})
 
 
-def first_segment(events: pd.DataFrame, users: pd.Index) -> list[str | None]:
-    """Of each user the first segment that is known, None where none is: a user who moves away stays what they were."""
+def first_segments(events: pd.DataFrame, users: pd.Index) -> list[str | None]:
+    """Return the first known segment of each user, None where unknown; later changes are ignored."""
     first = events.dropna(subset="segment").drop_duplicates("user").set_index("user")["segment"]
-    known = dict(zip(first.index, first, strict=True))
-    return [known.get(user) for user in users]
+    segment_of = dict(zip(first.index, first, strict=True))
+    return [segment_of.get(user) for user in users]
 
 
-def cuts(events: pd.DataFrame, valid: float, test: float) -> tuple[float, float]:
-    """The two instants (seconds since 1970) that begin the valid and the test period, by shares of events."""
+def cutoffs(events: pd.DataFrame, valid: float, test: float) -> tuple[float, float]:
+    """Return the instants (seconds since 1970) at which the valid and the test period begin, by shares of events."""
     quantiles = events["seconds"].quantile([1 - valid - test, 1 - test], interpolation="higher")
     return float(quantiles.iloc[0]), float(quantiles.iloc[1])

@@ -1,4 +1,4 @@
-"""histories."""
+"""Histories of users in the item codes of a catalogue, as flat arrays."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -6,104 +6,104 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from ml.interactions.sparse_matrices import narrow
+from ml.interactions.sparse_matrices import with_int32_indices
 
 SECONDS_PER_DAY = 86_400.0
-
-
-# So many last events of a user make pairs of items. Pairs grow with the square, and whoever has more is a program.
-PAIRED = 10_000
+# Item pairs grow with the square of a history's length, and a user with more events than this is a program.
+MAX_PAIR_EVENTS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """Histories in the codes of a catalogue of `catalogue` items, those that it lacks left out.
+    """Histories of users in the codes of a catalogue of `n_items` items, without events of unknown items.
 
-    User u had `items[start[u]:start[u + 1]]` (int64) at `times` (float64, seconds; NaN where none are known), oldest
-    first; `start` is int64, shape (users + 1,). `told` (float64, above 0) is what each event counts, if known;
-    `segment` (int64, -1 for none) which of the catalogue's segments each user is of, if it has any.
+    The events of user u are `items[offsets[u]:offsets[u + 1]]` (int64) at `times` (float64, seconds since 1970; NaN
+    where unknown), oldest first; `offsets` is int64, shape (users + 1,). `event_weights` (float64, above 0) and
+    `user_segments` (int64, positions in the catalogue's segments, -1 for unknown) are None where the data has none.
     """
 
-    start: np.ndarray
+    offsets: np.ndarray
     items: np.ndarray
     times: np.ndarray
-    catalogue: int
-    told: np.ndarray | None = None
-    segment: np.ndarray | None = None
+    n_items: int
+    event_weights: np.ndarray | None = None
+    user_segments: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.start) - 1
+        return len(self.offsets) - 1
 
     @property
     def lengths(self) -> np.ndarray:
-        """Events of each user, shape (users,)."""
-        return np.diff(self.start)
+        """Number of events of each user, shape (users,)."""
+        return np.diff(self.offsets)
 
     @cached_property
     def users(self) -> np.ndarray:
-        """The user of each event, shape (events,)."""
+        """Position of the user of each event, shape (events,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @cached_property
-    def since(self) -> np.ndarray:
-        """How many events of the same user came after each event, shape (events,): 0 for the last one."""
-        return np.asarray(self.start[1:][self.users] - 1 - np.arange(len(self.items)))
+    def events_after(self) -> np.ndarray:
+        """Number of later events of the same user for each event, shape (events,); 0 for the last one."""
+        return np.asarray(self.offsets[1:][self.users] - 1 - np.arange(len(self.items)))
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """What each event counts, float64, shape (events,): 1 where nothing was told."""
-        return np.ones(len(self.items)) if self.told is None else self.told
+        """Weight of each event, float64, shape (events,): `event_weights`, or 1 without them."""
+        return np.ones(len(self.items)) if self.event_weights is None else self.event_weights
 
-    def aged(self, decay: float) -> np.ndarray:
-        """The weight of each event times `decay` for each one of the same user that came after it, shape (events,)."""
-        return np.asarray(decay**self.since * self.weights)
+    def decayed_weights(self, decay: float) -> np.ndarray:
+        """Multiply the weight of each event by `decay` once for each later event of its user, shape (events,)."""
+        return np.asarray(decay**self.events_after * self.weights)
 
-    def heaviest(self, weight: np.ndarray) -> np.ndarray:
-        """Which events have the most `weight` (events,) of those of their user with their item: of equals the last."""
-        pair = self.users * np.int64(self.catalogue) + self.items
-        order = np.lexsort((weight, pair))
-        marks = np.zeros(len(pair), dtype=bool)
-        marks[order[np.r_[np.diff(pair[order]) != 0, True][: len(pair)]]] = True
-        return marks
+    def max_weight_mask(self, weights: np.ndarray) -> np.ndarray:
+        """Mark, for each pair of user and item, the event of the highest of `weights` (events,); the last of ties."""
+        pair = self.users * np.int64(self.n_items) + self.items
+        order = np.lexsort((weights, pair))
+        mask = np.zeros(len(pair), dtype=bool)
+        mask[order[np.r_[np.diff(pair[order]) != 0, True][: len(pair)]]] = True
+        return mask
 
-    def block(self, rows: slice) -> "Histories":
-        """The users of a slice of step 1."""
-        start = self.start[rows.start : rows.stop + 1]
-        events = slice(start[0], start[-1])
+    def slice_users(self, users: slice) -> "Histories":
+        """Return the histories of a slice of users, of step 1."""
+        offsets = self.offsets[users.start : users.stop + 1]
+        events = slice(offsets[0], offsets[-1])
         return replace(
             self,
-            start=start - start[0],
+            offsets=offsets - offsets[0],
             items=self.items[events],
             times=self.times[events],
-            told=None if self.told is None else self.told[events],
-            segment=None if self.segment is None else self.segment[rows],
+            event_weights=None if self.event_weights is None else self.event_weights[events],
+            user_segments=None if self.user_segments is None else self.user_segments[users],
         )
 
-    def where(self, kept: np.ndarray) -> "Histories":
-        """The same users with the events that `kept`, shape (events,), is true of."""
-        start = np.concatenate([[0], np.cumsum(np.bincount(self.users[kept], minlength=len(self)))])
-        told = None if self.told is None else self.told[kept]
-        return replace(self, start=start, items=self.items[kept], times=self.times[kept], told=told)
+    def filter_events(self, mask: np.ndarray) -> "Histories":
+        """Return the same users with the events where `mask`, shape (events,), is true."""
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(self.users[mask], minlength=len(self)))])
+        weights = None if self.event_weights is None else self.event_weights[mask]
+        return replace(
+            self, offsets=offsets, items=self.items[mask], times=self.times[mask], event_weights=weights
+        )
 
-    def counts(self) -> sparse.csr_array:
-        """How often each user had each item, float64, shape (users, items)."""
-        return self.weighted(np.ones(len(self.items)))
+    def count_matrix(self) -> sparse.csr_array:
+        """Count the events of each user and item, float64, shape (users, items)."""
+        return self.weighted_matrix(np.ones(len(self.items)))
 
-    def paired(self) -> sparse.csr_array:
-        """1 where a user had an item among the last `PAIRED` events, float64, shape (users, items)."""
-        return self.where(self.since < PAIRED).counts().sign()
+    def binary_matrix(self) -> sparse.csr_array:
+        """Mark with 1 the items of each user's last `MAX_PAIR_EVENTS` events, float64, shape (users, items)."""
+        return self.filter_events(self.events_after < MAX_PAIR_EVENTS).count_matrix().sign()
 
-    def weighted(self, weight: np.ndarray) -> sparse.csr_array:
-        """The sum of the `weight` (events,) of each user's events with each item, float64, shape (users, items)."""
-        triplets = (np.asarray(weight, np.float64), (self.users, self.items))
-        matrix = sparse.coo_array(triplets, (len(self), self.catalogue)).tocsr()
+    def weighted_matrix(self, weights: np.ndarray) -> sparse.csr_array:
+        """Sum `weights` (events,) over the events of each user and item, float64, shape (users, items)."""
+        triplets = (np.asarray(weights, np.float64), (self.users, self.items))
+        matrix = sparse.coo_array(triplets, (len(self), self.n_items)).tocsr()
         matrix.sum_duplicates()
-        return narrow(matrix)
+        return with_int32_indices(matrix)
 
-    def last(self, n: int) -> np.ndarray:
-        """The last `n` items of each user, the latest first, shape (users, n), -1 where there are fewer."""
-        at = self.start[1:, None] - 1 - np.arange(n)
-        known = at >= self.start[:-1, None]
+    def last_items(self, n: int) -> np.ndarray:
+        """Return the last `n` items of each user, latest first, shape (users, n), -1 where there are fewer."""
+        positions = self.offsets[1:, None] - 1 - np.arange(n)
+        exists = positions >= self.offsets[:-1, None]
         if not len(self.items):
-            return np.full(at.shape, -1)
-        return np.where(known, self.items[np.where(known, at, 0)], -1)
+            return np.full(positions.shape, -1)
+        return np.where(exists, self.items[np.where(exists, positions, 0)], -1)

@@ -1,4 +1,4 @@
-"""Histories without their end, and the end as what is to be foretold: lessons from a log alone."""
+"""Hold out the end of each history as the prediction target."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -9,88 +9,94 @@ import pandas as pd
 
 from ml.data.dataset import Dataset
 
-HoldOut = Literal["time", "last", "random"]
+HoldoutPolicy = Literal["time", "last", "random"]
 
 
-def usual(train: Dataset) -> HoldOut:
-    """Like what will be asked: the last event of each history, but by time where the log is divided so.
+def default_holdout(train: Dataset) -> HoldoutPolicy:
+    """Choose the policy that resembles the split of the data set: `time` for a split by time, `last` for the others.
 
-    Where that is not said, by time where all times are known: who comes after an instant is then asked for all that
-    follows. A session begins after any such instant, and would be no more than somebody new.
+    Without a known split it is `time` where all times are known. A session split needs `last`: a holdout by time would
+    keep whole sessions back, with an empty history each.
     """
-    if train.split_by in ("last", "session", "any"):
+    if train.split_by in ("last", "session", "random_last_out"):
         return "last"
     # From Parquet, an empty list comes as an array of objects.
-    known = all(np.isfinite(np.asarray(times, np.float64)).all() for times in train.frame["times"])
-    return "time" if known else "last"
+    all_timed = all(np.isfinite(np.asarray(times, np.float64)).all() for times in train.frame["times"])
+    return "time" if all_timed else "last"
 
 
-def lessons(
-    train: Dataset, how: HoldOut, share: float, seed: int, events: int
+def training_queries(
+    train: Dataset, policy: HoldoutPolicy, share: float, seed: int, events: int
 ) -> list[tuple[Dataset, pd.Series]]:
-    """Histories, and what came after each, one list a row. Models may know the first histories only.
+    """Return training queries for a reranker: pairs of histories and their held-out items, one list of items per row.
 
-    Of the last `events` of each user (last), each is foretold from all before it; of time and random there is one
-    lesson (`held_out`).
+    The policy `last` gives one pair for each of the last `events` events of a user, earliest first, each predicted from
+    all events before it; `time` and `random` give one pair (`hold_out`). First-stage models may be fitted on the
+    histories of the first pair only.
     """
-    if how != "last":
-        return [held_out(train, how, share, seed)]
-    return [_without_last(train, events - taught) for taught in range(events)]
+    if policy != "last":
+        return [hold_out(train, policy, share, seed)]
+    return [_hold_out_last(train, n) for n in range(events, 0, -1)]
 
 
-def held_out(train: Dataset, how: HoldOut, share: float, seed: int) -> tuple[Dataset, pd.Series]:
-    """The histories without what is held out, and what was held out of each, one list for each row.
+def hold_out(train: Dataset, policy: HoldoutPolicy, share: float, seed: int) -> tuple[Dataset, pd.Series]:
+    """Split histories into what is left of them and the items that are held out, one list of items per row.
 
-    That is the last `share` of the log (time), the last event of each user (last), or a `share` of each user's events
-    (random). An item that is left in the history is no lesson unless items may repeat.
+    Held out is the last `share` of the log (`time`), the last event of each user (`last`), or a random `share` of all
+    events (`random`). Items that are still in the history are no targets unless `train` allows repeats.
     """
-    if how == "last":
-        return _without_last(train, 1)
+    if policy == "last":
+        return _hold_out_last(train, 1)
     frame = train.frame
     lengths = frame["items"].map(len).to_numpy(np.int64)
-    if how == "time":
-        times = np.concatenate([np.asarray(one, np.float64) for one in frame["times"]])
-        out = times >= np.quantile(times, 1.0 - share)
+    if policy == "time":
+        times = np.concatenate([np.asarray(user_times, np.float64) for user_times in frame["times"]])
+        held_out = times >= np.quantile(times, 1.0 - share)
         # A log of one instant has no end to hold out.
-        out &= not out.all()
+        held_out &= not held_out.all()
     else:
-        out = np.random.default_rng(seed).random(lengths.sum()) < share
-    marks = np.split(out, np.cumsum(lengths)[:-1])
-    return _parted(train, [~mark for mark in marks], marks)
+        held_out = np.random.default_rng(seed).random(lengths.sum()) < share
+    masks = np.split(held_out, np.cumsum(lengths)[:-1])
+    return _split_by_masks(train, [~mask for mask in masks], masks)
 
 
-def _without_last(train: Dataset, events: int) -> tuple[Dataset, pd.Series]:
-    """Without the last events of each user, and the first of these; whoever has no more keeps one, to tell from."""
-    left = [max(len(items) - events, min(1, len(items))) for items in train.frame["items"]]
-    places = [np.arange(len(items)) for items in train.frame["items"]]
-    kept = [place < n for place, n in zip(places, left, strict=True)]
-    first = [
-        place == n if n == len(place) - events else place < 0 for place, n in zip(places, left, strict=True)
+def _hold_out_last(train: Dataset, events: int) -> tuple[Dataset, pd.Series]:
+    """Remove the last `events` events of each user; the target is the first of them.
+
+    A user with no more events than that keeps the first one and has no target.
+    """
+    n_kept = [max(len(items) - events, min(1, len(items))) for items in train.frame["items"]]
+    positions = [np.arange(len(items)) for items in train.frame["items"]]
+    kept = [position < n for position, n in zip(positions, n_kept, strict=True)]
+    targets = [
+        position == n if n == len(position) - events else position < 0
+        for position, n in zip(positions, n_kept, strict=True)
     ]
-    return _parted(train, kept, first)
+    return _split_by_masks(train, kept, targets)
 
 
-def _parted(train: Dataset, kept: list[np.ndarray], taken: list[np.ndarray]) -> tuple[Dataset, pd.Series]:
-    """The marks are those of each user's events."""
+def _split_by_masks(
+    train: Dataset, kept: list[np.ndarray], targets: list[np.ndarray]
+) -> tuple[Dataset, pd.Series]:
+    """Split each user's events by masks, one per user, shape (events of the user,)."""
     frame = train.frame
-    # What an event counts, where that is told, is held out with it.
-    lists = [name for name in ("items", "times", "weights") if name in frame]
-    before = {name: _series(frame, map(_marked, frame[name], kept)) for name in lists}
-    after = (
-        _new(_marked(items, mark), left, train.allow_repeats)
-        for items, mark, left in zip(frame["items"], taken, before["items"], strict=True)
+    columns = [name for name in ("items", "times", "weights") if name in frame]
+    histories = {name: _series(frame, map(_masked, frame[name], kept)) for name in columns}
+    target_items = (
+        _distinct_targets(_masked(items, mask), history, train.allow_repeats)
+        for items, mask, history in zip(frame["items"], targets, histories["items"], strict=True)
     )
-    return replace(train, frame=frame.assign(**before)), _series(frame, after)
+    return replace(train, frame=frame.assign(**histories)), _series(frame, target_items)
 
 
 def _series(frame: pd.DataFrame, lists: Iterable[list[Any]]) -> pd.Series:
     return pd.Series(list(lists), index=frame.index, dtype=object)
 
 
-def _marked(values: Sequence[Any], marks: np.ndarray) -> list[Any]:
-    return [value for value, marked in zip(values, marks, strict=True) if marked]
+def _masked(values: Sequence[Any], mask: np.ndarray) -> list[Any]:
+    return [value for value, selected in zip(values, mask, strict=True) if selected]
 
 
-def _new(taken: list[str], left: list[str], repeat: bool) -> list[str]:
-    known = set() if repeat else set(left)
-    return [item for item in dict.fromkeys(taken) if item not in known]
+def _distinct_targets(items: list[str], history: list[str], allow_repeats: bool) -> list[str]:
+    excluded = set() if allow_repeats else set(history)
+    return [item for item in dict.fromkeys(items) if item not in excluded]

@@ -1,118 +1,142 @@
-"""Whether the order of events in histories is the users', or comes from how the log was written."""
+"""Event-order diagnostics: whether histories are in the order of the users' actions or in that of the log's writer."""
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from ml.interactions.histories import Histories
 
-# From this share on, an order is too regular to be believed unseen; half is chance.
-SUSPICIOUS = 0.75
-# Up to this share there is hardly any order at all.
-NEAR_CHANCE = 0.6
-# Pairs of items that have to meet twice, or foretold transitions, before a share is read.
-ENOUGH = 30
-# Below this share of simultaneous events, what their order is can change little.
-SOME = 0.05
+# Direction agreement (chance: 0.5) from which an order is too regular to be trusted without inspection.
+SUSPICIOUS_AGREEMENT = 0.75
+# Direction agreement up to which there is hardly any order.
+NEAR_CHANCE_AGREEMENT = 0.6
+# Item pairs, or transitions, that an estimate needs.
+MIN_PAIRS = 30
+# Share of simultaneous events below which their order can change scores only a little.
+MIN_SIMULTANEOUS_SHARE = 0.05
 
 
-def evidence(histories: Histories) -> dict[str, Any]:
-    """Shares that tell a real order from an artefact, and `meaning`, a sentence; a share of too little is None.
+class OrderEstimates(TypedDict):
+    """Estimates about adjacent events of different items; None where there is too little data.
 
-    `simultaneous`: of adjacent events, those with equal times (None where no times are known). `kept`: how probably
-    two meetings of the same two items, adjacent in histories, were in one direction; the same for the events at one
-    instant (`kept_simultaneous`) and at different ones (`kept_apart`). `foretold`: of the last transitions of users,
-    those that the transitions before them, of all users, foretell better forward than reversed; ties count as half.
-    Half is chance for all but the first. `pairs` is how many pairs of items met twice.
+    simultaneous: share of adjacent events with equal times (None without times).
+    direction_agreement: probability that two occurrences of the same adjacent item pair have the same direction.
+    direction_agreement_simultaneous, direction_agreement_distinct_times: the same among events at one instant, and
+    among events at different instants (None without times).
+    forward_predictability: share of the users' last transitions that are more frequent among all earlier transitions
+    than their reverse is; ties count as half.
+    item_pairs: number of item pairs that are adjacent more than once.
+
+    Chance is 0.5 for all shares but `simultaneous`.
     """
-    first, second, together, last = _adjacent(histories)
-    kept, pairs = _kept(first, second, histories.catalogue)
-    within, _ = _kept(first[together], second[together], histories.catalogue)
-    apart, _ = _kept(first[~together], second[~together], histories.catalogue)
+
+    simultaneous: float | None
+    direction_agreement: float | None
+    direction_agreement_simultaneous: float | None
+    direction_agreement_distinct_times: float | None
+    forward_predictability: float | None
+    item_pairs: int
+
+
+class OrderDiagnostics(OrderEstimates):
+    """The estimates, whether they are suspicious, and a sentence that interprets them."""
+
+    suspicious: bool
+    interpretation: str
+
+
+def order_diagnostics(histories: Histories) -> OrderDiagnostics:
+    """Estimate whether the order of events is an artefact of the log, which sequence models would exploit."""
+    first, second, simultaneous, last = _transitions(histories)
+    n_items = histories.n_items
+    agreement, item_pairs = _direction_agreement(first, second, n_items)
+    within, _ = _direction_agreement(first[simultaneous], second[simultaneous], n_items)
+    apart, _ = _direction_agreement(first[~simultaneous], second[~simultaneous], n_items)
     timed = not np.isnan(histories.times).any()
-    found = {
-        "simultaneous": float(together.mean()) if timed and len(first) else None,
-        "kept": kept,
-        "kept_simultaneous": within if timed else None,
-        "kept_apart": apart if timed else None,
-        "foretold": _foretold(first, second, last, histories.catalogue),
-        "pairs": pairs,
+    estimates: OrderEstimates = {
+        "simultaneous": float(simultaneous.mean()) if timed and len(first) else None,
+        "direction_agreement": agreement,
+        "direction_agreement_simultaneous": within if timed else None,
+        "direction_agreement_distinct_times": apart if timed else None,
+        "forward_predictability": _forward_predictability(first, second, last, n_items),
+        "item_pairs": item_pairs,
     }
-    return {**found, **_read(found)}
+    suspicious, interpretation = _interpret(estimates)
+    return {**estimates, "suspicious": suspicious, "interpretation": interpretation}
 
 
-def _adjacent(histories: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of adjacent events with different items: both items, whether at one instant, and whether a user's last ones."""
-    at = np.flatnonzero(histories.users[1:] == histories.users[:-1])
-    at = at[histories.items[at] != histories.items[at + 1]]
-    together = histories.times[at] == histories.times[at + 1]
-    return histories.items[at], histories.items[at + 1], together, histories.since[at + 1] == 0
+def _transitions(histories: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return adjacent events of different items: both items, whether simultaneous, whether the user's last events."""
+    position = np.flatnonzero(histories.users[1:] == histories.users[:-1])
+    position = position[histories.items[position] != histories.items[position + 1]]
+    simultaneous = histories.times[position] == histories.times[position + 1]
+    last = histories.events_after[position + 1] == 0
+    return histories.items[position], histories.items[position + 1], simultaneous, last
 
 
-def _kept(first: np.ndarray, second: np.ndarray, catalogue: int) -> tuple[float | None, int]:
-    """Mean over meetings of the share of the other meetings of the same items in the same direction; pairs of items.
+def _direction_agreement(first: np.ndarray, second: np.ndarray, n_items: int) -> tuple[float | None, int]:
+    """Return the agreement of directions, averaged over occurrences, and the number of repeated item pairs.
 
-    With f of n meetings forward, two of them agree with the chance (f(f - 1) + b(b - 1)) / n(n - 1), b = n - f, whose
-    mean is 1/2 where directions are drawn: unlike the share of the more frequent direction, it needs no large n.
+    Of n occurrences of a pair, f in one direction and b = n - f in the other, two agree with the probability
+    (f(f - 1) + b(b - 1)) / n(n - 1). For random directions its mean is 1/2 whatever n is, unlike that of the share of
+    the more frequent direction.
     """
     low, high = np.minimum(first, second), np.maximum(first, second)
-    _, pair, met = np.unique(low * catalogue + high, return_inverse=True, return_counts=True)
-    forward = np.bincount(pair, first < second, minlength=len(met))[met > 1]
-    met = met[met > 1]
-    agree = forward * (forward - 1) + (met - forward) * (met - forward - 1)
-    if len(met) < ENOUGH:
-        return None, len(met)
-    return float(np.average(agree / (met * (met - 1)), weights=met)), len(met)
+    _, pair, occurrences = np.unique(low * n_items + high, return_inverse=True, return_counts=True)
+    forward = np.bincount(pair, first < second, minlength=len(occurrences))[occurrences > 1]
+    occurrences = occurrences[occurrences > 1]
+    agreeing = forward * (forward - 1) + (occurrences - forward) * (occurrences - forward - 1)
+    if len(occurrences) < MIN_PAIRS:
+        return None, len(occurrences)
+    agreement = np.average(agreeing / (occurrences * (occurrences - 1)), weights=occurrences)
+    return float(agreement), len(occurrences)
 
 
-def _foretold(first: np.ndarray, second: np.ndarray, last: np.ndarray, catalogue: int) -> float | None:
-    seen, times = np.unique(first[~last] * catalogue + second[~last], return_counts=True)
+def _forward_predictability(
+    first: np.ndarray, second: np.ndarray, last: np.ndarray, n_items: int
+) -> float | None:
+    earlier, counts = np.unique(first[~last] * n_items + second[~last], return_counts=True)
 
-    def count(keys: np.ndarray) -> np.ndarray:
-        at = np.minimum(np.searchsorted(seen, keys), max(len(seen) - 1, 0))
-        return np.where(seen[at] == keys, times[at], 0) if len(seen) else np.zeros(len(keys))
+    def count(transitions: np.ndarray) -> np.ndarray:
+        position = np.minimum(np.searchsorted(earlier, transitions), max(len(earlier) - 1, 0))
+        if not len(earlier):
+            return np.zeros(len(transitions))
+        return np.where(earlier[position] == transitions, counts[position], 0)
 
-    forward = count(first[last] * catalogue + second[last])
-    reversed_ = count(second[last] * catalogue + first[last])
-    known = forward + reversed_ > 0
-    if known.sum() < ENOUGH:
+    forward = count(first[last] * n_items + second[last])
+    backward = count(second[last] * n_items + first[last])
+    comparable = forward + backward > 0
+    if comparable.sum() < MIN_PAIRS:
         return None
-    return float((np.sign(forward - reversed_)[known].mean() + 1) / 2)
+    return float((np.sign(forward - backward)[comparable].mean() + 1) / 2)
 
 
-def _read(found: dict[str, Any]) -> dict[str, Any]:
-    """`suspicious`, and what it means."""
-    simultaneous, within, apart = (
-        found[name] for name in ("simultaneous", "kept_simultaneous", "kept_apart")
-    )
-    if (simultaneous or 0) >= SOME and (within or 0) >= SUSPICIOUS:
-        return {
-            "suspicious": True,
-            "meaning": f"{simultaneous:.0%} of adjacent events have equal times, and yet {within:.0%} of meetings of "
-            "the same two items there keep one direction, where half would be chance: the log was written in an order "
-            "of its own, and a part of every score may be that order, above all of models that learn what follows what",
-        }
-    kept = apart if apart is not None else found["kept"]
-    if kept is None:
-        return {
-            "suspicious": False,
-            "meaning": f"only {found['pairs']} pairs of items followed one another twice: too few to tell whether the "
-            "order of events is the users' own",
-        }
-    said = f"{kept:.0%} of meetings of the same two items keep one direction, where half would be chance"
-    if kept >= SUSPICIOUS:
-        return {
-            "suspicious": True,
-            "meaning": f"{said}: either one thing truly leads to the other, or items were offered or written down in a "
-            "fixed order, and models that learn what follows what may owe their score to it",
-        }
-    if kept >= NEAR_CHANCE:
-        return {
-            "suspicious": False,
-            "meaning": f"{said}: some order, as habits and what is new make it, and a fixed order of items in the "
-            "source would",
-        }
-    return {
-        "suspicious": False,
-        "meaning": f"{said}: no sign that the order of events comes from how the log was written",
-    }
+def _interpret(estimates: OrderEstimates) -> tuple[bool, str]:
+    """Return whether the order is suspicious, and why."""
+    simultaneous = estimates["simultaneous"] or 0.0
+    within = estimates["direction_agreement_simultaneous"] or 0.0
+    if simultaneous >= MIN_SIMULTANEOUS_SHARE and within >= SUSPICIOUS_AGREEMENT:
+        return True, (
+            f"{simultaneous:.0%} of adjacent events have equal times, and {within:.0%} of the repeated item pairs "
+            "among them keep one direction (chance: 50%): the log was written in a fixed order, which scores may "
+            "reward, most of all those of sequence models"
+        )
+    agreement = estimates["direction_agreement_distinct_times"]
+    if agreement is None:
+        agreement = estimates["direction_agreement"]
+    if agreement is None:
+        return False, (
+            f"only {estimates['item_pairs']} item pairs are adjacent more than once: too few to tell whether the order "
+            "of events is that of the users' actions"
+        )
+    finding = f"{agreement:.0%} of repeated item pairs keep one direction (chance: 50%)"
+    if agreement >= SUSPICIOUS_AGREEMENT:
+        return True, (
+            f"{finding}: either one item leads to the other, or items were offered or recorded in a fixed order, which "
+            "sequence models exploit"
+        )
+    if agreement >= NEAR_CHANCE_AGREEMENT:
+        return False, (
+            f"{finding}: some order, as habits and new items cause it, and as a fixed order in the source would"
+        )
+    return False, f"{finding}: no sign that the order of events comes from how the log was written"

@@ -1,4 +1,4 @@
-"""Lists whose items are not all alike: maximal marginal relevance (Carbonell and Goldstein, 1998)."""
+"""Diversification of lists by maximal marginal relevance (Carbonell and Goldstein, 1998)."""
 
 from itertools import pairwise
 
@@ -6,42 +6,44 @@ import numpy as np
 from scipy import sparse
 
 from ml.interactions.catalogue import LIST_LENGTH
-from ml.interactions.sparse_matrices import top
+from ml.interactions.sparse_matrices import top_positions
 
 
-def diversified(
-    user: np.ndarray, score: np.ndarray, code: np.ndarray, alike: sparse.csr_array, share: float
+def maximal_marginal_relevance(
+    user: np.ndarray, score: np.ndarray, code: np.ndarray, similarity: sparse.csr_array, diversity: float
 ) -> np.ndarray:
-    """Marginal relevance of candidates, shape (rows,), and -inf for those that come in no list of `LIST_LENGTH`.
+    """Return the marginal relevance of candidates, shape (rows,), and -inf for those outside of every list.
 
-    `user` (ascending), `code` and `score` are (rows,), `alike` is (items, items), 0 to 1. The best `LIST_LENGTH` of a
-    user are taken one by one, each the one of most (1 - share) * relevance - share * likeness: relevance is the score
-    on a scale from 0, the lowest of these, to 1, and likeness that to the most alike of those taken before. So it falls
-    from one to the next, and the first is the best by score. Raises ValueError where `share` is not in [0, 1).
+    `user` (ascending), `code` and `score` are of shape (rows,), `similarity` is (items, items), 0 to 1. The best
+    `LIST_LENGTH` candidates of a user are selected one by one by the highest
+    (1 - diversity) * relevance - diversity * redundancy: relevance is the score scaled to 0..1 over these candidates,
+    redundancy the highest similarity to a selected one. So marginal relevance falls along the selection, which begins
+    with the best score. Raises ValueError where `diversity` is not in [0, 1).
     """
-    if not 0.0 <= share < 1.0:
+    if not 0.0 <= diversity < 1.0:
         raise ValueError(
-            f"expected a share of at least 0 and below 1, got {share:g}; 0 is the order of the scores"
+            f"expected a diversity of at least 0 and below 1; got {diversity:g}; "
+            "pass 0 for the order of the scores"
         )
-    found = np.full(len(score), -np.inf, np.float32)
+    marginal = np.full(len(score), -np.inf, np.float32)
     starts = np.flatnonzero(np.r_[True, np.diff(user) != 0]) if len(user) else np.empty(0, np.int64)
-    for first, end in pairwise([*starts.tolist(), len(user)]):
-        best = first + top(score[first:end], LIST_LENGTH)
-        near = alike[code[best]][:, code[best]].toarray()
+    for start, end in pairwise([*starts.tolist(), len(user)]):
+        best = start + top_positions(score[start:end], LIST_LENGTH)
+        similar = similarity[code[best]][:, code[best]].toarray()
         relevance = score[best].astype(np.float64)
         spread = relevance[0] - relevance[-1]
         relevance = (relevance - relevance[-1]) / spread if spread else np.ones(len(best))
-        found[best] = _marginal(relevance, np.maximum(near, near.T), share)
-    return found
+        marginal[best] = _marginal_relevance(relevance, np.maximum(similar, similar.T), diversity)
+    return marginal
 
 
-def _marginal(relevance: np.ndarray, alike: np.ndarray, share: float) -> np.ndarray:
-    """Both in falling order of relevance, shapes (n,) and (n, n)."""
-    value, left = np.empty(len(relevance)), np.ones(len(relevance), bool)
-    nearest = np.zeros(len(relevance))
+def _marginal_relevance(relevance: np.ndarray, similarity: np.ndarray, diversity: float) -> np.ndarray:
+    """Select candidates in descending order of relevance (n,) with a symmetric similarity (n, n)."""
+    result, remaining = np.empty(len(relevance)), np.ones(len(relevance), bool)
+    redundancy = np.zeros(len(relevance))
     for _ in range(len(relevance)):
-        marginal = np.where(left, (1.0 - share) * relevance - share * nearest, -np.inf)
-        taken = int(np.argmax(marginal))
-        value[taken], left[taken] = marginal[taken], False
-        nearest = np.maximum(nearest, alike[taken])
-    return value
+        marginal = np.where(remaining, (1.0 - diversity) * relevance - diversity * redundancy, -np.inf)
+        selected = int(np.argmax(marginal))
+        result[selected], remaining[selected] = marginal[selected], False
+        redundancy = np.maximum(redundancy, similarity[selected])
+    return result

@@ -1,249 +1,148 @@
-"""Second stage of a recommender: trees that rank the pool of the first stage, each user's by itself."""
+"""Fit a two-stage recommender: candidates of several models, ranked by gradient-boosted trees."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ml.boosting import without_traces
+from ml.boosting import strip_training_metadata
 from ml.data.dataset import Dataset
 from ml.errors import CandidateSkipped
-from ml.estimator import Candidate, FitResources, WarmStartCandidate, requirements_of
-from ml.explanations.history_attribution import Scorer, contributions
-from ml.interactions.catalogue import Catalogue
-from ml.interactions.histories import Histories
-from ml.interactions.holdout import HoldOut, lessons, usual
+from ml.estimator import Candidate, FitResources, WarmStartCandidate
+from ml.interactions.holdout import HoldoutPolicy, default_holdout, training_queries
 from ml.recommenders.content_based import tfidf
-from ml.recommenders.time_decay import fitted, forgets
-from ml.reranking.candidate_pool import FirstStage, Pool
-from ml.reranking.diversification import diversified
-from ml.reranking.pair_features import Evidence
-from ml.serialization import class_name, numbered, read_numbered
-
-if TYPE_CHECKING:
-    import lightgbm
+from ml.recommenders.time_decay import fit_with_tuned_decay, is_decayed
+from ml.reranking.candidate_pool import FirstStage
+from ml.reranking.pair_features import PairFeatures
+from ml.reranking.reranker_model import NO_TREES, RerankerModel
 
 # The cross-entropy that bounds NDCG (Bruch, 2021). On the validation items of Amazon toys it ranks better than
 # LambdaRank (NDCG@10 .0824 against .0806 with its best truncation, 60) and takes half the time.
 OBJECTIVE = "rank_xendcg"
-NO_TREES = ""
-# The shares of the time until which the first fit of the models should have ended, and the last one.
-INNER, OUTER = 0.5, 0.95
-FUSION = 60.0
-
-
-@dataclass(frozen=True, eq=False)
-class RerankedModel:
-    """The trees of the second stage in LightGBM's text format over the first one.
-
-    Where nothing that was held out came into a pool there are no trees, and the ranks of the first stage are fused: the
-    score is the sum of 1 / (`FUSION` + rank) (Cormack, Clarke and Buettcher, 2009).
-
-    With `diversity`, the share that likeness has in `ml.reranking.diversification.diversified`, the score is
-    the marginal relevance.
-    """
-
-    first: FirstStage
-    trees: str = field(repr=False)
-    stopped_by: Literal["models", "budget"] = "models"
-    diversity: float = 0.0
-
-    @property
-    def catalogue(self) -> Catalogue:
-        return self.first.catalogue
-
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """List the distributions that its trees and the models of its first stage need to predict."""
-        return tuple(sorted({"lightgbm", *requirements_of(self.first.models.values())}))
-
-    @cached_property
-    def _booster(self) -> "lightgbm.Booster":
-        import lightgbm
-
-        return lightgbm.Booster(model_str=self.trees)
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The best `LIST_LENGTH` of the pool of each user, in the form of `Catalogue.recommend`."""
-        pool = self.first.pool(self.catalogue.sequences(frame))
-        score = self._score(pool)
-        if self.diversity:
-            score = diversified(pool.user, score, pool.code, self.first.evidence.together, self.diversity)
-        return self.catalogue.listed(frame["user"], pool.user, pool.code, score)
-
-    def contributions(self, history: Histories, code: int) -> np.ndarray:
-        """Those of the first-stage model that places the item highest, shape (events,); 0 for items not in the pool."""
-        name = self.first.placed_by(history, code)
-        if name is None:
-            return np.zeros(len(history.items))
-        return contributions(self.first.scorers[name], history, code)
-
-    def _score(self, pool: Pool) -> np.ndarray:
-        if not len(pool.user):
-            return np.empty(0, np.float32)
-        if self.trees == NO_TREES:
-            return np.asarray((1.0 / (FUSION + self.first.ranks(pool))).sum(axis=1), np.float32)
-        # Few rows on one thread: waiting for others costs more than they bring.
-        threads = 1 if len(pool.user) < 5000 else 0
-        return np.asarray(self._booster.predict(pool.features, num_threads=threads), np.float32)
-
-    def unknown(self, frame: pd.DataFrame) -> int:
-        """The number of events of `frame` that were skipped, their item not being in the catalogue."""
-        return self.catalogue.unknown(frame)
-
-    def files(self) -> dict[str, bytes]:
-        """The trees, the files of each first-stage model, numbered, the evidence, and `reranked.json`."""
-        own = {
-            "names": list(self.first.models),
-            "classes": [class_name(model) for model in self.first.models.values()],
-            "depths": dict(self.first.depths),
-            "repeat": self.first.repeat,
-            "lasting": self.first.lasting,
-            "stopped_by": self.stopped_by,
-            "diversity": self.diversity,
-        }
-        models = cast(Any, list(self.first.models.values()))
-        return {
-            "reranked.json": json.dumps(own).encode(),
-            "catalogue.json": self.catalogue.to_json(),
-            "trees.txt": self.trees.encode(),
-            **numbered(models),
-            **{f"evidence.{name}": data for name, data in self.first.evidence.files().items()},
-        }
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        own = json.loads(files["reranked.json"])
-        models = cast(tuple[Scorer, ...], read_numbered(own["classes"], files))
-        prefix = "evidence."
-        evidence = Evidence.from_files(
-            {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
-        )
-        first = FirstStage(
-            Catalogue.from_json(files["catalogue.json"]),
-            dict(zip(own["names"], models, strict=True)),
-            own["depths"],
-            evidence,
-            own["repeat"],
-            tuple(own["lasting"]),
-        )
-        return cls(first, files["trees.txt"].decode(), own["stopped_by"], own["diversity"])
+# Shares of the time budget by which the first and the final fit of the models should end.
+FIRST_FIT_SHARE, FINAL_FIT_SHARE = 0.5, 0.95
+QUERY_BLOCK_USERS = 2048
 
 
 @dataclass(frozen=True)
-class Reranked:
-    """The first stage is `models`, and those `returning` where items may repeat.
+class Reranker:
+    """A recommender that ranks the candidates of several models with gradient-boosted trees.
 
-    Each puts `depth` items into the pool, or as many as `depths` says. Those named in `lasting` do so twice where they
-    forget: with their decay, and without.
+    models: the first stage, by name; `repeat_models` are added where repeat recommendations are allowed.
+    depths: number of candidates per user and model; `depth` for models that it does not name.
+    long_term: names of models that propose candidates also without their decay, if they have one.
+    holdout: how training targets are held out (`ml.interactions.holdout`); None for the default of the data set.
+    holdout_share: share of the log (time) or of the events (random) that is held out.
+    holdout_events: number of last events of each user that are held out, one after another (last).
+    max_training_users: number of users per set of training queries, counting those with a target in their pool.
+    rounds, learning_rate, num_leaves: parameters of LightGBM.
+    diversity: weight of redundancy against relevance in the lists; `python -m benchmarks.recommendation` measures its
+    cost.
+    min_seconds: time budget below which the candidate is skipped, because a slow model would leave none for the trees.
 
-    The ranker learns what came after from pools of models that have not seen it. What is held out for it is the last
-    `share` of the log (time), the last `events` of each user, one after another (last), or a `share` of each user's
-    events (random); by default the first where times are known. It also settles the decays that models leave open.
-    Then the models learn again from everything.
-
-    Lists are made more diverse by the share `diversity` (`ml.reranking.diversification`), at a price that
-    `python -m benchmarks.recommendation` tells.
-
-    Of users with a hit in their pool, the only ones that teach a ranking, each lesson takes at most `users`.
-
-    With fewer seconds than `least` it is not begun: a slow model would leave none for the ranker.
+    The trees are trained on candidates of models that were not fitted on the held-out targets. The holdout also tunes
+    decays that models leave open. Then all models are fitted again on all of `train`.
     """
 
     models: Mapping[str, Candidate]
-    returning: Mapping[str, Candidate] = field(default_factory=dict)
+    repeat_models: Mapping[str, Candidate] = field(default_factory=dict)
     depth: int = 100
     depths: Mapping[str, int] = field(default_factory=dict)
-    lasting: tuple[str, ...] = ()
-    hold_out: HoldOut | None = None
-    share: float = 0.15
-    events: int = 2
-    users: int = 20_000
+    long_term: tuple[str, ...] = ()
+    holdout: HoldoutPolicy | None = None
+    holdout_share: float = 0.15
+    holdout_events: int = 2
+    max_training_users: int = 20_000
     rounds: int = 400
     learning_rate: float = 0.03
     num_leaves: int = 15
     diversity: float = 0.0
-    least: float = 0.0
+    min_seconds: float = 0.0
 
-    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> RerankedModel:
-        """Two fits of each model and one of the ranker; `valid` is not looked at.
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> RerankerModel:
+        """Fit every model twice and the trees once; `valid` is not used.
 
-        Where time will not do for that, the first fit of the models is all there is, and their ranks are fused. Models
-        that the table does not suit are left out. Errors as in `Catalogue.of`; CandidateSkipped where no model
-        is left, or
-        too little time.
+        Models that do not suit the data are left out. Where the first fits take too much of the time budget, they are
+        final, and their ranks are fused. Raises CandidateSkipped where no model is left, or for a budget below
+        `min_seconds`; other errors as in `Catalogue.from_frame`.
         """
-        if resources.seconds < self.least:
+        if resources.seconds < self.min_seconds:
             raise CandidateSkipped(
-                f"at least {self.least:g} s of training for two fits of each model",
-                f"{resources.seconds:.0f} s left of the budget",
-                f"raise --budget by {self.least - resources.seconds:.0f} s and more",
+                f"at least {self.min_seconds:g} s of training for two fits of each model",
+                f"{resources.seconds:.0f} s left of the time budget",
+                f"raise --time-budget by at least {self.min_seconds - resources.seconds:.0f} s",
             )
-        begun = time.monotonic()
-        candidates = {**self.models, **(self.returning if train.allow_repeats else {})}
-        taught = lessons(train, self.hold_out or usual(train), self.share, resources.seed, self.events)
-        before, after = taught[0]
-        settled, inner = self._first(candidates, before, resources, begun + INNER * resources.seconds, after)
-        if time.monotonic() - begun > (INNER + 0.1) * resources.seconds:
-            return RerankedModel(inner, NO_TREES, "budget", self.diversity)
-        trees = self._ranker(inner, taught, resources)
-        until = begun + OUTER * resources.seconds
-        _, outer = self._first(settled, train, resources, until, begun=inner.models)
-        return RerankedModel(outer, trees, diversity=self.diversity)
+        started = time.monotonic()
+        candidates = {**self.models, **(self.repeat_models if train.allow_repeats else {})}
+        policy = self.holdout or default_holdout(train)
+        queries = training_queries(train, policy, self.holdout_share, resources.seed, self.holdout_events)
+        histories, targets = queries[0]
+        deadline = started + FIRST_FIT_SHARE * resources.seconds
+        tuned, first_stage = self._fit_first_stage(candidates, histories, resources, deadline, targets)
+        if time.monotonic() - started > (FIRST_FIT_SHARE + 0.1) * resources.seconds:
+            return RerankerModel(first_stage, NO_TREES, "budget", self.diversity)
+        trees = self._fit_trees(first_stage, queries, resources)
+        deadline = started + FINAL_FIT_SHARE * resources.seconds
+        _, final_stage = self._fit_first_stage(
+            tuned, train, resources, deadline, initial_models=first_stage.models
+        )
+        return RerankerModel(final_stage, trees, diversity=self.diversity)
 
-    def _first(
+    def _fit_first_stage(
         self,
         candidates: Mapping[str, Candidate],
         train: Dataset,
         resources: FitResources,
-        until: float = float("inf"),
-        after: pd.Series | None = None,
-        begun: Mapping[str, Any] | None = None,
+        deadline: float = float("inf"),
+        targets: pd.Series | None = None,
+        initial_models: Mapping[str, Any] | None = None,
     ) -> tuple[Mapping[str, Candidate], FirstStage]:
-        """All models, of which the later ones get what is left until then (of `time.monotonic`).
+        """Fit all candidates, each with the time left until the deadline (of `time.monotonic`).
 
-        With what came `after`, the candidates returned have what they leave open settled by it. Candidates that can go
-        on from models that have `begun` do.
+        The candidates returned have their open decays tuned, if there are `targets`. Candidates that support it
+        continue from their initial model.
         """
-        settled: dict[str, Candidate] = {}
+        tuned: dict[str, Candidate] = {}
         models: dict[str, Any] = {}
         for name, candidate in candidates.items():
             try:
-                left = replace(resources, seconds=until - time.monotonic())
-                if begun and isinstance(candidate, WarmStartCandidate):
-                    settled[name], models[name] = candidate, candidate.continue_fit(begun[name], train, left)
+                remaining = replace(resources, seconds=deadline - time.monotonic())
+                if initial_models and isinstance(candidate, WarmStartCandidate):
+                    model = candidate.continue_fit(initial_models[name], train, remaining)
+                    tuned[name], models[name] = candidate, model
                 else:
-                    settled[name], models[name] = fitted(candidate, train, after, left)
-                resources.log_progress(
-                    f"{name}: fitted on {'everything' if after is None else 'what came before'}"
-                )
-            except CandidateSkipped as why:
-                resources.log_progress(f"{name}: left out, {why}")
+                    tuned[name], models[name] = fit_with_tuned_decay(candidate, train, targets, remaining)
+                events = "all events" if targets is None else "events before the holdout"
+                resources.log_progress(f"{name}: fitted on {events}")
+            except CandidateSkipped as skipped:
+                resources.log_progress(f"{name}: left out, {skipped}")
         if not models:
             raise CandidateSkipped(
-                "a first stage of at least one model", "none that suits", "name another in models"
+                "a first stage of at least one model", "none that suits the data", "add another to models"
             )
-        # The one that has all items of the others, the first of equals.
-        catalogue = max((model.catalogue for model in models.values()), key=lambda known: len(known.items))
+        # One catalogue includes the items of all others; the first of equals.
+        catalogue = max((model.catalogue for model in models.values()), key=lambda each: len(each.items))
         depths = {name: self.depths.get(name, self.depth) for name in models}
-        known = any(train.item_attributes.get(item) for item in catalogue.items)
-        about = tfidf(catalogue.items, train.item_attributes) if known else None
-        evidence = Evidence.of(catalogue.sequences(train.frame), about)
-        lasting = tuple(name for name in self.lasting if name in models and forgets(models[name]))
-        return settled, FirstStage(catalogue, models, depths, evidence, train.allow_repeats, lasting)
+        has_attributes = any(train.item_attributes.get(item) for item in catalogue.items)
+        attributes = tfidf(catalogue.items, train.item_attributes) if has_attributes else None
+        pair_features = PairFeatures.from_histories(catalogue.encode(train.frame), attributes)
+        long_term = tuple(name for name in self.long_term if name in models and is_decayed(models[name]))
+        return tuned, FirstStage(catalogue, models, depths, pair_features, train.allow_repeats, long_term)
 
-    def _ranker(
-        self, first: FirstStage, taught: Sequence[tuple[Dataset, pd.Series]], resources: FitResources
+    def _fit_trees(
+        self,
+        first_stage: FirstStage,
+        queries: Sequence[tuple[Dataset, pd.Series]],
+        resources: FitResources,
     ) -> str:
         import lightgbm
 
-        pools = [pool for lesson in taught for pool in self._pools(first, *lesson, resources)]
+        groups = [group for query in queries for group in self._query_groups(first_stage, *query, resources)]
+        if not groups:
+            return NO_TREES
         params = {
             "objective": OBJECTIVE,
             "learning_rate": self.learning_rate,
@@ -258,35 +157,33 @@ class Reranked:
             "force_row_wise": True,
             "verbose": -1,
         }
-        if not pools:
-            return NO_TREES
-        features = np.concatenate([features for features, _, _ in pools])
-        hit = np.concatenate([hit for _, hit, _ in pools])
-        sizes = np.concatenate([sizes for _, _, sizes in pools])
-        data = lightgbm.Dataset(features, hit.astype(np.float64), group=sizes)
+        features, relevance, sizes = (np.concatenate(arrays) for arrays in zip(*groups, strict=True))
+        data = lightgbm.Dataset(features, relevance.astype(np.float64), group=sizes)
         booster = lightgbm.train(params, data, self.rounds)
-        return without_traces(booster.model_to_string())
+        return strip_training_metadata(booster.model_to_string())
 
-    def _pools(
-        self, first: FirstStage, before: Dataset, after: pd.Series, resources: FitResources
+    def _query_groups(
+        self, first_stage: FirstStage, histories: Dataset, targets: pd.Series, resources: FitResources
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Features, hits and sizes of the pools of users with a hit, for blocks of users in random order."""
-        asked = np.random.default_rng(resources.seed).permutation(
-            np.flatnonzero(after.map(len).to_numpy() > 0)
+        """Yield features, relevance (bool) and group sizes of users with a target in their pool, in random order."""
+        catalogue = first_stage.catalogue
+        users = np.random.default_rng(resources.seed).permutation(
+            np.flatnonzero(targets.map(len).to_numpy() > 0)
         )
-        taken = 0
-        for start in range(0, len(asked), 2048):
-            rows = asked[start : start + 2048]
-            pool = first.pool(first.catalogue.sequences(before.frame.iloc[rows]))
-            wanted = first.catalogue.sequences(
-                pd.DataFrame({"user": before.frame["user"].iloc[rows], "items": after.iloc[rows]})
+        n_users = 0
+        for start in range(0, len(users), QUERY_BLOCK_USERS):
+            rows = users[start : start + QUERY_BLOCK_USERS]
+            pool = first_stage.candidate_pool(catalogue.encode(histories.frame.iloc[rows]))
+            encoded = catalogue.encode(
+                pd.DataFrame({"user": histories.frame["user"].iloc[rows], "items": targets.iloc[rows]})
             )
-            keys = wanted.users * np.int64(wanted.catalogue) + wanted.items
-            hit = np.isin(pool.user * np.int64(wanted.catalogue) + pool.code, keys)
-            lucky = np.flatnonzero(np.bincount(pool.user, hit, minlength=len(rows)) > 0)[: self.users - taken]
-            taken += len(lucky)
-            kept = np.isin(pool.user, lucky)
-            if len(lucky):
-                yield pool.features[kept], hit[kept], np.bincount(pool.user[kept])[lucky]
-            if taken >= self.users:
+            target_keys = encoded.users * np.int64(encoded.n_items) + encoded.items
+            relevance = np.isin(pool.user * np.int64(encoded.n_items) + pool.code, target_keys)
+            with_target = np.flatnonzero(np.bincount(pool.user, relevance, minlength=len(rows)) > 0)
+            with_target = with_target[: self.max_training_users - n_users]
+            n_users += len(with_target)
+            kept = np.isin(pool.user, with_target)
+            if len(with_target):
+                yield pool.features[kept], relevance[kept], np.bincount(pool.user[kept])[with_target]
+            if n_users >= self.max_training_users:
                 return

@@ -1,4 +1,4 @@
-"""Simulated worlds whose truth is known, one per use case, and the registry of them."""
+"""Simulators of data sets with known probabilities, one per use case."""
 
 from ml.simulators import hospital, lender, shop
 from ml.simulators.simulation import Simulation, Simulator

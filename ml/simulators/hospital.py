@@ -1,25 +1,33 @@
-"""Hospital encounters of a made-up trust, with the probability that each readmission was drawn with."""
+"""Simulate hospital encounters of a fictitious trust, with the true probability of each readmission."""
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from ml.simulators.draws import Flags, Floats, category, choose, generators, identifiers, named
+from ml.simulators.draws import (
+    Flags,
+    Floats,
+    draw_categories,
+    draw_from_tables,
+    identifiers,
+    names_of_codes,
+    spawn_generators,
+)
 from ml.simulators.simulation import Simulation
 
 _FIRST_DAY = np.datetime64("2022-01-01", "s")
 _DAYS = 1461  # up to and including 2025-12-31
 _FOLLOW_UP = 30  # days after discharge
-_LONGEST_STAY = 45
-_MOST_VISITS = 12
+_MAX_STAY = 45
+_MAX_VISITS = 12
 
 _SITES = ("Ashdown", "Brookfield", "Carrow", "Dunmore", "Elmhurst", "Fairhaven", "Glenmoor", "Hartley")
 _SITE_SIZE = np.array([3.0, 2.2, 1.8, 1.5, 1.2, 1.0, 0.7, 0.5])
 _SITE_RISK = np.array([0.0, 0.1, -0.1, 0.15, -0.2, 0.0, 0.25, -0.1])
-# How readily each site takes a blood sample, in log-odds.
+# Propensity of each site to test blood, in log-odds.
 _SITE_TESTING = np.array([0.8, 0.0, 0.4, -0.8, 0.6, -0.4, -1.2, 0.2])
 
-# ICD-10 categories, commonest first, and what each adds to the log-odds of coming back.
+# ICD-10 categories, most frequent first, and their effects on the log-odds of readmission.
 _DIAGNOSES = (
     "J18=.15 I50=.70 N39=.05 J44=.60 R07=-.45 A41=.35 I48=.00 I21=.05 I63=.00 S72=-.10 "
     "N17=.40 K80=-.25 K52=-.15 R55=-.35 L03=.05 E11=.20 I25=-.10 K92=.15 M16=-.60 M17=-.65 "
@@ -45,47 +53,48 @@ _SURGICAL = ("S72", "K80", "M16", "M17", "K35", "N20", "C18", "K56")
 
 
 def simulate(rows: int, seed: int) -> Simulation:
-    """One row per index admission from 2022 to 2025, in order of date; about 14 % come back within 30 days.
+    """Simulate one row per index admission from 2022 to 2025, by date; about 14 % are readmitted within 30 days.
 
-    A readmission is no row of its own: each row of a patient begins at least 30 days after the discharge of
-    the row before it, and all follow-up ends by 2025-12-31. `prior_admissions` counts the patient's earlier
-    rows and what came before 2022. Some results are missing: blood is tested more often the sicker a
-    patient looks, and more at some hospitals.
+    Readmissions are not rows: each row of a patient begins at least 30 days after the discharge of the previous one,
+    and all follow-up ends by 2025-12-31. `prior_admissions` counts the patient's earlier rows and admissions before
+    2022. Blood results are missing more often for patients who look healthier, and at some hospitals.
 
-    Patients carry a frailty that no column holds. It acts on the label of all their rows and, less, on the
-    columns, so a patient on both sides of a split flatters a model. `sex` and `ethnicity` have no effect of
-    their own; ethnicity is correlated with the hospital.
+    Patients have a frailty that is in no column. It affects the labels of all their rows and, less, the columns, so a
+    split with rows of one patient on both sides is biased. `sex` and `ethnicity` have no effect of their own; ethnicity
+    is correlated with the hospital.
 
-    `oracle` holds `encounter_id` and `probability`, the probability that the label was drawn with. It
-    includes the frailty, hence it is an upper bound that no model of the columns can reach.
+    `oracle` has `encounter_id` and `probability`, from which the label was drawn. It includes the frailty, so models of
+    the columns cannot reach it.
     """
-    who, where, stay, body, when, outcome, testing = generators(rows, seed, 7)
-    patients = _patients(who, rows)
+    patients_rng, admissions_rng, stays_rng, body_rng, dates_rng, outcome_rng, testing_rng = spawn_generators(
+        rows, seed, 7
+    )
+    patients = _patients(patients_rng, rows)
     patient = np.repeat(patients.index, patients["visits"])[:rows]
-    visits = _admissions(where, patients.loc[patient].reset_index(names="patient"))
-    visits = _blood(body, _vitals(body, _stays(stay, visits)))
-    visits = _dates(when, visits).sort_values(["day", "patient"], ignore_index=True)
+    visits = _admissions(admissions_rng, patients.loc[patient].reset_index(names="patient"))
+    visits = _blood(body_rng, _vitals(body_rng, _stays(stays_rng, visits)))
+    visits = _dates(dates_rng, visits).sort_values(["day", "patient"], ignore_index=True)
     probability = expit(_log_odds(visits))
 
-    back = outcome.random(rows) < probability
-    encounters = _columns(_untested(testing, visits))
-    encounters["readmitted_within_30_days"] = pd.Series(np.where(back, "yes", "no"), dtype="str")
+    readmitted = outcome_rng.random(rows) < probability
+    encounters = _table(_mask_untested(testing_rng, visits))
+    encounters["readmitted_within_30_days"] = pd.Series(np.where(readmitted, "yes", "no"), dtype="str")
     return Simulation(encounters, encounters[["encounter_id"]].assign(probability=probability))
 
 
 def _patients(rng: np.random.Generator, count: int) -> pd.DataFrame:
-    """As many patients as rows are asked for: each has a visit at least, so they are never too few."""
+    """Draw `count` patients; with at least one visit each they are enough for `count` rows."""
     frailty = rng.standard_normal(count)
-    ethnicity = category(rng, count, {"group_a": 1.6, "group_b": 0.3, "group_c": 0.0, "group_d": -0.4})
+    ethnicity = draw_categories(rng, count, {"group_a": 1.6, "group_b": 0.3, "group_c": 0.0, "group_d": -0.4})
     quarter = np.asarray(ethnicity.map({"group_a": 0, "group_b": 1, "group_c": 2, "group_d": 1}), np.int64)
-    home = choose(rng, np.stack([_SITE_SIZE, _SITE_SIZE[::-1], np.ones(len(_SITES))]), quarter)
+    home = draw_from_tables(rng, np.stack([_SITE_SIZE, _SITE_SIZE[::-1], np.ones(len(_SITES))]), quarter)
     age = np.clip(np.round(62 + 5 * frailty + 17 * rng.standard_normal(count)), 18, 97)
     chronic = rng.poisson(np.exp(0.25 + 0.30 * frailty + 0.014 * (age - 62)))
     return pd.DataFrame(
         {
             "frailty": frailty,
-            "visits": 1 + rng.binomial(_MOST_VISITS - 1, expit(-0.8 + 0.5 * frailty)),
-            "sex": category(rng, count, {"female": 0.05, "male": 0.0}),
+            "visits": 1 + rng.binomial(_MAX_VISITS - 1, expit(-0.8 + 0.5 * frailty)),
+            "sex": draw_categories(rng, count, {"female": 0.05, "male": 0.0}),
             "ethnicity": ethnicity,
             "starting_age": age,
             "home": home,
@@ -100,18 +109,18 @@ def _patients(rng: np.random.Generator, count: int) -> pd.DataFrame:
 
 
 def _admissions(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
-    """Append the site, why the patient came, and how ill they were (`severity`, which no column holds)."""
+    """Add the site, the diagnosis, the type of admission, and the severity, which is in no column of the table."""
     rows = len(visits)
     away = rng.random(rows) < 0.12
     site = np.where(away, rng.integers(len(_SITES), size=rows), visits["home"])
-    code = choose(rng, _case_mix(), site)
-    diagnosis = named(_CODES, code)
+    code = draw_from_tables(rng, _case_mix(), site)
+    diagnosis = names_of_codes(_CODES, code)
     emergency = rng.random(rows) < np.where(diagnosis.isin(_SURGICAL), 0.45, 0.85)
     risk = np.array(list(_DIAGNOSIS_RISK.values()))[code]
     severity = 0.5 * risk + 0.2 * visits["frailty"] + 0.5 * emergency - 0.4 + 0.8 * rng.standard_normal(rows)
     return visits.assign(
         site=site,
-        hospital=named(_SITES, site),
+        hospital=names_of_codes(_SITES, site),
         diagnosis=diagnosis,
         admission_type=pd.Series(np.where(emergency, "emergency", "planned"), dtype="str"),
         severity=severity,
@@ -119,7 +128,7 @@ def _admissions(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _case_mix() -> Floats:
-    """Weights of the codes at each site, 8 x 40: a long tail, and a leaning of each site to some chapters."""
+    """Return weights of the codes at each site, 8 x 40: a long tail, and site-specific ICD chapters."""
     tail = 1.0 / (np.arange(len(_CODES)) + 2.0)
     chapter = np.array([ord(code[0]) for code in _CODES])
     lean = np.sin(chapter[None, :] * (1.0 + np.arange(len(_SITES)))[:, None])
@@ -132,12 +141,12 @@ def _stays(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
     days = np.exp(1.25 + 0.45 * severity + 0.006 * (age - 62) + 0.6 * rng.standard_normal(rows))
     drugs = rng.poisson(np.exp(1.1 + 0.16 * visits["chronic_conditions"] + 0.15 * severity))
     stays = visits.assign(
-        length_of_stay=np.clip(np.ceil(days), 1, _LONGEST_STAY).astype(np.int64),
+        length_of_stay=np.clip(np.ceil(days), 1, _MAX_STAY).astype(np.int64),
         medications=np.minimum(drugs, 35),
         emergency_visits_6m=np.minimum(rng.poisson(np.exp(-0.9 + 0.30 * visits["frailty"])), 15),
     )
     dependent = (0.05 * (age - 78) + 0.5 * severity + 0.3 * visits["frailty"]).to_numpy()
-    stays["discharged_to"] = category(
+    stays["discharged_to"] = draw_categories(
         rng, rows, {"home": 2.0, "home_with_care": 0.6 + dependent, "care_home": 1.1 * dependent - 0.5}
     )
     return stays
@@ -158,7 +167,7 @@ def _vitals(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _blood(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
-    """Creatinine in umol/l, haemoglobin and albumin in g/l, sodium and lactate in mmol/l."""
+    """Add creatinine in umol/l, haemoglobin and albumin in g/l, sodium and lactate in mmol/l."""
     rows, severity = len(visits), visits["severity"]
     noise = iter(rng.standard_normal((5, rows)))
     man = visits["sex"] == "male"
@@ -174,9 +183,9 @@ def _blood(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dates(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
-    """Place each patient's visits at random in the period, a stay and its follow-up apart.
+    """Draw the dates of each patient's visits, without overlaps of stays and follow-ups.
 
-    The most that one patient can take up is 12 * (45 + 30) days, well within the period.
+    A patient needs at most 12 * (45 + 30) days, fewer than the period has.
     """
     taken = visits["length_of_stay"] + _FOLLOW_UP
     groups = taken.groupby(visits["patient"])
@@ -194,7 +203,7 @@ def _dates(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _log_odds(visits: pd.DataFrame) -> Floats:
-    """Log-odds of coming back: history, this stay, blood, what they do together, site and frailty."""
+    """Return the log-odds of readmission from history, stay, blood, their interactions, site and frailty."""
     heart_failure, lung_disease = visits["diagnosis"] == "I50", visits["diagnosis"] == "J44"
     emergency, stay = visits["admission_type"] == "emergency", visits["length_of_stay"]
     frail_home = (visits["age"] > 78) & (visits["discharged_to"] == "home")
@@ -220,8 +229,8 @@ def _log_odds(visits: pd.DataFrame) -> Floats:
     return log_odds
 
 
-def _untested(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
-    """Take out the results of tests that nobody asked for: the healthier a patient, the fewer the tests."""
+def _mask_untested(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
+    """Remove the results of tests that were not made: the healthier a patient, the fewer the tests."""
     readiness = _SITE_TESTING[visits["site"]] + 0.9 * visits["severity"].to_numpy()
 
     def skipped(usual: float) -> Flags:
@@ -238,11 +247,11 @@ def _untested(rng: np.random.Generator, visits: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _columns(visits: pd.DataFrame) -> pd.DataFrame:
-    """What the trust hands over; what only the simulator knows stays behind."""
-    rows, known = len(visits), visits.drop(columns=_HIDDEN)
-    known.insert(0, "encounter_id", identifiers("E", np.arange(1, rows + 1)))
-    known.insert(1, "patient_id", identifiers("P", visits["patient"].to_numpy() + 1))
+def _table(visits: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of the table, without those that only the simulator knows."""
+    rows, table = len(visits), visits.drop(columns=_HIDDEN)
+    table.insert(0, "encounter_id", identifiers("E", np.arange(1, rows + 1)))
+    table.insert(1, "patient_id", identifiers("P", visits["patient"].to_numpy() + 1))
     seconds = visits["day"].to_numpy() * 86_400
-    known.insert(2, "admitted_on", _FIRST_DAY + seconds.astype("timedelta64[s]"))
-    return known
+    table.insert(2, "admitted_on", _FIRST_DAY + seconds.astype("timedelta64[s]"))
+    return table

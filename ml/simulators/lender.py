@@ -1,10 +1,10 @@
-"""Loan applications at a made-up lender, with the probability that each one's default was drawn with."""
+"""Simulate loan applications at a fictitious lender, with the true probability of each default."""
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from ml.simulators.draws import Floats, category, generators, identifiers
+from ml.simulators.draws import Floats, draw_categories, identifiers, spawn_generators
 from ml.simulators.simulation import Simulation
 
 _FIRST_DAY = np.datetime64("2024-01-01", "s")
@@ -42,42 +42,41 @@ _PURPOSE_AMOUNT = {
 
 
 def simulate(rows: int, seed: int) -> Simulation:
-    """One row per application from January 2024 to December 2025, in order of date; about 12 % default.
+    """Simulate one row per application from January 2024 to December 2025, by date; about 12 % default.
 
-    `income` (of a year), `savings_balance` and `loan_amount` are pounds; `debt_to_income` and `utilisation`
-    are shares; `defaulted` is 1 or 0. `sex` is correlated with income but has no effect of its own, `age`
-    has.
+    `income` (per year), `savings_balance` and `loan_amount` are in pounds; `debt_to_income` and `utilisation` are
+    ratios; `defaulted` is 1 or 0. `sex` is correlated with income and has no effect of its own, `age` has one.
 
-    Applicants leave out their income, and with it `debt_to_income`, most often when self-employed or poorly
-    paid; those without a credit history have no utilisation; savings are known of existing customers only.
+    Income, and with it `debt_to_income`, is missing most often for self-employed and poorly paid applicants;
+    utilisation is missing without a credit history, savings for new customers.
 
-    `oracle` holds `application_id` and `probability`, the probability that `defaulted` was drawn with. It
-    knows the values that applicants left out.
+    `oracle` has `application_id` and `probability`, from which `defaulted` was drawn. It uses the values that are
+    missing in the table.
     """
-    when, who, credit, loan, outcome, hiding = generators(rows, seed, 6)
-    people = _applicants(who, rows)
-    known = _loans(loan, people.join(_credit_files(credit, people)))
-    day = _days(when, rows)
-    probability = expit(_log_odds(known, day))
+    days_rng, people_rng, credit_rng, loans_rng, outcome_rng, missing_rng = spawn_generators(rows, seed, 6)
+    people = _applicants(people_rng, rows)
+    complete = _loans(loans_rng, people.join(_credit_files(credit_rng, people)))
+    day = _days(days_rng, rows)
+    probability = expit(_log_odds(complete, day))
 
-    applications = _hide(hiding, known)
+    applications = _mask_incomes(missing_rng, complete)
     applications.insert(0, "application_id", identifiers("A", np.arange(1, rows + 1)))
     applications.insert(1, "applied_on", _FIRST_DAY + (day * 86_400).astype("timedelta64[s]"))
-    applications["defaulted"] = (outcome.random(rows) < probability).astype(np.int64)
+    applications["defaulted"] = (outcome_rng.random(rows) < probability).astype(np.int64)
     oracle = applications[["application_id"]].assign(probability=probability)
     return Simulation(applications, oracle)
 
 
 def _days(rng: np.random.Generator, rows: int) -> Floats:
-    """Whole days since the first day, ascending; the lender grows, so later days have more applications."""
+    """Draw whole days since the first day, ascending; later days have more applications, as the lender grows."""
     return np.sort(np.floor(_DAYS * rng.random(rows) ** 0.85))
 
 
 def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
     age = np.round(18 + 62 * rng.beta(1.6, 3.0, rows))
-    sex = category(rng, rows, {"female": -0.1, "male": 0.0})
-    region = category(rng, rows, dict.fromkeys(_REGION_PAY, 0.0) | {"london": 0.6, "midlands": 0.4})
-    employment = category(
+    sex = draw_categories(rng, rows, {"female": -0.1, "male": 0.0})
+    region = draw_categories(rng, rows, dict.fromkeys(_REGION_PAY, 0.0) | {"london": 0.6, "midlands": 0.4})
+    employment = draw_categories(
         rng,
         rows,
         {
@@ -95,7 +94,7 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
     hump = -0.35 * ((age - 47) / 20) ** 2
     spread = np.where(employment == "self_employed", 0.55, 0.35)
     income = np.exp(pay + hump + spread * rng.standard_normal(rows)).round(-2).clip(lower=1200)
-    housing = category(
+    housing = draw_categories(
         rng,
         rows,
         {
@@ -121,7 +120,7 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
 def _credit_files(rng: np.random.Generator, people: pd.DataFrame) -> pd.DataFrame:
     rows, adult_years = len(people), people["age"].to_numpy() - 18
     income = np.log(people["income"].to_numpy() / 28_000)
-    # Strain ties the parts of a credit file together; it acts on default only through them.
+    # Strain correlates the columns of a credit file; it affects default only through them.
     strain = rng.standard_normal(rows) - 0.35 * income
     has_file = rng.random(rows) < expit(0.3 + 0.28 * adult_years)
     months = np.where(has_file, np.ceil(12 * adult_years * rng.beta(2.5, 1.5, rows)) + 1, 0)
@@ -145,17 +144,20 @@ def _credit_files(rng: np.random.Generator, people: pd.DataFrame) -> pd.DataFram
     ).astype({"existing_customer": "str"})
 
 
-def _loans(rng: np.random.Generator, known: pd.DataFrame) -> pd.DataFrame:
-    """Append what was asked for: purpose, amount (pounds), term (months) and channel."""
-    rows, self_employed = len(known), (known["employment"] == "self_employed").to_numpy(dtype=float)
-    home_owner = known["housing"].isin(["own", "mortgage"]).to_numpy(dtype=float)
-    young = expit((30 - known["age"].to_numpy()) / 4)
-    purpose = category(
+def _loans(rng: np.random.Generator, applications: pd.DataFrame) -> pd.DataFrame:
+    """Add the loan: purpose, amount (pounds), term (months) and channel."""
+    rows, self_employed = (
+        len(applications),
+        (applications["employment"] == "self_employed").to_numpy(dtype=float),
+    )
+    home_owner = applications["housing"].isin(["own", "mortgage"]).to_numpy(dtype=float)
+    young = expit((30 - applications["age"].to_numpy()) / 4)
+    purpose = draw_categories(
         rng,
         rows,
         {
             "car": np.full(rows, 1.0),
-            "debt_consolidation": 0.6 + 0.15 * known["open_lines"].to_numpy(),
+            "debt_consolidation": 0.6 + 0.15 * applications["open_lines"].to_numpy(),
             "home_improvement": -0.8 + 1.6 * home_owner,
             "business": -1.0 + 2.0 * self_employed,
             "medical": np.full(rows, -0.6),
@@ -164,74 +166,85 @@ def _loans(rng: np.random.Generator, known: pd.DataFrame) -> pd.DataFrame:
             "other": np.full(rows, 0.0),
         },
     )
-    size = purpose.map(_PURPOSE_AMOUNT) + 0.35 * np.log(known["income"] / 28_000)
+    size = purpose.map(_PURPOSE_AMOUNT) + 0.35 * np.log(applications["income"] / 28_000)
     amount = np.exp(size + 0.55 * rng.standard_normal(rows)).clip(500, 60_000).round(-2)
     years = np.clip(np.round(1.2 + np.log(amount / 3_000) + 0.9 * rng.standard_normal(rows)), 1, 6)
-    channel = category(rng, rows, {"online": 0.6 + 0.8 * young, "branch": np.full(rows, 0.0), "broker": -0.5})
-    return known.assign(
+    channel = draw_categories(
+        rng, rows, {"online": 0.6 + 0.8 * young, "branch": np.full(rows, 0.0), "broker": -0.5}
+    )
+    return applications.assign(
         loan_amount=amount, purpose=purpose, term_months=(12 * years).astype(np.int64), channel=channel
     )
 
 
-def _log_odds(known: pd.DataFrame, day: Floats) -> Floats:
-    """Log-odds of default: what an applicant has, what is asked for, how both interact, and the economy."""
-    return -3.68 + _standing(known) + _burden(known) + _interactions(known) + _economy(day)
+def _log_odds(applications: pd.DataFrame, day: Floats) -> Floats:
+    """Return the log-odds of default, from the applicant, the debts, interactions and the economy."""
+    return (
+        -3.68
+        + _applicant_effect(applications)
+        + _debt_effect(applications)
+        + _interaction_effect(applications)
+        + _economy_effect(day)
+    )
 
 
-def _standing(known: pd.DataFrame) -> Floats:
-    age, no_file = known["age"], known["utilisation"].isna()
-    settled = known["employment_years"].fillna(1.0).clip(upper=8)
-    savings = np.log10(known["savings_balance"].fillna(3_000).clip(lower=100) / 3_000)
+def _applicant_effect(applications: pd.DataFrame) -> Floats:
+    age, no_credit_file = applications["age"], applications["utilisation"].isna()
+    employment_years = applications["employment_years"].fillna(1.0).clip(upper=8)
+    savings = np.log10(applications["savings_balance"].fillna(3_000).clip(lower=100) / 3_000)
     log_odds: Floats = (
         0.35 * ((age - 46) / 14) ** 2
-        - 0.07 * settled
-        - 0.40 * np.log(known["income"] / 28_000)
+        - 0.07 * employment_years
+        - 0.40 * np.log(applications["income"] / 28_000)
         - 0.50 * savings
-        + 0.35 * no_file
-        - 0.30 * (known["existing_customer"] == "yes")
-        + 0.30 * (known["channel"] == "broker")
-        + 0.55 * (known["employment"] == "unemployed")
-        + 0.20 * (known["housing"] == "rent")
+        + 0.35 * no_credit_file
+        - 0.30 * (applications["existing_customer"] == "yes")
+        + 0.30 * (applications["channel"] == "broker")
+        + 0.55 * (applications["employment"] == "unemployed")
+        + 0.20 * (applications["housing"] == "rent")
     ).to_numpy()
     return log_odds
 
 
-def _burden(known: pd.DataFrame) -> Floats:
-    """Debts and the loan hurt beyond a threshold rather than in proportion."""
-    repayment = 12 * known["loan_amount"] / known["term_months"] / known["income"]
+def _debt_effect(applications: pd.DataFrame) -> Floats:
+    """Return the effect of debts and repayments, which is zero below a threshold."""
+    repayment = 12 * applications["loan_amount"] / applications["term_months"] / applications["income"]
     log_odds: Floats = (
-        4.0 * (known["debt_to_income"] - 0.35).clip(0, 0.5)
+        4.0 * (applications["debt_to_income"] - 0.35).clip(0, 0.5)
         + 3.0 * (repayment - 0.15).clip(0, 0.4)
-        + 0.45 * np.minimum(known["inquiries_6m"], 4) ** 0.5
+        + 0.45 * np.minimum(applications["inquiries_6m"], 4) ** 0.5
     ).to_numpy()
     return log_odds
 
 
-def _interactions(known: pd.DataFrame) -> Floats:
-    utilisation = known["utilisation"].fillna(0.3)
-    amount = np.log(known["loan_amount"] / 8_000)
-    young_self_employed = (known["employment"] == "self_employed") & (known["age"] < 32)
-    slope = known["purpose"].map({"business": 0.9, "holiday": 0.7, "home_improvement": -0.7, "car": -0.3})
+def _interaction_effect(applications: pd.DataFrame) -> Floats:
+    utilisation = applications["utilisation"].fillna(0.3)
+    amount = np.log(applications["loan_amount"] / 8_000)
+    young_self_employed = (applications["employment"] == "self_employed") & (applications["age"] < 32)
+    slope = applications["purpose"].map(
+        {"business": 0.9, "holiday": 0.7, "home_improvement": -0.7, "car": -0.3}
+    )
     log_odds: Floats = (
-        1.8 * (utilisation - 0.35) * np.minimum(known["delinquencies_2y"], 3)
+        1.8 * (utilisation - 0.35) * np.minimum(applications["delinquencies_2y"], 3)
         + 1.1 * young_self_employed
         + slope.fillna(0.0) * amount
-        + 0.9 * ((utilisation > 0.6) & (known["inquiries_6m"] >= 2))
-        + 0.5 * ((known["housing"] == "rent") & (known["region"] == "london"))
+        + 0.9 * ((utilisation > 0.6) & (applications["inquiries_6m"] >= 2))
+        + 0.5 * ((applications["housing"] == "rent") & (applications["region"] == "london"))
     ).to_numpy()
     return log_odds
 
 
-def _economy(day: Floats) -> Floats:
-    """A slow worsening over the two years, and a little more default on loans taken near the new year."""
+def _economy_effect(day: Floats) -> Floats:
+    """Return a slow increase over the two years, with small peaks around the new year."""
     return 0.30 * (day / _DAYS - 0.5) + 0.08 * np.cos(2 * np.pi * day / 365.25)
 
 
-def _hide(rng: np.random.Generator, known: pd.DataFrame) -> pd.DataFrame:
-    """Leave out incomes; a lender without the income cannot work out debt to income either."""
-    self_employed = known["employment"] == "self_employed"
-    poor = -np.log(known["income"] / 28_000)
-    left_out = rng.random(len(known)) < expit(-3.2 + 1.9 * self_employed + 0.8 * poor)
-    return known.assign(
-        income=known["income"].mask(left_out), debt_to_income=known["debt_to_income"].mask(left_out)
+def _mask_incomes(rng: np.random.Generator, applications: pd.DataFrame) -> pd.DataFrame:
+    """Remove incomes at random, and with them the ratio of debt to income."""
+    self_employed = applications["employment"] == "self_employed"
+    poor = -np.log(applications["income"] / 28_000)
+    missing = rng.random(len(applications)) < expit(-3.2 + 1.9 * self_employed + 0.8 * poor)
+    return applications.assign(
+        income=applications["income"].mask(missing),
+        debt_to_income=applications["debt_to_income"].mask(missing),
     )

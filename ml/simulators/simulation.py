@@ -1,4 +1,4 @@
-"""What a simulator gives: rows as a pipeline would receive them, and the predictions of the truth."""
+"""The interface of simulators: rows as a pipeline receives them, and the predictions of an oracle."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,9 +8,10 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Simulation:
-    """`rows` is the table; `oracle` is what the truth would predict, in the shape of a model's predictions.
+    """A simulated table, `rows`, and the predictions of the true probabilities for it, `oracle`.
 
-    A metric of `oracle` is the best that any model can reach on these rows, up to chance.
+    `oracle` has the form of a model's predictions. Its metrics are the best that a model can reach on these rows, apart
+    from chance.
     """
 
     rows: pd.DataFrame
@@ -18,9 +19,11 @@ class Simulation:
 
 
 class Simulator(Protocol):
-    """Draws exactly `rows` rows; the same `rows` and `seed` give the same frames.
+    """A function that simulates a data set."""
 
-    Raises ValueError if `rows` is below 1.
-    """
+    def __call__(self, rows: int, seed: int) -> Simulation:
+        """Draw exactly `rows` rows; the same `rows` and `seed` give the same tables.
 
-    def __call__(self, rows: int, seed: int) -> Simulation: ...
+        Raises ValueError if `rows` is below 1.
+        """
+        ...

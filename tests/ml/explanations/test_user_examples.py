@@ -1,4 +1,4 @@
-"""Examples are real, the same for any order of rows, and nobody's."""
+"""User examples agree with the model, do not depend on the order of rows, and identify no user."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ import pytest
 
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
-from ml.explanations.user_examples import shoppers
+from ml.explanations.user_examples import UserExample, user_examples
 from ml.recommenders.item_knn import ItemKNN, ItemKNNModel
 from ml.recommenders.popularity import Popularity
 
 
-def part_of(users: int) -> Dataset:
-    """User n has n events, ever the same first ones."""
+def dataset_of(users: int) -> Dataset:
+    """Return a data set where user n has the first n items of one random order."""
     rng = np.random.default_rng(5)
     frame = pd.DataFrame({"user": pd.Series([f"person-{n:02}" for n in range(users)], dtype="str")})
     order = [f"i{n:02}" for n in rng.permutation(40)]
@@ -25,75 +25,81 @@ def part_of(users: int) -> Dataset:
     return Dataset(frame, truth, rng.permutation(users).astype(np.uint64) + 2**62)
 
 
-PART = part_of(22)
-MODEL = ItemKNN().fit(PART, PART, FitResources())
+DATASET = dataset_of(22)
+MODEL = ItemKNN().fit(DATASET, DATASET, FitResources())
 
 
-def told(part: Dataset = PART, model: Any = MODEL) -> list[dict[str, Any]]:
-    return shoppers(part, model.predict(part.frame), model)
+def examples_of(dataset: Dataset = DATASET, model: Any = MODEL) -> list[UserExample]:
+    return user_examples(dataset, model.predict(dataset.frame), model)
 
 
-def test_quartiles_by_length_of_history() -> None:
-    # Of the lengths 2 to 21.
-    found = told()
-    assert [(one["shopper"], one["events"]) for one in found] == [("A", 6), ("B", 11), ("C", 16)]
-    for one in found:
-        row = one["events"]
-        assert one["history"] == PART.frame["items"][row][-8:]
-        assert one["taken"] == PART.truth[row][:8]
-        assert one["more"] == 6
+def test_users_are_at_the_quartiles_of_history_length() -> None:
+    examples = examples_of()
+    # Lengths are 2 to 21.
+    assert [(example["user"], example["events"]) for example in examples] == [("A", 6), ("B", 11), ("C", 16)]
+    for example in examples:
+        row = example["events"]
+        assert example["history"] == DATASET.frame["items"][row][-8:]
+        assert example["chosen"] == DATASET.truth[row][:8]
+        assert example["more_chosen"] == 6
 
 
-def test_recommendations_are_the_models_first_and_reasons_add_up() -> None:
-    prediction = MODEL.predict(PART.frame)
-    for one in told():
-        row = one["events"]
-        listed = prediction[prediction["user"] == PART.frame["user"][row]]["item"].head(5).tolist()
-        assert [line["item"] for line in one["recommended"]] == listed
-        assert [line["taken"] for line in one["recommended"]] == [item in PART.truth[row] for item in listed]
-        for line in one["recommended"]:
-            assert {reason["item"] for reason in line["because"]} <= set(one["history"])
-            assert len(line["because"]) <= 3
-            shares = [reason["share"] for reason in line["because"]]
-            assert sum(shares) + line["others"] + line["earlier"] == pytest.approx(1)
-    short = told()[0]["recommended"][0]
-    assert short["earlier"] == 0
-    assert told()[2]["recommended"][0]["earlier"] > 0
+def test_recommendations_are_the_first_of_the_model_and_weights_sum_to_one() -> None:
+    prediction = MODEL.predict(DATASET.frame)
+    for example in examples_of():
+        row, recommended = example["events"], example["recommended"]
+        listed = prediction[prediction["user"] == DATASET.frame["user"][row]]["item"].head(5).tolist()
+        assert [entry["item"] for entry in recommended] == listed
+        assert [entry["chosen"] for entry in recommended] == [item in DATASET.truth[row] for item in listed]
+        for entry in recommended:
+            assert entry["explanation"] is not None
+            assert {reason["item"] for reason in entry["explanation"]} <= set(example["history"])
+            assert len(entry["explanation"]) <= 3
+            weight = sum(reason["weight"] for reason in entry["explanation"])
+            assert weight + entry["other_items_weight"] + entry["earlier_items_weight"] == pytest.approx(1)
+    assert examples_of()[0]["recommended"][0]["earlier_items_weight"] == 0
+    assert examples_of()[2]["recommended"][0]["earlier_items_weight"] > 0
 
 
-def test_shares_are_the_models_own() -> None:
+def test_weights_are_proportional_to_the_similarities_of_the_model() -> None:
     assert isinstance(MODEL, ItemKNNModel)
-    one = told()[0]
-    index = {item: code for code, item in enumerate(MODEL.catalogue.items)}
-    similar = {
-        item: float(MODEL.similarity[index[item], index[one["recommended"][0]["item"]]])
-        for item in one["history"]
+    example = examples_of()[0]
+    code_of = {item: code for code, item in enumerate(MODEL.catalogue.items)}
+    entry = example["recommended"][0]
+    similarity = {
+        item: float(MODEL.similarity[code_of[item], code_of[entry["item"]]]) for item in example["history"]
     }
-    for reason in one["recommended"][0]["because"]:
-        assert reason["share"] == pytest.approx(similar[reason["item"]] / sum(similar.values()), rel=1e-5)
+    assert entry["explanation"]
+    for reason in entry["explanation"]:
+        expected = similarity[reason["item"]] / sum(similarity.values())
+        assert reason["weight"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_no_name_and_no_more_than_the_last_items_are_told() -> None:
-    found = json.dumps(told())
-    assert "person" not in found
-    assert not any(str(unit) in found for unit in PART.units)
-    longest = told()[2]
-    early = set(PART.frame["items"][16][:8])
-    reasons = [reason["item"] for line in longest["recommended"] for reason in line["because"]]
-    assert not early & {*longest["history"], *reasons}
+def test_examples_have_no_user_ids_and_only_the_last_items() -> None:
+    examples = examples_of()
+    text = json.dumps(examples)
+    assert "person" not in text
+    assert not any(str(unit) in text for unit in DATASET.units)
+    longest = examples[2]
+    early = set(DATASET.frame["items"][16][:8])
+    explained = [reason["item"] for entry in longest["recommended"] for reason in entry["explanation"] or []]
+    assert explained
+    assert not early & {*longest["history"], *explained}
 
 
-def test_the_order_of_rows_is_nothing() -> None:
-    assert told(PART.take(np.random.default_rng(0).permutation(22))) == told()
+def test_examples_do_not_depend_on_the_order_of_rows() -> None:
+    assert examples_of(DATASET.take(np.random.default_rng(0).permutation(22))) == examples_of()
 
 
-def test_popular_items_have_no_reason_and_other_models_are_not_asked() -> None:
-    popular = Popularity().fit(PART, PART, FitResources())
-    assert all(line["because"] == [] for one in told(model=popular) for line in one["recommended"])
-    found = shoppers(PART, MODEL.predict(PART.frame), object())  # type: ignore[arg-type]
-    assert all(line["because"] is None for one in found for line in one["recommended"])
+def test_popularity_has_empty_explanations_and_unexplainable_models_have_none() -> None:
+    popularity = Popularity().fit(DATASET, DATASET, FitResources())
+    for example in examples_of(model=popularity):
+        assert all(entry["explanation"] == [] for entry in example["recommended"])
+    for example in user_examples(DATASET, MODEL.predict(DATASET.frame), object()):  # type: ignore[arg-type]
+        assert all(entry["explanation"] is None for entry in example["recommended"])
 
 
 @pytest.mark.parametrize(("users", "names"), [(2, ""), (3, "A"), (4, "A"), (5, "AB"), (7, "ABC")])
-def test_few_users_are_few_shoppers(users: int, names: str) -> None:
-    assert "".join(one["shopper"] for one in told(PART.take(np.arange(users)))) == names
+def test_few_users_give_few_examples(users: int, names: str) -> None:
+    examples = examples_of(DATASET.take(np.arange(users)))
+    assert "".join(example["user"] for example in examples) == names

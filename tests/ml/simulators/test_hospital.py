@@ -1,4 +1,4 @@
-"""The hospital's world: patients with a hidden frailty, tests taken for a reason, and a calibrated oracle."""
+"""The hospital simulator: a hidden frailty, informative missing values, and a calibrated oracle."""
 
 import numpy as np
 import pandas as pd
@@ -21,31 +21,32 @@ def hospital() -> Simulation:
 
 
 @pytest.fixture(scope="module")
-def back(hospital: Simulation) -> pd.Series:
+def readmitted(hospital: Simulation) -> pd.Series:
     return (hospital.rows["readmitted_within_30_days"] == "yes").astype(float)
 
 
 @pytest.fixture(scope="module")
-def foretold(hospital: Simulation, back: pd.Series) -> pd.Series:
-    """Probabilities of a logistic regression for patients it has not learnt from."""
+def predicted(hospital: Simulation, readmitted: pd.Series) -> pd.Series:
+    """Return cross-validated probabilities of a logistic regression, with patients kept whole."""
     rows = hospital.rows
     features = rows.drop(columns=["encounter_id", "patient_id", "admitted_on", "readmitted_within_30_days"])
-    words = features.columns[features.dtypes == "str"]
+    text_columns = features.columns[features.dtypes == "str"]
     scale = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     model = make_pipeline(
         make_column_transformer(
-            (scale, features.columns.difference(words)), (OneHotEncoder(handle_unknown="ignore"), words)
+            (scale, features.columns.difference(text_columns)),
+            (OneHotEncoder(handle_unknown="ignore"), text_columns),
         ),
         LogisticRegression(max_iter=500),
     )
     folds = GroupKFold(3)
-    chance = cross_val_predict(
-        model, features, back, groups=rows["patient_id"], cv=folds, method="predict_proba"
+    probabilities = cross_val_predict(
+        model, features, readmitted, groups=rows["patient_id"], cv=folds, method="predict_proba"
     )
-    return pd.Series(chance[:, 1])
+    return pd.Series(probabilities[:, 1])
 
 
-def test_patients_come_back_and_encounters_are_unique(hospital: Simulation) -> None:
+def test_encounters_are_unique_and_patients_have_several(hospital: Simulation) -> None:
     rows = hospital.rows
     assert rows["encounter_id"].is_unique
     visits = rows["patient_id"].value_counts()
@@ -56,12 +57,12 @@ def test_patients_come_back_and_encounters_are_unique(hospital: Simulation) -> N
     assert (person["age"].max() - person["age"].min()).max() <= 4
 
 
-def test_about_one_in_seven_comes_back(hospital: Simulation, back: pd.Series) -> None:
+def test_about_one_in_seven_is_readmitted(hospital: Simulation, readmitted: pd.Series) -> None:
     assert set(hospital.rows["readmitted_within_30_days"]) == {"yes", "no"}
-    assert 0.13 < back.mean() < 0.16
+    assert 0.13 < readmitted.mean() < 0.16
 
 
-def test_a_readmission_is_no_row_and_follow_up_is_complete(hospital: Simulation) -> None:
+def test_rows_of_a_patient_are_apart_and_follow_up_is_complete(hospital: Simulation) -> None:
     rows = hospital.rows
     assert rows["admitted_on"].is_monotonic_increasing
     discharged = rows["admitted_on"] + pd.to_timedelta(rows["length_of_stay"], unit="D")
@@ -71,7 +72,7 @@ def test_a_readmission_is_no_row_and_follow_up_is_complete(hospital: Simulation)
     assert (discharged + pd.Timedelta(days=30)).max() <= pd.Timestamp("2025-12-31")
 
 
-def test_prior_admissions_count_the_rows_before(hospital: Simulation) -> None:
+def test_prior_admissions_count_the_earlier_rows(hospital: Simulation) -> None:
     rows = hospital.rows
     person = rows.groupby("patient_id")
     before_the_period = rows["prior_admissions"] - person.cumcount()
@@ -79,23 +80,23 @@ def test_prior_admissions_count_the_rows_before(hospital: Simulation) -> None:
     assert (before_the_period.groupby(rows["patient_id"]).nunique() == 1).all()
 
 
-def test_the_oracle_is_calibrated_in_every_tenth(hospital: Simulation, back: pd.Series) -> None:
+def test_the_oracle_is_calibrated_in_every_decile(hospital: Simulation, readmitted: pd.Series) -> None:
     probability = hospital.oracle["probability"]
-    tenth = pd.qcut(probability, 10, labels=False)
-    error = np.sqrt((probability * (1 - probability)).groupby(tenth).sum())
-    assert ((back - probability).groupby(tenth).sum().abs() < 4 * error).all()
+    decile = pd.qcut(probability, 10, labels=False)
+    error = np.sqrt((probability * (1 - probability)).groupby(decile).sum())
+    assert ((readmitted - probability).groupby(decile).sum().abs() < 4 * error).all()
 
 
 def test_a_model_reaches_about_four_fifths_of_the_oracle(
-    hospital: Simulation, back: pd.Series, foretold: pd.Series
+    hospital: Simulation, readmitted: pd.Series, predicted: pd.Series
 ) -> None:
-    true_auc = roc_auc_score(back, hospital.oracle["probability"])
+    true_auc = roc_auc_score(readmitted, hospital.oracle["probability"])
     assert 0.78 < true_auc < 0.83
-    assert 0.74 < (roc_auc_score(back, foretold) - 0.5) / (true_auc - 0.5) < 0.90
+    assert 0.74 < (roc_auc_score(readmitted, predicted) - 0.5) / (true_auc - 0.5) < 0.90
 
 
-def test_what_a_model_misses_is_shared_by_the_rows_of_a_patient(
-    hospital: Simulation, back: pd.Series, foretold: pd.Series
+def test_residuals_of_a_model_are_correlated_within_a_patient(
+    hospital: Simulation, readmitted: pd.Series, predicted: pd.Series
 ) -> None:
     """Residuals of neighbouring rows of one patient are correlated; given the frailty they are not."""
     patient = hospital.rows["patient_id"]
@@ -104,8 +105,8 @@ def test_what_a_model_misses_is_shared_by_the_rows_of_a_patient(
         earlier = residual.groupby(patient).shift()
         return residual.corr(earlier)
 
-    assert correlation(back - foretold) > 0.04
-    assert abs(correlation(back - hospital.oracle["probability"])) < 0.03
+    assert correlation(readmitted - predicted) > 0.04
+    assert abs(correlation(readmitted - hospital.oracle["probability"])) < 0.03
 
 
 def test_blood_is_tested_by_severity_and_by_site(hospital: Simulation) -> None:
@@ -116,7 +117,7 @@ def test_blood_is_tested_by_severity_and_by_site(hospital: Simulation) -> None:
     by_site = tested.groupby(rows["hospital"]).mean()
     assert len(by_site) == 8
     assert by_site["Ashdown"] > by_site["Glenmoor"] + 0.2
-    # One tube, one panel; albumin is an extra of it.
+    # Creatinine and sodium are one panel; albumin is an addition to it.
     assert rows["creatinine"].isna().equals(rows["sodium"].isna())
     assert rows.loc[rows["creatinine"].isna(), "albumin"].isna().all()
 
@@ -130,11 +131,11 @@ def test_sites_differ_in_case_mix_and_codes_have_a_long_tail(hospital: Simulatio
     assert heart.max() > heart.min() + 0.05
 
 
-def test_ethnicity_goes_with_the_site_and_has_no_effect_of_its_own(
-    hospital: Simulation, back: pd.Series
+def test_ethnicity_is_correlated_with_the_site_and_has_no_effect_of_its_own(
+    hospital: Simulation, readmitted: pd.Series
 ) -> None:
     rows = hospital.rows
-    at = pd.crosstab(rows["ethnicity"], rows["hospital"], normalize="index")
-    assert at.loc["group_a", "Ashdown"] > at.loc["group_b", "Ashdown"] + 0.1
-    residual = (back - hospital.oracle["probability"]).groupby(rows["ethnicity"])
+    share = pd.crosstab(rows["ethnicity"], rows["hospital"], normalize="index")
+    assert share.loc["group_a", "Ashdown"] > share.loc["group_b", "Ashdown"] + 0.1
+    residual = (readmitted - hospital.oracle["probability"]).groupby(rows["ethnicity"])
     assert (residual.mean().abs() < 4 * residual.sem()).all()

@@ -1,4 +1,4 @@
-"""The lender's world: a calibrated oracle, informative gaps, and interactions that a line cannot follow."""
+"""The lender simulator: a calibrated oracle, informative missing values, and nonlinear effects."""
 
 import lightgbm as lgb
 import numpy as np
@@ -35,35 +35,35 @@ def test_about_one_in_eight_defaults(lender: Simulation) -> None:
     assert 0.11 < lender.rows["defaulted"].mean() < 0.13
 
 
-def test_the_oracle_is_calibrated_in_every_tenth(lender: Simulation) -> None:
+def test_the_oracle_is_calibrated_in_every_decile(lender: Simulation) -> None:
     probability, defaulted = lender.oracle["probability"], lender.rows["defaulted"]
-    tenth = pd.qcut(probability, 10, labels=False)
-    error = np.sqrt((probability * (1 - probability)).groupby(tenth).sum())
-    gap = (defaulted - probability).groupby(tenth).sum()
+    decile = pd.qcut(probability, 10, labels=False)
+    error = np.sqrt((probability * (1 - probability)).groupby(decile).sum())
+    gap = (defaulted - probability).groupby(decile).sum()
     assert (gap.abs() < 4 * error).all()
 
 
-def test_income_is_left_out_by_the_self_employed_and_with_it_the_debt_ratio(lender: Simulation) -> None:
+def test_income_and_debt_ratio_are_missing_most_often_for_the_self_employed(lender: Simulation) -> None:
     rows = lender.rows
-    hidden = rows["income"].isna()
-    left_out = hidden.groupby(rows["employment"]).mean()
-    assert left_out["self_employed"] > 2.5 * left_out["employed"]
-    assert rows["debt_to_income"].isna().equals(hidden)
-    # The poor leave it out more often, and default more often.
-    defaulted = rows["defaulted"].groupby([rows["employment"], hidden]).mean()
+    missing = rows["income"].isna()
+    missing_share = missing.groupby(rows["employment"]).mean()
+    assert missing_share["self_employed"] > 2.5 * missing_share["employed"]
+    assert rows["debt_to_income"].isna().equals(missing)
+    # It is missing more often for the poor, who default more often.
+    defaulted = rows["defaulted"].groupby([rows["employment"], missing]).mean()
     assert defaulted["employed", True] > defaulted["employed", False]
 
 
-def test_gaps_say_that_there_is_no_credit_file_job_or_account(lender: Simulation) -> None:
+def test_missing_values_mean_no_credit_file_job_or_account(lender: Simulation) -> None:
     rows = lender.rows
     assert rows["utilisation"].isna().equals(rows["credit_history_months"] == 0)
     assert rows["savings_balance"].isna().equals(rows["existing_customer"] == "no")
-    idle = rows["employment"].isin(["unemployed", "retired", "student"])
-    assert rows["employment_years"].isna().equals(idle)
+    not_employed = rows["employment"].isin(["unemployed", "retired", "student"])
+    assert rows["employment_years"].isna().equals(not_employed)
     assert rows["age"].where(rows["utilisation"].isna()).mean() < rows["age"].mean() - 8
 
 
-def test_numbers_are_possible(lender: Simulation) -> None:
+def test_numbers_are_plausible(lender: Simulation) -> None:
     rows = lender.rows
     assert rows["age"].between(18, 80).all()
     assert rows["utilisation"].dropna().between(0, 1).all()
@@ -73,7 +73,7 @@ def test_numbers_are_possible(lender: Simulation) -> None:
     assert (rows["employment_years"].fillna(0) <= rows["age"] - 18).all()
 
 
-def test_sex_acts_through_income_only(lender: Simulation) -> None:
+def test_sex_has_an_effect_through_income_only(lender: Simulation) -> None:
     rows = lender.rows
     income = rows["income"].groupby(rows["sex"]).median()
     assert income["female"] < income["male"]
@@ -86,26 +86,27 @@ def test_the_economy_worsens_slowly(lender: Simulation) -> None:
     assert 0.002 < by_year[2025] - by_year[2024] < 0.04
 
 
-def test_a_tree_beats_a_line_and_the_truth_beats_the_tree(lender: Simulation) -> None:
+def test_trees_beat_a_linear_model_and_the_oracle_beats_the_trees(lender: Simulation) -> None:
     truth = lender.rows["defaulted"]
     features = lender.rows.drop(columns=["application_id", "applied_on", "sex", "defaulted"])
-    words = features.columns[features.dtypes == "str"]
-    numbers = features.columns.difference(words)
-    learnt = np.random.default_rng(0).permutation(len(truth)) < 20_000
+    text_columns = features.columns[features.dtypes == "str"]
+    numbers = features.columns.difference(text_columns)
+    in_train = np.random.default_rng(0).permutation(len(truth)) < 20_000
 
     scale = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    line = make_pipeline(
-        make_column_transformer((scale, numbers), (OneHotEncoder(), words)), LogisticRegression(max_iter=500)
-    ).fit(features[learnt], truth[learnt])
-    coded = features.astype(dict.fromkeys(words, "category"))
+    linear = make_pipeline(
+        make_column_transformer((scale, numbers), (OneHotEncoder(), text_columns)),
+        LogisticRegression(max_iter=500),
+    ).fit(features[in_train], truth[in_train])
+    coded = features.astype(dict.fromkeys(text_columns, "category"))
     tree = lgb.LGBMClassifier(
         n_estimators=150, learning_rate=0.06, num_leaves=15, min_child_samples=40, n_jobs=1, verbose=-1
-    ).fit(coded[learnt], truth[learnt])
+    ).fit(coded[in_train], truth[in_train])
 
-    held = truth[~learnt]
-    line_auc = roc_auc_score(held, line.predict_proba(features[~learnt])[:, 1])
-    tree_auc = roc_auc_score(held, tree.predict_proba(coded[~learnt])[:, 1])
-    true_auc = roc_auc_score(held, lender.oracle["probability"][~learnt])
+    test_truth = truth[~in_train]
+    linear_auc = roc_auc_score(test_truth, linear.predict_proba(features[~in_train])[:, 1])
+    tree_auc = roc_auc_score(test_truth, tree.predict_proba(coded[~in_train])[:, 1])
+    true_auc = roc_auc_score(test_truth, lender.oracle["probability"][~in_train])
     assert 0.80 < true_auc < 0.845
-    assert tree_auc > line_auc + 0.01
+    assert tree_auc > linear_auc + 0.01
     assert true_auc > tree_auc + 0.005

@@ -1,4 +1,4 @@
-"""What holds for every simulator: seeds, sizes, types, and an oracle in the shape of predictions."""
+"""All simulators: seeds, sizes, types, and an oracle in the form of predictions."""
 
 import pandas as pd
 import pytest
@@ -6,7 +6,7 @@ from pandas.testing import assert_frame_equal
 
 from ml.simulators import SIMULATORS
 
-ALLOWED = {"str", "int64", "float64", "datetime64[s]"}
+ALLOWED_TYPES = {"str", "int64", "float64", "datetime64[s]"}
 
 
 @pytest.fixture(params=sorted(SIMULATORS))
@@ -14,11 +14,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_the_registry_has_one_world_per_use_case() -> None:
+def test_there_is_one_simulator_per_use_case() -> None:
     assert set(SIMULATORS) == {"hospital", "lender", "shop"}
 
 
-def test_a_seed_gives_its_frames_again_and_another_seed_gives_others(name: str) -> None:
+def test_tables_are_reproduced_by_their_seed_and_differ_between_seeds(name: str) -> None:
     simulate = SIMULATORS[name]
     first, again, other = simulate(300, 7), simulate(300, 7), simulate(300, 8)
     assert_frame_equal(first.rows, again.rows)
@@ -28,12 +28,12 @@ def test_a_seed_gives_its_frames_again_and_another_seed_gives_others(name: str) 
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 10, 61, 1000])
-def test_any_number_of_rows_comes_out_exactly(name: str, rows: int) -> None:
+def test_the_number_of_rows_is_exact(name: str, rows: int) -> None:
     simulation = SIMULATORS[name](rows, 1)
     assert len(simulation.rows) == rows
     assert simulation.rows.index.equals(pd.RangeIndex(rows))
-    assert {str(dtype) for dtype in simulation.rows.dtypes} <= ALLOWED
-    assert {str(dtype) for dtype in simulation.oracle.dtypes} <= ALLOWED
+    assert {str(dtype) for dtype in simulation.rows.dtypes} <= ALLOWED_TYPES
+    assert {str(dtype) for dtype in simulation.oracle.dtypes} <= ALLOWED_TYPES
 
 
 def test_types_do_not_depend_on_the_number_of_rows(name: str) -> None:
@@ -41,12 +41,12 @@ def test_types_do_not_depend_on_the_number_of_rows(name: str) -> None:
     assert simulate(1, 0).rows.dtypes.equals(simulate(500, 0).rows.dtypes)
 
 
-def test_no_rows_is_an_error(name: str) -> None:
+def test_zero_rows_are_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="at least 1 row"):
         SIMULATORS[name](0, 0)
 
 
-def test_the_oracle_answers_for_every_row_or_user(name: str) -> None:
+def test_the_oracle_covers_every_row_or_user(name: str) -> None:
     simulation = SIMULATORS[name](500, 3)
     key = simulation.oracle.columns[0]
     if name == "shop":
