@@ -1,5 +1,5 @@
-"""Techniques: functions and estimators on tables and arrays.
+"""Machine-learning techniques: functions and estimators on tables and arrays.
 
-No environment, no Prefect, MLflow or Great Expectations, and nothing of ours but `ml` itself: this folder travels
-inside every packaged model, so that a model can be loaded where Steward is not installed.
+Nothing here reads the environment or imports Prefect, MLflow, Great Expectations or other packages of this project.
+The folder is copied into every packaged model, so that the model can be loaded where Steward is not installed.
 """

@@ -1,8 +1,6 @@
 """Matrix factorisation of implicit feedback by alternating least squares (Hu, Koren and Volinsky, 2008)."""
 
-import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -12,174 +10,152 @@ import pandas as pd
 from scipy import sparse
 
 from ml.data.dataset import Dataset
-from ml.device import cores
+from ml.device import available_cores
 from ml.estimator import FitResources
 from ml.interactions.catalogue import LIST_LENGTH, Catalogue
 from ml.interactions.histories import Histories
-from ml.interactions.sparse_matrices import from_npy, to_npy
-from ml.recommenders.approximate_search import LARGE, Approximate, Exact, nearest
-from ml.recommenders.time_decay import settled
+from ml.recommenders.approximate_search import MAX_EXACT_ITEMS, ExactIndex, ItemIndex, build_item_index
+from ml.recommenders.recommender_model import RecommenderModel
+from ml.recommenders.time_decay import with_tuned_decay
 
-# Users that the index of a large catalogue is fitted to, and its recall measured on.
-SAMPLE = 400
-# A stack of users' item factors: 8 MB of float64.
-STACK_CELLS = 2**20
+# Users on whose factors the index of a large catalogue is tuned and its recall measured.
+MAX_SAMPLE_USERS = 400
+# Numbers in a stack of the item factors of several users: 8 MB of float64.
+MAX_STACK_NUMBERS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class ALSModel:
-    """`item_factors` is float32, shape (items, factors); those of a user are solved for when needed.
+class ALSModel(RecommenderModel):
+    """`item_factors` is float32, shape (items, factors); user factors are solved for when a prediction needs them.
 
-    `sample` has those of `SAMPLE` users or fewer, float64, where the catalogue is above
-    `ml.recommenders.approximate_search.LARGE`.
+    `index_sample`, float64, has the factors of up to `MAX_SAMPLE_USERS` users, only for a catalogue of more than
+    `ml.recommenders.approximate_search.MAX_EXACT_ITEMS`: the search index is built with them.
     """
 
-    catalogue: Catalogue = field(repr=False)
     item_factors: np.ndarray = field(repr=False)
     regularization: float
     alpha: float
     decay: float
-    repeat: bool
-    sample: np.ndarray | None = field(default=None, repr=False)
+    index_sample: np.ndarray | None = field(default=None, repr=False)
 
     @cached_property
-    def index(self) -> Exact | Approximate:
-        """What finds lists among the items that may be listed: exact, but for a large catalogue where faiss is."""
+    def index(self) -> ItemIndex:
+        """Build the search over recommendable items: approximate for a large catalogue if faiss is installed."""
         factors = self.item_factors
-        if len(self.catalogue.barred):  # else it would be copied whole, for one user as for all
-            factors = factors[self._listed]
-        if self.sample is None:
-            return Exact(factors)
+        if len(self.catalogue.blocked_codes):  # without blocked items, this would copy all factors in vain
+            factors = factors[self._recommendable]
+        if self.index_sample is None:
+            return ExactIndex(factors)
         try:
-            return nearest(factors, self.sample, LIST_LENGTH, threads=cores(), large=0)
+            return build_item_index(
+                factors, self.index_sample, LIST_LENGTH, threads=available_cores(), max_exact_items=0
+            )
         except ImportError:
-            # Without the extra `nearest` it takes longer, and nothing is missed.
-            return Exact(factors)
+            # Without the extra `nearest` the search is exact and slower.
+            return ExactIndex(factors)
 
     @cached_property
-    def _listed(self) -> np.ndarray:
-        return np.delete(np.arange(len(self.item_factors)), self.catalogue.barred)
+    def _recommendable(self) -> np.ndarray:
+        return np.delete(np.arange(len(self.item_factors)), self.catalogue.blocked_codes)
 
     @cached_property
-    def _wide(self) -> np.ndarray:
+    def _float64_factors(self) -> np.ndarray:
         return self.item_factors.astype(np.float64)
 
     @cached_property
     def _gram(self) -> np.ndarray:
-        Y = self._wide
+        Y = self._float64_factors
         gram: np.ndarray = Y.T @ Y + self.regularization * np.eye(Y.shape[1])
         return gram
 
     @cached_property
-    def _solved(self) -> np.ndarray:
-        """gram^-1 y of each item, shape (items, factors)."""
-        solved: np.ndarray = np.linalg.solve(self._gram, self._wide.T).T.copy()
-        return solved
+    def _gram_solutions(self) -> np.ndarray:
+        """Solve gram x = y for the factors y of each item, shape (items, factors)."""
+        solutions: np.ndarray = np.linalg.solve(self._gram, self._float64_factors.T).T.copy()
+        return solutions
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The score is the preference, near 0 to 1; lists and errors as in `Catalogue.recommend`.
+        """Recommend the items with the highest preferences, near 0 to 1; lists and errors as in `Catalogue.recommend`.
 
-        They are those of `scores` to the bit, found without an array of users x items; but where `index` is an
-        approximate one, some of the best may be missing.
+        Lists equal those of `scores` to the bit without an array of users x items. With an approximate `index`, some
+        of the best items may be missing.
         """
-        histories = self.catalogue.sequences(frame)
-        counts = self._decayed(histories)
-        seen = counts[:, self._listed] if len(self.catalogue.barred) else counts
-        had = None if self.repeat else seen
-        codes, scores = self.index.top_k(self.user_factors(counts), LIST_LENGTH, had, cores())
-        codes = np.where(codes < 0, codes, self._listed[codes])
-        return self.catalogue.ranked(frame, histories, codes, scores)
-
-    def unknown(self, frame: pd.DataFrame) -> int:
-        """The number of events of `frame` that were skipped, their item not being in the catalogue."""
-        return self.catalogue.unknown(frame)
+        histories = self.catalogue.encode(frame)
+        counts = self._decayed_counts(histories)
+        seen = None
+        if not self.allow_repeats:
+            seen = counts[:, self._recommendable] if len(self.catalogue.blocked_codes) else counts
+        codes, scores = self.index.top_k(self.user_factors(counts), LIST_LENGTH, seen, available_cores())
+        codes = np.where(codes < 0, codes, self._recommendable[codes])
+        return self.catalogue.lists_from_ranking(frame, histories, codes, scores)
 
     def user_factors(self, counts: sparse.csr_array) -> np.ndarray:
-        """(Y'CY + regularization I)^-1 Y'Cp for each row of `counts` (users, items), shape (users, factors).
+        """Solve (Y'CY + regularization I) x = Y'Cp for each row of `counts` (users, items), shape (users, factors).
 
-        Equation 4 of Hu, Koren and Volinsky (2008) with the confidence alpha * count for an item of the
-        history and 1 for any other. Y'CY is Y'Y + Y'(C - I)Y, which needs the rows of the history only.
+        Equation 4 of Hu, Koren and Volinsky (2008), with the confidence alpha * count for an item of the history and 1
+        for any other. Y'CY is Y'Y + Y'(C - I)Y, which needs the factors of the history's items only.
         """
-        factors = np.zeros((counts.shape[0], self._wide.shape[1]))
+        factors = np.zeros((counts.shape[0], self._float64_factors.shape[1]))
         lengths = np.diff(counts.indptr)
-        # Users of one length make a stack without padding, so nobody's bits hang on the company.
+        # A stack has users with equally many items and no padding, so that no user's bits depend on the other users.
         for length in np.unique(lengths[lengths > 0]):
             users = np.flatnonzero(lengths == length)
-            step = max(1, STACK_CELLS // (length * factors.shape[1]))
-            for some in np.split(users, range(step, len(users), step)):
-                entries = counts.indptr[some][:, None] + np.arange(length)
-                factors[some] = self._solve(counts.indices[entries], self.alpha * counts.data[entries])
+            step = max(1, MAX_STACK_NUMBERS // (length * factors.shape[1]))
+            for stack in np.split(users, range(step, len(users), step)):
+                entries = counts.indptr[stack][:, None] + np.arange(length)
+                factors[stack] = self._solve(counts.indices[entries], self.alpha * counts.data[entries])
         return factors
 
     def _solve(self, items: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """The factors of users with equally many items, both arguments of shape (users, items of each)."""
-        Y, extra = self._wide[items], (confidence - 1.0)[:, :, None]
+        """Solve for users with equally many items; both arguments have the shape (users, items per user)."""
+        Y, extra = self._float64_factors[items], (confidence - 1.0)[:, :, None]
         if items.shape[1] >= Y.shape[2]:
             left = self._gram + (Y.transpose(0, 2, 1) * extra.transpose(0, 2, 1)) @ Y
             right = Y.transpose(0, 2, 1) @ confidence[:, :, None]
             solved: np.ndarray = np.linalg.solve(left, right)[:, :, 0]
             return solved
         # With x = gram^-1 Y'z the equation becomes (I + (C - I) Y gram^-1 Y') z = Cp: as many unknowns as items.
-        W = self._solved[items]
+        W = self._gram_solutions[items]
         left = np.eye(items.shape[1]) + extra * (Y @ W.transpose(0, 2, 1))
         z = np.linalg.solve(left, confidence[:, :, None])
-        short: np.ndarray = (z.transpose(0, 2, 1) @ W)[:, 0, :]
-        return short
-
-    def files(self) -> dict[str, bytes]:
-        """`model.json`, `catalogue.json`, `item_factors.npy` and, where there is one, `sample.npy`."""
-        settings = {
-            "regularization": self.regularization,
-            "alpha": self.alpha,
-            "decay": self.decay,
-            "repeat": self.repeat,
-        }
-        return {
-            "model.json": json.dumps(settings).encode(),
-            "catalogue.json": self.catalogue.to_json(),
-            "item_factors.npy": to_npy(self.item_factors),
-            **({} if self.sample is None else {"sample.npy": to_npy(self.sample)}),
-        }
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave; `implicit` is not needed."""
-        catalogue = Catalogue.from_json(files["catalogue.json"])
-        sample = from_npy(files, "sample.npy") if "sample.npy" in files else None
-        factors = from_npy(files, "item_factors.npy")
-        return cls(catalogue, factors, **json.loads(files["model.json"]), sample=sample)
+        combined: np.ndarray = (z.transpose(0, 2, 1) @ W)[:, 0, :]
+        return combined
 
     def scores(self, histories: Histories) -> np.ndarray:
-        """Preferences, shape (users, items)."""
-        scores: np.ndarray = self.user_factors(self._decayed(histories)) @ self._wide.T
+        """Compute the preference for every item, shape (users, items)."""
+        scores: np.ndarray = self.user_factors(self._decayed_counts(histories)) @ self._float64_factors.T
         return scores
 
     def contributions(self, history: Histories, code: int) -> np.ndarray:
-        """What each event of one user adds to the score of item `code`, shape (events,); the sum is the score.
+        """Return what each event of one user adds to the score of item `code`, shape (events,); the sum is the score.
 
         Section 5 of Hu, Koren and Volinsky (2008): the score is the sum over the items of the history of
-        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is alpha, by weight and age, for each event with the
-        item j.
+        y'(Y'CY + regularization I)^-1 y_j c_j. The confidence c_j is the sum over the events with item j of alpha
+        times the decayed event weight.
         """
-        counts = self._decayed(history)
-        Y = self._wide[counts.indices]
-        weighed = self._gram + (Y.T * (self.alpha * counts.data - 1.0)) @ Y
-        told = self._wide[history.items] @ np.linalg.solve(weighed, self._wide[code])
-        return np.asarray(self.alpha * history.aged(self.decay) * told)
+        counts = self._decayed_counts(history)
+        Y = self._float64_factors[counts.indices]
+        left = self._gram + (Y.T * (self.alpha * counts.data - 1.0)) @ Y
+        similarities = self._float64_factors[history.items] @ np.linalg.solve(
+            left, self._float64_factors[code]
+        )
+        return np.asarray(self.alpha * history.decayed_weights(self.decay) * similarities)
 
-    def _decayed(self, histories: Histories) -> sparse.csr_array:
-        return histories.weighted(histories.aged(self.decay))
+    def _decayed_counts(self, histories: Histories) -> sparse.csr_array:
+        return histories.weighted_matrix(histories.decayed_weights(self.decay))
 
 
 @dataclass(frozen=True)
 class ALS:
-    """`regularization` is the L2 penalty; the confidence in an item is alpha times the weight of the events with it.
+    """Alternating least squares with `factors` factors per item and the L2 penalty `regularization`.
 
-    Factors are learned from events of any age alike. When a user's are solved for, the last event counts its weight and
-    each one before it `decay` times as much; None is chosen (`ml.recommenders.time_decay`).
+    The confidence in an item of a history is `alpha` times the summed weight of its events. Item factors are fitted
+    without decay. In predictions, an event counts its weight, times `decay` per later event of the user; a decay of
+    None is tuned (`ml.recommenders.time_decay`).
 
-    Users without a history are given what was popular in the last `days`, or at all times. Lists of a catalogue above
-    `ml.recommenders.approximate_search.LARGE` come from an index, and the fit tells its recall.
+    Users without a history get the most popular items of the last `popularity_days`, or of all time. For a
+    catalogue of more than `ml.recommenders.approximate_search.MAX_EXACT_ITEMS`, lists come from an approximate index,
+    and the fit logs its recall.
     """
 
     factors: int = 64
@@ -187,27 +163,26 @@ class ALS:
     alpha: float = 10.0
     iterations: int = 15
     decay: float | None = 1.0
-    days: float | None = None
+    popularity_days: float | None = None
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ALSModel:
-        """Factorise with `implicit` until time is up (one iteration at least); errors as in `Catalogue.of`.
+        """Factorise with `implicit` until time is up, at least one iteration; errors as in `Catalogue.from_frame`.
 
-        The model is the same to the last bit for any number of threads and any order or names of the users.
-        Items begin from random factors in the order of the catalogue: named otherwise, they may end in
-        another local optimum.
+        The model is the same to the last bit for any number of threads and any order or names of the users. The
+        random start depends on the order of the catalogue: with other item names, the fit may end in another local
+        optimum.
         """
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
         deadline = time.monotonic() + resources.seconds
         if self.decay is None:
-            own: Self = settled(self, train, replace(resources, seconds=resources.seconds / 3))
-            left = replace(resources, seconds=deadline - time.monotonic())
-            return own.fit(train, valid, left)
-        catalogue = Catalogue.of(train.frame, self.days, train.never_recommend)
-        histories = catalogue.sequences(train.frame)
-        counts = _in_own_order(histories.weighted(histories.weights))
-        # implicit spreads users over threads of its own, and BLAS threads would compete with those.
+            tuned: Self = with_tuned_decay(self, train, replace(resources, seconds=resources.seconds / 3))
+            return tuned.fit(train, valid, replace(resources, seconds=deadline - time.monotonic()))
+        catalogue = Catalogue.from_frame(train.frame, self.popularity_days, train.never_recommend)
+        histories = catalogue.encode(train.frame)
+        counts = _sorted_by_content(histories.weighted_matrix(histories.weights))
+        # implicit spreads users over its own threads, and BLAS threads would compete with them.
         with threadpool_limits(1, "blas"):
             solver = AlternatingLeastSquares(
                 factors=self.factors,
@@ -217,35 +192,40 @@ class ALS:
                 num_threads=resources.threads,
                 random_state=resources.seed,
             )
-            # Each call goes on from the factors of the one before: a place to stop without an exception.
+            # Each call continues from the factors of the one before: a place to stop without an exception.
             for _ in range(self.iterations):
                 solver.fit(counts, show_progress=False)
                 if time.monotonic() > deadline:
                     break
         model = ALSModel(
-            catalogue, solver.item_factors, self.regularization, self.alpha, self.decay, train.allow_repeats
+            catalogue=catalogue,
+            allow_repeats=train.allow_repeats,
+            item_factors=solver.item_factors,
+            regularization=self.regularization,
+            alpha=self.alpha,
+            decay=self.decay,
         )
-        if len(catalogue.items) <= LARGE or len(histories) < 2:
+        if len(catalogue.items) <= MAX_EXACT_ITEMS or len(histories) < 2:
             return model
-        return _indexed(model, histories, resources)
+        return _with_index(model, histories, resources)
 
 
-def _indexed(model: ALSModel, histories: Histories, resources: FitResources) -> ALSModel:
-    """With a sample of the users, in whatever order they come, for the index."""
-    everyone = _in_own_order(histories.weighted(histories.aged(model.decay)))
-    some = np.random.default_rng(resources.seed).choice(
-        len(histories), min(SAMPLE, len(histories)), replace=False
+def _with_index(model: ALSModel, histories: Histories, resources: FitResources) -> ALSModel:
+    """Add the factors of a sample of users, which does not depend on their order, and log the recall of the index."""
+    counts = _sorted_by_content(histories.weighted_matrix(histories.decayed_weights(model.decay)))
+    sample = np.random.default_rng(resources.seed).choice(
+        len(histories), min(MAX_SAMPLE_USERS, len(histories)), replace=False
     )
-    asked = sparse.csr_array(everyone[np.sort(some)])
-    indexed = replace(model, sample=model.user_factors(asked))
+    sample_counts = sparse.csr_array(counts[np.sort(sample)])
+    indexed = replace(model, index_sample=model.user_factors(sample_counts))
     resources.log_progress(
-        f"lists of {len(model.catalogue.items):,} items: {indexed.index.recall:.1%} of the exact ones are found"
+        f"search index over {len(model.catalogue.items):,} items: recall {indexed.index.recall:.1%}"
     )
     return indexed
 
 
-def _in_own_order(counts: sparse.csr_array) -> sparse.csr_matrix:
-    """The rows, sorted by what is in them: float32, of the type that `implicit` takes."""
+def _sorted_by_content(counts: sparse.csr_array) -> sparse.csr_matrix:
+    """Sort rows by their entries, so that the order of users does not matter; float32, in the type of `implicit`."""
 
     def content(row: int) -> tuple[bytes, bytes]:
         span = slice(counts.indptr[row], counts.indptr[row + 1])

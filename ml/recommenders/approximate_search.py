@@ -1,67 +1,85 @@
-"""Top items of a catalogue that stays the same for many users: exact, or of an index with a known recall."""
+"""Search indexes over the factors of a fixed catalogue: exact, or approximate with a measured recall."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import sparse
 
-from ml.device import cores
-from ml.recommenders.exact_search import check, top_k
+from ml.device import available_cores
+from ml.recommenders.exact_search import check_arguments, top_k
 
 if TYPE_CHECKING:
     import faiss
 
-# Above, exact search falls below about 1,500 users a second on two cores; `benchmarks/topk.py` has both at 1,000,000.
-LARGE = 500_000
-RECALL = 0.95
-# Vectors that the centres are learned from, for each centre: k-means gains little beyond.
-PER_CENTRE = 100
+# For more items, exact search serves fewer than about 1,500 users a second on two cores; `benchmarks/topk.py` measures
+# both searches with 1,000,000 items.
+MAX_EXACT_ITEMS = 500_000
+MIN_RECALL = 0.95
+# Items per centroid that k-means is trained on: more improve it little.
+TRAINING_ITEMS_PER_CENTROID = 100
+# Of k-means and of the choice of its training items.
+SEED = 0
+
+
+class ItemIndex(Protocol):
+    """Finds the items with the highest inner products; `recall` is the expected share of the exact lists found."""
+
+    @property
+    def recall(self) -> float: ...
+
+    def top_k(
+        self, users: np.ndarray, k: int, seen: sparse.csr_array | None = None, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 @dataclass(frozen=True, eq=False)
-class Exact:
-    """All products are looked at."""
+class ExactIndex:
+    """Computes the products of each user with all items."""
 
-    items: np.ndarray = field(repr=False)
+    item_factors: np.ndarray = field(repr=False)
     recall: float = 1.0
 
     def top_k(
         self, users: np.ndarray, k: int, seen: sparse.csr_array | None = None, threads: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `ml.recommenders.exact_search.top_k`."""
-        return top_k(users, self.items, k, seen, threads)
+        """Find the best `k` items of each user as `ml.recommenders.exact_search.top_k` does."""
+        return top_k(users, self.item_factors, k, seen, threads)
 
 
 @dataclass(frozen=True, eq=False)
-class Approximate:
-    """Products with the items of the `probes` cells whose centres suit a user best (an inverted file).
+class IVFIndex:
+    """An inverted file: computes the products with the items of the `nprobe` cells whose centroids fit a user best.
 
-    `recall` is the share of the exact lists that was found for users that the number of probes was not chosen on.
+    `recall` is measured on other users than those on which `nprobe` was tuned.
     """
 
-    items: np.ndarray = field(repr=False)
+    item_factors: np.ndarray = field(repr=False)
     index: "faiss.IndexIVFFlat" = field(repr=False)
-    probes: int
+    nprobe: int
     recall: float
 
     def top_k(
         self, users: np.ndarray, k: int, seen: sparse.csr_array | None = None, threads: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `ml.recommenders.exact_search.top_k`, but some of the best items may be missing; seen items never come."""
-        check(users, self.items, k, seen, threads)
+        """Find items as `ml.recommenders.exact_search.top_k` does, but some of the best may be missing.
+
+        Seen items are never found.
+        """
+        check_arguments(users, self.item_factors, k, seen, threads)
         codes = np.full((len(users), k), -1, dtype=np.int64)
         scores = np.full((len(users), k), -np.inf, dtype=np.float32)
-        had = np.zeros(len(users), dtype=np.int64) if seen is None else np.diff(seen.indptr)
-        # As many as were seen have to be asked for on top: users with like numbers go together.
-        size = np.ceil(np.log2(1.0 + had)).astype(np.int64)
-        for bits in np.unique(size):
-            rows = np.flatnonzero(size == bits)
-            wanted = min(k + 2 ** int(bits) - 1, len(self.items))
-            found, products = _ask(self.index, users[rows], wanted, self.probes, threads)
+        seen_counts = np.zeros(len(users), dtype=np.int64) if seen is None else np.diff(seen.indptr)
+        # faiss does not filter seen items, so as many more are searched for: users with similar numbers of seen items
+        # are searched for together.
+        size_class = np.ceil(np.log2(1.0 + seen_counts)).astype(np.int64)
+        for bits in np.unique(size_class):
+            rows = np.flatnonzero(size_class == bits)
+            wanted = min(k + 2 ** int(bits) - 1, len(self.item_factors))
+            found, products = _search(self.index, users[rows], wanted, self.nprobe, threads)
             kept = found >= 0
             if seen is not None:
-                kept &= ~_stored(seen[rows], found)
+                kept &= ~_is_stored(seen[rows], found)
             order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
             kept, found, products = (np.take_along_axis(a, order, axis=1) for a in (kept, found, products))
             codes[rows, : kept.shape[1]] = np.where(kept, found, -1)
@@ -69,67 +87,68 @@ class Approximate:
         return codes, scores
 
 
-def nearest(
-    items: np.ndarray,
-    sample: np.ndarray,
+def build_item_index(
+    item_factors: np.ndarray,
+    sample_users: np.ndarray,
     k: int,
-    recall: float = RECALL,
-    seed: int = 0,
+    min_recall: float = MIN_RECALL,
     threads: int | None = None,
-    large: int = LARGE,
-) -> Exact | Approximate:
-    """Exact up to `large` items; above, an index with the fewest probes that reach `recall` on half of `sample`.
+    max_exact_items: int = MAX_EXACT_ITEMS,
+) -> ItemIndex:
+    """Build an exact index for up to `max_exact_items` items, otherwise an inverted file with `min_recall` at `k`.
 
-    `items` (items, factors) and `sample` (users, factors; some hundreds like those to come) are float32 or float64. The
-    probes are doubled until the wanted recall at `k` is reached; the other half of the sample tells what to expect.
-    Raises ValueError as `top_k`, or where the sample has fewer than two users, and ImportError without faiss.
+    `item_factors` (items, factors) and `sample_users` (users, factors; a few hundred typical users) are float32 or
+    float64. The number of cells searched is doubled until one half of the sample reaches `min_recall`; the other half
+    measures the recall to expect. Raises ValueError as `top_k`, or if the sample has fewer than two users, and
+    ImportError without faiss.
     """
-    if len(items) <= large:
-        return Exact(items)
-    if len(sample) < 2:
+    if len(item_factors) <= max_exact_items:
+        return ExactIndex(item_factors)
+    if len(sample_users) < 2:
         raise ValueError(
-            f"expected two users or more to measure recall on, got {len(sample)}; sample some hundreds"
+            f"expected two users or more to measure recall on; got {len(sample_users)}; sample a few hundred"
         )
     import faiss
 
-    threads = cores() if threads is None else threads
-    truth, _ = top_k(sample, items, k, threads=threads)
-    vectors = np.ascontiguousarray(items, dtype=np.float32)
-    cells, factors = int(np.sqrt(len(items))), items.shape[1]
+    n_threads = available_cores() if threads is None else threads
+    exact_codes, _ = top_k(sample_users, item_factors, k, threads=n_threads)
+    vectors = np.ascontiguousarray(item_factors, dtype=np.float32)
+    cells, factors = int(np.sqrt(len(item_factors))), item_factors.shape[1]
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(factors), factors, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = seed
-    faiss.omp_set_num_threads(threads)
-    some = np.random.default_rng(seed).choice(len(items), min(len(items), PER_CENTRE * cells), replace=False)
-    index.train(vectors[np.sort(some)])
+    index.cp.seed = SEED
+    faiss.omp_set_num_threads(n_threads)
+    training_items = np.random.default_rng(SEED).choice(
+        len(item_factors), min(len(item_factors), TRAINING_ITEMS_PER_CENTROID * cells), replace=False
+    )
+    index.train(vectors[np.sort(training_items)])
     index.add(vectors)
-    probes = 1
-    while probes < cells and _recall(index, sample[::2], truth[::2], probes, threads) < recall:
-        probes *= 2
-    probes = min(probes, cells)
-    return Approximate(items, index, probes, _recall(index, sample[1::2], truth[1::2], probes, threads))
+
+    def recall(half: slice, nprobe: int) -> float:
+        codes, _ = _search(index, sample_users[half], k, nprobe, n_threads)
+        found = (exact_codes[half][:, :, None] == codes[:, None, :]).any(axis=2)
+        return float(found[exact_codes[half] >= 0].mean())
+
+    tuning, test = slice(0, None, 2), slice(1, None, 2)
+    nprobe = 1
+    while nprobe < cells and recall(tuning, nprobe) < min_recall:
+        nprobe *= 2
+    nprobe = min(nprobe, cells)
+    return IVFIndex(item_factors, index, nprobe, recall(test, nprobe))
 
 
-def _ask(
-    index: "faiss.IndexIVFFlat", users: np.ndarray, k: int, probes: int, threads: int
+def _search(
+    index: "faiss.IndexIVFFlat", users: np.ndarray, k: int, nprobe: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     import faiss
 
     faiss.omp_set_num_threads(threads)
-    settings = faiss.SearchParametersIVF(nprobe=probes)
-    products, codes = index.search(np.ascontiguousarray(users, dtype=np.float32), k, params=settings)
+    parameters = faiss.SearchParametersIVF(nprobe=nprobe)
+    products, codes = index.search(np.ascontiguousarray(users, dtype=np.float32), k, params=parameters)
     return codes, products
 
 
-def _recall(
-    index: "faiss.IndexIVFFlat", users: np.ndarray, truth: np.ndarray, probes: int, threads: int
-) -> float:
-    codes, _ = _ask(index, users, truth.shape[1], probes, threads)
-    found = (truth[:, :, None] == codes[:, None, :]).any(axis=2)
-    return float(found[truth >= 0].mean())
-
-
-def _stored(seen: sparse.csr_array, codes: np.ndarray) -> np.ndarray:
-    """Which of `codes` (users, n) are stored in the user's row."""
+def _is_stored(seen: sparse.csr_array, codes: np.ndarray) -> np.ndarray:
+    """Mark which of `codes` (users, n) are stored in the user's row."""
     users, items = seen.shape
     stored = np.repeat(np.arange(users, dtype=np.int64), np.diff(seen.indptr)) * items + seen.indices
     return np.isin(np.arange(users)[:, None] * items + codes, stored) & (codes >= 0)

@@ -1,6 +1,5 @@
-"""Content: items that are like those of the history, by what is known of them; so new ones can be reached."""
+"""Content-based recommendation: items with attributes like those of the history; reaches items that nobody had."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,120 +13,93 @@ from ml.errors import CandidateSkipped
 from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
-from ml.interactions.sparse_matrices import from_files, narrow, to_files
-from ml.recommenders.time_decay import settled
+from ml.interactions.sparse_matrices import with_int32_indices
+from ml.recommenders.recommender_model import RecommenderModel
+from ml.recommenders.time_decay import with_tuned_decay
 
-# A side table of more items is no shop window but an archive: scores are dense, and what nobody had would take the most
-# memory and time (Diginetica lists 184,047 products, of which 11,244 were bought). Its new items are left out.
-MOST_ITEMS = 50_000
+# From a longer table of attributes, items that nobody had are left out of the catalogue: scores are dense, and such
+# items would take most of the memory and time (Diginetica lists 184,047 products, of which 11,244 were bought).
+MAX_ITEMS = 50_000
 
 
 def tfidf(items: tuple[str, ...], attributes: Mapping[str, tuple[str, ...]]) -> sparse.csr_array:
-    """Rows of unit length, float64, shape (items, attributes): what is said of few items counts for more.
+    """Compute TF-IDF vectors of items from their attributes, float64, shape (items, attributes), rows of unit length.
 
-    The weight of an attribute is log(items / items with it), so what is said of all counts nothing. Items without any
-    attribute that tells have rows of 0. Attributes are in alphabetical order.
+    The weight of an attribute is log(items / items with it), which is 0 for an attribute of all items. Items without
+    any weighted attribute have rows of 0. Columns are attributes in alphabetical order.
     """
-    known = [attributes.get(item, ()) for item in items]
-    row = np.repeat(np.arange(len(items)), [len(names) for names in known])
-    flat = pd.Index([name for names in known for name in names], dtype=object)
-    named = flat.unique().sort_values()
-    had = sparse.csr_array(
-        (np.ones(len(row)), (row, named.get_indexer(flat))), shape=(len(items), len(named))
+    item_attributes = [attributes.get(item, ()) for item in items]
+    row = np.repeat(np.arange(len(items)), [len(names) for names in item_attributes])
+    flat = pd.Index([name for names in item_attributes for name in names], dtype=object)
+    columns = flat.unique().sort_values()
+    binary = sparse.csr_array(
+        (np.ones(len(row)), (row, columns.get_indexer(flat))), shape=(len(items), len(columns))
     )
-    weighted = had @ sparse.diags_array(np.log(len(items) / np.bincount(had.indices, minlength=len(named))))
-    weighted = weighted.tocsr()
-    length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
-    weighted.data /= np.repeat(np.where(length > 0, length, 1.0), np.diff(weighted.indptr))
-    weighted.eliminate_zeros()
-    weighted.sort_indices()
-    return narrow(weighted)
+    item_counts = np.bincount(binary.indices, minlength=len(columns))
+    vectors = (binary @ sparse.diags_array(np.log(len(items) / item_counts))).tocsr()
+    length = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+    vectors.data /= np.repeat(np.where(length > 0, length, 1.0), np.diff(vectors.indptr))
+    vectors.eliminate_zeros()
+    vectors.sort_indices()
+    return with_int32_indices(vectors)
 
 
 @dataclass(frozen=True, eq=False)
-class ContentModel:
-    """`rows` is sparse, float64, (items, attributes): the row of an item is of unit length, or 0."""
+class ContentBasedModel(RecommenderModel):
+    """`item_vectors` is sparse, float64, shape (items, attributes), rows of unit length or 0 (`tfidf`).
 
-    catalogue: Catalogue = field(repr=False)
-    rows: sparse.csr_array = field(repr=False)
+    Users without a known item that has attributes get the most popular items.
+    """
+
+    item_vectors: sparse.csr_array = field(repr=False)
     decay: float
-    repeat: bool
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The score is the product of an item's row with the sum of those of the history, by the age of each event.
-
-        Who has no known item with attributes is scored by popularity. Lists and errors are as in
-        `Catalogue.recommend`.
-        """
-        return self.catalogue.recommend(frame, self.scores, self.repeat)
-
-    def unknown(self, frame: pd.DataFrame) -> int:
-        """The number of events of `frame` that were skipped, their item not being in the catalogue."""
-        return self.catalogue.unknown(frame)
 
     def scores(self, histories: Histories) -> np.ndarray:
-        """The products with the profiles, shape (users, items)."""
-        profiles = histories.weighted(self._weight(histories)) @ self.rows
-        scores: np.ndarray = np.ascontiguousarray((self.rows @ profiles.T.toarray()).T)
-        unknown = np.flatnonzero(np.diff(profiles.indptr) == 0)
-        scores[unknown] = self.catalogue.common(histories, unknown)
+        """Multiply item vectors with the sum of those of each history by decayed event weight, shape (users, items)."""
+        profiles = histories.weighted_matrix(histories.decayed_weights(self.decay)) @ self.item_vectors
+        scores: np.ndarray = np.ascontiguousarray((self.item_vectors @ profiles.T.toarray()).T)
+        without_profile = np.flatnonzero(np.diff(profiles.indptr) == 0)
+        scores[without_profile] = self.catalogue.popularity_scores(histories, without_profile)
         return scores
 
     def contributions(self, history: Histories, code: int) -> np.ndarray:
-        """What each event of one user adds to the score of item `code`, shape (events,).
+        """Return what each event of one user adds to the score of item `code`, shape (events,).
 
-        The sum is the score, or 0 for who is scored by popularity.
+        The sum is the score, or 0 for users who are scored by popularity.
         """
-        alike = self.rows[history.items] @ self.rows[[code]].toarray().ravel()
-        return np.asarray(self._weight(history) * alike)
-
-    def _weight(self, histories: Histories) -> np.ndarray:
-        return histories.aged(self.decay)
-
-    def files(self) -> dict[str, bytes]:
-        """`model.json`, `catalogue.json` and the three arrays of a CSR matrix."""
-        own = {"decay": self.decay, "repeat": self.repeat, "attributes": self.rows.shape[1]}
-        return {
-            "model.json": json.dumps(own).encode(),
-            "catalogue.json": self.catalogue.to_json(),
-            **to_files("rows", self.rows),
-        }
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        catalogue = Catalogue.from_json(files["catalogue.json"])
-        own = json.loads(files["model.json"])
-        shape = (len(catalogue.items), own.pop("attributes"))
-        return cls(catalogue, from_files("rows", files, shape), **own)
+        similarities = self.item_vectors[history.items] @ self.item_vectors[[code]].toarray().ravel()
+        return np.asarray(history.decayed_weights(self.decay) * similarities)
 
 
 @dataclass(frozen=True)
-class Content:
-    """Items as rows of a TF-IDF matrix of their attributes (`ml.estimator.Part.attributes`).
+class ContentBased:
+    """Similarity between TF-IDF vectors of item attributes (`ml.data.dataset.Dataset.item_attributes`).
 
-    The taste of a user is the sum of the rows of the history, each event by its weight, and `decay` times for each one
-    after it; None is chosen (`ml.recommenders.time_decay`). The catalogue has also those items that have
-    attributes and that nobody
-    had, unless more than `MOST_ITEMS` have attributes.
+    The profile of a user is the sum of the vectors of the history: each event counts its weight, times `decay` per
+    later event of the user; a decay of None is tuned (`ml.recommenders.time_decay`). The catalogue includes items that
+    have attributes and that nobody had, unless more than `MAX_ITEMS` items have attributes.
 
-    Users without a history are given what was popular in the last `days`, or at all times.
+    Users without a history get the most popular items of the last `popularity_days`, or of all time.
     """
 
     decay: float | None = 1.0
-    days: float | None = None
+    popularity_days: float | None = None
 
-    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ContentModel:
-        """Count the attributes; errors as in `Catalogue.of`. CandidateSkipped where no item of the log has
-        attributes."""
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> ContentBasedModel:
+        """Compute item vectors; errors as in `Catalogue.from_frame`.
+
+        Raises CandidateSkipped if no item of the log has attributes.
+        """
         if self.decay is None:
-            own: Self = settled(self, train, resources)
-            return own.fit(train, valid, resources)
-        had = Catalogue.of(train.frame, self.days, train.never_recommend)
-        if not any(train.item_attributes.get(item) for item in had.items):
-            raise CandidateSkipped("attributes of items", "none", "name a side table of items in meta.items")
-        listed = [item for item, names in train.item_attributes.items() if names]
-        catalogue = had.wider(listed, train.never_recommend) if len(listed) <= MOST_ITEMS else had
-        return ContentModel(
-            catalogue, tfidf(catalogue.items, train.item_attributes), self.decay, train.allow_repeats
-        )
+            tuned: Self = with_tuned_decay(self, train, resources)
+            return tuned.fit(train, valid, resources)
+        catalogue = Catalogue.from_frame(train.frame, self.popularity_days, train.never_recommend)
+        if not any(train.item_attributes.get(item) for item in catalogue.items):
+            raise CandidateSkipped(
+                "attributes of items", "none", "name a side table of items in meta.item_attributes"
+            )
+        with_attributes = [item for item, names in train.item_attributes.items() if names]
+        if len(with_attributes) <= MAX_ITEMS:
+            catalogue = catalogue.extended(with_attributes, train.never_recommend)
+        item_vectors = tfidf(catalogue.items, train.item_attributes)
+        return ContentBasedModel(catalogue, train.allow_repeats, item_vectors, self.decay)

@@ -1,8 +1,8 @@
-"""The items with the highest inner products, exact, without an array of users x items.
+"""Exact search for the items with the highest inner products, without an array of users x items.
 
 Blocks of users are multiplied with chunks of items in float32. Few products come near a user's k-th best, and only
-those are computed again, in float64. So the answer is defined without regard to blocks, chunks, threads or the order in
-which BLAS adds: products of float64, rounded to float32, the k highest, ties by the order of the items.
+those are computed again, in float64. So the result does not depend on blocks, chunks, threads or the order in which
+BLAS adds: the k highest products in float64, rounded to float32, ties in the order of the items.
 """
 
 from collections.abc import Iterator
@@ -14,97 +14,105 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 # A block of float32 products of one megabyte stays in the second-level cache between product and comparison.
-BLOCK_USERS = 256
-BLOCK_CELLS = 2**18
-# Pairs that are computed again at a time: half a megabyte of float64 for each side with 64 factors.
-PAIRS = 2**10
+MAX_BLOCK_USERS = 256
+MAX_BLOCK_PRODUCTS = 2**18
+# Pairs of a user and an item computed again at a time: half a megabyte of float64 for each side with 64 factors.
+PAIRS_PER_BATCH = 2**10
 _SINGLE = np.finfo(np.float32)
 
 
 def top_k(
-    users: np.ndarray, items: np.ndarray, k: int, seen: sparse.csr_array | None = None, threads: int = 1
+    user_factors: np.ndarray,
+    item_factors: np.ndarray,
+    k: int,
+    seen: sparse.csr_array | None = None,
+    threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (int64) and inner products (float32) of the best `k` items of each user, both (users, k), best first.
+    """Find the `k` items with the highest inner products for each user, best first.
 
-    `users` is (users, factors), `items` is (items, factors), float32 or float64. The entries that `seen`
-    (users, items) stores are not listed, whatever their value. Where fewer than `k` items are left, the rest is -1 and
-    -inf. The bits are the same for any number of threads and any company of users.
+    `user_factors` is (users, factors), `item_factors` is (items, factors), float32 or float64. Entries stored in `seen`
+    (users, items) are not listed, whatever their value. Returns positions of items (int64) and products (float32), both
+    of shape (users, k), with -1 and -inf where fewer than `k` items are left. The bits are the same for any number of
+    threads and do not depend on the other users.
 
-    Raises ValueError where `k` or `threads` is below 1, shapes do not fit, a factor is not finite, or products do not
-    fit float32.
+    Raises ValueError if `k` or `threads` is below 1, shapes do not fit, a factor is not finite, or products do not fit
+    float32.
     """
-    check(users, items, k, seen, threads)
-    codes = np.full((len(users), k), -1, dtype=np.int64)
-    scores = np.full((len(users), k), -np.inf, dtype=np.float32)
-    single = np.ascontiguousarray(items, dtype=np.float32)
-    error = _error(_reach(users, axis=1), float(_reach(items)), users.shape[1])
-    step = max(1, min(BLOCK_USERS, -(-len(users) // threads)))
+    check_arguments(user_factors, item_factors, k, seen, threads)
+    codes = np.full((len(user_factors), k), -1, dtype=np.int64)
+    scores = np.full((len(user_factors), k), -np.inf, dtype=np.float32)
+    float32_factors = np.ascontiguousarray(item_factors, dtype=np.float32)
+    error = _error_bound(
+        _norm_bound(user_factors, axis=1), float(_norm_bound(item_factors)), user_factors.shape[1]
+    )
+    step = max(1, min(MAX_BLOCK_USERS, -(-len(user_factors) // threads)))
 
     def fill(first: int) -> None:
         rows = slice(first, first + step)
-        block = _Block(users[rows], items, k, error[rows])
-        _search(block, single, None if seen is None else seen[rows])
+        block = _UserBlock(user_factors[rows], item_factors, k, error[rows])
+        _search(block, float32_factors, None if seen is None else seen[rows])
         codes[rows], scores[rows] = block.codes, block.scores
 
     # Each worker multiplies on its own core; BLAS threads would compete with the workers.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, range(0, len(users), step)):
+        for _ in pool.map(fill, range(0, len(user_factors), step)):
             pass
     return codes, scores
 
 
-class _Block:
-    """The best of the items so far for each of a few users, and the candidates that have not been ranked yet.
+class _UserBlock:
+    """The best items so far of a few users, and candidates that are not ranked yet.
 
-    Products in float32 err by `error`, shape (users,). What stays below `bar` is no candidate.
+    Products in float32 have an error of at most `error`, shape (users,). Items with products below `threshold` are no
+    candidates.
     """
 
     def __init__(self, users: np.ndarray, items: np.ndarray, k: int, error: np.ndarray) -> None:
         self.users, self.items, self.k, self.error = users.astype(np.float64), items, k, error
         self.codes = np.full((len(users), k), -1, dtype=np.int64)
         self.scores = np.full((len(users), k), -np.inf, dtype=np.float32)
-        self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self.unranked: list[tuple[np.ndarray, np.ndarray]] = []
         self.count = 0
-        self.bar = _bar(self.scores[:, -1], error)
+        self.threshold = _threshold(self.scores[:, -1], error)
 
     def add(self, rows: np.ndarray, codes: np.ndarray) -> None:
-        """Candidates as pairs of a user's row and an item; ranked once there are as many as there are places."""
-        self.waiting.append((rows, codes))
+        """Add candidates, pairs of a user's row and an item; rank them once they are as many as the best items."""
+        self.unranked.append((rows, codes))
         self.count += len(rows)
         if self.count >= self.codes.size:
             self.rank()
 
     def rank(self) -> None:
-        """Put the candidates that wait in their places."""
-        held = np.nonzero(self.codes >= 0)
-        rows = np.concatenate([held[0], *(rows for rows, _ in self.waiting)])
-        codes = np.concatenate([self.codes[held], *(codes for _, codes in self.waiting)])
-        late = slice(len(held[0]), None)
-        scores = np.concatenate([self.scores[held], self.products(rows[late], codes[late])])
-        order = np.argsort(_descending(scores) << np.uint64(32) | codes.astype(np.uint64))
-        # Of small integers numpy's stable sort is a radix sort.
+        """Merge the unranked candidates into the best items."""
+        ranked = np.nonzero(self.codes >= 0)
+        rows = np.concatenate([ranked[0], *(rows for rows, _ in self.unranked)])
+        codes = np.concatenate([self.codes[ranked], *(codes for _, codes in self.unranked)])
+        new = slice(len(ranked[0]), None)
+        scores = np.concatenate([self.scores[ranked], self.products(rows[new], codes[new])])
+        order = np.argsort(_descending_keys(scores) << np.uint64(32) | codes.astype(np.uint64))
+        # numpy sorts small integers with radix sort, which is stable and fast.
         order = order[np.argsort(rows[order].astype(np.uint16), kind="stable")]
         ends = np.cumsum(np.bincount(rows, minlength=len(self.users)))
-        place = np.arange(len(order)) - np.concatenate([[0], ends[:-1]])[rows[order]]
-        kept = order[place < self.k]
-        at = rows[kept], place[place < self.k]
-        self.codes[at], self.scores[at] = codes[kept], scores[kept]
-        self.waiting, self.count = [], 0
-        self.bar = _bar(self.scores[:, -1], self.error)
+        rank = np.arange(len(order)) - np.concatenate([[0], ends[:-1]])[rows[order]]
+        kept = order[rank < self.k]
+        cells = rows[kept], rank[rank < self.k]
+        self.codes[cells], self.scores[cells] = codes[kept], scores[kept]
+        self.unranked, self.count = [], 0
+        self.threshold = _threshold(self.scores[:, -1], self.error)
 
     def products(self, rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Inner products of pairs, of float64 and rounded to float32, shape (pairs,)."""
+        """Compute inner products of pairs in float64, rounded to float32, shape (pairs,)."""
         products = np.empty(len(rows), dtype=np.float32)
-        for first in range(0, len(rows), PAIRS):
-            pairs = slice(first, first + PAIRS)
-            wide = self.items[codes[pairs]].astype(np.float64)
-            products[pairs] = np.einsum("pf,pf->p", self.users[rows[pairs]], wide)
+        for first in range(0, len(rows), PAIRS_PER_BATCH):
+            pairs = slice(first, first + PAIRS_PER_BATCH)
+            item_factors = self.items[codes[pairs]].astype(np.float64)
+            products[pairs] = np.einsum("pf,pf->p", self.users[rows[pairs]], item_factors)
         return products
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Items `first` to `end`, and the positions in them that are not to be listed."""
+    """Items from `first` to `end`, and the seen ones among them: rows of users and columns of the chunk."""
 
     first: int
     end: int
@@ -112,24 +120,25 @@ class _Chunk:
     columns: np.ndarray
 
 
-def _search(block: _Block, items: np.ndarray, seen: sparse.csr_array | None) -> None:
+def _search(block: _UserBlock, items: np.ndarray, seen: sparse.csr_array | None) -> None:
     """Find the best of `items`, float32, for the users of the block."""
-    # One row per item: BLAS is a quarter faster this way round than with one row per user.
+    # One row per item: BLAS is a quarter faster than with one row per user.
     users, count = np.ascontiguousarray(block.users.T, dtype=np.float32), len(block.users)
-    width = max(1, BLOCK_CELLS // count)
+    width = max(1, MAX_BLOCK_PRODUCTS // count)
     buffer = np.empty(min(width, len(items)) * count, dtype=np.float32)
-    near = np.empty(buffer.shape, dtype=bool)
+    mask_buffer = np.empty(buffer.shape, dtype=bool)
     for chunk in _chunks(len(items), width, seen):
         shape = (chunk.end - chunk.first, count)
         cells = shape[0] * count
         products = np.matmul(items[chunk.first : chunk.end], users, out=buffer[:cells].reshape(shape))
         products[chunk.columns, chunk.rows] = -np.inf
-        mask = near[:cells].reshape(shape)
-        np.greater_equal(products, block.bar, out=mask)
+        mask = mask_buffer[:cells].reshape(shape)
+        np.greater_equal(products, block.threshold, out=mask)
         if block.k < shape[0] and np.count_nonzero(mask) > 2 * block.codes.size:
-            # The k best of this chunk alone are better than the k-th of the chunks before: a higher bar.
+            # The k best of this chunk alone are better than the k-th of earlier chunks: they raise the threshold.
             kth = np.partition(products.T, -block.k, axis=1)[:, -block.k]
-            np.greater_equal(products, np.maximum(block.bar, _below(kth, 2.0 * block.error)), out=mask)
+            threshold = np.maximum(block.threshold, _lower_bound(kth, 2.0 * block.error))
+            np.greater_equal(products, threshold, out=mask)
         columns, rows = np.divmod(np.flatnonzero(mask), count)
         block.add(rows, columns + chunk.first)
     block.rank()
@@ -142,69 +151,73 @@ def _chunks(items: int, width: int, seen: sparse.csr_array | None) -> Iterator[_
         order = np.argsort(seen.indices, kind="stable")
         rows = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))[order]
         columns = seen.indices[order]
-    at = np.searchsorted(columns, edges)
+    starts = np.searchsorted(columns, edges)
     for i in range(len(edges) - 1):
-        span = slice(at[i], at[i + 1])
+        span = slice(starts[i], starts[i + 1])
         yield _Chunk(int(edges[i]), int(edges[i + 1]), rows[span], columns[span] - edges[i])
 
 
-def _reach(factors: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """A bound of the length of each row (`axis` 1) or of any row, float64: NaN or infinite where a factor is."""
+def _norm_bound(factors: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Bound the norm of each row (`axis` 1) or of any row from above, float64; NaN or infinite if a factor is."""
     largest = np.maximum(factors.max(axis=axis, initial=0.0), -factors.min(axis=axis, initial=0.0))
     return np.asarray(np.sqrt(factors.shape[1]) * largest.astype(np.float64))
 
 
-def _error(users: np.ndarray, items: float, factors: int) -> np.ndarray:
-    """How far a product in float32 may be from the one in float64, shape (users,), from the reach of both sides.
+def _error_bound(user_norms: np.ndarray, item_norm: float, factors: int) -> np.ndarray:
+    """Bound the difference of a product in float32 from the one in float64, shape (users,), by the norms of both sides.
 
-    n terms in any order err by n u |x||y| with the unit roundoff u = eps / 2 (Higham, Accuracy and Stability of
-    Numerical Algorithms, 2002, section 3.1); both conversions and the last rounding add 3 u. The other half of eps
-    is for terms of higher order. `tiny` covers what is too small for a normal number.
+    A sum of n products in any order has an error of at most n u |x||y| with the unit roundoff u = eps / 2 (Higham,
+    Accuracy and Stability of Numerical Algorithms, 2002, section 3.1); both conversions and the last rounding add 3 u.
+    The other half of eps covers terms of higher order, and `tiny` covers subnormal numbers.
     """
-    least = factors * float(_SINGLE.tiny) * (1.0 + users + items)
-    return np.where(users > 0, (factors + 4) * float(_SINGLE.eps) * users * items + least, 0.0)
+    subnormal_error = factors * float(_SINGLE.tiny) * (1.0 + user_norms + item_norm)
+    relative_error = (factors + 4) * float(_SINGLE.eps) * user_norms * item_norm
+    return np.where(user_norms > 0, relative_error + subnormal_error, 0.0)
 
 
-def _bar(kth: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """The product in float32 that a later item needs, lest the k-th best keeps its place; never -inf."""
-    # Without an error, later items with equal products have lost their tie already.
-    bar = np.where(error > 0, _below(kth, error), np.nextafter(kth, np.float32(np.inf)))
-    return np.maximum(bar, _SINGLE.min)
+def _threshold(kth: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the smallest float32 product with which a later item may displace the k-th best one; never -inf."""
+    # Without an error, an equal product is not enough: ties go to the earlier item.
+    threshold = np.where(error > 0, _lower_bound(kth, error), np.nextafter(kth, np.float32(np.inf)))
+    return np.maximum(threshold, _SINGLE.min)
 
 
-def _below(bound: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """`bound` - `error`, rounded down to float32; `bound` itself where there is no error."""
-    lower = np.maximum(bound.astype(np.float64) - error, float(_SINGLE.min) / 2).astype(np.float32)
-    return np.where(error > 0, np.nextafter(lower, np.float32(-np.inf)), bound)
+def _lower_bound(product: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Compute `product` - `error`, rounded down to float32; `product` itself where the error is 0."""
+    lower = np.maximum(product.astype(np.float64) - error, float(_SINGLE.min) / 2).astype(np.float32)
+    return np.where(error > 0, np.nextafter(lower, np.float32(-np.inf)), product)
 
 
-def _descending(scores: np.ndarray) -> np.ndarray:
-    """Integers that sort float32 scores from high to low, uint64 below 2^32."""
-    # Adding zero makes the negative zero equal to the other one.
+def _descending_keys(scores: np.ndarray) -> np.ndarray:
+    """Map float32 scores to integers that sort from high to low, uint64 below 2^32."""
+    # Adding zero turns negative zero into zero.
     bits = (scores + np.float32(0.0)).view(np.uint32)
     negative = bits >> np.uint32(31) == 1
     return np.where(negative, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.uint64)
 
 
-def check(users: np.ndarray, items: np.ndarray, k: int, seen: sparse.csr_array | None, threads: int) -> None:
-    """The refusals of `top_k`."""
+def check_arguments(
+    user_factors: np.ndarray, item_factors: np.ndarray, k: int, seen: sparse.csr_array | None, threads: int
+) -> None:
+    """Raise the ValueError of `top_k` for arguments that it cannot rank."""
     if k < 1 or threads < 1:
-        raise ValueError(f"expected k and threads of at least 1, got k {k} and threads {threads}")
-    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
+        raise ValueError(f"expected k and threads of at least 1; got k {k} and threads {threads}")
+    if user_factors.ndim != 2 or item_factors.ndim != 2 or user_factors.shape[1] != item_factors.shape[1]:
         raise ValueError(
-            f"expected users and items with the same number of factors, got shapes {users.shape} and {items.shape}"
+            f"expected users and items with the same number of factors; got shapes {user_factors.shape} and "
+            f"{item_factors.shape}; use the factors of one fit"
         )
-    if seen is not None and seen.shape != (len(users), len(items)):
-        raise ValueError(
-            f"expected seen items of shape {(len(users), len(items))}, got {seen.shape}; one row per user is needed"
-        )
-    longest = float(_reach(users)), float(_reach(items))
-    for name, reach in zip(("user", "item"), longest, strict=True):
-        if not np.isfinite(reach):
+    shape = len(user_factors), len(item_factors)
+    if seen is not None and seen.shape != shape:
+        raise ValueError(f"expected seen items of shape {shape}; got {seen.shape}; pass one row per user")
+    user_norm, item_norm = float(_norm_bound(user_factors)), float(_norm_bound(item_factors))
+    for name, norm in (("user", user_norm), ("item", item_norm)):
+        if not np.isfinite(norm):
             raise ValueError(
-                f"expected finite {name} factors, got NaN or infinity; the fit may have diverged"
+                f"expected finite {name} factors; got NaN or infinity; check whether the fit diverged"
             )
-    if max(*longest, longest[0] * longest[1]) >= float(_SINGLE.max):
+    if max(user_norm, item_norm, user_norm * item_norm) >= float(_SINGLE.max):
         raise ValueError(
-            f"expected inner products that fit float32, got factors of {longest[0]:.3g} by {longest[1]:.3g}; scale them"
+            f"expected inner products that fit float32; got norms of {user_norm:.3g} and {item_norm:.3g}; "
+            "scale the factors"
         )

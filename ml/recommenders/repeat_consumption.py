@@ -1,76 +1,54 @@
-"""What a user takes again and again: the items of the own history, by how often and how lately they were had."""
+"""Repeat consumption: recommend again what a user had often and recently."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
-import pandas as pd
 
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
+from ml.recommenders.recommender_model import RecommenderModel
+
+# Popularity ranks the items that a user never had. One event of weight 1 adds more, also if more than 1,800 events of
+# the user follow it (0.995^1,800 is above 1e-4).
+MAX_POPULARITY_SCORE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class HabitModel:
-    """Nothing is kept but the catalogue."""
+class RepeatConsumptionModel(RecommenderModel):
+    """Scores by the decayed event weights in the user's own history, then by popularity."""
 
-    catalogue: Catalogue = field(repr=False)
     decay: float
-    repeat: bool
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Lists and errors as in `Catalogue.recommend`."""
-        return self.catalogue.recommend(frame, self.scores, self.repeat)
 
     def scores(self, histories: Histories) -> np.ndarray:
-        """The weights of the own events with each item, then popularity, which decides among items never had."""
-        own = histories.weighted(histories.aged(self.decay)).toarray()
-        return np.asarray(own + self._trend)
+        """Sum the decayed weights of each user's events with each item, plus a small popularity score."""
+        own_weights = histories.weighted_matrix(histories.decayed_weights(self.decay)).toarray()
+        return np.asarray(own_weights + self._popularity_scores)
 
     @cached_property
-    def _trend(self) -> np.ndarray:
-        """Below what an event of weight 1 counts in a history of thousands."""
+    def _popularity_scores(self) -> np.ndarray:
         popularity = np.array(self.catalogue.popularity, np.float64)
-        return np.asarray(1e-4 * popularity / max(popularity.max(), 1.0))
+        return np.asarray(MAX_POPULARITY_SCORE * popularity / max(popularity.max(), 1.0))
 
     def contributions(self, history: Histories, code: int) -> np.ndarray:
-        """What each event of one user's history adds to the score of item `code`, shape (events,)."""
-        return np.where(history.items == code, history.aged(self.decay), 0.0)
-
-    def unknown(self, frame: pd.DataFrame) -> int:
-        """The number of events of `frame` that were skipped, their item not being in the catalogue."""
-        return self.catalogue.unknown(frame)
-
-    def files(self) -> dict[str, bytes]:
-        """`model.json` and `catalogue.json`."""
-        return {
-            "model.json": json.dumps({"decay": self.decay, "repeat": self.repeat}).encode(),
-            "catalogue.json": self.catalogue.to_json(),
-        }
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Read what `files` gave."""
-        return cls(Catalogue.from_json(files["catalogue.json"]), **json.loads(files["model.json"]))
+        """Return what each event of one user adds to the score of item `code`, shape (events,)."""
+        return np.where(history.items == code, history.decayed_weights(self.decay), 0.0)
 
 
 @dataclass(frozen=True)
-class Habit:
-    """Each event of a history counts its weight, `decay` times that of the one after it. Of use where items may repeat.
+class RepeatConsumption:
+    """Each event counts its weight times `decay` per later event of its user. Useful only where items may repeat.
 
-    Items never had come after those, by what was popular in the last `days`, or at all times.
+    Items that the user never had follow in order of their popularity over the last `popularity_days`, or over all
+    time.
     """
 
     decay: float = 0.995
-    days: float | None = None
+    popularity_days: float | None = None
 
-    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> HabitModel:
-        """Learn what is popular; errors as in `Catalogue.of`."""
-        return HabitModel(
-            Catalogue.of(train.frame, self.days, train.never_recommend), self.decay, train.allow_repeats
-        )
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> RepeatConsumptionModel:
+        """Count users per item; errors as in `Catalogue.from_frame`."""
+        catalogue = Catalogue.from_frame(train.frame, self.popularity_days, train.never_recommend)
+        return RepeatConsumptionModel(catalogue, train.allow_repeats, self.decay)

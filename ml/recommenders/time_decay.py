@@ -1,8 +1,8 @@
-"""How fast the events of a history lose weight: each counts `decay` times the one after it.
+"""Tuning of the decay: how much less an event counts than the next one of its user.
 
-No decay suits every log. On MovieLens 1M, where the last films foretell the next one, ALS has nearly three times the
-NDCG@10 at .6 than with all events equal; in a shop whose baskets come as one, EASE loses a third at .6. So it is chosen
-by what came last in the log itself.
+No decay suits every log. On MovieLens 1M, where recent films predict the next one, ALS reaches nearly three times the
+NDCG@10 with 0.6 as with 1; in a shop where baskets are bought at once, EASE loses a third of it with 0.6. So the decay
+is tuned for NDCG@10 on the end of the training log.
 """
 
 from dataclasses import replace
@@ -14,81 +14,83 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.estimator import Candidate, FitResources, Model
 from ml.evaluation import ranking_metrics
-from ml.interactions.holdout import held_out, usual
+from ml.interactions.holdout import default_holdout, hold_out
 
+# In order of preference among equal metrics; the first one is no decay.
 DECAYS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4)
-# The last share of a log, and the number of users, that tell.
-SHARE = 0.15
-USERS = 4000
+# The share of the log that is held out for tuning, and the number of users that a decay is tuned on.
+HOLDOUT_SHARE = 0.15
+MAX_USERS = 4000
 
 
 @runtime_checkable
-class Forgetful(Protocol):
-    """A dataclass with a decay, which a candidate may leave open (None)."""
+class HasDecay(Protocol):
+    """A dataclass with a decay; None in a candidate means that it is tuned."""
 
     @property
     def decay(self) -> float | None: ...
 
 
-def fitted(
-    candidate: Candidate, before: Dataset, after: pd.Series | None, resources: FitResources
+def fit_with_tuned_decay(
+    candidate: Candidate, train: Dataset, targets: pd.Series | None, resources: FitResources
 ) -> tuple[Candidate, Model]:
-    """The candidate and its model of `before`; a decay that is left open is the one that foretells `after` best.
+    """Fit a candidate on `train` once; tune its decay on `targets` if it is None.
 
-    Where nothing is to be foretold, an open decay stays so, and it is the candidate that chooses. What `before` says of
-    it goes before all.
+    `targets` has the items that came next, one list per row of `train`. Without targets, a decay of None stays, and
+    the candidate tunes it in its own fit. `train.decay` has priority over tuning. Returns the candidate and its model.
     """
-    if isinstance(candidate, Forgetful) and candidate.decay is None and before.decay is not None:
-        candidate = _with(candidate, before.decay)
-    if after is None or not isinstance(candidate, Forgetful) or candidate.decay is not None:
-        return candidate, candidate.fit(before, before, resources)
-    model = _with(candidate, DECAYS[0]).fit(before, before, resources)
-    decay = chosen(model, before, after)
-    return _with(candidate, decay), _with(model, decay)
+    if isinstance(candidate, HasDecay) and candidate.decay is None and train.decay is not None:
+        candidate = _with_decay(candidate, train.decay)
+    if targets is None or not isinstance(candidate, HasDecay) or candidate.decay is not None:
+        return candidate, candidate.fit(train, train, resources)
+    model = _with_decay(candidate, DECAYS[0]).fit(train, train, resources)
+    decay = tune_decay(model, train, targets)
+    return _with_decay(candidate, decay), _with_decay(model, decay)
 
 
-def forgets(model: Any) -> bool:
-    """Whether the events of a history lose weight for the model."""
-    return isinstance(model, Forgetful) and model.decay != DECAYS[0]
+def is_decayed(model: Any) -> bool:
+    """Check whether older events of a history count less in the model."""
+    return isinstance(model, HasDecay) and model.decay != DECAYS[0]
 
 
-def unforgetting(model: Any) -> Any:
-    """The model without decay."""
-    return _with(model, DECAYS[0])
+def without_decay(model: Any) -> Any:
+    """Return the model with all events of a history counting the same."""
+    return _with_decay(model, DECAYS[0])
 
 
-def settled(candidate: Any, train: Dataset, resources: FitResources) -> Any:
-    """A candidate that leaves its decay open, with the one that foretells the end of `train` best: costs another fit.
+def with_tuned_decay(candidate: Any, train: Dataset, resources: FitResources) -> Any:
+    """Tune the decay for NDCG@10 on a holdout of `train`; costs one extra fit. Returns the candidate with the decay.
 
-    Where there is nothing to learn from, the decay is 1. What `train` says of it goes before all.
+    `train.decay` has priority over tuning. Without any event, the decay is 1.
     """
     if train.decay is not None:
-        return _with(candidate, train.decay)
+        return _with_decay(candidate, train.decay)
     if not train.frame["items"].map(len).any():
-        return _with(candidate, DECAYS[0])
-    before, after = held_out(train, usual(train), SHARE, resources.seed)
-    return fitted(candidate, before, after, resources)[0]
+        return _with_decay(candidate, DECAYS[0])
+    before, targets = hold_out(train, default_holdout(train), HOLDOUT_SHARE, resources.seed)
+    return fit_with_tuned_decay(candidate, before, targets, resources)[0]
 
 
-def chosen(model: Model, before: Dataset, after: pd.Series) -> float:
-    """The decay of `DECAYS` with which the model, fitted on `before`, has the most NDCG@10 of `after`.
+def tune_decay(model: Model, train: Dataset, targets: pd.Series) -> float:
+    """Return the decay of `DECAYS` with the highest NDCG@10 of the model, which was fitted on `train`.
 
-    `after` has a list for each row of `before`; of those that are not empty, at most `USERS` are asked. Of equals it is
-    the greatest decay, and 1 where there is nobody to ask.
+    `targets` has the items that came next, one list per row of `train`. At most `MAX_USERS` users with targets are
+    evaluated. Of decays with equal metrics the greatest is returned; without users it is 1.
     """
-    asked = np.flatnonzero(after.map(len).to_numpy() > 0)
-    asked = asked[:: max(1, -(-len(asked) // USERS))]
-    if not len(asked):
+    rows = np.flatnonzero(targets.map(len).to_numpy() > 0)
+    rows = rows[:: max(1, -(-len(rows) // MAX_USERS))]
+    if not len(rows):
         return DECAYS[0]
-    frame, truth = before.frame.iloc[asked], after.iloc[asked]
+    frame, truth = train.frame.iloc[rows], targets.iloc[rows]
 
-    def worth(decay: float) -> float:
-        found = ranking_metrics.per_user(truth, frame["user"], _with(model, decay).predict(frame), 10)
-        # Sums differ in their last bits by the order of the users.
-        return round(float(found["ndcg"].mean()), 9)
+    def ndcg(decay: float) -> float:
+        prediction = _with_decay(model, decay).predict(frame)
+        metrics = ranking_metrics.per_user_metrics(truth, frame["user"], prediction, 10)
+        # The last bits of the mean depend on the order of the users.
+        return round(float(metrics["ndcg"].mean()), 9)
 
-    return max(DECAYS, key=worth)
+    return max(DECAYS, key=ndcg)
 
 
-def _with(it: Any, decay: float) -> Any:
-    return replace(it, decay=decay)
+def _with_decay(candidate_or_model: Any, decay: float) -> Any:
+    return replace(candidate_or_model, decay=decay)

@@ -1,64 +1,56 @@
-"""Cross-entropy of the next item over a catalogue, with its gradients, a few positions at a time.
+"""Cross-entropy of the next item over a catalogue, with its gradients, computed for a few positions at a time.
 
-The logits of a position are H E': the inner products of its state with the vectors of the items. Their gradients are
-worked out with them, so that no more than `CELLS` of them are ever in memory.
+The logits of positions are H E': the inner products of hidden states with item embeddings. Loss and gradients are
+computed together, so that at most `MAX_LOGITS` logits are in memory.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import Tensor
 
-# Logits at a time: as many as stay in the cache of a core.
-CELLS = 2**20
+# Logits that are computed at once: as many as fit into the cache of a core.
+MAX_LOGITS = 2**20
 
-Gradients = tuple[float, "torch.Tensor", "torch.Tensor"]
+# The mean loss, and its gradients by hidden states (positions, dim) and by embeddings (items, dim).
+Gradients = tuple[float, Tensor, Tensor]
 
 
-def full(H: "torch.Tensor", E: "torch.Tensor", targets: "torch.Tensor", dtype: "torch.dtype") -> Gradients:
-    """The mean of -log softmax(H E')[target], and its gradients by `H` (positions, dim) and `E` (items, dim).
+def full_cross_entropy(H: Tensor, E: Tensor, targets: Tensor, dtype: torch.dtype) -> Gradients:
+    """Compute the mean of -log softmax(H E')[target] and its gradients by `H` (positions, dim) and `E` (items, dim).
 
     Products are computed in `dtype`; the gradients are float32.
     """
-    import torch
-
-    step = max(1, CELLS // len(E))
+    step = max(1, MAX_LOGITS // len(E))
     h, e = H.to(dtype), E.to(dtype)
     loss, dH, dE = 0.0, torch.empty_like(H), torch.zeros_like(E)
     for rows in _slices(len(H), step):
-        wanted = targets[rows, None]
         logits = h[rows] @ e.T
         p = torch.softmax(logits, dim=1)
-        loss -= float(p.gather(1, wanted).float().clamp_min(1e-30).log().sum())
+        loss -= float(p.gather(1, targets[rows, None]).float().clamp_min(1e-30).log().sum())
         p[torch.arange(len(p), device=p.device), targets[rows]] -= 1.0
         dH[rows] = (p @ e).float()
         dE += (p.T @ h[rows]).float()
     return loss / len(H), dH / len(H), dE / len(H)
 
 
-def sampled(
-    H: "torch.Tensor",
-    E: "torch.Tensor",
-    targets: "torch.Tensor",
-    draw: Callable[[int], tuple["torch.Tensor", "torch.Tensor"]],
+def sampled_cross_entropy(
+    H: Tensor, E: Tensor, targets: Tensor, draw: Callable[[int], tuple[Tensor, Tensor]]
 ) -> Gradients:
-    """As `full`, the sum over the catalogue being estimated from negatives of each position's own.
+    """Estimate `full_cross_entropy` by sampled negatives of each position.
 
-    `draw` gives, for so many positions, negatives (positions, negatives) and the logarithm of how often each was to be
-    expected among them. With that taken from the logits (Bengio and Senécal, 2008), and the target left out of the
-    negatives, the mean of the estimated sum is the sum itself.
+    `draw` returns, for a number of positions, negatives (positions, negatives) and the logarithm of how often each is
+    expected among them. With that subtracted from the logits (Bengio and Senécal, 2008) and the target left out of the
+    negatives, the expectation of the estimated softmax denominator is the denominator itself.
     """
-    import torch
-
     dim = E.shape[1]
     loss, dH, dE = 0.0, torch.empty_like(H), torch.zeros_like(E)
     negatives = draw(1)[0].shape[1]
-    for rows in _slices(len(H), max(1, CELLS // (negatives * dim))):
-        wanted = targets[rows, None]
-        items, log_expected = draw(len(wanted))
-        log_expected = log_expected.masked_fill(items == wanted, float("inf"))
-        items = torch.cat([wanted, items], dim=1)
+    for rows in _slices(len(H), max(1, MAX_LOGITS // (negatives * dim))):
+        target = targets[rows, None]
+        items, log_expected = draw(len(target))
+        log_expected = log_expected.masked_fill(items == target, float("inf"))
+        items = torch.cat([target, items], dim=1)
         e = E[items]
         logits = torch.bmm(e, H[rows, :, None])[:, :, 0]
         logits[:, 1:] -= log_expected
@@ -71,4 +63,4 @@ def sampled(
 
 
 def _slices(rows: int, step: int) -> list[slice]:
-    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]

@@ -1,174 +1,168 @@
-"""training."""
+"""Training of the sequence transformer: AdamW, averaged weights and early stopping on held-out events."""
 
+import copy
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ml.device import Device
 from ml.estimator import FitResources
 from ml.interactions.histories import Histories
-from ml.interactions.sparse_matrices import blocks
-from ml.recommenders.transformer import loss as softmax
-from ml.recommenders.transformer.batches import Batch, batches, hold_out
-from ml.recommenders.transformer.network import _last_states, states
+from ml.interactions.sparse_matrices import row_blocks
+from ml.recommenders.transformer import loss
+from ml.recommenders.transformer.batches import Batch, leave_last_out, training_batches
+from ml.recommenders.transformer.config import TransformerConfig
+from ml.recommenders.transformer.network import SequenceNetwork, last_states
 
-if TYPE_CHECKING:
-    import torch
-
-    from ml.recommenders.transformer.model import Transformer
-
-    Weights = Mapping[str, torch.Tensor]
-
-
-# Events an item, from which on data are not sparse.
-OFTEN = 100
+# Mean events per item from which on data do not count as sparse, and the default dropout of both kinds of data.
+MIN_DENSE_EVENTS_PER_ITEM = 100
+DENSE_DROPOUT, SPARSE_DROPOUT = 0.2, 0.4
+# Batches become smaller until an epoch has so many of them, but not smaller than so many positions.
+MIN_STEPS_PER_EPOCH = 64
+MIN_BATCH_TOKENS = 256
 
 
-# Batches of an epoch, unless these are smaller than `SMALLEST` places.
-STEPS = 64
-
-
-SMALLEST = 256
-
-
-class _Training:
-    """Weights, their average, and the events that change them and that say when to stop."""
+class Trainer:
+    """Trains a network on histories; `best_weights` are the averaged weights that were best on held-out events."""
 
     def __init__(
         self,
-        of: "Transformer",
+        config: TransformerConfig,
+        network: SequenceNetwork,
         histories: Histories,
-        repeat: bool,
+        allow_repeats: bool,
         resources: FitResources,
-        first: "Weights",
-        goes_on: bool,
+        is_warm_start: bool,
     ) -> None:
-        import torch
-
-        self.of, self.repeat, self.device, self.tell = of, repeat, resources.device, resources.log_progress
+        self.config, self.allow_repeats, self.is_warm_start = config, allow_repeats, is_warm_start
+        self.device, self.log_progress = resources.device, resources.log_progress
         self.rng = np.random.default_rng(resources.seed)
-        self.histories, self.asked, self.wanted = hold_out(histories, self.rng)
-        self.goes_on = goes_on
-        self.weights = {name: one.to(self.device).requires_grad_() for name, one in first.items()}
-        self.averages = {name: one.detach().clone() for name, one in self.weights.items()}
-        self.best = self.averages
+        self.train, self.held_out, self.held_out_targets = leave_last_out(histories, self.rng)
+        self.network = network.to(self.device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.best_weights = self.average.state_dict()
         self.steps = 0
-        events = len(self.histories.items)
-        sparse = events < OFTEN * histories.catalogue
-        self.dropout = of.dropout if of.dropout is not None else 0.4 if sparse else 0.2
-        self.batch_tokens = min(of.batch_tokens, max(SMALLEST, events // STEPS))
-        self.half = torch.bfloat16 if _has_bfloat16(self.device) else torch.float32
-        self.events = torch.from_numpy(self.histories.items).to(self.device)
-        often = torch.bincount(self.events, minlength=histories.catalogue) / max(len(self.events), 1)
-        self.log_expected = torch.log(of.negatives * (often + 1 / histories.catalogue) / 2)
-        plain = [one for one in self.weights.values() if one.ndim == 1]
-        matrices = [one for one in self.weights.values() if one.ndim > 1]
+        n_events = len(self.train.items)
+        is_sparse = n_events < MIN_DENSE_EVENTS_PER_ITEM * histories.n_items
+        default_dropout = SPARSE_DROPOUT if is_sparse else DENSE_DROPOUT
+        self.dropout = default_dropout if config.dropout is None else config.dropout
+        self.batch_tokens = min(config.batch_tokens, max(MIN_BATCH_TOKENS, n_events // MIN_STEPS_PER_EPOCH))
+        self.logit_dtype = torch.bfloat16 if _has_bfloat16(self.device) else torch.float32
+        self.events = torch.from_numpy(self.train.items).to(self.device)
+        frequency = torch.bincount(self.events, minlength=histories.n_items) / max(n_events, 1)
+        # Of each item among the negatives of a position.
+        self.log_expected = torch.log(config.negatives * (frequency + 1 / histories.n_items) / 2)
+        parameters = list(self.network.parameters())
         groups = [
-            {"params": matrices, "weight_decay": of.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=of.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
-    def run(self, deadline: float, epochs: int) -> int:
-        """Train until `best` are the best weights: their epoch."""
-        of, best, best_epoch = self.of, -1.0, 0
-        for epoch in range(1, epochs + 1):
+    def run(self, deadline: float, max_epochs: int) -> int:
+        """Train until early stopping, the deadline (of `time.monotonic`) or `max_epochs`; return the best epoch.
+
+        At least one step is made. The best epoch is 0 if time was up before the first evaluation.
+        """
+        best_ndcg, best_epoch = -1.0, 0
+        has_held_out = bool((self.held_out_targets >= 0).any())
+        for epoch in range(1, max_epochs + 1):
             losses = []
-            for batch in batches(self.histories, of.longest, self.batch_tokens, self.rng):
+            for batch in training_batches(self.train, self.config.max_length, self.batch_tokens, self.rng):
                 losses.append(self._step(batch))
                 if time.monotonic() > deadline:
                     break
             if time.monotonic() > deadline:
-                # One more look at the held-out events would be late; before the first one, all there is is the best.
+                # An evaluation would take more time. Before the first one, the best weights are the current average.
                 break
             ndcg = self._held_out_ndcg()
-            self.tell(f"epoch {epoch}: loss {np.mean(losses or [0.0]):.4f}, held-out NDCG@10 {ndcg:.4f}")
-            if ndcg > best or (self.wanted < 0).all():
-                best, best_epoch = ndcg, epoch
-                self.best = {name: one.clone() for name, one in self.averages.items()}
-            if epoch - best_epoch >= of.patience or not losses:
+            self.log_progress(
+                f"epoch {epoch}: loss {np.mean(losses or [0.0]):.4f}, held-out NDCG@10 {ndcg:.4f}"
+            )
+            if ndcg > best_ndcg or not has_held_out:
+                best_ndcg, best_epoch = ndcg, epoch
+                self.best_weights = {
+                    name: weight.clone() for name, weight in self.average.state_dict().items()
+                }
+            if epoch - best_epoch >= self.config.patience or not losses:
                 break
         return best_epoch
 
     def _step(self, batch: Batch) -> float:
-        import torch
-
-        of, own = self.of, self.weights
+        config, embeddings = self.config, self.network.items.weight
         targets = torch.from_numpy(batch.targets).to(self.device)
-        known = targets >= 0
+        is_target = targets >= 0
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
-            H = states(own, of.heads, torch.from_numpy(batch.items).to(self.device), self._drop)[known]
-        loss, dH, dE = self._loss(H.detach().float(), own["items"].detach(), targets[known])
+            items = torch.from_numpy(batch.items).to(self.device)
+            H = self.network(items, self._dropout)[is_target]
+        mean_loss, dH, dE = self._loss(H.detach().float(), embeddings.detach(), targets[is_target])
         self.optimizer.zero_grad(set_to_none=True)
-        H.backward(dH.to(H.dtype))  # type: ignore[no-untyped-call]
-        assert own["items"].grad is not None
-        own["items"].grad += dE
+        H.backward(dH.to(H.dtype))
+        assert embeddings.grad is not None
+        embeddings.grad += dE
         self.steps += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = of.learning_rate * min(1.0, self.steps / of.warm_up)
+            group["lr"] = config.learning_rate * min(1.0, self.steps / config.warmup_steps)
         self.optimizer.step()
-        # At first the average is over all steps, and not over how it began, unless that was good already.
-        memory = of.average if self.goes_on else min(of.average, (self.steps - 1) / (self.steps + 9))
+        # At first the average is over all steps, so that it forgets the initial weights, unless they are trained ones.
+        ema_decay = config.ema_decay
+        if not self.is_warm_start:
+            ema_decay = min(ema_decay, (self.steps - 1) / (self.steps + 9))
         torch._foreach_lerp_(
-            list(self.averages.values()), [one.detach() for one in own.values()], 1.0 - memory
+            list(self.average.parameters()),
+            [weight.detach() for weight in self.network.parameters()],
+            1.0 - ema_decay,
         )
-        return loss
+        return mean_loss
 
-    def _drop(self, X: "torch.Tensor") -> "torch.Tensor":
-        """Dropout of 1/256 parts, by bytes: torch takes ten times as long for its chance on the CPU."""
-        import torch
-
-        if not (parts := round(self.dropout * 256)):
+    def _dropout(self, X: Tensor) -> Tensor:
+        """Apply dropout in steps of 1/256, drawn as bytes: on the CPU, torch's own draws take ten times as long."""
+        if not (dropped := round(self.dropout * 256)):
             return X
-        chance = torch.frombuffer(bytearray(self.rng.bytes(X.numel())), dtype=torch.uint8)
-        return X * (chance.to(self.device) >= parts).view(X.shape) * (256 / (256 - parts))
+        draws = torch.frombuffer(bytearray(self.rng.bytes(X.numel())), dtype=torch.uint8)
+        return X * (draws.to(self.device) >= dropped).view(X.shape) * (256 / (256 - dropped))
 
-    def _loss(self, H: "torch.Tensor", E: "torch.Tensor", targets: "torch.Tensor") -> softmax.Gradients:
-        if len(E) <= self.of.full_softmax:
-            return softmax.full(H, E, targets, self.half)
-        return softmax.sampled(H, E, targets, self._negatives)
+    def _loss(self, H: Tensor, E: Tensor, targets: Tensor) -> loss.Gradients:
+        if len(E) <= self.config.max_full_softmax_items:
+            return loss.full_cross_entropy(H, E, targets, self.logit_dtype)
+        return loss.sampled_cross_entropy(H, E, targets, self._draw_negatives)
 
-    def _negatives(self, rows: int) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Half from the events, half from the catalogue, and log of negatives * (frequency + 1 / items) / 2."""
-        import torch
+    def _draw_negatives(self, positions: int) -> tuple[Tensor, Tensor]:
+        """Draw negatives, half from the events and half from the catalogue, and the logarithm of their expected number.
 
-        half = self.of.negatives // 2
-        # On the CPU, so that chance is the same on any device.
-        often = self.events[torch.randint(len(self.events), (rows, half)).to(self.device)]
-        any_of = torch.randint(len(self.log_expected), (rows, self.of.negatives - half)).to(self.device)
-        items = torch.cat([often, any_of], dim=1)
+        The expected number is negatives * (frequency + 1 / items) / 2.
+        """
+        half = self.config.negatives // 2
+        # Drawn on the CPU, so that draws are the same on any device.
+        from_events = self.events[torch.randint(len(self.events), (positions, half)).to(self.device)]
+        from_catalogue = torch.randint(len(self.log_expected), (positions, self.config.negatives - half))
+        items = torch.cat([from_events, from_catalogue.to(self.device)], dim=1)
         return items, self.log_expected[items]
 
     def _held_out_ndcg(self) -> float:
-        """Of the average weights; 0 where nobody is held out."""
-        import torch
-
+        """Evaluate the averaged weights; 0 without held-out users."""
         total = 0.0
         with torch.no_grad():
-            for users, last in _last_states(self.averages, self.of.heads, self.asked):
-                for rows in blocks(len(users), self.asked.catalogue):
-                    total += self._ndcg(users[rows], last[rows] @ self.averages["items"].T)
-        return total / max(int((self.wanted >= 0).sum()), 1)
+            for users, states in last_states(self.average, self.held_out):
+                for rows in row_blocks(len(users), self.held_out.n_items):
+                    total += self._ndcg_sum(users[rows], states[rows] @ self.average.items.weight.T)
+        return total / max(int((self.held_out_targets >= 0).sum()), 1)
 
-    def _ndcg(self, users: np.ndarray, scores: "torch.Tensor") -> float:
-        """The sum over users of 1 / log2(1 + rank) of what they had next, where the rank is at most 10."""
-        import torch
-
-        wanted = torch.from_numpy(self.wanted[users])[:, None].to(self.device)
-        score = scores.gather(1, wanted)
-        if not self.repeat:
+    def _ndcg_sum(self, users: np.ndarray, scores: Tensor) -> float:
+        """Sum 1 / log2(1 + rank of the held-out item) over users for ranks of at most 10."""
+        targets = torch.from_numpy(self.held_out_targets[users])[:, None].to(self.device)
+        target_score = scores.gather(1, targets)
+        if not self.allow_repeats:
+            offsets = self.held_out.offsets
             for row, user in enumerate(users):
-                scores[
-                    row, self.asked.items[self.asked.start[user] : self.asked.start[user + 1]]
-                ] = -torch.inf
-        rank = 1 + (scores > score).sum(dim=1)
+                scores[row, self.held_out.items[offsets[user] : offsets[user + 1]]] = -torch.inf
+        rank = 1 + (scores > target_score).sum(dim=1)
         return float(torch.where(rank <= 10, 1.0 / torch.log2(1.0 + rank), 0.0).sum())
 
 
 def _has_bfloat16(device: Device) -> bool:
-    import torch
-
-    can = torch.cpu.get_capabilities()
-    return device == "cuda" or bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    """Check for hardware instructions on bfloat16; without them it is slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return device == "cuda" or bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,52 +1,52 @@
-"""The index against the exact search. Needs faiss, which is optional."""
+"""Approximate search against exact search. Most tests need faiss, which is optional."""
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from ml.recommenders.approximate_search import Approximate, Exact, nearest
+from ml.recommenders.approximate_search import ExactIndex, IVFIndex, build_item_index
 from ml.recommenders.exact_search import top_k
 
 K = 10
 
 
 def factors(rows: int, seed: int) -> np.ndarray:
-    """Around twenty centres, as of tastes."""
-    centres = np.random.default_rng(0).standard_normal((20, 16))
+    """Vectors around twenty centroids."""
+    centroids = np.random.default_rng(0).standard_normal((20, 16))
     rng = np.random.default_rng(seed)
-    near = centres[rng.integers(0, 20, rows)] + 0.5 * rng.standard_normal((rows, 16))
-    return np.asarray(near, dtype=np.float32)
+    vectors = centroids[rng.integers(0, 20, rows)] + 0.5 * rng.standard_normal((rows, 16))
+    return np.asarray(vectors, dtype=np.float32)
 
 
 ITEMS, USERS = factors(4000, 1), factors(300, 2)
 
 
-def index(recall: float = 0.95) -> Approximate:
+def build_index(recall: float = 0.95) -> IVFIndex:
     pytest.importorskip("faiss", reason="the index library is optional")
-    found = nearest(ITEMS, factors(200, 3), K, recall, large=3999)
-    assert isinstance(found, Approximate)
+    found = build_item_index(ITEMS, factors(200, 3), K, recall, max_exact_items=3999)
+    assert isinstance(found, IVFIndex)
     return found
 
 
-def test_up_to_the_stated_size_the_search_is_exact() -> None:
-    found = nearest(ITEMS, USERS, K, large=4000)
-    assert isinstance(found, Exact)
+def test_search_is_exact_up_to_max_exact_items() -> None:
+    found = build_item_index(ITEMS, USERS, K, max_exact_items=4000)
+    assert isinstance(found, ExactIndex)
     assert found.recall == 1.0
-    for mine, expected in zip(found.top_k(USERS, K), top_k(USERS, ITEMS, K), strict=True):
-        np.testing.assert_array_equal(mine, expected)
+    for actual, expected in zip(found.top_k(USERS, K), top_k(USERS, ITEMS, K), strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
-def test_recall_is_as_stated_for_other_users() -> None:
-    approximate = index()
+def test_recall_holds_for_other_users() -> None:
+    approximate = build_index()
     found, expected = approximate.top_k(USERS, K)[0], top_k(USERS, ITEMS, K)[0]
     recall = (expected[:, :, None] == found[:, None, :]).any(axis=2).mean()
     assert approximate.recall >= 0.9
     assert recall == pytest.approx(approximate.recall, abs=0.05)
-    assert approximate.probes < 63
+    assert approximate.nprobe < 63
 
 
-def test_with_all_cells_it_is_exact_and_seen_items_never_come() -> None:
-    approximate = index(recall=2.0)
+def test_searching_all_cells_is_exact_and_never_finds_seen_items() -> None:
+    approximate = build_index(recall=2.0)
     share = np.random.default_rng(0).random((300, 1)) ** 4
     share[:3, 0] = 0, 1, 0.999
     seen = sparse.csr_array(np.random.default_rng(1).random((300, 4000)) < share)
@@ -56,21 +56,21 @@ def test_with_all_cells_it_is_exact_and_seen_items_never_come() -> None:
     np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
 
 
-def test_lists_have_the_form_of_the_exact_ones() -> None:
-    codes, scores = index().top_k(USERS[:0], K)
+def test_lists_have_the_shapes_and_padding_of_exact_ones() -> None:
+    codes, scores = build_index().top_k(USERS[:0], K)
     assert codes.shape == scores.shape == (0, K)
-    codes, scores = index().top_k(USERS[:2], 5000)
+    codes, scores = build_index().top_k(USERS[:2], 5000)
     assert codes.shape == (2, 5000)
     assert (codes[:, 4000:] == -1).all()
     assert (scores[codes < 0] == -np.inf).all()
 
 
-def test_what_cannot_be_ranked_is_refused() -> None:
+def test_invalid_arguments_raise_value_errors() -> None:
     with pytest.raises(ValueError, match="k and threads of at least 1"):
-        index().top_k(USERS, 0)
+        build_index().top_k(USERS, 0)
     with pytest.raises(ValueError, match="finite user factors"):
-        index().top_k(np.full((1, 16), np.nan), K)
+        build_index().top_k(np.full((1, 16), np.nan), K)
     with pytest.raises(ValueError, match=r"seen items of shape \(300, 4000\)"):
-        index().top_k(USERS, K, sparse.csr_array((300, 3999)))
+        build_index().top_k(USERS, K, sparse.csr_array((300, 3999)))
     with pytest.raises(ValueError, match="two users or more"):
-        nearest(ITEMS, USERS[:1], K, large=10)
+        build_item_index(ITEMS, USERS[:1], K, max_exact_items=10)

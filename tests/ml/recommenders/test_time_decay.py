@@ -1,4 +1,4 @@
-"""The decay of a history is the one that foretells what came last in the log."""
+"""The decay of histories is tuned on the end of the training log."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,107 +9,112 @@ import pytest
 
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
-from ml.interactions.holdout import held_out
+from ml.interactions.holdout import hold_out
 from ml.recommenders.als import ALS
 from ml.recommenders.ease import EASE
 from ml.recommenders.item_knn import ItemKNN
 from ml.recommenders.popularity import Popularity
-from ml.recommenders.time_decay import DECAYS, USERS, chosen, fitted, settled
+from ml.recommenders.time_decay import DECAYS, MAX_USERS, fit_with_tuned_decay, tune_decay, with_tuned_decay
 
-OPEN: list[Any] = [ItemKNN(decay=None), EASE(), ALS(factors=8, decay=None)]
-each = pytest.mark.parametrize("candidate", OPEN, ids=lambda one: type(one).__name__)
+WITHOUT_DECAY: list[Any] = [ItemKNN(decay=None), EASE(), ALS(factors=8, decay=None)]
+each_candidate = pytest.mark.parametrize("candidate", WITHOUT_DECAY, ids=lambda c: type(c).__name__)
 
 
-def part_of(histories: list[list[str]]) -> Dataset:
+def dataset_of(histories: list[list[str]]) -> Dataset:
     frame = pd.DataFrame(
         {
             "user": pd.Series([f"u{n:04}" for n in range(len(histories))], dtype="str"),
             "items": pd.Series(histories, dtype=object),
-            "times": pd.Series([[np.nan] * len(one) for one in histories], dtype=object),
+            "times": pd.Series([[np.nan] * len(items) for items in histories], dtype=object),
         }
     )
     truth = pd.Series([[]] * len(frame), dtype=object)
     return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64))
 
 
-def moods(turns: int, users: int = 400) -> Dataset:
-    """Everyone has twelve items; after every `turns` of them comes another of ten tastes of thirty items each."""
+def changing_tastes(run_length: int, users: int = 400) -> Dataset:
+    """Each user has twelve items: every `run_length` items, a new taste of ten is drawn, each of thirty items."""
     rng = np.random.default_rng(3)
     histories = []
     for _ in range(users):
-        tastes = rng.integers(10, size=12 // turns).repeat(turns)
+        tastes = rng.integers(10, size=12 // run_length).repeat(run_length)
         items = [rng.choice(30, 12, replace=False)[n] for n in range(12)]
         histories.append(
             list(dict.fromkeys(f"{taste}-{item:02}" for taste, item in zip(tastes, items, strict=True)))
         )
-    return part_of(histories)
+    return dataset_of(histories)
 
 
-@each
-def test_passing_moods_are_forgotten_and_lasting_tastes_are_not(candidate: Any) -> None:
-    passing, lasting = (settled(candidate, moods(turns), FitResources()).decay for turns in (4, 12))
-    assert passing <= 0.7
-    assert lasting >= 0.8
+@each_candidate
+def test_changing_tastes_get_a_stronger_decay_than_constant_ones(candidate: Any) -> None:
+    changing, constant = (
+        with_tuned_decay(candidate, changing_tastes(run_length), FitResources()).decay
+        for run_length in (4, 12)
+    )
+    assert changing <= 0.7
+    assert constant >= 0.8
 
 
-@each
-def test_a_fit_is_that_with_the_decay_it_would_choose(candidate: Any) -> None:
-    part = moods(4)
-    own = settled(candidate, part, FitResources())
-    found, expected = candidate.fit(part, part, FitResources()), own.fit(part, part, FitResources())
-    assert found.decay == own.decay
-    pd.testing.assert_frame_equal(found.predict(part.frame), expected.predict(part.frame))
+@each_candidate
+def test_a_fit_without_decay_equals_one_with_the_tuned_decay(candidate: Any) -> None:
+    train = changing_tastes(4)
+    tuned = with_tuned_decay(candidate, train, FitResources())
+    found, expected = candidate.fit(train, train, FitResources()), tuned.fit(train, train, FitResources())
+    assert found.decay == tuned.decay
+    pd.testing.assert_frame_equal(found.predict(train.frame), expected.predict(train.frame))
 
 
-def test_what_is_chosen_does_best_of_all() -> None:
+def test_the_tuned_decay_has_the_highest_ndcg() -> None:
     from ml.evaluation import ranking_metrics
 
-    before, after = held_out(moods(4), "last", 0.15, 0)
-    candidate, model = fitted(ItemKNN(decay=None), before, after, FitResources())
-    worth = {}
+    before, after = hold_out(changing_tastes(4), "last", 0.15, 0)
+    candidate, model = fit_with_tuned_decay(ItemKNN(decay=None), before, after, FitResources())
+    ndcg = {}
     for decay in DECAYS:
         prediction = ItemKNN(decay=decay).fit(before, before, FitResources()).predict(before.frame)
-        asked = after.map(len) > 0
-        found = ranking_metrics.per_user(after[asked], before.frame["user"][asked], prediction, 10)
-        worth[decay] = found["ndcg"].mean()
+        has_targets = after.map(len) > 0
+        found = ranking_metrics.per_user_metrics(
+            after[has_targets], before.frame["user"][has_targets], prediction, 10
+        )
+        ndcg[decay] = found["ndcg"].mean()
     assert candidate.decay == model.decay  # type: ignore[attr-defined]
-    assert worth[model.decay] == pytest.approx(max(worth.values()), abs=1e-9)  # type: ignore[attr-defined]
-    assert min(worth.values()) < 0.9 * max(worth.values())
+    assert ndcg[model.decay] == pytest.approx(max(ndcg.values()), abs=1e-9)  # type: ignore[attr-defined]
+    assert min(ndcg.values()) < 0.9 * max(ndcg.values())
 
 
-@each
-def test_what_the_contract_says_goes_before_what_the_log_tells(candidate: Any) -> None:
-    part = moods(4)
-    said = replace(part, decay=0.97)
-    assert settled(candidate, part, FitResources()).decay <= 0.7
-    assert settled(candidate, said, FitResources()).decay == 0.97
-    assert candidate.fit(said, said, FitResources()).decay == 0.97
-    before, after = held_out(said, "last", 0.2, 0)
-    own, model = fitted(candidate, before, after, FitResources())
-    assert (own.decay, model.decay) == (0.97, 0.97)
-    # What a candidate says of itself is no open question.
-    assert replace(candidate, decay=0.5).fit(said, said, FitResources()).decay == 0.5
+@each_candidate
+def test_the_decay_of_the_dataset_has_priority_over_tuning(candidate: Any) -> None:
+    train = changing_tastes(4)
+    with_decay = replace(train, decay=0.97)
+    assert with_tuned_decay(candidate, train, FitResources()).decay <= 0.7
+    assert with_tuned_decay(candidate, with_decay, FitResources()).decay == 0.97
+    assert candidate.fit(with_decay, with_decay, FitResources()).decay == 0.97
+    before, after = hold_out(with_decay, "last", 0.2, 0)
+    tuned, model = fit_with_tuned_decay(candidate, before, after, FitResources())
+    assert (tuned.decay, model.decay) == (0.97, 0.97)
+    # The decay of a candidate has priority over both.
+    assert replace(candidate, decay=0.5).fit(with_decay, with_decay, FitResources()).decay == 0.5
 
 
-def test_what_leaves_nothing_open_is_fitted_as_it_is() -> None:
-    part = moods(12, 30)
+def test_candidates_with_a_decay_or_without_any_are_fitted_unchanged() -> None:
+    train = changing_tastes(12, 30)
     for candidate in (ItemKNN(), Popularity()):
-        told, model = fitted(candidate, part, part.frame["items"], FitResources())
-        assert told is candidate
-        assert model.files() == candidate.fit(part, part, FitResources()).files()
+        returned, model = fit_with_tuned_decay(candidate, train, train.frame["items"], FitResources())
+        assert returned is candidate
+        assert model.files() == candidate.fit(train, train, FitResources()).files()
 
 
 @pytest.mark.parametrize("histories", [[["x"]], [["x"], ["y"]]], ids=["one event", "an event each"])
-def test_who_has_no_end_to_learn_from_forgets_nothing(histories: list[list[str]]) -> None:
-    assert settled(ItemKNN(decay=None), part_of(histories), FitResources()).decay == 1.0
+def test_without_events_to_hold_out_the_decay_is_1(histories: list[list[str]]) -> None:
+    assert with_tuned_decay(ItemKNN(decay=None), dataset_of(histories), FitResources()).decay == 1.0
 
 
-def test_of_more_users_than_needed_every_second_one_is_asked() -> None:
-    """Those in between want what only a short memory gives."""
-    calm, moody = moods(12, 100).frame["items"].tolist(), moods(3, 100).frame["items"].tolist()
-    pairs = [one for pair in zip(calm, moody, strict=True) for one in pair]
-    before, after = held_out(part_of(pairs * (USERS // len(pairs) + 1)), "last", 0.15, 0)
+def test_twice_max_users_are_tuned_on_every_second_one() -> None:
+    """The users in between have changing tastes, which need a strong decay."""
+    constant, changing = (changing_tastes(run_length, 100).frame["items"].tolist() for run_length in (12, 3))
+    pairs = [items for pair in zip(constant, changing, strict=True) for items in pair]
+    before, after = hold_out(dataset_of(pairs * (MAX_USERS // len(pairs) + 1)), "last", 0.15, 0)
     model = ItemKNN().fit(before, before, FitResources())
-    every = np.arange(0, len(after), 2)
-    assert len(after) > USERS
-    assert chosen(model, before, after) == chosen(model, before.take(every), after.iloc[every])
+    rows = np.arange(0, len(after), 2)
+    assert len(after) > MAX_USERS
+    assert tune_decay(model, before, after) == tune_decay(model, before.take(rows), after.iloc[rows])
