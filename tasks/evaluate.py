@@ -1,9 +1,8 @@
-"""Evaluate: valid rows choose the leader, test rows judge it once."""
+"""Evaluate: select the leader on the validation dataset, and estimate the final model's quality on the test dataset."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 from prefect import task
@@ -11,10 +10,12 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.data.dataset import Dataset
 from ml.estimator import Model
+from ml.evaluation.confidence_intervals import Interval
 from ml.evaluation.evaluator import Decision, Evaluator
-from ml.evaluation.simulated_optimum import achieved, align
-from ml.evaluation.subgroups import subgroups
+from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
+from ml.evaluation.subgroups import subgroup_metrics
 from ml.serialization import load_model
+from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 
@@ -22,103 +23,136 @@ from tasks.stored_datasets import load_dataset
 FAMILY_ERROR_RATE = 0.05
 
 
+@dataclass(frozen=True)
+class FinalFit:
+    """The selected candidate as it is evaluated on test: its final fit, the baseline's, and the decision rule."""
+
+    candidate: str
+    model: StoredResult
+    baseline: StoredResult
+    decision: Decision
+
+
 def load_fitted_model(fitted: StoredResult) -> Model:
-    """The model that a fit left in the store."""
+    """Load the model that a fit stored."""
     files = {p.name: p.read_bytes() for p in fitted.folder.iterdir() if p.name != "manifest.json"}
     return load_model(fitted.facts["model"], files)
 
 
 def select_leader(
     predictions: Mapping[str, pd.DataFrame], valid: Dataset, evaluator: Evaluator
-) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Who leads, of `predictions` in their order, and what each later one was held against.
+) -> tuple[str, dict[str, Comparison]]:
+    """Return the leading candidate, and for each candidate but the first its comparison with the leader at that time.
 
-    One takes the lead only when the paired interval of its advantage over the leader lies above 0: the simplest that
-    nothing beats wins. Each comparison is made at such a level, at least 95 %, that all of them together mistake chance
-    for an advantage in at most one of twenty runs (Bonferroni; only one end of an interval can make a leader).
+    Candidates are compared in the order of `predictions`. One takes the lead only if the paired interval of its
+    advantage over the leader is above 0: the simplest that nothing beats leads. The level of each comparison is at
+    least 95 % and such that in at most 5 % of runs any candidate leads by chance (Bonferroni; only the lower limit of
+    an interval can make a leader).
     """
     level = max(1.0 - FAMILY_ERROR_RATE, 1.0 - 2.0 * FAMILY_ERROR_RATE / max(len(predictions) - 1, 1))
     leader, *others = predictions
-    held: dict[str, dict[str, Any]] = {}
+    comparisons: dict[str, Comparison] = {}
     for name in others:
         difference = evaluator.paired_difference(valid, predictions[name], predictions[leader], level)
-        held[name] = {"candidate": leader, **asdict(difference), "level": level}
+        comparisons[name] = {
+            "candidate": leader,
+            "value": difference.value,
+            "low": difference.low,
+            "high": difference.high,
+            "p_value": difference.p_value,
+            "level": level,
+        }
         leader = name if difference.low > 0 else leader
-    return leader, held
+    return leader, comparisons
 
 
-@task(name="choose", cache_policy=NO_CACHE)
-def choose(
+@task(name="build leaderboard", cache_policy=NO_CACHE)
+def build_leaderboard(
     fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator
-) -> list[dict[str, Any]]:
-    """The leaderboard on valid rows, from simple to complex; the line with `leads` is the one that `contest` chose."""
+) -> list[LeaderboardEntry]:
+    """Evaluate the candidates on the validation dataset, in their order, and mark the leader.
+
+    `milliseconds_per_1000` is processor time for 1,000 rows.
+    """
     valid = load_dataset(splits, "valid")
-    lines: list[dict[str, Any]] = []
+    entries: list[LeaderboardEntry] = []
     predictions: dict[str, pd.DataFrame] = {}
     for name, stored in fitted.items():
         model = load_fitted_model(stored)
-        begun = time.process_time()
+        started = time.process_time()
         predictions[name] = model.predict(valid.frame)
-        milliseconds = 1000 * (time.process_time() - begun)
+        milliseconds = 1000 * (time.process_time() - started)
         decision = evaluator.decision(valid, predictions[name])
-        lines.append(
+        estimate = evaluator.primary_interval(valid, predictions[name])
+        entries.append(
             {
                 "candidate": name,
-                **asdict(evaluator.primary_interval(valid, predictions[name])),
+                "value": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
                 "metrics": evaluator.metrics(valid, predictions[name], decision),
                 "decision": dict(decision),
                 "seconds": stored.facts["seconds"],
                 "stopped_by": stored.facts["stopped_by"],
-                "made_of": stored.facts["made_of"],
+                "composition": stored.facts["composition"],
                 "megabytes": sum(p.stat().st_size for p in stored.folder.iterdir()) / 1e6,
                 "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
                 "reused": stored.reused,
+                "leads": False,
             }
         )
-    leader, held = select_leader(predictions, valid, evaluator)
-    for line in lines:
-        line["leads"] = line["candidate"] == leader
-        if line["candidate"] in held:
-            line["against"] = held[line["candidate"]]
-    return lines
+    leader, comparisons = select_leader(predictions, valid, evaluator)
+    for entry in entries:
+        entry["leads"] = entry["candidate"] == leader
+        if entry["candidate"] in comparisons:
+            entry["compared_with"] = comparisons[entry["candidate"]]
+    return entries
 
 
-@task(name="judge", cache_policy=NO_CACHE)
+@task(name="evaluate", cache_policy=NO_CACHE)
 def evaluate_on_test(
-    final: StoredResult,
-    baseline: StoredResult,
+    final: FinalFit,
     splits: StoredResult,
     raw: StoredResult,
     evaluator: Evaluator,
-    decision: Decision,
     sensitive: tuple[str, ...],
     seed: int,
-) -> dict[str, Any]:
-    """What the final model and the baseline are worth on rows that neither taught nor chose."""
-    test, model = load_dataset(splits, "test"), load_fitted_model(final)
+) -> EvaluationFacts:
+    """Evaluate the final model and the baseline on the test dataset, which was used neither to fit nor to select.
+
+    `raw` is the result of the source stage; for simulated data it has the true probabilities.
+    """
+    test, model = load_dataset(splits, "test"), load_fitted_model(final.model)
     prediction = model.predict(test.frame)
-    metrics = evaluator.metrics(test, prediction, decision)
-    found = {
+    estimate = evaluator.primary_interval(test, prediction)
+    metrics = evaluator.metrics(test, prediction, final.decision)
+    intervals = evaluator.metric_intervals(test, prediction, final.decision, seed)
+    baseline_prediction = load_fitted_model(final.baseline).predict(test.frame)
+    evaluation: EvaluationFacts = {
         "rows": len(test.frame),
         "primary": evaluator.primary,
-        **asdict(evaluator.primary_interval(test, prediction)),
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
         "metrics": metrics,
-        "intervals": {
-            name: asdict(i)
-            for name, i in evaluator.metric_intervals(test, prediction, decision, seed).items()
-        },
+        "intervals": {name: _estimate(interval) for name, interval in intervals.items()},
         "curves": evaluator.curves(test, prediction),
-        "groups": subgroups(test, prediction, evaluator, decision, sensitive),
-        "importance": dict(final.facts["importance"]),
-        "baseline": asdict(evaluator.primary_interval(test, load_fitted_model(baseline).predict(test.frame))),
+        "groups": subgroup_metrics(test, prediction, evaluator, final.decision, sensitive),
+        "importance": dict(final.model.facts["importance"]),
+        "baseline": _estimate(evaluator.primary_interval(test, baseline_prediction)),
     }
-    beside = {
-        "about_data": evaluator.data_diagnostics(test),
-        "shoppers": evaluator.user_examples(test, prediction, model),
-    }
-    found |= {name: told for name, told in beside.items() if told}
+    if data_diagnostics := evaluator.data_diagnostics(test):
+        evaluation["data_diagnostics"] = data_diagnostics
+    if user_examples := evaluator.user_examples(test, prediction, model):
+        evaluation["user_examples"] = user_examples
     if "oracle" in raw.table_names:
-        achievable = evaluator.primary_interval(test, align(raw.table("oracle"), test)).value
-        found["achievable"] = achievable
-        found["achieved"] = achieved(metrics[evaluator.primary], evaluator.chance, achievable)
-    return found
+        optimum = evaluator.primary_interval(test, align_oracle(raw.table("oracle"), test)).value
+        evaluation["simulated_optimum"] = optimum
+        evaluation["share_of_optimum"] = share_of_optimum(
+            metrics[evaluator.primary], evaluator.chance_level, optimum
+        )
+    return evaluation
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}

@@ -1,10 +1,13 @@
 """What a run records, as typed JSON: reports, MLflow, Prefect and lineage are made from it.
 
-`RUN_FACTS_VERSION` counts changes of the keys. `upgrade` reads what earlier versions wrote.
+`RUN_FACTS_VERSION` counts changes of the keys; tasks/facts_upgrade.py reads what earlier versions wrote.
 """
 
-from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    # Imported for types only: it imports pandas.
+    from ml.explanations.user_examples import UserExample
 
 RUN_FACTS_VERSION = 2
 
@@ -17,15 +20,22 @@ class Estimate(TypedDict):
     high: float
 
 
+RuleVerdict = Literal["passed", "failed", "warned", "applied"]
+
+
 class RuleResult(TypedDict):
-    """One rule of the contract: rows that broke it, of the rows that it was applied to."""
+    """One rule of the contract: rows that broke it, of the rows that it was applied to.
+
+    Verdicts: passed (no violation), failed (the batch is rejected), warned, applied (violations within the tolerance of
+    the rule; with the actions quarantine and exclude these rows were removed).
+    """
 
     rule: str
     action: str
     reason: str
     violations: int
     rows: int
-    verdict: str
+    verdict: RuleVerdict
 
 
 class SourceFacts(TypedDict):
@@ -39,13 +49,17 @@ class SourceFacts(TypedDict):
 
 
 class ValidationFacts(TypedDict):
-    """The contract gate: clean + quarantined + excluded = rows."""
+    """The contract gate: clean + quarantined + excluded = rows.
+
+    `items_excluded` counts the items of the side table whose rows were all excluded.
+    """
 
     rows: int
     clean: int
     quarantined: int
     excluded: int
     rules: list[RuleResult]
+    items_excluded: NotRequired[int]
     seconds: NotRequired[float]
 
 
@@ -57,25 +71,57 @@ class DatasetSize(TypedDict):
     mean: NotRequired[float]
 
 
-class SplitFacts(TypedDict):
-    """The split, its leakage checks, and the settings of the contract that models are trained with."""
+class SplitChecks(TypedDict, total=False):
+    """Leakage checks of a split: counts, and the AUC of features that predict the target on their own."""
 
-    datasets: dict[str, DatasetSize]
-    policy: dict[str, Any]
-    checks: dict[str, Any]
+    shared_entities: dict[str, int]
+    single_feature_leaks: dict[str, float]
+    histories_with_test_events: int
+    targets_in_history: int
+
+
+class DatasetSettings(TypedDict):
+    """The settings of the contract that models are trained with."""
+
     sentinel_values: dict[str, list[float]]
     allow_repeats: bool
     never_recommend: list[str]
     decay: float | None
     split_by: str | None
-    seconds: float
+
+
+class DivisionFacts(TypedDict):
+    """What a split function reports: sizes of the datasets, and of a log its cutoffs, catalogue and order of events.
+
+    `users_without_new_items` counts, by dataset, users with no target item that is new to them; `simultaneous_events`
+    is the share of events with no order.
+    """
+
+    datasets: dict[str, DatasetSize]
+    checks: SplitChecks
     purged: NotRequired[int]
     cutoffs: NotRequired[list[str]]
     catalogue: NotRequired[int]
     simultaneous_events: NotRequired[float]
     users_without_new_items: NotRequired[dict[str, int]]
     train_includes_later_events: NotRequired[bool]
-    item_attributes: NotRequired[dict[str, int]]
+
+
+class ItemAttributeCounts(TypedDict):
+    """Items of a side table, and how many of them or of the log lack interactions or attributes."""
+
+    items: int
+    with_attributes: int
+    without_interactions: int
+    interacted_without_attributes: int
+
+
+class SplitFacts(DivisionFacts, DatasetSettings):
+    """The split, its leakage checks, and the settings of the contract that models are trained with."""
+
+    policy: dict[str, Any]
+    seconds: float
+    item_attributes: NotRequired[ItemAttributeCounts]
 
 
 class FitFacts(TypedDict):
@@ -88,6 +134,17 @@ class FitFacts(TypedDict):
     composition: dict[str, Any]
     stopped_by: str | None
     seconds: float
+
+
+class Comparison(TypedDict):
+    """The paired test of a candidate against the `candidate` that led before it."""
+
+    candidate: str
+    value: float
+    low: float
+    high: float
+    p_value: float
+    level: float
 
 
 class LeaderboardEntry(TypedDict):
@@ -106,10 +163,10 @@ class LeaderboardEntry(TypedDict):
     milliseconds_per_1000: float
     reused: bool
     leads: bool
-    compared_with: NotRequired[dict[str, Any]]
+    compared_with: NotRequired[Comparison]
 
 
-class TestEvaluation(TypedDict):
+class EvaluationFacts(TypedDict):
     """The final model and the baseline on the held-out test split."""
 
     rows: int
@@ -124,7 +181,7 @@ class TestEvaluation(TypedDict):
     importance: dict[str, float]
     baseline: Estimate
     data_diagnostics: NotRequired[dict[str, Any]]
-    user_examples: NotRequired[list[dict[str, Any]]]
+    user_examples: NotRequired[list["UserExample"]]
     simulated_optimum: NotRequired[float]
     share_of_optimum: NotRequired[float]
 
@@ -155,6 +212,17 @@ class SkippedCandidate(TypedDict):
     reason: str
 
 
+class StoppedFacts(TypedDict):
+    """What stopped the run: a gate ("error" for any other exception), and what that gate had found by then."""
+
+    gate: str
+    reason: str
+    expected: NotRequired[str]
+    got: NotRequired[str]
+    next_step: NotRequired[str]
+    found: NotRequired[dict[str, Any]]
+
+
 class RunFacts(TypedDict):
     """Everything recorded about one run; keys that a stage adds are missing until that stage has ended."""
 
@@ -183,83 +251,11 @@ class RunFacts(TypedDict):
     validate: NotRequired[ValidationFacts]
     split: NotRequired[SplitFacts]
     leaderboard: NotRequired[list[LeaderboardEntry]]
-    evaluation: NotRequired[TestEvaluation]
+    evaluation: NotRequired[EvaluationFacts]
     package: NotRequired[dict[str, Any]]
     checks: NotRequired[list[dict[str, Any]]]
     verdict: NotRequired[dict[str, Any]]
     champion_estimate: NotRequired[dict[str, float | None]]
     ledger_entry: NotRequired[int]
-    stopped: NotRequired[dict[str, Any]]
+    stopped: NotRequired[StoppedFacts]
     seconds: NotRequired[float]
-
-
-def upgrade(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run facts of any known version with the keys of `RUN_FACTS_VERSION`; unknown keys are kept."""
-    if facts.get("facts_version", 1) >= RUN_FACTS_VERSION:
-        return dict(facts)
-    new = _renamed(facts, _RUN_KEYS)
-    if "params" in new:
-        new["params"] = _renamed(new["params"], {"budget": "time_budget"})
-    if "source" in new:
-        new["source"] = _renamed(new["source"], {"unlike_published": "differs_from_published"})
-    if "validate" in new:
-        rules = [_renamed(rule, {"bad": "violations"}) for rule in new["validate"].get("rules", [])]
-        new["validate"] = {**new["validate"], "rules": rules}
-    if "split" in new:
-        new["split"] = _upgraded_split(new["split"])
-    for name, keys in (
-        ("gates", {"said": "summary"}),
-        ("skipped", {"why": "reason"}),
-        ("leaderboard", _ENTRY_KEYS),
-    ):
-        if name in new:
-            new[name] = [_renamed(entry, keys) for entry in new[name]]
-    if "evaluation" in new:
-        new["evaluation"] = _renamed(new["evaluation"], _EVALUATION_KEYS)
-    return {**new, "facts_version": RUN_FACTS_VERSION}
-
-
-# Keys of version 1 (before 0.2.0) and what they are called now.
-_RUN_KEYS = {
-    "about": "publication",
-    "asked": "params",
-    "begun": "started",
-    "test": "evaluation",
-    "standing": "champion_estimate",
-    "ledger_line": "ledger_entry",
-    "refused": "stopped",
-}
-_SPLIT_KEYS = {
-    "parts": "datasets",
-    "cuts": "cutoffs",
-    "nothing_new": "users_without_new_items",
-    "reaches_past_the_answers": "train_includes_later_events",
-    "special": "sentinel_values",
-    "repeat": "allow_repeats",
-    "blocked": "never_recommend",
-    "asked": "split_by",
-    "items": "item_attributes",
-}
-_CHECK_KEYS = {
-    "foretelling": "single_feature_leaks",
-    "histories_reaching_into_the_test": "histories_with_test_events",
-    "answers_in_their_histories": "targets_in_history",
-}
-_ENTRY_KEYS = {"made_of": "composition", "against": "compared_with"}
-_EVALUATION_KEYS = {
-    "about_data": "data_diagnostics",
-    "shoppers": "user_examples",
-    "achievable": "simulated_optimum",
-    "achieved": "share_of_optimum",
-}
-
-
-def _renamed(facts: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
-    return {keys.get(key, key): value for key, value in facts.items()}
-
-
-def _upgraded_split(facts: Mapping[str, Any]) -> dict[str, Any]:
-    new = _renamed(facts, _SPLIT_KEYS)
-    if "datasets" in new:
-        new["datasets"] = _renamed(new["datasets"], {"refit": "train_valid"})
-    return {**new, "checks": _renamed(new.get("checks", {}), _CHECK_KEYS)}

@@ -1,4 +1,20 @@
-"""ledger."""
+"""Record promotion decisions in an append-only ledger, and keep the champion alias consistent with it.
+
+The ledger of a registered model is a file with one JSON object per line. The entry is written first and the alias
+moved afterwards, so that the next run completes what a crash in between left undone. Keys of an entry:
+
+    line        number of the entry, from 1
+    at, model   time (UTC) and name of the registered model
+    verdict     promote, keep_champion, inconclusive, champion_unusable, rollback, or external (the alias was moved by
+                other means); `keep` and `incomparable` in entries of version 0.1 are read as keep_champion and
+                champion_unusable
+    reason      a sentence
+    before      version of the champion before the decision, or null
+    champion    version of the champion after it, or null
+
+Entries about a challenger also have its `version`, its `model_digest`, the `test_digest` it was evaluated on, and the
+`difference` from the champion.
+"""
 
 import json
 import os
@@ -11,13 +27,19 @@ from typing import Any
 from filelock import FileLock
 
 from ml.errors import UsageError
+from tasks.facts_upgrade import FORMER_VERDICTS
 
-PROMOTE, KEEP_CHAMPION, INCONCLUSIVE, CHAMPION_UNUSABLE = "promote", "keep", "inconclusive", "incomparable"
+PROMOTE, KEEP_CHAMPION = "promote", "keep_champion"
+INCONCLUSIVE, CHAMPION_UNUSABLE = "inconclusive", "champion_unusable"
+ROLLBACK, EXTERNAL = "rollback", "external"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What happens to the challenger and why; the figures are the champion's-to-be on the rows of the comparison."""
+    """The decision about a challenger, and the reason.
+
+    `difference` is the challenger's advantage over the champion (value, low, high, p_value) on `units` shared units.
+    """
 
     verdict: str
     reason: str
@@ -26,150 +48,159 @@ class Verdict:
 
 
 class Ledger:
-    """One JSON line per decision about one registered model; lines are only ever appended."""
+    """The decisions about one registered model, oldest first; entries are only ever appended."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.jsonl"
         self.name = name
 
     def entries(self) -> list[dict[str, Any]]:
+        """Read all entries; an incomplete last line from a crash is no entry."""
         if not self.path.exists():
             return []
-        return [entry for line in self.path.read_text().splitlines() if (entry := _entry(line))]
+        return [entry for line in self.path.read_text().splitlines() if (entry := _parse_entry(line))]
 
     def lock(self) -> FileLock:
+        """Return the lock that must be held to append."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path.with_suffix(".lock"))
 
-    def append(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """Append under the lock; on the disk before this returns. A torn last line of a crash is ended first."""
-        number = len(self.entries()) + 1
-        entry = {
-            "line": number,
+    def append(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Append an entry and return it with number and time; it is on disk when this returns. Hold the lock."""
+        numbered = {
+            "line": len(self.entries()) + 1,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": self.name,
-            **line,
+            **entry,
         }
-        torn = self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        incomplete = (
+            self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        )
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + json.dumps(entry) + "\n")
+            # An incomplete last line from a crash is ended first.
+            file.write(("\n" if incomplete else "") + json.dumps(numbered) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        return entry
+        return numbered
 
-    def decision(self, model: str, test: str) -> dict[str, Any] | None:
-        """The line that decided about this model on this test part, if there is one."""
-        found = [
-            ln for ln in self.entries() if ln.get("model_digest") == model and ln.get("test_digest") == test
+    def find_decision(self, model_digest: str, test_digest: str) -> dict[str, Any] | None:
+        """Return the last entry about this model on this test dataset, if any."""
+        matches = [
+            entry
+            for entry in self.entries()
+            if entry.get("model_digest") == model_digest and entry.get("test_digest") == test_digest
         ]
-        return found[-1] if found else None
+        return matches[-1] if matches else None
 
 
-def _entry(line: str) -> dict[str, Any] | None:
-    """None for a line that a crash tore: no beginning of a JSON object is one."""
+def _parse_entry(line: str) -> dict[str, Any] | None:
+    """Parse a line of the ledger; None if it is incomplete (no proper prefix of a JSON object is valid JSON)."""
     try:
         entry: dict[str, Any] = json.loads(line)
     except ValueError:
         return None
+    if isinstance(entry, dict) and entry.get("verdict") in FORMER_VERDICTS:
+        entry["verdict"] = FORMER_VERDICTS[entry["verdict"]]
     return entry
 
 
 @dataclass(frozen=True)
 class Alias:
-    """Reads and moves the champion alias of one registered model; None is no champion."""
+    """Read and move the champion alias of one registered model; None means that there is no champion."""
 
     read: Callable[[], int | None]
     move: Callable[[int], None]
 
 
 class AliasMovedError(Exception):
-    """Another run moved the alias since the comparison was made: compare again, with the new champion."""
+    """Another run moved the alias since the comparison: compare again, with the new champion."""
 
 
 def reconcile_alias(ledger: Ledger, alias: Alias) -> int | None:
-    """Finish what a crash left between ledger and alias, and take note of a move by hand; the champion's version.
+    """Make ledger and alias agree, and return the version of the champion. The caller holds the ledger's lock.
 
-    The caller holds the ledger's lock.
+    An alias that was not moved yet, because of a crash, is moved; one that was moved by other means is recorded.
     """
-    lines, now = ledger.entries(), alias.read()
-    if not lines:
-        return now
-    last = lines[-1]
-    if now == last["champion"]:
-        return now
-    if now == last["before"]:
+    entries, current = ledger.entries(), alias.read()
+    if not entries:
+        return current
+    last = entries[-1]
+    if current == last["champion"]:
+        return current
+    if current == last["before"]:
         alias.move(last["champion"])
         return int(last["champion"])
     ledger.append(
         {
-            "verdict": "external",
+            "verdict": EXTERNAL,
             "reason": "the alias was moved outside of the ledger",
             "before": last["champion"],
-            "champion": now,
+            "champion": current,
         }
     )
-    return now
+    return current
 
 
-def commit(
+def commit_verdict(
     ledger: Ledger,
     alias: Alias,
     verdict: Verdict,
     challenger: int,
     expected: int | None,
-    about: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> tuple[dict[str, Any], bool]:
-    """Compare and set: write the decision and move the alias, if the champion still is the `expected` one.
+    """Record a verdict and move the alias, if the champion is still the `expected` version (compare and set).
 
-    Gives the ledger's line, and whether it is a new one. `about` has
-    `model_digest` and `test_digest`, by which a decision is made once. Raises AliasMovedError.
+    `details` has `model_digest` and `test_digest`: there is one decision for each pair. Returns the entry, and whether
+    it is new. Raises AliasMovedError.
     """
     with ledger.lock():
-        now = reconcile_alias(ledger, alias)
-        known = ledger.decision(about["model_digest"], about["test_digest"])
-        if known:
-            return known, False
-        if now != expected:
+        current = reconcile_alias(ledger, alias)
+        previous = ledger.find_decision(details["model_digest"], details["test_digest"])
+        if previous:
+            return previous, False
+        if current != expected:
             raise AliasMovedError
-        after = challenger if verdict.verdict == PROMOTE else now
-        line = {
-            "verdict": verdict.verdict,
-            "reason": verdict.reason,
-            "version": challenger,
-            "before": now,
-            "champion": after,
-            "difference": verdict.difference,
-            **about,
-        }
-        entry = ledger.append(line)
-        if after is not None and after != now:
-            alias.move(after)
+        champion = challenger if verdict.verdict == PROMOTE else current
+        entry = ledger.append(
+            {
+                "verdict": verdict.verdict,
+                "reason": verdict.reason,
+                "version": challenger,
+                "before": current,
+                "champion": champion,
+                "difference": verdict.difference,
+                **details,
+            }
+        )
+        if champion is not None and champion != current:
+            alias.move(champion)
         return entry, True
 
 
 def rollback(ledger: Ledger, alias: Alias, reason: str) -> dict[str, Any]:
-    """The champion before the present one becomes champion again. Raises UsageError where there is none."""
+    """Make the previous champion the champion again. Raises UsageError if there is none."""
     with ledger.lock():
-        now = reconcile_alias(ledger, alias)
-        champions = _champions(ledger.entries())
-        earlier = champions if now is None else champions[:-1]
-        if not earlier:
+        current = reconcile_alias(ledger, alias)
+        champions = _champion_history(ledger.entries())
+        previous = champions if current is None else champions[:-1]
+        if not previous:
             raise UsageError(
                 f"a champion of {ledger.name} before the present one", "none in the ledger", "see --history"
             )
-        before = earlier[-1]
-        entry = ledger.append({"verdict": "rollback", "reason": reason, "before": now, "champion": before})
-        alias.move(before)
+        version = previous[-1]
+        entry = ledger.append({"verdict": ROLLBACK, "reason": reason, "before": current, "champion": version})
+        alias.move(version)
         return entry
 
 
-def _champions(lines: list[dict[str, Any]]) -> list[int]:
-    """The champions that followed one another; a rollback takes off those after the one that it goes back to."""
+def _champion_history(entries: list[dict[str, Any]]) -> list[int]:
+    """Return the successive champions; a rollback removes those after the champion that it returns to."""
     champions: list[int] = []
-    for line in (ln for ln in lines if ln["champion"] not in (None, ln["before"])):
-        if line["verdict"] == "rollback":
-            while champions[-1] != line["champion"]:
+    for entry in (e for e in entries if e["champion"] not in (None, e["before"])):
+        if entry["verdict"] == ROLLBACK:
+            while champions[-1] != entry["champion"]:
                 champions.pop()
         else:
-            champions.append(int(line["champion"]))
+            champions.append(int(entry["champion"]))
     return champions

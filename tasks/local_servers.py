@@ -1,33 +1,35 @@
-"""Where the servers of a living `steward up` are, for whoever works on the same home. See operate/up.py."""
+"""Find the servers of a running `steward up`, for other processes on the same state directory (operate/up.py)."""
 
 import fcntl
 import json
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ml.errors import UsageError
 
-# What the servers say of themselves, and the lock that is held while they live.
-TOLD, LOCK = "up.json", "up.lock"
+# In the state directory: the addresses of the servers, and the lock that `steward up` holds while they run.
+SERVER_INFO, SERVER_LOCK = "up.json", "up.lock"
 
 
-def living(home: Path, has_database: bool) -> dict[str, str]:
-    """Variables that name Prefect's server and, unless this process `has_database`, MLflow's database.
+def running_server_env(state_dir: Path, has_database: bool) -> dict[str, str]:
+    """Return the variables that name Prefect's server and, unless this process `has_database`, MLflow's database.
 
-    Raises UsageError where this user may not know the latter.
+    Empty if no `steward up` is running. Raises UsageError if this user may not read the address of the database.
     """
-    told = home / TOLD
-    if not told.exists() or not _is_held(home / LOCK):
+    info = state_dir / SERVER_INFO
+    if not info.exists() or not _is_locked(state_dir / SERVER_LOCK):
         return {}
-    up: dict[str, Any] = json.loads(told.read_text())
-    found = {"PREFECT_API_URL": f"{up['prefect']}/api"}
-    if up["own_database"] and not has_database:
-        found["STEWARD_TRACKING_URI"] = _environment_of(up["pid"])["STEWARD_TRACKING_URI"]
-    return found
+    servers: dict[str, Any] = json.loads(info.read_text())
+    variables = {"PREFECT_API_URL": f"{servers['prefect']}/api"}
+    if servers["own_database"] and not has_database:
+        variables["STEWARD_TRACKING_URI"] = _environment_of(servers["pid"])["STEWARD_TRACKING_URI"]
+    return variables
 
 
-def _is_held(lock: Path) -> bool:
-    """The kernel lets go of it whatever ends the process that holds it."""
+def _is_locked(lock: Path) -> bool:
+    """Return whether a process holds the lock; the kernel releases it however that process ends."""
     try:
         with lock.open("rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -39,13 +41,12 @@ def _is_held(lock: Path) -> bool:
 
 
 def _environment_of(pid: int) -> dict[str, str]:
-    """What a process was started with: the only place of an address that may hold a password."""
+    """Return the environment a process was started with, the only place of an address that may hold a password."""
     try:
-        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    except OSError as error:
+        return psutil.Process(pid).environ()
+    except psutil.Error as error:
         raise UsageError(
-            f"the database of the `steward up` that runs, process {pid}",
-            error.strerror or str(error),
-            "set STEWARD_TRACKING_URI to the same, or be the same user",
+            f"the database of the running `steward up`, process {pid}",
+            "no permission to read it" if isinstance(error, psutil.AccessDenied) else "no such process",
+            "set STEWARD_TRACKING_URI to the same address, or run as the same user",
         ) from None
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

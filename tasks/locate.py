@@ -1,4 +1,4 @@
-"""locate."""
+"""Find the contract and the files of a dataset, by name or by path."""
 
 import json
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """What a run reads: the contract and the files that it was found to be about (none when simulated).
+    """What a run reads: the name of the dataset, its contract and its files (none when simulated).
 
-    `items` is the side table of items, where the contract speaks of one; who only asks a model needs none.
+    `item_attributes_file` is the side table of items, where the contract has one; scoring needs none.
     """
 
     data: str
@@ -26,23 +26,23 @@ class DatasetSource:
     item_attributes_file: Path | None = None
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """All files."""
+    def all_files(self) -> tuple[Path, ...]:
         return (*self.files, self.item_attributes_file) if self.item_attributes_file else self.files
 
 
 def find_dataset(case: str, data: str, contract: str | None, settings: Settings) -> DatasetSource:
-    """Find contract and files; nothing is read of the data, nothing is written.
+    """Find contract and files of a dataset; no data is read and nothing is written.
 
-    `data` is the name of a data set that has a contract, or a file; `contract` is a name or a file, by default the
-    one named as the data. A side table of items lies beside the file, or else where the contract's files do. Raises
-    UsageError or ContractError.
+    `data` is the name of a dataset that has a contract, or a file; `contract` is a name or a file, by default the one
+    with the name of the data. A side table of items is looked for beside the file, then in the folder of the contract.
+    Raises UsageError or ContractError.
     """
-    as_file = Path(data) if Path(data).suffix in SUFFIXES or "/" in data else None
-    loaded = load_contract(case, contract or (as_file.stem if as_file else data), settings)
-    if as_file:
-        given = _existing(as_file, "give the path of a file that can be read")
-        return DatasetSource(as_file.stem, loaded, (given,), _side_table(loaded, as_file.parent, settings))
+    data_file = Path(data) if Path(data).suffix in SUFFIXES or "/" in data else None
+    loaded = load_contract(case, contract or (data_file.stem if data_file else data), settings)
+    if data_file:
+        existing = _require_file(data_file, "give the path of a file that can be read")
+        side_table = _find_side_table(loaded, data_file.parent, settings)
+        return DatasetSource(data_file.stem, loaded, (existing,), side_table)
     if loaded.read.simulator:
         return DatasetSource(data, loaded, ())
     if settings.data_dir is None:
@@ -52,21 +52,9 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
             "set it, or give a file with --data",
         )
     folder = settings.data_dir / (loaded.read.folder or data)
-    todo = f"put the file there ({loaded.about.get('url', 'see the contract')}), or set STEWARD_DATA_DIR"
-    files = tuple(_existing(folder / name, todo) for name in loaded.read.files)
-    return DatasetSource(data, loaded, files, _side_table(loaded, folder, settings))
-
-
-def _side_table(contract: Contract, beside: Path, settings: Settings) -> Path | None:
-    """The side table of the contract, if it has one; else UsageError."""
-    if contract.items is None:
-        return None
-    path = beside / contract.items.file
-    if not path.is_file() and settings.data_dir:
-        own = contract.read.folder or contract.name.partition(".")[2]
-        path = settings.data_dir / own / contract.items.file
-    url = contract.about.get("url", "see the contract")
-    return _existing(path, f"put the file that lists the items there ({url}), or remove meta.items")
+    next_step = f"put the file there ({_download_address(loaded)}), or set STEWARD_DATA_DIR"
+    files = tuple(_require_file(folder / name, next_step) for name in loaded.read.files)
+    return DatasetSource(data, loaded, files, _find_side_table(loaded, folder, settings))
 
 
 def load_contract(case: str, contract: str, settings: Settings) -> Contract:
@@ -74,9 +62,9 @@ def load_contract(case: str, contract: str, settings: Settings) -> Contract:
     folder = settings.contracts / case.replace("-", "_")
     path = Path(contract) if contract.endswith(".json") else folder / f"{contract}.json"
     if not path.is_file():
-        known = sorted(p.stem for p in folder.glob("*.json"))
+        available = sorted(p.stem for p in folder.glob("*.json"))
         raise UsageError(
-            f"a data set of {case} ({', '.join(known)}) or a file with --contract",
+            f"a data set of {case} ({', '.join(available)}) or a file with --contract",
             contract,
             f"or write {path.name}",
         )
@@ -93,7 +81,25 @@ def load_contract(case: str, contract: str, settings: Settings) -> Contract:
     return loaded
 
 
-def _existing(path: Path, todo: str) -> Path:
+def _find_side_table(contract: Contract, folder: Path, settings: Settings) -> Path | None:
+    """Return the side table of items, None if the contract has none. Raises UsageError if it is missing."""
+    if contract.item_attributes is None:
+        return None
+    path = folder / contract.item_attributes.file
+    if not path.is_file() and settings.data_dir:
+        contract_folder = contract.read.folder or contract.name.partition(".")[2]
+        path = settings.data_dir / contract_folder / contract.item_attributes.file
+    address = _download_address(contract)
+    return _require_file(
+        path, f"put the file that lists the items there ({address}), or remove meta.item_attributes"
+    )
+
+
+def _download_address(contract: Contract) -> str:
+    return str(contract.publication.get("url", "see the contract"))
+
+
+def _require_file(path: Path, next_step: str) -> Path:
     if not path.is_file():
-        raise UsageError(f"a file {path}", "none", todo)
+        raise UsageError(f"a file {path}", "none", next_step)
     return path

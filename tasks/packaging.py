@@ -1,4 +1,4 @@
-"""packaging."""
+"""Package: save a model in MLflow's format, and verify in a clean process that it gives the same predictions."""
 
 import json
 import re
@@ -21,89 +21,87 @@ from packaging.requirements import Requirement
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml import package
+from ml import package as model_package
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import PackagingError
 from ml.package import Package
 from tasks.storage.content_store import StageResult, Store, key_of
-from tasks.tracking.registry import DATA, PackagedModel
+from tasks.tracking.registry import PACKAGE_FOLDER, PackagedModel
 
 ROOT = Path(__file__).resolve().parents[1]
+CODE = ("tasks/packaging.py", "ml")
 
-
+# Test rows that are stored with their predictions, to reproduce them later.
 GOLDEN_ROWS = 50
-
-
-# Loads every model, whatever it is made of.
+# The distribution that loads every model.
 LOADER = "mlflow"
-
-
-# Runs where nothing of ours is imported yet: the model brings its own code. The answer says whose code ran.
-# Top-level modules that the model's requirements do not bring are hidden, as they would be missing elsewhere.
+# Runs in a process that has imported none of our code: the model has its own copy, and the output says which code ran.
+# Top-level modules that the model's requirements do not provide are hidden, as they would be missing elsewhere.
 CLEAN_PROCESS = """
 import sys, json, time, warnings
 hidden = frozenset(json.loads(sys.argv[5]))
-class Without:
+class HidingFinder:
     def __init__(self, finder):
         self.finder = finder
     def find_spec(self, name, path=None, target=None):
         return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, path, target)
     def __getattr__(self, name):
         return getattr(self.finder, name)
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+sys.meta_path[:] = [HidingFinder(finder) for finder in sys.meta_path]
 import numpy as np, pandas as pd, mlflow.pyfunc
 model = mlflow.pyfunc.load_model(sys.argv[1])
 frame = pd.read_parquet(sys.argv[2])
 model.predict(frame, json.loads(sys.argv[4])).to_parquet(sys.argv[3])
+row = frame.head(1)
 def milliseconds():
-    # Of the processor: what else the machine does refuses no model.
-    begun = time.process_time()
-    model.predict(one)
-    return (time.process_time() - begun) * 1000
-one = frame.head(1)
+    # Processor time: other work on the machine does not count.
+    started = time.process_time()
+    model.predict(row)
+    return (time.process_time() - started) * 1000
 import ml
 print(json.dumps({"code": ml.__file__, "milliseconds": sorted(milliseconds() for _ in range(9))[4]}))
 """
 
 
 @task(name="package", cache_policy=NO_CACHE)
-def package_model(packed: Package, test: Dataset, folder: Path, store: Store) -> PackagedModel:
-    """Write the model into `folder` as MLflow does, and let it prove itself in a clean process.
+def package_model(package: Package, test: Dataset, folder: Path, store: Store) -> PackagedModel:
+    """Save the model into `folder` in MLflow's format, and verify it in a clean process.
 
-    Golden rows stay in the store. Raises PackagingError when the signature is missing, or when the reloaded model
-    does not give the same predictions, missing values included.
+    The golden rows and their predictions are stored. Raises PackagingError if the signature is missing, or if the
+    reloaded model does not give the same predictions, also for rows with missing values.
     """
     golden = _golden_rows(test)
     with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / DATA
+        data = Path(scratch) / PACKAGE_FOLDER
         data.mkdir()
-        digest = package.write(packed, data)
-        save_mlflow_model(packed, data, folder)
+        digest = model_package.write(package, data)
+        save_mlflow_model(package, data, folder)
     signature = MlflowModel.load(folder).signature
     if signature is None or signature.inputs is None or signature.outputs is None:
-        raise PackagingError("a signature", "none", "see that every column of the input example has a type")
-    expected = packed.predict(golden)
-    got, measured = predict_in_clean_process(folder, golden, hidden=undeclared_modules(packed.requirements))
+        raise PackagingError("a signature", "none", "check that every column of the input example has a type")
+    expected = package.predict(golden)
+    hidden_modules = undeclared_modules(package.requirements)
+    got, milliseconds = predict_in_clean_process(folder, golden, hidden_modules=hidden_modules)
     assert_same_predictions(expected, got)
-    key = key_of("golden", Path(__file__), model=digest, rows=len(golden))
+    key = key_of("golden", CODE, model=digest, rows=len(golden))
     store.get_or_compute(
-        key, lambda: StageResult({"golden": _plain(golden), "predictions": expected}, {"model": digest})
+        key, lambda: StageResult({"golden": golden, "predictions": expected}, {"model": digest})
     )
     megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-    return PackagedModel(folder, digest, megabytes, measured["milliseconds"], _pinned(packed))
+    return PackagedModel(folder, digest, megabytes, milliseconds, _pinned_requirements(package))
 
 
-def save_mlflow_model(packed: Package, data: Path, folder: Path) -> None:
-    """One MLflow model: our package as data, `ml` as code, a signature, a made-up example."""
-    example = synthetic_input_example(packed.contract)
+def save_mlflow_model(package: Package, data: Path, folder: Path) -> None:
+    """Save an MLflow model: `package`, written to the folder `data`, with the code of `ml`, signature and example."""
+    example = synthetic_input_example(package.contract)
     with warnings.catch_warnings():
-        # A hint about integers that may be missing: a decision never is.
+        # A hint that integers cannot be missing: the column `decision` never is.
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
-        signature = infer_signature(example, packed.predict(example))
-    if parse(packed.contract).is_recommendation:
+        signature = infer_signature(example, package.predict(example))
+    if parse(package.contract).is_recommendation:
         signature.inputs = _mark_optional(signature.inputs)
-        signature.params = ParamSchema([ParamSpec(package.REASONS, DataType.long, 0)])
+        signature.params = ParamSchema([ParamSpec(model_package.REASONS_PARAMETER, DataType.long, 0)])
     mlflow.pyfunc.save_model(
         path=folder,
         loader_module="ml.package",
@@ -111,26 +109,27 @@ def save_mlflow_model(packed: Package, data: Path, folder: Path) -> None:
         code_paths=[str(ROOT / "ml")],
         signature=signature,
         input_example=example,
-        pip_requirements=list(_pinned(packed)),
+        pip_requirements=list(_pinned_requirements(package)),
     )
 
 
 def _mark_optional(inputs: Schema) -> Schema:
-    """Whoever asks with histories alone has each event count 1, and is of no segment."""
-    columns = [{**one, "required": one["name"] not in ("weights", "segment")} for one in inputs.to_dict()]
+    """Make weights and segment optional: by default each event has weight 1, and a user no segment."""
+    optional = ("weights", "segment")
+    columns = [{**column, "required": column["name"] not in optional} for column in inputs.to_dict()]
     schema: Schema = Schema.from_json(json.dumps(columns))
     return schema
 
 
 def synthetic_input_example(contract: Mapping[str, Any]) -> pd.DataFrame:
-    """Two rows that no one lived: the signature and the UI show them, so they are not taken from the data."""
+    """Return two synthetic rows: signature and UI show them, so they must not come from the data."""
     parsed = parse(contract)
     if parsed.is_recommendation:
         histories: dict[str, list[Any]] = {
             "items": [["item-1", "item-2"], ["item-3"]],
             "times": [[0.0, 1.0], [0.0]],
         }
-        if parsed.roles.weight:
+        if parsed.roles.event_weight:
             histories["weights"] = [[0.5, 1.0], [1.0]]
         if parsed.roles.segment:
             histories["segment"] = ["segment-1", "segment-2"]
@@ -141,30 +140,30 @@ def synthetic_input_example(contract: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def assert_same_predictions(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12) -> None:
-    """Raises PackagingError unless both hold the same answers, numbers within `tolerance`."""
+    """Raise PackagingError unless both tables have the same predictions, numbers within `tolerance`."""
     if list(expected.columns) != list(got.columns) or len(expected) != len(got):
         raise PackagingError(
             f"{len(expected)} predictions of {list(expected.columns)}",
             f"{len(got)} of {list(got.columns)}",
-            "see that the model's files hold all that it predicts with",
+            "check that the model's files hold all that it predicts with",
         )
     for column in expected.columns:
-        ours, theirs = expected[column].to_numpy(), got[column].to_numpy()
+        before, after = expected[column].to_numpy(), got[column].to_numpy()
         if pd.api.types.is_numeric_dtype(expected[column]):
-            # Not finite, not equal: a model that answers NaN is no model.
-            same = bool(np.all(np.abs(ours - theirs) <= tolerance))
+            # NaN equals nothing: a model must not predict it.
+            same = bool(np.all(np.abs(before - after) <= tolerance))
         else:
-            same = bool((ours == theirs).all())
+            same = bool((before == after).all())
         if not same:
             raise PackagingError(
                 f"the same {column} after reloading",
-                "another",
-                "see that the model's files hold all that it predicts with",
+                "different values",
+                "check that the model's files hold all that it predicts with",
             )
 
 
 def undeclared_modules(requirements: Iterable[str]) -> list[str]:
-    """List the installed top-level modules that an environment made from `requirements` and MLflow would not have."""
+    """List the installed top-level modules that an environment with only `requirements` and MLflow would not have."""
     providers = packages_distributions()
     installed = {_canonical(name) for names in providers.values() for name in names}
     wanted, pending = set[str](), [_canonical(name) for name in (LOADER, *requirements)]
@@ -174,12 +173,12 @@ def undeclared_modules(requirements: Iterable[str]) -> list[str]:
             continue
         wanted.add(name)
         needed = (Requirement(text) for text in requires(name) or ())
-        # Markers of extras are false: nobody asked for them.
+        # Markers of extras are false: extras are not installed.
         pending += [_canonical(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
     return sorted(
         module
         for module, names in providers.items()
-        # The model brings its own copy of `ml`.
+        # The model has its own copy of `ml`.
         if module.isidentifier() and module != "ml" and wanted.isdisjoint(map(_canonical, names))
     )
 
@@ -189,44 +188,42 @@ def _canonical(name: str) -> str:
 
 
 def predict_in_clean_process(
-    model: Path, frame: pd.DataFrame, params: Mapping[str, Any] | None = None, hidden: Sequence[str] = ()
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Predictions of a model folder by the model's own code, and what was measured.
+    model: Path,
+    frame: pd.DataFrame,
+    params: Mapping[str, Any] | None = None,
+    hidden_modules: Sequence[str] = (),
+) -> tuple[pd.DataFrame, float]:
+    """Return predictions of a saved model by its own code, and the median milliseconds to predict one row.
 
-    `params` are those of the model's signature; modules in `hidden` cannot be imported there.
-
-    Raises PackagingError when the process fails, or when another `ml` than the model's own answered.
+    `params` are those of the model's signature; `hidden_modules` cannot be imported in the process. Raises
+    PackagingError if the process fails, or if it imported another `ml` than the model's own.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        rows, answers = Path(scratch) / "rows.parquet", Path(scratch) / "answers.parquet"
+        rows, predictions = Path(scratch) / "rows.parquet", Path(scratch) / "predictions.parquet"
         frame.to_parquet(rows, index=False)
         command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
-        command += [str(model.resolve()), str(rows), str(answers)]
-        command += [json.dumps(params), json.dumps(hidden)]
+        command += [str(model.resolve()), str(rows), str(predictions)]
+        command += [json.dumps(params), json.dumps(hidden_modules)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise PackagingError(
-                "a model that loads in a clean process", last[:300], "see the model's requirements"
+                "a model that loads in a clean process", last[:300], "check the model's requirements"
             )
-        measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        if not Path(measured["code"]).resolve().is_relative_to(model.resolve()):
+        output = json.loads(done.stdout.strip().splitlines()[-1])
+        if not Path(output["code"]).resolve().is_relative_to(model.resolve()):
             raise PackagingError(
-                "the model's own code", measured["code"], "remove that `ml` from the Python path"
+                "the model's own code", output["code"], "remove that `ml` from the Python path"
             )
-        return pd.read_parquet(answers), measured
+        return pd.read_parquet(predictions), float(output["milliseconds"])
 
 
 def _golden_rows(test: Dataset) -> pd.DataFrame:
-    """Rows with the most missing values first, so that reloading is tested where it is most likely to break."""
-    holes = test.frame.isna().sum(axis=1).sort_values(ascending=False, kind="stable")
-    rows = pd.concat([test.frame.loc[holes.index[: GOLDEN_ROWS // 2]], test.frame.head(GOLDEN_ROWS // 2)])
+    """Return rows with the most missing values, where reloading is most likely to fail, and the first rows."""
+    missing = test.frame.isna().sum(axis=1).sort_values(ascending=False, kind="stable")
+    rows = pd.concat([test.frame.loc[missing.index[: GOLDEN_ROWS // 2]], test.frame.head(GOLDEN_ROWS // 2)])
     return rows[~rows.index.duplicated()].reset_index(drop=True)
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.reset_index(drop=True)
-
-
-def _pinned(packed: Package) -> tuple[str, ...]:
+def _pinned_requirements(packed: Package) -> tuple[str, ...]:
     return tuple(f"{name}=={version(name)}" for name in (LOADER, *packed.requirements))

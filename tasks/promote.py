@@ -1,9 +1,5 @@
-"""Promote: the verdict on a challenger, and the ledger that remembers every decision.
+"""Promote: the quality gate, and the comparison of a challenger with the champion (decisions: tasks/ledger.py)."""
 
-The ledger is written first and the alias follows, so that a crash between the two is finished by the next run.
-"""
-
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,31 +12,24 @@ from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import Evaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality
+from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 
-# Fewer rows that the champion has not learned from cannot decide between two models.
+# Fewer units that the champion was not trained on cannot decide between two models.
 MIN_UNITS = 50
 
 
 @task(name="quality gate", cache_policy=NO_CACHE)
 def quality_gate(
-    thresholds: QualityThresholds, evaluation: Mapping[str, Any], megabytes: float, milliseconds: float
+    thresholds: QualityThresholds, evaluation: EvaluationFacts, megabytes: float, milliseconds: float
 ) -> list[dict[str, Any]]:
-    """Every check with bound and figure. Raises QualityGateError, which carries them, when one fails."""
-    checks = check_quality(
-        thresholds,
-        evaluation["primary"],
-        evaluation["metrics"],
-        evaluation["intervals"],
-        evaluation["groups"],
-        megabytes,
-        milliseconds,
-    )
-    failed = [c for c in checks if not c["passed"]]
+    """Return each check with its bound and value. Raises QualityGateError, with all checks, if one fails."""
+    checks = check_quality(thresholds, evaluation, megabytes, milliseconds)
+    failed = [check for check in checks if not check["passed"]]
     if failed:
         raise QualityGateError(
-            "; ".join(f"{c['check']} {c['bound']:g}" for c in failed),
-            "; ".join(f"{c['got']:.4g}" for c in failed),
+            "; ".join(f"{check['check']} {check['bound']:g}" for check in failed),
+            "; ".join(f"{check['got']:.4g}" for check in failed),
             "nothing was registered; see the report",
             {"checks": checks},
         )
@@ -49,26 +38,29 @@ def quality_gate(
 
 @task(name="compare", cache_policy=NO_CACHE)
 def compare_with_champion(
-    evaluator: Evaluator, test: Dataset, challenger: pd.DataFrame, champion: pd.DataFrame, left_out: int
+    evaluator: Evaluator,
+    test: Dataset,
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    rows_left_out: int,
 ) -> Verdict:
-    """Both models on the same rows, paired. Only an advantage whose whole 95 % interval lies above 0 promotes."""
+    """Compare the predictions of both models on the same test rows, paired.
+
+    Only an advantage whose whole 95 % interval is above 0 promotes the challenger. `rows_left_out` is the number of
+    test rows that are not in `test` because the champion was trained on them.
+    """
     units = len(np.unique(test.units))
-    rest = f"; {left_out} rows left out that the champion learned from" if left_out else ""
+    rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
     if units < MIN_UNITS:
-        return Verdict(
-            INCONCLUSIVE,
-            f"{units} units to compare on, fewer than {MIN_UNITS}{rest}: the champion stays",
-            None,
-            units,
-        )
+        reason = f"{units} units to compare on, fewer than {MIN_UNITS}{rest}: the champion stays"
+        return Verdict(INCONCLUSIVE, reason, None, units)
     if test.truth.dtype != object and test.truth.nunique() < 2:
-        return Verdict(
-            INCONCLUSIVE, f"all rows to compare on have one answer{rest}: the champion stays", None, units
-        )
+        reason = f"all rows to compare on have the same target value{rest}: the champion stays"
+        return Verdict(INCONCLUSIVE, reason, None, units)
     difference = evaluator.paired_difference(test, challenger, champion)
     interval = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    figures = f"{interval} {evaluator.primary}, {units} units{rest}"
+    summary = f"{interval} {evaluator.primary}, {units} units{rest}"
     if difference.low > 0:
-        return Verdict(PROMOTE, f"better than the champion by {figures}", asdict(difference), units)
+        return Verdict(PROMOTE, f"better than the champion by {summary}", asdict(difference), units)
     worse = "worse than the champion" if difference.high < 0 else "no better than the champion beyond chance"
-    return Verdict(KEEP_CHAMPION, f"{worse}: {figures}", asdict(difference), units)
+    return Verdict(KEEP_CHAMPION, f"{worse}: {summary}", asdict(difference), units)

@@ -1,7 +1,7 @@
-"""Score: an unlabelled file through the contract's gate and the champion, every row accounted for."""
+"""Score: turn clean rows into model inputs, and predictions into a file that accounts for every row."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 from prefect import task
@@ -9,54 +9,71 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.interactions import event_log
+from tasks.validation_state import ROW_COLUMN
 
 SCORED, QUARANTINED, EXCLUDED = "scored", "quarantined", "excluded"
 
 
-def questions(clean: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """What the model is asked: the feature columns, or one history per user, oldest first."""
+class ScoreCounts(TypedDict):
+    """Rows of the file that was scored: scored + quarantined + excluded = rows."""
+
+    rows: int
+    scored: int
+    quarantined: int
+    excluded: int
+
+
+def model_inputs(clean: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return what the model predicts from: the feature columns, or one history per user, oldest event first."""
     if not contract.is_recommendation:
         return clean[list(contract.features)]
-    events = event_log.log(clean, contract)
-    return event_log.histories(events, pd.Index(sorted(events["user"].unique())))
+    events = event_log.to_event_log(clean, contract)
+    return event_log.histories_by_user(events, pd.Index(sorted(events["user"].unique())))
 
 
-def answers(
-    clean: pd.DataFrame, prediction: pd.DataFrame, contract: Contract, left: pd.DataFrame
+def score_table(
+    clean: pd.DataFrame, prediction: pd.DataFrame, contract: Contract, not_scored: pd.DataFrame
 ) -> pd.DataFrame:
-    """The file that is written.
+    """Return the table that is written.
 
     Tabular: one row per row of the source in its order, with `row`, the id, `status`, `reason` and the prediction.
-    Recommendation: one row per user and rank, for rows of users that were not quarantined.
+    Recommendation: one row per user and rank, for the users of clean rows.
     """
     if contract.is_recommendation:
         return prediction
-    known = [contract.roles.id] if contract.roles.id else []
-    scored = clean[["_row", *known]].rename(columns={"_row": "row"}).assign(status=SCORED)
+    id_columns = [contract.roles.id] if contract.roles.id else []
+    scored = clean[[ROW_COLUMN, *id_columns]].rename(columns={ROW_COLUMN: "row"}).assign(status=SCORED)
     scored = pd.concat([scored, prediction.set_axis(scored.index)], axis=1)
-    refused = left.groupby("row", as_index=False).agg({"status": "first", "reason": "; ".join})
-    together = pd.concat([scored, refused], ignore_index=True) if len(refused) else scored.assign(reason=None)
-    return together.sort_values("row", ignore_index=True)
+    if not len(not_scored):
+        return scored.assign(reason=None).sort_values("row", ignore_index=True)
+    rest = not_scored.groupby("row", as_index=False).agg({"status": "first", "reason": "; ".join})
+    return pd.concat([scored, rest], ignore_index=True).sort_values("row", ignore_index=True)
 
 
 @task(name="write scores", cache_policy=NO_CACHE)
-def write(rows: pd.DataFrame, out: Path) -> None:
-    """To a temporary name, then renamed: a half-written file is never seen."""
-    temporary = out.with_name(f".{out.name}.writing")
+def write_scores(scores: pd.DataFrame, path: Path) -> None:
+    """Write a Parquet file under a temporary name, then rename it, so that no partial file is ever visible."""
+    temporary = path.with_name(f".{path.name}.writing")
     try:
-        rows.to_parquet(temporary, index=False)
-        temporary.replace(out)
+        scores.to_parquet(temporary, index=False)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def left_out(quarantine: pd.DataFrame, excluded: pd.DataFrame) -> pd.DataFrame:
-    """Rows that were not scored, with status and reason; one line per rule."""
+def rows_not_scored(quarantine: pd.DataFrame, excluded: pd.DataFrame) -> pd.DataFrame:
+    """Return rows that were not scored, with status and reason: one line per row and rule."""
     return pd.concat(
         [excluded.assign(status=EXCLUDED), quarantine.assign(status=QUARANTINED)], ignore_index=True
     )
 
 
-def counts(clean: pd.DataFrame, quarantine: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Any]:
-    bad, out = quarantine["row"].nunique(), excluded["row"].nunique()
-    return {"rows": len(clean) + bad + out, "scored": len(clean), QUARANTINED: bad, EXCLUDED: out}
+def count_rows(clean: pd.DataFrame, quarantine: pd.DataFrame, excluded: pd.DataFrame) -> ScoreCounts:
+    """Count the rows by status."""
+    n_quarantined, n_excluded = quarantine["row"].nunique(), excluded["row"].nunique()
+    return {
+        "rows": len(clean) + n_quarantined + n_excluded,
+        "scored": len(clean),
+        "quarantined": n_quarantined,
+        "excluded": n_excluded,
+    }

@@ -1,4 +1,7 @@
-"""The machine: where things are and how much of it a run may use. The only reader of the environment."""
+"""Settings of this machine, read from the environment: folders, threads, device, database, retention.
+
+No other module reads variables named STEWARD_*.
+"""
 
 import atexit
 import os
@@ -19,12 +22,12 @@ from tasks import local_servers
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Nothing leaves the machine, nothing is drawn over the terminal, and Prefect keeps its memory next to ours.
-LIBRARIES = {
+# Variables that libraries read: no telemetry, no progress bars, no more threads than a fit was given.
+LIBRARY_VARIABLES = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    # What a run says goes to Prefect's UI as well.
+    # The log of a run is also shown in Prefect's UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "steward",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,60 +37,69 @@ LIBRARIES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TQDM_DISABLE": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Threads that wait for one another sleep instead of spinning: on a busy machine a fit of LightGBM took 1 second so,
-    # and 48 without.
+    # Waiting threads sleep instead of spinning: on a busy machine, a fit of LightGBM took 1 second instead of 48.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-# Those of them that keep a library from reporting to its makers.
-TELEMETRY = (
+# Those of them that switch telemetry off.
+TELEMETRY_VARIABLES = (
     "DO_NOT_TRACK",
     "PREFECT_SERVER_ANALYTICS_ENABLED",
     "MLFLOW_DISABLE_TELEMETRY",
     "GX_ANALYTICS_ENABLED",
     "HF_HUB_DISABLE_TELEMETRY",
 )
-# Bytes that a run should find free: more than the largest run on public data writes.
-LEAST_FREE = 200 * 2**20
-TRUE = ("1", "true", "t", "yes", "y", "on")
+# Free bytes that a run requires: more than the largest run on public data writes.
+MIN_FREE_BYTES = 200 * 2**20
+TRUE_WORDS = ("1", "true", "t", "yes", "y", "on")
 
 
 class Settings(BaseSettings):
-    """Read from the environment, each name with the prefix STEWARD_."""
+    """The settings, read from environment variables with the prefix STEWARD_ (STEWARD_HOME for `state_dir`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STEWARD_", env_ignore_empty=True, frozen=True, extra="forbid"
+        env_prefix="STEWARD_",
+        env_prefix_target="all",  # aliases too
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
     )
 
-    home: Path = Field(
-        default=ROOT / "mlruns", description="where runs, models, the store and the ledger live"
+    state_dir: Path = Field(
+        default=ROOT / "mlruns",
+        validation_alias="home",
+        description="the state directory: runs, models, cached results and the ledger",
     )
-    data_dir: Path | None = Field(default=None, description="folder of public data sets, one folder each")
+    data_dir: Path | None = Field(default=None, description="folder of data sets, one folder each")
     contracts: Path = Field(
-        default=ROOT / "expectations", description="folder of contracts, one folder a case"
+        default=ROOT / "expectations", description="folder of contracts, one folder per use case"
     )
     threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="threads of a fit"
     )
-    device: Device = Field(default="cpu", description="what networks are trained on: cpu or cuda")
+    device: Device = Field(
+        default="cpu", description="device that neural networks are trained on: cpu or cuda"
+    )
     notify: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Prefect blocks told of new champions and refusals, with commas between"
+        default=(),
+        description="Prefect blocks that are notified of new champions and rejected runs, separated by commas",
     )
     tracking_uri: str | None = Field(
-        default=None, description="MLflow's database; SQLite in the home by default"
+        default=None, description="MLflow's database; SQLite in the state directory by default"
     )
     store_days: float = Field(
-        default=30, ge=0, le=36500, description="days that unused results stay in the store"
+        default=30, ge=0, le=36500, description="days after which unused cached results are deleted"
     )
     store_gigabytes: float = Field(
-        default=50, ge=0, allow_inf_nan=False, description="size that the store is kept under"
+        default=50, ge=0, allow_inf_nan=False, description="size limit of the cached results"
     )
     runs_days: float = Field(
-        default=90, ge=0, le=36500, description="days that runs stay in MLflow and Prefect"
+        default=90, ge=0, le=36500, description="days after which runs are deleted from MLflow and Prefect"
     )
 
     @field_validator("notify", mode="before")
     @classmethod
-    def _names(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         return (
             tuple(name.strip() for name in value.split(",") if name.strip())
             if isinstance(value, str)
@@ -96,90 +108,95 @@ class Settings(BaseSettings):
 
     @cached_property
     def mlflow_uri(self) -> str:
-        return self.tracking_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+        return self.tracking_uri or f"sqlite:///{self.state_dir.resolve() / 'mlflow.db'}"
 
     @property
-    def artifacts(self) -> Path:
-        return self.home.resolve() / "artifacts"
+    def artifacts_dir(self) -> Path:
+        return self.state_dir.resolve() / "artifacts"
 
     @property
-    def ledger(self) -> Path:
-        return self.home.resolve() / "ledger"
+    def ledger_dir(self) -> Path:
+        return self.state_dir.resolve() / "ledger"
 
-    def prepare(self) -> None:
-        """Make the home. Raises UsageError where it cannot be written, or hardly, before anything else is."""
+    def create_state_dir(self) -> None:
+        """Create the state directory. Raises UsageError if it cannot be written, or if its disk is nearly full."""
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            probe = self.home / f".writable-{os.getpid()}"
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+            probe = self.state_dir / f".writable-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:
             raise UsageError(
-                f"a writable folder {self.home}",
+                f"a writable folder {self.state_dir}",
                 error.strerror or str(error),
-                "set STEWARD_HOME to one that is",
+                "set STEWARD_HOME to a writable folder",
             ) from None
-        if self.free < LEAST_FREE:
+        if self.free_bytes < MIN_FREE_BYTES:
             raise UsageError(
-                f"room for {LEAST_FREE >> 20} MB more in {self.home}",
-                f"{self.free >> 20} MB",
-                "free some, or set STEWARD_HOME to a folder on a larger disk",
+                f"{MIN_FREE_BYTES >> 20} MB free in {self.state_dir}",
+                f"{self.free_bytes >> 20} MB",
+                "free disk space, or set STEWARD_HOME to a folder on a larger disk",
             )
 
     @property
-    def free(self) -> int:
-        """Bytes that are left on the disk of the home."""
-        return shutil.disk_usage(self.home).free
+    def free_bytes(self) -> int:
+        """Free bytes on the disk of the state directory."""
+        return shutil.disk_usage(self.state_dir).free
 
 
 def load(**overrides: Any) -> Settings:
-    """The settings of this process. Raises UsageError naming each variable that is wrong."""
+    """Load the settings of this process. Raises UsageError, which names each invalid variable."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        wrong = "; ".join(
+        problems = "; ".join(
             f"STEWARD_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
         )
-        raise UsageError("valid settings", wrong, "correct the environment") from None
+        raise UsageError("valid settings", problems, "correct the environment") from None
 
 
 def prepare_libraries(settings: Settings) -> None:
-    """Set what libraries read from the environment when they are imported; what a person has set stays.
+    """Set the variables that libraries read when they are imported; variables that are already set stay.
 
-    While `steward up` runs on this home, that is its server and its database. Raises UsageError where this user may not
-    know the latter.
+    While `steward up` runs on this state directory, they name its server and its database. Raises UsageError if this
+    user may not read the address of the database.
     """
-    for name, value in {**LIBRARIES, **_folders(settings), **_servers(settings)}.items():
+    has_database = "STEWARD_TRACKING_URI" in os.environ
+    servers = local_servers.running_server_env(settings.state_dir.resolve(), has_database)
+    for name, value in {**LIBRARY_VARIABLES, **_library_folders(settings), **servers}.items():
         os.environ.setdefault(name, value)
-    # Prefect makes its home when it is imported, but not the folder above; where that cannot be, the check before
-    # the run says so better than Prefect's warning.
+    # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
+    # raises a clearer error than Prefect's warning.
     with suppress(OSError):
-        settings.home.resolve().mkdir(parents=True, exist_ok=True)
+        settings.state_dir.resolve().mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 
-def prepare_to_look(settings: Settings) -> None:
-    """As `prepare_libraries`, for a process that may leave no trace: folders that are not there are temporary ones."""
-    for name, value in {**LIBRARIES, **_folders(settings)}.items():
+def prepare_libraries_read_only(settings: Settings) -> None:
+    """Set the variables for a process that must not write to the state directory: missing folders become temporary."""
+    folders = _library_folders(settings)
+    for name, value in {**LIBRARY_VARIABLES, **folders}.items():
         os.environ.setdefault(name, value)
-    for name in _folders(settings):
+    for name in folders:
         if not os.access(os.environ[name], os.R_OK | os.X_OK):
             os.environ[name] = tempfile.mkdtemp(prefix="steward-look-")
             atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
 
 
-def reporting() -> dict[str, str]:
-    """Variables by which somebody has let a library report to its makers again, with their values."""
-    wanted = {name: LIBRARIES[name] in TRUE for name in TELEMETRY}
-    given = {name: os.environ[name] for name in TELEMETRY if name in os.environ}
-    return {name: value for name, value in given.items() if (value.strip().lower() in TRUE) != wanted[name]}
+def enabled_telemetry() -> dict[str, str]:
+    """Return the variables by which the environment has enabled the telemetry of a library, with their values."""
+    disabling = {name: LIBRARY_VARIABLES[name] in TRUE_WORDS for name in TELEMETRY_VARIABLES}
+    present = {name: os.environ[name] for name in TELEMETRY_VARIABLES if name in os.environ}
+    return {
+        name: value
+        for name, value in present.items()
+        if (value.strip().lower() in TRUE_WORDS) != disabling[name]
+    }
 
 
-def _folders(settings: Settings) -> dict[str, str]:
-    home = settings.home.resolve()
-    return {"PREFECT_HOME": str(home / "prefect"), "MPLCONFIGDIR": str(home / "cache" / "matplotlib")}
-
-
-def _servers(settings: Settings) -> dict[str, str]:
-    """What `steward up` runs on this home, if it does."""
-    return local_servers.living(settings.home.resolve(), has_database="STEWARD_TRACKING_URI" in os.environ)
+def _library_folders(settings: Settings) -> dict[str, str]:
+    state_dir = settings.state_dir.resolve()
+    return {
+        "PREFECT_HOME": str(state_dir / "prefect"),
+        "MPLCONFIGDIR": str(state_dir / "cache" / "matplotlib"),
+    }

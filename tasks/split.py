@@ -1,11 +1,9 @@
-"""Split: parts that teach, choose and judge, and the gate that stops an exam from leaking."""
+"""Split: divide clean rows into train, valid and test datasets, and fail if information leaks between them."""
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,213 +12,239 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
-from ml.data.leakage import FORETELLS, foretelling, shared_entities
-from ml.data.row_split import PURGED, TEST, TRAIN, VALID, answers, divide, entities
+from ml.data.leakage import LEAKAGE_AUC, shared_entities, single_feature_auc
+from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
 from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
-from ml.interactions.datasets import about_users, judging_part, learning_part
+from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
+from tasks.facts import DatasetSize, DivisionFacts, ItemAttributeCounts, SplitChecks, SplitFacts
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import dataset_settings
 
-Parts = dict[str, Dataset]
-SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Parts, dict[str, Any]]]
+CODE = (
+    "tasks/split.py",
+    "tasks/stored_datasets.py",
+    "ml/contract",
+    "ml/data",
+    "ml/errors.py",
+    "ml/interactions",
+)
+# All events before the test cutoff, for a final model that is fitted again after the selection.
+TRAIN_VALID = "train_valid"
+
+Datasets = dict[str, Dataset]
+SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Datasets, DivisionFacts]]
 
 
 @task(name="split", cache_policy=NO_CACHE)
 def split(
-    clean: StoredResult, contract: Contract, how: SplitFunction, now: datetime, store: Store
+    clean: StoredResult, contract: Contract, split_function: SplitFunction, now: datetime, store: Store
 ) -> StoredResult:
-    """Parts train, valid, test (and `refit`, where the final model may learn from more than train).
+    """Store the tables train, valid, test (and train_valid, if the final model may be fitted on more than train).
 
-    A side table of items goes along as the part `items`. Raises LeakageError. The check against `now` (UTC) is made
-    in every run: a day later it may pass.
+    A side table of items is passed on as `items`. Raises LeakageError. Rows after `now` (UTC where it has no zone) are
+    looked for in every run, also in a reused split: a day later they may be valid.
     """
     key = key_of(
         "split",
-        Path(__file__),
+        CODE,
         ("pandas", "numpy"),
         clean=clean.digest,
         contract=contract.source,
-        how=how.__name__,
+        split_function=split_function.__name__,
     )
 
     def make() -> StageResult:
-        begun = time.perf_counter()
-        parts, facts = how(rows, contract)
-        _refuse_empty(parts, contract)
-        facts["policy"] = {**asdict(contract.split), "unit": _unit(contract)}
-        facts |= dataset_settings(contract)
-        facts["checks"] = {**facts.get("checks", {}), **_checks(parts, contract)}
-        tables = {name: part.to_table() for name, part in parts.items()}
+        started = time.perf_counter()
+        datasets, division = split_function(rows, contract)
+        _require_target_values(datasets, contract)
+        facts = {
+            **division,
+            **dataset_settings(contract),
+            "policy": {**contract.split.model_dump(), "unit": _unit_column(contract)},
+            "checks": {**division["checks"], **_check_leakage(datasets, contract)},
+        }
+        tables = {name: dataset.to_table() for name, dataset in datasets.items()}
         if "items" in clean.table_names:
             tables["items"] = clean.table("items")
-            facts["items"] = _listed(tables["items"], rows[str(contract.roles.item)])
-        return StageResult(tables, {**facts, "seconds": time.perf_counter() - begun})
+            facts["item_attributes"] = _count_items(tables["items"], rows[str(contract.roles.item)])
+        facts["seconds"] = time.perf_counter() - started
+        return StageResult(tables, cast(SplitFacts, facts))
 
     rows = clean.table("clean")
-    _refuse_future(rows, contract, now)
+    _require_no_future_rows(rows, contract, now)
     stored = store.get_or_compute(key, make)
-    _refuse_leaks(stored.facts)
+    _raise_if_leaking(stored.facts)
     return stored
 
 
-def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
-    """One row, one case: by hash, within classes, by time or by site, as the contract says."""
-    truth = answers(rows, contract)
-    entity = entities(rows, contract)
-    labels = divide(rows, truth.to_numpy(), entity, contract)
+def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
+    """Divide rows that are one case each: by hash, within classes, by time or by site, as the contract says."""
+    truth = targets(rows, contract)
+    units = row_entities(rows, contract)
+    labels = assign_rows(rows, truth.to_numpy(), units, contract)
     roles = contract.roles
-    judging = list(dict.fromkeys(c for c in (*roles.sensitive, roles.site, roles.id) if c))
+    metadata_columns = list(dict.fromkeys(c for c in (*roles.sensitive, roles.site, roles.id) if c))
 
-    def part(name: str) -> Dataset:
-        mine = np.flatnonzero(labels == name)
-        frame, about = rows[list(contract.features)].iloc[mine], rows[judging].iloc[mine]
-        return Dataset(frame, truth.iloc[mine], entity[mine], about)
+    def dataset(name: str) -> Dataset:
+        positions = np.flatnonzero(labels == name)
+        frame = rows[list(contract.features)].iloc[positions]
+        metadata = rows[metadata_columns].iloc[positions]
+        return Dataset(frame, truth.iloc[positions], units[positions], metadata)
 
-    parts = {name: part(name) for name in (TRAIN, VALID, TEST)}
-    return parts, {**_sizes(parts), "purged": int((labels == PURGED).sum())}
+    datasets = {name: dataset(name) for name in (TRAIN, VALID, TEST)}
+    purged = int((labels == PURGED).sum())
+    return datasets, {"datasets": _dataset_sizes(datasets), "checks": {}, "purged": purged}
 
 
-def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
-    """The log divided by `ml.interactions.next_item_split` as the contract says: what is learned, and what has
-    to be foretold from what.
+def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
+    """Divide a log of events into histories and next items (`ml.interactions.next_item_split`).
 
-    `refit` is all that may be known before the test, for the model that will be judged on the test part.
+    `train_valid` has all events that are known before the test, for the model that is evaluated on it.
     """
-    events = event_log.log(rows, contract)
-    exams = next_item_split.divide(events, contract.split)
-    about = about_users(rows, contract)
-    parts = {
-        TRAIN: learning_part(exams.valid.learned, contract),
-        VALID: judging_part(exams.valid.shown, exams.valid.following, about, contract),
-        TEST: judging_part(exams.test.shown, exams.test.following, about, contract),
-        "refit": learning_part(exams.test.learned, contract),
+    events = event_log.to_event_log(rows, contract)
+    splits = next_item_split.split_events(events, contract.split)
+    metadata = user_metadata(rows, contract)
+    datasets = {
+        TRAIN: training_dataset(splits.valid.train, contract),
+        VALID: evaluation_dataset(splits.valid.history, splits.valid.target, metadata, contract),
+        TEST: evaluation_dataset(splits.test.history, splits.test.target, metadata, contract),
+        TRAIN_VALID: training_dataset(splits.test.train, contract),
     }
-    asked = {VALID: exams.valid.following, TEST: exams.test.following}
-    facts = {
-        "cuts": [str(pd.Timestamp(s, unit="s")) for s in exams.cuts],
+    target_events = {VALID: splits.valid.target, TEST: splits.test.target}
+    leaking = _count_histories_with_test_events(datasets[TEST], events, splits.cutoffs, contract)
+    return datasets, {
+        "datasets": _dataset_sizes(datasets),
+        "cutoffs": [str(pd.Timestamp(seconds, unit="s")) for seconds in splits.cutoffs],
         "catalogue": int(events["item"].nunique()),
-        "simultaneous_events": _simultaneous(rows, events, contract),
-        # Users whose next items are all in their histories, where items do not return.
-        "nothing_new": {name: int(e["user"].nunique()) - len(parts[name].frame) for name, e in asked.items()},
-        "reaches_past_the_answers": contract.split.by in ("last", "any"),
-        "checks": {"histories_reaching_into_the_test": _late(parts[TEST], events, exams.cuts, contract)},
+        "simultaneous_events": _simultaneous_share(rows, events, contract),
+        # Users whose target items are all in their histories, where items may not repeat.
+        "users_without_new_items": {
+            name: int(target["user"].nunique()) - len(datasets[name].frame)
+            for name, target in target_events.items()
+        },
+        "train_includes_later_events": contract.split.by in ("last", "random_last_out"),
+        "checks": {"histories_with_test_events": leaking},
     }
-    return parts, {**_sizes(parts), **facts}
 
 
-def _listed(items: pd.DataFrame, had: pd.Series) -> dict[str, int]:
-    """How many items of the side table have attributes, how many of these nobody had, and how many have none."""
-    known = set(items["item"][items["attribute"].notna()])
+def _count_items(items: pd.DataFrame, interacted: pd.Series) -> ItemAttributeCounts:
+    """Count the items of the side table, and compare those with attributes with the items of the log."""
+    with_attributes = set(items["item"][items["attribute"].notna()])
     return {
-        "listed": int(items["item"].nunique()),
-        "with_attributes": len(known),
-        "new": len(known - set(had)),
-        "had_without": len(set(had) - known),
+        "items": int(items["item"].nunique()),
+        "with_attributes": len(with_attributes),
+        "without_interactions": len(with_attributes - set(interacted)),
+        "interacted_without_attributes": len(set(interacted) - with_attributes),
     }
 
 
-def _simultaneous(rows: pd.DataFrame, events: pd.DataFrame, contract: Contract) -> float:
-    """The share of events whose order says nothing: among all where time divides them, else within their user."""
+def _simultaneous_share(rows: pd.DataFrame, events: pd.DataFrame, contract: Contract) -> float:
+    """Return the share of events with no order: among all events if time divides them, else within their user."""
     if contract.split.by == "time":
         return float((events["seconds"].diff().iloc[1:] == 0).mean()) if len(events) > 1 else 0.0
-    return event_log.together(rows, contract)
+    return event_log.simultaneous_share(rows, contract)
 
 
-def _late(test: Dataset, events: pd.DataFrame, cuts: tuple[float, ...], contract: Contract) -> int:
-    """Histories of the test that hold what has to be foretold: events after the cut, or as many as their user has."""
+def _count_histories_with_test_events(
+    test: Dataset, events: pd.DataFrame, cutoffs: tuple[float, ...], contract: Contract
+) -> int:
+    """Count test histories with events after the cutoff, or, without one, with as many events as their user has."""
     if contract.split.by == "time":
-        return int(sum(((t and t[-1]) or -np.inf) >= cuts[-1] for t in test.frame["times"]))
-    had = events["user"].value_counts()
-    return int((test.frame["items"].map(len).to_numpy() >= had.reindex(test.frame["user"]).to_numpy()).sum())
+        return int(sum(((times and times[-1]) or -np.inf) >= cutoffs[-1] for times in test.frame["times"]))
+    counts = events["user"].value_counts().reindex(test.frame["user"])
+    return int((test.frame["items"].map(len).to_numpy() >= counts.to_numpy()).sum())
 
 
-def _unit(contract: Contract) -> str:
-    """The column whose values stay together; empty where rows stand for themselves."""
+def _unit_column(contract: Contract) -> str:
+    """Return the column whose values stay together; empty if each row is a unit of its own."""
     roles = contract.roles
     return roles.user or roles.group or roles.id or ""
 
 
-def _sizes(parts: Parts) -> dict[str, Any]:
-    sizes: dict[str, dict[str, float]] = {
-        name: {"rows": len(part.frame), "units": len(np.unique(part.units))} for name, part in parts.items()
+def _dataset_sizes(datasets: Datasets) -> dict[str, DatasetSize]:
+    sizes: dict[str, DatasetSize] = {
+        name: {"rows": len(dataset.frame), "units": len(np.unique(dataset.units))}
+        for name, dataset in datasets.items()
     }
-    for name, part in parts.items():
-        if part.truth.dtype != object and len(part.truth):
-            sizes[name]["mean"] = float(part.truth.mean())
-    return {"parts": sizes}
+    for name, dataset in datasets.items():
+        if dataset.truth.dtype != object and len(dataset.truth):
+            sizes[name]["mean"] = float(dataset.truth.mean())
+    return sizes
 
 
-def _checks(parts: Parts, contract: Contract) -> dict[str, Any]:
-    """What any split function has to leave true of rows; users of a log are in several parts by intent."""
+def _check_leakage(datasets: Datasets, contract: Contract) -> SplitChecks:
+    """Check the datasets, whichever function made them. Users of a log are in several datasets by design."""
     if contract.is_recommendation:
-        return {} if contract.roles.repeat else {"answers_in_their_histories": _known_answers(parts)}
-    strong = {c: auc for c, auc in foretelling(parts[TRAIN], parts[VALID]).items() if auc > FORETELLS}
+        if contract.roles.allow_repeat_recommendations:
+            return {}
+        return {"targets_in_history": _count_targets_in_history(datasets)}
+    aucs = single_feature_auc(datasets[TRAIN], datasets[VALID])
     return {
-        "shared_entities": dict(shared_entities(parts)),
-        "foretelling": {c: auc for c, auc in strong.items() if c not in contract.foretelling},
+        "shared_entities": dict(shared_entities(datasets)),
+        "single_feature_leaks": {
+            column: auc
+            for column, auc in aucs.items()
+            if auc > LEAKAGE_AUC and column not in contract.leakage_exceptions
+        },
     }
 
 
-def _known_answers(parts: Parts) -> int:
-    """Users of valid and test with an answer that is in their own history."""
+def _count_targets_in_history(datasets: Datasets) -> int:
+    """Count the users of valid and test with a target item that is in their own history."""
     return sum(
-        not set(items).isdisjoint(answer)
-        for part in (parts[VALID], parts[TEST])
-        for items, answer in zip(part.frame["items"], part.truth, strict=True)
+        not set(items).isdisjoint(target)
+        for dataset in (datasets[VALID], datasets[TEST])
+        for items, target in zip(dataset.frame["items"], dataset.truth, strict=True)
     )
 
 
-def _refuse_future(rows: pd.DataFrame, contract: Contract, now: datetime) -> None:
+def _require_no_future_rows(rows: pd.DataFrame, contract: Contract, now: datetime) -> None:
     if contract.roles.time and contract.roles.time in rows.columns:
         instant = pd.Timestamp(now)
         instant = instant.tz_convert(None) if instant.tzinfo else instant
-        late = int((rows[contract.roles.time] > instant).sum())
-        if late:
+        future = int((rows[contract.roles.time] > instant).sum())
+        if future:
             raise LeakageError(
                 f"no {contract.roles.time} after now, {instant:%Y-%m-%d %H:%M} UTC",
-                f"{late} of {len(rows)} rows",
+                f"{future} of {len(rows)} rows",
                 "correct the dates, or this machine's clock",
             )
 
 
-def _refuse_empty(parts: Parts, contract: Contract) -> None:
+def _require_target_values(datasets: Datasets, contract: Contract) -> None:
+    """Raise LeakageError for a dataset that is empty or, where it evaluates, has the same target value in all rows."""
     for name in (TRAIN, VALID, TEST):
-        part = parts[name]
-        kinds = part.truth.nunique() if part.truth.dtype != object else min(len(part.truth), 2)
-        if not len(part.frame) or ((name != TRAIN or part.truth.dtype != object) and kinds < 2):
+        dataset = datasets[name]
+        is_numeric = dataset.truth.dtype != object
+        distinct = dataset.truth.nunique() if is_numeric else min(len(dataset.truth), 2)
+        if not len(dataset.frame) or ((name != TRAIN or is_numeric) and distinct < 2):
             raise LeakageError(
-                f"rows with at least two different answers in {name}",
-                f"{len(part.frame)} rows with {kinds}",
+                f"rows with at least two different target values in {name}",
+                f"{len(dataset.frame)} rows with {distinct}",
                 f"bring more data, or change meta.split of {contract.name}",
             )
 
 
-def _refuse_leaks(facts: Mapping[str, Any]) -> None:
-    checks = facts["checks"]
-    if checks.get("shared_entities"):
+def _raise_if_leaking(facts: Mapping[str, Any]) -> None:
+    checks: SplitChecks = facts["checks"]
+    if entities := checks.get("shared_entities"):
+        raise LeakageError("no entity in two datasets", f"{entities}", "set meta.roles.group", facts)
+    if count := checks.get("histories_with_test_events"):
         raise LeakageError(
-            "no entity in two parts", f"{checks['shared_entities']}", "set meta.roles.group", facts
+            "no test events in the histories", f"{count} such histories", "check the times", facts
         )
-    if checks.get("histories_reaching_into_the_test"):
-        count = checks["histories_reaching_into_the_test"]
+    if count := checks.get("targets_in_history"):
         raise LeakageError(
-            "histories that end before the test", f"{count} that do not", "check the times", facts
-        )
-    if checks.get("answers_in_their_histories"):
-        count = checks["answers_in_their_histories"]
-        raise LeakageError(
-            "answers that are not in the history before them, as items do not return",
-            f"{count} that are",
-            "set meta.roles.repeat where items do return",
+            "target items that are not already in the user's history",
+            f"{count} users with such items",
+            "set meta.roles.allow_repeat_recommendations if items may repeat",
             facts,
         )
-    strong = checks.get("foretelling", {})
-    if strong:
-        found = ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in strong.items())
+    if leaks := checks.get("single_feature_leaks"):
         raise LeakageError(
-            f"no single column with an AUC above {FORETELLS}",
-            found,
-            "ignore the column in meta.roles, or allow it with a reason in meta.foretelling",
+            f"no single feature with an AUC above {LEAKAGE_AUC}",
+            ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in leaks.items()),
+            "ignore the column in meta.roles, or allow it with a reason in meta.leakage_exceptions",
             facts,
         )

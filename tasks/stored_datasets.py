@@ -1,4 +1,4 @@
-"""Parts of a split as models take them: their tables with what the contract says of these."""
+"""Load the datasets of a stored split with the settings of their contract."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,22 +6,23 @@ from typing import Any
 from ml.contract.schema import Contract
 from ml.data import item_attributes
 from ml.data.dataset import Dataset
+from tasks.facts import DatasetSettings
 from tasks.storage.content_store import StoredResult
 
 
-def dataset_settings(contract: Contract) -> dict[str, Any]:
-    """What a model has to know of its columns and items besides their cells, as facts of a split."""
+def dataset_settings(contract: Contract) -> DatasetSettings:
+    """Return what models need to know of columns and items besides the cells, as facts of a split."""
     return {
-        "sentinel_values": {column: list(codes) for column, codes in contract.special.items()},
-        "allow_repeats": contract.roles.repeat,
-        "never_recommend": sorted(contract.blocked),
+        "sentinel_values": {column: list(codes) for column, codes in contract.sentinel_values.items()},
+        "allow_repeats": contract.roles.allow_repeat_recommendations,
+        "never_recommend": sorted(contract.never_recommend),
         "decay": contract.decay,
         "split_by": contract.split.by if contract.is_recommendation else None,
     }
 
 
-def settings_of(stored: StoredResult) -> dict[str, Any]:
-    """What `learned_with` left in the facts, as fields of `ml.estimator.Part`."""
+def stored_settings(stored: StoredResult) -> dict[str, Any]:
+    """Return the `dataset_settings` in the facts of a split, as fields of `Dataset`."""
     facts = stored.facts
     return {
         "sentinel_values": {
@@ -35,6 +36,8 @@ def settings_of(stored: StoredResult) -> dict[str, Any]:
 
 
 def load_dataset(stored: StoredResult, name: str) -> Dataset:
-    """The part of that name with all that is told of it, and what the side table says of items."""
-    attributes = item_attributes.attributes(stored.table("items")) if "items" in stored.table_names else {}
-    return replace(Dataset.from_table(stored.table(name)), **settings_of(stored), item_attributes=attributes)
+    """Load one dataset of a split with its settings and the attributes of its items."""
+    has_items = "items" in stored.table_names
+    attributes = item_attributes.attributes_by_item(stored.table("items")) if has_items else {}
+    dataset = Dataset.from_table(stored.table(name))
+    return replace(dataset, **stored_settings(stored), item_attributes=attributes)

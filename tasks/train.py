@@ -1,11 +1,11 @@
-"""Train: fit one candidate, or find the fit that an earlier run left in the store."""
+"""Train: fit one candidate, or reuse the fit that an earlier run stored."""
 
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from prefect import State, task
@@ -13,170 +13,173 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from ml.errors import CandidateSkipped
-from ml.estimator import Candidate, FitResources
+from ml.estimator import Candidate, FitResources, Model
 from ml.serialization import class_name
+from tasks.facts import FitFacts
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
-from tasks.stored_datasets import load_dataset, settings_of
+from tasks.stored_datasets import load_dataset, stored_settings
 
-# The name of the state in Prefect.
-LEFT_OUT = "Left out"
+# Prefect's name for the state of a candidate that was skipped.
+SKIPPED = "Skipped"
+CODE = ("tasks/train.py", "tasks/stored_datasets.py", "ml")
 LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
 
 log = logging.getLogger("steward")
 
 
+class FinalFitPolicy(Enum):
+    """How the selected candidate becomes the final model that is evaluated on test."""
+
+    # The model that was selected: it used the validation dataset for early stopping.
+    KEEP_SELECTED = "keep"
+    # `refit`: the most recent events before the test matter most.
+    REFIT_ON_TRAIN_VALID = "refit"
+
+
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
 def train(
-    name: str, candidate: Candidate, parts: StoredResult, resources: FitResources, budget: float, store: Store
+    name: str,
+    candidate: Candidate,
+    splits: StoredResult,
+    resources: FitResources,
+    time_budget: float,
+    store: Store,
 ) -> StoredResult | State[Any]:
-    """`fit`; or the state in which the task ends where the candidate does not suit, with the reason: no failure."""
+    """Run `fit`; for a candidate that cannot be fitted to these data, end in the state `SKIPPED` with the reason."""
     try:
-        return fit(name, candidate, parts, resources, budget, store)
-    except CandidateSkipped as why:
-        left_out: State[Any] = Completed(name=LEFT_OUT, message=str(why))
-        return left_out
+        return fit(name, candidate, splits, resources, time_budget, store)
+    except CandidateSkipped as reason:
+        skipped: State[Any] = Completed(name=SKIPPED, message=str(reason))
+        return skipped
 
 
 def fit(
-    name: str, candidate: Candidate, parts: StoredResult, resources: FitResources, budget: float, store: Store
-) -> StoredResult:
-    """The fitted model's files, learned from `train`; its facts hold the seconds that the fit took.
-
-    `resources.seconds` is what is left of `budget`; only the budget is part of the key, because a repeated run
-    counts the recorded seconds and so comes to the same rest. Raises CandidateSkipped.
-    """
-    return _fit(name, candidate, parts, "train", resources, budget, store)
-
-
-def keep(
     name: str,
     candidate: Candidate,
-    fitted: StoredResult,
-    parts: StoredResult,
+    splits: StoredResult,
     resources: FitResources,
+    time_budget: float,
     store: Store,
 ) -> StoredResult:
-    """The model that valid rows chose is the one that is judged: it needed them for stopping early."""
-    return fitted
+    """Store the files of a model that is fitted to the dataset `train`; its facts have the seconds of the fit.
+
+    `resources.seconds` is what remains of `time_budget` (seconds). Only the budget is part of the key: a repeated run
+    subtracts the recorded seconds, so that the same time remains for each candidate. Raises CandidateSkipped.
+    """
+    key = _fit_key(candidate, splits, "train", resources, time_budget)
+    return store.get_or_compute(
+        key, lambda: _fit(name, candidate, splits, "train", resources, _StepCache(store, key))
+    )
 
 
 @task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
 def refit(
-    name: str,
-    candidate: Candidate,
-    fitted: StoredResult,
-    parts: StoredResult,
-    resources: FitResources,
-    store: Store,
+    name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
 ) -> StoredResult:
-    """The chosen candidate, learned again from all that happened before the test: tastes of yesterday matter most."""
-    return _fit(name, candidate, parts, "refit", resources, float("inf"), store)
+    """Store the files of a model that is fitted to the dataset `train_valid`, without a time limit."""
+    key = _fit_key(candidate, splits, "train_valid", resources, float("inf"))
+    return store.get_or_compute(
+        key, lambda: _fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key))
+    )
 
 
-Finalise = Callable[[str, Candidate, StoredResult, StoredResult, FitResources, Store], StoredResult]
+def _fit_key(
+    candidate: Candidate, splits: StoredResult, dataset: str, resources: FitResources, time_budget: float
+) -> str:
+    return key_of(
+        "train",
+        CODE,
+        LIBRARIES,
+        candidate=serialize_candidate(candidate),
+        # The digest covers all tables, the side table of items too, but not the facts.
+        splits=splits.digest,
+        dataset=dataset,
+        **stored_settings(splits),
+        seed=resources.seed,
+        time_budget=time_budget,
+        trials=resources.trials,
+        device=resources.device,
+    )
+
+
+class _StepCache:
+    """The stored steps of one fit; `seconds` is what the steps that a killed run completed have cost."""
+
+    def __init__(self, store: Store, fit_key: str) -> None:
+        self.store, self.fit_key, self.seconds = store, fit_key, 0.0
+
+    def get_or_compute(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the facts of a step as `ml.estimator.StepCache`; computed facts have `seconds`."""
+        key = key_of("step", CODE, LIBRARIES, fit=self.fit_key, step=name)
+        stored = self.store.get_or_compute(key, lambda: StageResult({}, compute()))
+        self.seconds += stored.facts["seconds"] if stored.reused else 0.0
+        return dict(stored.facts)
 
 
 def _fit(
     name: str,
     candidate: Candidate,
-    parts: StoredResult,
-    learn_from: str,
+    splits: StoredResult,
+    dataset: str,
     resources: FitResources,
-    budget: float,
-    store: Store,
-) -> StoredResult:
-    key = key_of(
-        "train",
-        Path(__file__),
-        LIBRARIES,
-        candidate=described(candidate),
-        parts=parts.digest,
-        learn_from=learn_from,
-        # Of the side table it needs nothing: the digest of the parts covers it.
-        **settings_of(parts),
-        seed=resources.seed,
-        budget=budget,
-        trials=resources.trials,
-        device=resources.device,
+    steps: _StepCache,
+) -> StageResult:
+    training, valid = load_dataset(splits, dataset), load_dataset(splits, "valid")
+    resources = replace(
+        resources,
+        cached_step=steps.get_or_compute,
+        log_progress=lambda message: log.info("    %s: %s", name, message),
     )
-
-    def make() -> StageResult:
-        learning, valid = (load_dataset(parts, part) for part in (learn_from, "valid"))
-        steps = _Steps(store, key)
-        begun = time.perf_counter()
-        model = candidate.fit(
-            learning,
-            valid,
-            replace(
-                resources,
-                cached_step=steps.remember,
-                log_progress=lambda said: log.info("    %s: %s", name, said),
-            ),
-        )
-        seconds = time.perf_counter() - begun + steps.seconds
-        facts = {
-            "candidate": name,
-            "model": class_name(model),
-            "parameters": described(candidate),
-            "importance": _importance(model),
-            "made_of": _made_of(model),
-            "stopped_by": getattr(model, "stopped_by", None),
-            "seconds": seconds,
-        }
-        return StageResult({}, facts, model.files())
-
-    return store.get_or_compute(key, make)
+    started = time.perf_counter()
+    model = candidate.fit(training, valid, resources)
+    facts: FitFacts = {
+        "candidate": name,
+        "model": class_name(model),
+        "parameters": serialize_candidate(candidate),
+        "importance": _importance(model),
+        "composition": _composition(model),
+        "stopped_by": getattr(model, "stopped_by", None),
+        "seconds": time.perf_counter() - started + steps.seconds,
+    }
+    return StageResult({}, facts, model.files())
 
 
-class _Steps:
-    """The steps of one fit in the store. `seconds` is what those cost that a killed run had taken before."""
-
-    def __init__(self, store: Store, fit: str) -> None:
-        self.store, self.fit, self.seconds = store, fit, 0.0
-
-    def remember(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """As `ml.estimator.Remember`; what is made has `seconds` among its facts."""
-        key = key_of("step", Path(__file__), LIBRARIES, fit=self.fit, step=name)
-        known = self.store.get_or_compute(key, lambda: StageResult({}, make()))
-        self.seconds += known.facts["seconds"] if known.reused else 0.0
-        return dict(known.facts)
-
-
-def described(value: Any) -> Any:
-    """Hyperparameters as JSON knows them: whatever is made of fields, however deep, with the name of its class."""
+def serialize_candidate(value: Any) -> Any:
+    """Return hyperparameters as JSON values; a dataclass becomes an object with its class as `candidate`."""
     if is_dataclass(value):
-        own = {field.name: described(getattr(value, field.name)) for field in fields(value)}
-        return {"candidate": f"{type(value).__module__}:{type(value).__qualname__}", **own}
+        values = {field.name: serialize_candidate(getattr(value, field.name)) for field in fields(value)}
+        return {"candidate": f"{type(value).__module__}:{type(value).__qualname__}", **values}
     if isinstance(value, Mapping):
-        return {str(name): described(one) for name, one in value.items()}
-    return [described(one) for one in value] if isinstance(value, tuple | list) else value
+        return {str(name): serialize_candidate(item) for name, item in value.items()}
+    return [serialize_candidate(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def rebuilt(told: Any) -> Any:
-    """What `described` told, read back from JSON.
+def restore_candidate(serialized: Any) -> Any:
+    """Return what `serialize_candidate` serialized, read back from JSON.
 
-    Raises ImportError, AttributeError or TypeError where the code of `ml` has no such class or fields.
+    Raises ImportError, AttributeError or TypeError if `ml` has no such class, or the class no such fields.
     """
-    if isinstance(told, list):
-        return tuple(rebuilt(one) for one in told)
-    if not isinstance(told, Mapping):
-        return told
-    own = {name: rebuilt(one) for name, one in told.items() if name != "candidate"}
-    if "candidate" not in told:
-        return own
-    module, _, kind = told["candidate"].partition(":")
+    if isinstance(serialized, list):
+        return tuple(restore_candidate(item) for item in serialized)
+    if not isinstance(serialized, Mapping):
+        return serialized
+    values = {name: restore_candidate(item) for name, item in serialized.items() if name != "candidate"}
+    if "candidate" not in serialized:
+        return values
+    module, _, class_in_module = serialized["candidate"].partition(":")
+    # Recorded facts are data: nothing outside of `ml` is imported for them.
     if not module.startswith("ml."):
-        raise ImportError(f"expected a class of ml, got {told['candidate']}")
-    return getattr(import_module(module), kind)(**own)
+        raise ImportError(f"expected a class of ml, got {serialized['candidate']}")
+    return getattr(import_module(module), class_in_module)(**values)
 
 
-def _made_of(model: object) -> Mapping[str, Any]:
-    """What a model that mixes others tells of them; empty for all others."""
-    described = getattr(model, "described", None)
-    return dict(described()) if described else {}
+def _composition(model: Model) -> dict[str, Any]:
+    """Return what a combined model is composed of; empty for other models."""
+    composition = getattr(model, "composition", None)
+    return dict(composition()) if composition else {}
 
 
-def _importance(model: object) -> Mapping[str, float]:
-    """What each column contributes, summing to 1; empty for models that have no columns."""
+def _importance(model: Model) -> dict[str, float]:
+    """Return the contribution of each column, summing to 1; empty for models without columns."""
     importance = getattr(model, "importance", None)
     return {str(k): float(v) for k, v in importance().items()} if importance else {}

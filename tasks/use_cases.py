@@ -1,9 +1,9 @@
-"""Use cases by name: one stem everywhere, of a flow file and of a folder of contracts."""
+"""List the use cases: each has a flow file and a folder of contracts with the same stem."""
 
 from tasks.settings import ROOT
 
 
-def cases() -> list[str]:
-    """The names of all use cases, sorted."""
+def use_case_names() -> list[str]:
+    """Return the names of all use cases, sorted."""
     stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
     return [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]

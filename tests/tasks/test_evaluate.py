@@ -1,4 +1,4 @@
-"""The choice among candidates: the simplest model that nothing beats wins, however many are tried; and the exam."""
+"""Selection of the leader: the simplest model that nothing beats, however many are tried; and test evaluation."""
 
 import json
 from collections.abc import Mapping
@@ -16,111 +16,119 @@ from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.recommenders.item_knn import ItemKNN
 from ml.serialization import class_name
 from ml.tabular.linear import Linear
-from tasks.evaluate import evaluate_on_test, select_leader
+from tasks.evaluate import FinalFit, evaluate_on_test, select_leader
+from tasks.facts import Comparison
+from tasks.facts import EvaluationFacts as Evaluation
 from tasks.reporting.report import render
 from tasks.storage.content_store import StageResult, Store
 
-JUDGE = BinaryEvaluator()
+EVALUATOR = BinaryEvaluator()
 ROWS = 400
 
 
-def held(columns: Mapping[str, np.ndarray], truth: np.ndarray) -> tuple[str, dict[str, dict[str, Any]]]:
-    """The contest of models that answer with these columns, in their order."""
-    part = Dataset(pd.DataFrame(index=range(ROWS)), pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
-    return select_leader({n: pd.DataFrame({"probability": p}) for n, p in columns.items()}, part, JUDGE)
+def leader_of(
+    probabilities: Mapping[str, np.ndarray], truth: np.ndarray
+) -> tuple[str, dict[str, Comparison]]:
+    """Select the leader of models with these predictions, in their order."""
+    valid = Dataset(pd.DataFrame(index=range(ROWS)), pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    predictions = {name: pd.DataFrame({"probability": p}) for name, p in probabilities.items()}
+    return select_leader(predictions, valid, EVALUATOR)
 
 
-def drawn(rng: np.random.Generator) -> np.ndarray:
+def random_truth(rng: np.random.Generator) -> np.ndarray:
     return (rng.random(ROWS) < 0.4).astype(float)
 
 
-def scores(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Probabilities that tell something of the truth."""
+def noisy_scores(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return probabilities that are informative about the truth."""
     return 1.0 / (1.0 + np.exp(-(truth + rng.normal(size=ROWS))))
 
 
-def test_the_simplest_that_nothing_beats_leads() -> None:
+def test_the_simplest_model_that_nothing_beats_leads() -> None:
     rng = np.random.default_rng(0)
-    truth = drawn(rng)
-    good = scores(truth, rng)
-    leader, others = held({"flat": np.full(ROWS, 0.5), "good": good, "same": good, "bad": 1 - good}, truth)
+    truth = random_truth(rng)
+    good = noisy_scores(truth, rng)
+    leader, comparisons = leader_of(
+        {"flat": np.full(ROWS, 0.5), "good": good, "same": good, "bad": 1 - good}, truth
+    )
     assert leader == "good"
-    assert {name: line["candidate"] for name, line in others.items()} == {
+    assert {name: comparison["candidate"] for name, comparison in comparisons.items()} == {
         "good": "flat",
         "same": "good",
         "bad": "good",
     }
-    assert [line["level"] for line in others.values()] == pytest.approx([1.0 - 0.1 / 3] * 3)
+    assert [comparison["level"] for comparison in comparisons.values()] == pytest.approx([1.0 - 0.1 / 3] * 3)
 
 
-def test_one_candidate_leads_unopposed() -> None:
-    truth = drawn(np.random.default_rng(0))
-    assert held({"only": np.full(ROWS, 0.5)}, truth) == ("only", {})
+def test_a_single_candidate_leads() -> None:
+    truth = random_truth(np.random.default_rng(0))
+    assert leader_of({"only": np.full(ROWS, 0.5)}, truth) == ("only", {})
 
 
-def test_an_advantage_within_the_chance_of_all_comparisons_does_not_lead() -> None:
-    """The same two candidates, alone and among others: what one comparison would believe, four do not."""
+def test_the_level_accounts_for_the_number_of_comparisons() -> None:
+    """An advantage that is significant in one comparison is not significant among four."""
     for seed in range(1000):
         rng = np.random.default_rng(seed)
-        truth = drawn(rng)
-        plain = scores(truth, rng)
-        lucky = scores(truth, rng)
-        leader, others = held({"plain": plain, "lucky": lucky}, truth)
-        if leader == "lucky" and others["lucky"]["p_value"] > 0.1 / 4:
+        truth = random_truth(rng)
+        plain = noisy_scores(truth, rng)
+        lucky = noisy_scores(truth, rng)
+        leader, alone = leader_of({"plain": plain, "lucky": lucky}, truth)
+        if leader == "lucky" and alone["lucky"]["p_value"] > 0.1 / 4:
             break
     else:
         pytest.fail("no seed gave an advantage of that size")
-    rest = {name: np.full(ROWS, 0.5) for name in ("first", "second", "third")}
-    among, more = held({"plain": plain, **rest, "lucky": lucky}, truth)
-    assert among == "plain"
-    assert more["lucky"]["p_value"] == pytest.approx(others["lucky"]["p_value"])
-    assert more["lucky"]["low"] < 0 < others["lucky"]["low"]
+    weak = {name: np.full(ROWS, 0.5) for name in ("first", "second", "third")}
+    leader, among_others = leader_of({"plain": plain, **weak, "lucky": lucky}, truth)
+    assert leader == "plain"
+    assert among_others["lucky"]["p_value"] == pytest.approx(alone["lucky"]["p_value"])
+    assert among_others["lucky"]["low"] < 0 < alone["lucky"]["low"]
 
 
-def test_chance_leads_in_no_more_runs_than_promised() -> None:
-    """Five models that are worth the same: the first stays in front in at least 95 of 100 runs."""
+def test_the_family_error_rate_is_kept() -> None:
+    """Of five equally good models, the first leads in at least 95 of 100 runs."""
     runs, wrong = 400, 0
     for seed in range(runs):
         rng = np.random.default_rng(seed)
-        truth = drawn(rng)
-        wrong += held({f"m{n}": scores(truth, rng) for n in range(5)}, truth)[0] != "m0"
-    # 20 are promised; a rate of 5 % gives more than 32 with a chance of .003 (binomial), one without the
-    # correction far more: about one of eight.
+        truth = random_truth(rng)
+        wrong += leader_of({f"m{n}": noisy_scores(truth, rng) for n in range(5)}, truth)[0] != "m0"
+    # 20 are expected at most; a rate of 5 % exceeds 32 with a probability of .003 (binomial). Without the correction
+    # about one of eight runs is wrong.
     assert 0 < wrong <= 32
 
 
-# --- the exam ------------------------------------------------------------------------------------------------------
+# --- evaluation on test ------------------------------------------------------------------------------------------
 
 
-def judged(
-    candidate: Candidate, judge: Evaluator, part: Dataset, folder: Path, **facts: Any
-) -> dict[str, Any]:
-    """What the exam finds of a model that learned from the very rows that it is asked about."""
-    store, model = Store(folder), candidate.fit(part, part, FitResources())
-    about = {"model": class_name(model), "importance": {}}
-    fitted = store.get_or_compute("model", lambda: StageResult({}, about, model.files()))
-    parts = store.get_or_compute("parts", lambda: StageResult({"test": part.to_table()}, facts))
-    decision = judge.decision(part, model.predict(part.frame))
-    return evaluate_on_test.fn(fitted, fitted, parts, parts, judge, decision, (), 0)
+def evaluate(
+    candidate: Candidate, evaluator: Evaluator, test: Dataset, folder: Path, **facts: Any
+) -> Evaluation:
+    """Evaluate a model on the dataset that it is fitted to."""
+    store, model = Store(folder), candidate.fit(test, test, FitResources())
+    fit_facts = {"model": class_name(model), "importance": {}}
+    fitted = store.get_or_compute("model", lambda: StageResult({}, fit_facts, model.files()))
+    splits = store.get_or_compute("split", lambda: StageResult({"test": test.to_table()}, facts))
+    decision = evaluator.decision(test, model.predict(test.frame))
+    final = FinalFit("candidate", fitted, fitted, decision)
+    return evaluate_on_test.fn(final, splits, splits, evaluator, (), 0)
 
 
-def shoppers(users: int = 60) -> Dataset:
+def histories(users: int = 60) -> Dataset:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"user": pd.Series([f"person-{n:03}" for n in range(users)], dtype="str")})
-    lists = [[f"{'ab'[n % 2]}{i:02}" for i in rng.choice(30, rng.integers(1, 15))] for n in range(users)]
-    frame["items"] = pd.Series(lists, dtype=object)
-    frame["times"] = pd.Series([[float(t) for t in range(len(of))] for of in lists], dtype=object)
+    items = [[f"{'ab'[n % 2]}{i:02}" for i in rng.choice(30, rng.integers(1, 15))] for n in range(users)]
+    frame["items"] = pd.Series(items, dtype=object)
+    frame["times"] = pd.Series([[float(t) for t in range(len(history))] for history in items], dtype=object)
     truth = pd.Series([[f"{'ab'[n % 2]}{rng.integers(30):02}"] for n in range(users)], dtype=object)
     return Dataset(frame, truth, rng.integers(2**60, 2**63, users).astype(np.uint64))
 
 
-def test_shoppers_and_their_reasons_name_no_user(tmp_path: Path) -> None:
-    part = shoppers()
-    found = judged(ItemKNN(), RankingEvaluator(), part, tmp_path)
-    assert [one["shopper"] for one in found["shoppers"]] == ["A", "B", "C"]
-    assert all(line["because"] for one in found["shoppers"] for line in one["recommended"])
-    assert found["about_data"]["order"]["meaning"]
-    told = json.dumps(found)
+def test_user_examples_name_no_user(tmp_path: Path) -> None:
+    test = histories()
+    evaluation = evaluate(ItemKNN(), RankingEvaluator(), test, tmp_path)
+    examples = evaluation["user_examples"]
+    assert [example["user"] for example in examples] == ["A", "B", "C"]
+    assert all(item["explanation"] for example in examples for item in example["recommended"])
+    assert evaluation["data_diagnostics"]["order"]["interpretation"]
     facts = {
         "case": "shop",
         "question": "?",
@@ -128,31 +136,33 @@ def test_shoppers_and_their_reasons_name_no_user(tmp_path: Path) -> None:
         "contract": "c",
         "stages": [],
         "gates": [],
-        "test": found,
+        "evaluation": evaluation,
     }
-    for text in (told, render(facts)):
-        assert "person" not in text
-        assert not any(str(unit) in text for unit in part.units)
+    for text in (json.dumps(evaluation), render(facts)):
+        assert "person-" not in text
+        assert not any(str(unit) in text for unit in test.units)
 
 
-def test_items_that_may_repeat_count_as_popular(tmp_path: Path) -> None:
-    """The split says whether a shopper's own items are in the list that a hit is held against."""
-    part = shoppers()
-    part.truth.iloc[:] = [items[:1] for items in part.frame["items"]]
-    taught = Dataset(part.frame, part.truth, part.units, allow_repeats=True)
-    yes, no = (
-        judged(ItemKNN(), RankingEvaluator(k=20), taught, tmp_path / str(repeat), repeat=repeat)["metrics"]
-        for repeat in (True, False)
+def test_serendipity_depends_on_whether_items_may_repeat(tmp_path: Path) -> None:
+    """Where items may repeat, those of the history may be among the popular items that a hit is compared with."""
+    first = histories()
+    first.truth.iloc[:] = [items[:1] for items in first.frame["items"]]
+    test = Dataset(first.frame, first.truth, first.units, allow_repeats=True)
+    allowed, not_allowed = (
+        evaluate(ItemKNN(), RankingEvaluator(k=20), test, tmp_path / str(repeats), allow_repeats=repeats)[
+            "metrics"
+        ]
+        for repeats in (True, False)
     )
-    assert yes["serendipity_at_20"] > no["serendipity_at_20"]
-    assert yes["ndcg_at_20"] == no["ndcg_at_20"]
+    assert allowed["serendipity_at_20"] > not_allowed["serendipity_at_20"]
+    assert allowed["ndcg_at_20"] == not_allowed["ndcg_at_20"]
 
 
-def test_rows_of_persons_are_no_examples(tmp_path: Path) -> None:
+def test_tabular_evaluations_have_no_user_examples(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    truth = drawn(rng)
+    truth = random_truth(rng)
     frame = pd.DataFrame({"x": truth + rng.normal(size=ROWS)})
-    part = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
-    found = judged(Linear(), JUDGE, part, tmp_path)
-    assert found["value"] > 0.6
-    assert not {"shoppers", "about_data"} & set(found)
+    test = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
+    evaluation = evaluate(Linear(), EVALUATOR, test, tmp_path)
+    assert evaluation["value"] > 0.6
+    assert not {"user_examples", "data_diagnostics"} & set(evaluation)

@@ -1,5 +1,6 @@
-"""Verdicts on challengers, and the ledger: every decision once, in order, whatever dies or comes in between."""
+"""Verdicts on challengers, and the ledger: each decision once, in order, also after crashes and concurrent runs."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import (
+    CHAMPION_UNUSABLE,
     INCONCLUSIVE,
     KEEP_CHAMPION,
     PROMOTE,
@@ -28,7 +30,7 @@ from tasks.ledger import (
     AliasMovedError,
     Ledger,
     Verdict,
-    commit,
+    commit_verdict,
     reconcile_alias,
     rollback,
 )
@@ -39,94 +41,91 @@ ROOT = Path(__file__).resolve().parents[2]
 # --- verdicts ----------------------------------------------------------------------------------------------------
 
 
-def exam(rows: int = 400) -> Dataset:
+def dataset(rows: int = 400) -> Dataset:
     truth = pd.Series(np.arange(rows) % 2, dtype="float64")
     return Dataset(pd.DataFrame({"x": truth}), truth, np.arange(rows, dtype=np.uint64))
 
 
-def answers(part: Dataset, noise: float) -> pd.DataFrame:
+def predictions(test: Dataset, noise: float) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame(
-        {"probability": 1 / (1 + np.exp(-part.truth - noise * rng.normal(size=len(part.truth))))}
+        {"probability": 1 / (1 + np.exp(-test.truth - noise * rng.normal(size=len(test.truth))))}
     )
 
 
-def verdict(part: Dataset, challenger: float, champion: float, left_out: int = 0) -> Verdict:
+def compare(test: Dataset, challenger: float, champion: float, left_out: int = 0) -> Verdict:
+    """Compare models by the noise in their predictions."""
     return compare_with_champion.fn(
-        BinaryEvaluator(), part, answers(part, challenger), answers(part, champion), left_out
+        BinaryEvaluator(), test, predictions(test, challenger), predictions(test, champion), left_out
     )
 
 
-def test_who_is_better_is_promoted() -> None:
-    found = verdict(exam(), 0.3, 3.0)
-    assert found.verdict == PROMOTE
-    assert found.difference
-    assert found.difference["low"] > 0
-    assert (found.units, found.reason[:25]) == (400, "better than the champion ")
-    assert "roc_auc, 400 units" in found.reason
+def test_a_better_challenger_is_promoted() -> None:
+    verdict = compare(dataset(), 0.3, 3.0)
+    assert verdict.verdict == PROMOTE
+    assert verdict.difference
+    assert verdict.difference["low"] > 0
+    assert (verdict.units, verdict.reason[:25]) == (400, "better than the champion ")
+    assert "roc_auc, 400 units" in verdict.reason
 
 
-def test_who_is_worse_is_not() -> None:
-    found = verdict(exam(), 3.0, 0.3)
-    assert (found.verdict, found.reason[:23]) == (KEEP_CHAMPION, "worse than the champion")
+def test_a_worse_challenger_is_not_promoted() -> None:
+    verdict = compare(dataset(), 3.0, 0.3)
+    assert (verdict.verdict, verdict.reason[:23]) == (KEEP_CHAMPION, "worse than the champion")
 
 
-def test_a_tie_keeps_the_champion() -> None:
-    found = verdict(exam(), 1.0, 1.0)
-    assert (found.verdict, found.reason[:11]) == (KEEP_CHAMPION, "no better t")
-    assert found.difference
-    assert found.difference["value"] == 0
+def test_equal_predictions_keep_the_champion() -> None:
+    verdict = compare(dataset(), 1.0, 1.0)
+    assert (verdict.verdict, verdict.reason[:11]) == (KEEP_CHAMPION, "no better t")
+    assert verdict.difference
+    assert verdict.difference["value"] == 0
 
 
-def test_an_advantage_that_may_be_chance_keeps_the_champion() -> None:
-    """Better, but not by enough rows to be sure."""
-    part = exam(MIN_UNITS)
-    one, other = answers(part, 3.0), answers(part, 3.1)
-    found = compare_with_champion.fn(BinaryEvaluator(), part, one, other, 0)
-    assert found.verdict == KEEP_CHAMPION
-    assert found.difference
-    assert found.difference["low"] <= 0
+def test_an_advantage_that_is_not_significant_keeps_the_champion() -> None:
+    """The challenger is better on average, on too few rows."""
+    verdict = compare(dataset(MIN_UNITS), 3.0, 3.1)
+    assert verdict.verdict == KEEP_CHAMPION
+    assert verdict.difference
+    assert verdict.difference["low"] <= 0
 
 
-def test_few_units_decide_nothing() -> None:
-    """Rows of one unit are one witness."""
-    found = verdict(exam(MIN_UNITS - 1), 0.3, 3.0)
-    assert (found.verdict, found.units, found.difference) == (INCONCLUSIVE, MIN_UNITS - 1, None)
-    part = exam(400)
-    grouped = Dataset(part.frame, part.truth, part.units // 10)
-    assert verdict(grouped, 0.3, 3.0).verdict == INCONCLUSIVE
-    assert verdict(exam(MIN_UNITS), 0.1, 9.0).verdict == PROMOTE
+def test_too_few_units_are_inconclusive() -> None:
+    """Units are counted, not rows."""
+    verdict = compare(dataset(MIN_UNITS - 1), 0.3, 3.0)
+    assert (verdict.verdict, verdict.units, verdict.difference) == (INCONCLUSIVE, MIN_UNITS - 1, None)
+    rows = dataset(400)
+    grouped = Dataset(rows.frame, rows.truth, rows.units // 10)
+    assert compare(grouped, 0.3, 3.0).verdict == INCONCLUSIVE
+    assert compare(dataset(MIN_UNITS), 0.1, 9.0).verdict == PROMOTE
 
 
-def test_an_exam_with_one_answer_decides_nothing() -> None:
-    part = exam()
-    found = verdict(part.take(np.flatnonzero(part.truth == 1)), 0.3, 3.0)
-    assert (found.verdict, found.units) == (INCONCLUSIVE, 200)
-    assert "one answer" in found.reason
+def test_a_test_dataset_with_one_target_value_is_inconclusive() -> None:
+    rows = dataset()
+    verdict = compare(rows.take(np.flatnonzero(rows.truth == 1)), 0.3, 3.0)
+    assert (verdict.verdict, verdict.units) == (INCONCLUSIVE, 200)
+    assert "the same target value" in verdict.reason
 
 
 @pytest.mark.parametrize("rows", [400, 10])
-def test_rows_that_the_champion_has_learned_from_are_named(rows: int) -> None:
-    assert "; 7 rows left out that the champion learned from" in verdict(exam(rows), 1.0, 1.0, 7).reason
-    assert "left out" not in verdict(exam(rows), 1.0, 1.0).reason
+def test_the_reason_counts_rows_that_the_champion_was_trained_on(rows: int) -> None:
+    assert "; 7 rows left out that the champion was trained on" in compare(dataset(rows), 1.0, 1.0, 7).reason
+    assert "left out" not in compare(dataset(rows), 1.0, 1.0).reason
 
 
-def test_recommendations_are_compared_user_by_user() -> None:
+def test_recommendations_are_compared_by_user() -> None:
     users = pd.Series([f"U{n}" for n in range(80)], dtype="str")
     frame = pd.DataFrame({"user": users, "items": [[]] * 80, "times": [[]] * 80})
-    part = Dataset(frame, pd.Series([["a"]] * 80, dtype=object), np.arange(80, dtype=np.uint64))
+    test = Dataset(frame, pd.Series([["a"]] * 80, dtype=object), np.arange(80, dtype=np.uint64))
 
-    def lists(best: str) -> pd.DataFrame:
-        return pd.DataFrame({"user": users, "rank": 1, "item": best, "score": 1.0})
+    def recommend(item: str) -> pd.DataFrame:
+        return pd.DataFrame({"user": users, "rank": 1, "item": item, "score": 1.0})
 
-    found = compare_with_champion.fn(RankingEvaluator(), part, lists("a"), lists("b"), 0)
-    assert found.verdict == PROMOTE
-    assert (
-        compare_with_champion.fn(RankingEvaluator(), part, lists("b"), lists("a"), 0).verdict == KEEP_CHAMPION
-    )
+    better = compare_with_champion.fn(RankingEvaluator(), test, recommend("a"), recommend("b"), 0)
+    worse = compare_with_champion.fn(RankingEvaluator(), test, recommend("b"), recommend("a"), 0)
+    assert (better.verdict, worse.verdict) == (PROMOTE, KEEP_CHAMPION)
 
 
-JUDGED = {
+EVALUATION: Any = {
     "primary": "roc_auc",
     "metrics": {"roc_auc": 0.8, "calibration_error": 0.03},
     "intervals": {"calibration_error": {"low": 0.02}},
@@ -134,8 +133,10 @@ JUDGED = {
 }
 
 
-def test_the_quality_gate_gives_every_check() -> None:
-    checks = quality_gate.fn(QualityThresholds(minimum=0.8, calibration_error=0.02), JUDGED, 1.0, 2.0)
+def test_the_quality_gate_returns_all_checks() -> None:
+    checks = quality_gate.fn(
+        QualityThresholds(min_primary=0.8, max_calibration_error=0.02), EVALUATION, 1.0, 2.0
+    )
     assert [c["check"] for c in checks] == [
         "roc_auc at least",
         "calibration error beyond chance at most",
@@ -145,20 +146,20 @@ def test_the_quality_gate_gives_every_check() -> None:
     assert all(c["passed"] for c in checks)
 
 
-def test_a_refusal_of_quality_carries_all_checks() -> None:
+def test_a_quality_error_has_all_checks() -> None:
     with pytest.raises(
         QualityGateError, match=r"roc_auc at least 0.9; size in MB at most 1; got 0.8; 2"
-    ) as refusal:
-        quality_gate.fn(QualityThresholds(minimum=0.9, megabytes=1.0), JUDGED, 2.0, 2.0)
-    assert [c["passed"] for c in refusal.value.facts["checks"]] == [False, False, True]
+    ) as error:
+        quality_gate.fn(QualityThresholds(min_primary=0.9, max_megabytes=1.0), EVALUATION, 2.0, 2.0)
+    assert [c["passed"] for c in error.value.facts["checks"]] == [False, False, True]
 
 
 # --- ledger ------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class InFile:
-    """An alias that processes share, and that dies or fails where a test says so."""
+class FileAlias:
+    """An alias in a file, so that processes can share it."""
 
     path: Path
 
@@ -174,35 +175,35 @@ class InFile:
         return Alias(self.read, move or self.move)
 
 
-class Model:
-    """One registered model: a ledger and an alias."""
+class RegisteredModel:
+    """A ledger and an alias."""
 
     def __init__(self, folder: Path) -> None:
-        self.ledger, self.champion = Ledger(folder, "loans.small"), InFile(folder / "alias")
+        self.ledger, self.champion = Ledger(folder, "loans.small"), FileAlias(folder / "alias")
 
     def decide(
-        self, version: int, verdict: str = PROMOTE, test: str = "t", **how: Any
+        self, version: int, verdict: str = PROMOTE, test: str = "t", **options: Any
     ) -> tuple[dict[str, Any], bool]:
-        about = {"model_digest": f"m{version}", "test_digest": test}
-        expected = how.pop("expected", self.champion.read())
-        alias = self.champion.alias(how.pop("move", None))
-        return commit(self.ledger, alias, Verdict(verdict, "because"), version, expected, about)
+        details = {"model_digest": f"m{version}", "test_digest": test}
+        expected = options.pop("expected", self.champion.read())
+        alias = self.champion.alias(options.pop("move", None))
+        return commit_verdict(self.ledger, alias, Verdict(verdict, "a reason"), version, expected, details)
 
-    def back(self) -> dict[str, Any]:
-        return rollback(self.ledger, self.champion.alias(), "it misbehaves")
+    def roll_back(self) -> dict[str, Any]:
+        return rollback(self.ledger, self.champion.alias(), "bad predictions")
 
     def history(self) -> list[tuple[str, int | None, int | None]]:
-        lines = self.ledger.entries()
-        assert [line["line"] for line in lines] == list(range(1, len(lines) + 1))
-        return [(line["verdict"], line["before"], line["champion"]) for line in lines]
+        entries = self.ledger.entries()
+        assert [entry["line"] for entry in entries] == list(range(1, len(entries) + 1))
+        return [(entry["verdict"], entry["before"], entry["champion"]) for entry in entries]
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
-    return Model(tmp_path)
+def model(tmp_path: Path) -> RegisteredModel:
+    return RegisteredModel(tmp_path)
 
 
-def test_a_decision_is_one_line_and_the_alias_follows(model: Model) -> None:
+def test_a_decision_is_one_entry_and_moves_the_alias(model: RegisteredModel) -> None:
     assert model.ledger.entries() == []
     first, new = model.decide(1)
     assert new
@@ -214,11 +215,11 @@ def test_a_decision_is_one_line_and_the_alias_follows(model: Model) -> None:
     assert model.champion.read() == 3
     assert model.ledger.entries()[0] == first
     assert first["model"] == "loans.small"
-    assert (first["version"], first["reason"], first["model_digest"]) == (1, "because", "m1")
+    assert (first["version"], first["reason"], first["model_digest"]) == (1, "a reason", "m1")
     assert first["at"].endswith("+00:00")
 
 
-def test_lines_are_only_ever_appended(model: Model) -> None:
+def test_entries_are_only_appended(model: RegisteredModel) -> None:
     before = b""
     for version in range(1, 6):
         model.decide(version, PROMOTE if version % 2 else KEEP_CHAMPION)
@@ -226,11 +227,11 @@ def test_lines_are_only_ever_appended(model: Model) -> None:
         assert after.startswith(before)
         assert after.count(b"\n") == version
         before = after
-    model.back()
+    model.roll_back()
     assert model.ledger.path.read_bytes().startswith(before)
 
 
-def test_a_model_is_decided_about_once_on_one_test(model: Model) -> None:
+def test_a_model_has_one_decision_per_test_dataset(model: RegisteredModel) -> None:
     first, _ = model.decide(1)
     assert model.decide(1, KEEP_CHAMPION, expected=None) == (first, False)
     model.decide(2)
@@ -241,14 +242,14 @@ def test_a_model_is_decided_about_once_on_one_test(model: Model) -> None:
     assert model.champion.read() == 2
 
 
-def test_no_champion_stays_none_without_a_promotion(model: Model) -> None:
-    line, _ = model.decide(1, INCONCLUSIVE)
-    assert (line["before"], line["champion"], model.champion.read()) == (None, None, None)
+def test_only_a_promotion_makes_a_first_champion(model: RegisteredModel) -> None:
+    entry, _ = model.decide(1, INCONCLUSIVE)
+    assert (entry["before"], entry["champion"], model.champion.read()) == (None, None, None)
     model.decide(2)
     assert model.champion.read() == 2
 
 
-def test_an_alias_that_moved_since_the_comparison_is_refused(model: Model) -> None:
+def test_a_decision_after_the_alias_moved_is_an_error(model: RegisteredModel) -> None:
     model.decide(1)
     model.decide(2)
     for expected in (None, 1):
@@ -257,66 +258,84 @@ def test_an_alias_that_moved_since_the_comparison_is_refused(model: Model) -> No
     assert (model.champion.read(), len(model.ledger.entries())) == (2, 2)
 
 
-def test_every_torn_last_line_is_passed_over_and_numbers_have_no_gap(model: Model) -> None:
-    """The line is cut at every byte, also behind a brace that ends something inside it."""
+def test_an_incomplete_last_line_is_ignored_and_numbers_have_no_gap(model: RegisteredModel) -> None:
+    """The line is cut at each byte, also after the brace of a nested object."""
     model.decide(1)
     whole = model.ledger.path.read_bytes()
-    line = Verdict(KEEP_CHAMPION, "because", {"value": 0.1, "low": -0.1, "high": 0.3})
-    commit(model.ledger, model.champion.alias(), line, 2, 1, {"model_digest": "m2", "test_digest": "t"})
-    torn = model.ledger.path.read_bytes()[len(whole) : -2]
-    assert b"}" in torn
-    for end in range(len(torn) + 1):
-        model.ledger.path.write_bytes(whole + torn[:end])
+    verdict = Verdict(KEEP_CHAMPION, "a reason", {"value": 0.1, "low": -0.1, "high": 0.3})
+    details = {"model_digest": "m2", "test_digest": "t"}
+    commit_verdict(model.ledger, model.champion.alias(), verdict, 2, 1, details)
+    last = model.ledger.path.read_bytes()[len(whole) : -2]
+    assert b"}" in last
+    for end in range(len(last) + 1):
+        model.ledger.path.write_bytes(whole + last[:end])
         assert len(model.ledger.entries()) == 1
         model.ledger.append({"verdict": KEEP_CHAMPION, "before": 1, "champion": 1})
         assert model.history() == [(PROMOTE, None, 1), (KEEP_CHAMPION, 1, 1)]
 
 
-def test_a_line_that_lost_only_its_end_is_whole(model: Model) -> None:
+def test_a_last_line_without_line_end_is_complete(model: RegisteredModel) -> None:
     model.decide(1)
     model.ledger.path.write_bytes(model.ledger.path.read_bytes()[:-1])
     model.decide(2)
     assert model.history() == [(PROMOTE, None, 1), (PROMOTE, 1, 2)]
 
 
-# --- crashes, hands and other processes --------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [("keep", KEEP_CHAMPION), ("incomparable", CHAMPION_UNUSABLE), ("promote", PROMOTE)],
+)
+def test_verdicts_of_version_0_1_are_read_as_the_present_ones(
+    model: RegisteredModel, former: str, present: str
+) -> None:
+    model.decide(1)
+    written = model.ledger.path.read_bytes()
+    line = json.dumps({"line": 2, "verdict": former, "before": 1, "champion": 1}).encode() + b"\n"
+    model.ledger.path.write_bytes(written + line)
+    model.decide(3)
+    assert model.history() == [(PROMOTE, None, 1), (present, 1, 1), (PROMOTE, 1, 3)]
+    # The ledger is append-only: what was written stays as it is.
+    assert model.ledger.path.read_bytes().startswith(written + line)
 
 
-def in_process(work: Callable[[], object]) -> Any:
-    process = multiprocessing.get_context("fork").Process(target=work)
+# --- crashes, manual changes and concurrent processes ------------------------------------------------------------
+
+
+def start_process(function: Callable[[], object]) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=function)
     process.start()
     return process
 
 
-def die(version: int) -> None:
+def kill_self(version: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_crash_between_ledger_and_alias_is_settled_by_the_next_call(model: Model) -> None:
+def test_the_next_call_completes_a_decision_after_a_crash(model: RegisteredModel) -> None:
     model.decide(1)
-    child = in_process(lambda: model.decide(2, move=die))
+    child = start_process(lambda: model.decide(2, move=kill_self))
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
     assert (model.champion.read(), model.history()[-1]) == (1, (PROMOTE, 1, 2))
-    # The killed run comes back: its decision stands, and now the alias follows. The lock died with it.
+    # The killed run is repeated: its decision is kept, and the alias is moved. Its lock was released.
     _, new = model.decide(2)
     assert not new
     assert model.champion.read() == 2
     assert len(model.ledger.entries()) == 2
 
 
-def test_a_crash_of_the_first_promotion_is_settled(model: Model) -> None:
-    in_process(lambda: model.decide(1, move=die)).join(60)
+def test_a_crash_of_the_first_promotion_is_completed(model: RegisteredModel) -> None:
+    start_process(lambda: model.decide(1, move=kill_self)).join(60)
     assert model.champion.read() is None
     with model.ledger.lock():
         assert reconcile_alias(model.ledger, model.champion.alias()) == 1
     assert model.champion.read() == 1
 
 
-def test_a_crash_of_a_rollback_is_settled(model: Model) -> None:
+def test_a_crash_of_a_rollback_is_completed(model: RegisteredModel) -> None:
     model.decide(1)
     model.decide(2)
-    in_process(lambda: rollback(model.ledger, model.champion.alias(die), "it misbehaves")).join(60)
+    start_process(lambda: rollback(model.ledger, model.champion.alias(kill_self), "bad predictions")).join(60)
     assert model.champion.read() == 2
     with pytest.raises(AliasMovedError):
         model.decide(3)
@@ -325,11 +344,11 @@ def test_a_crash_of_a_rollback_is_settled(model: Model) -> None:
     assert model.history() == [(PROMOTE, None, 1), (PROMOTE, 1, 2), ("rollback", 2, 1), (PROMOTE, 1, 3)]
 
 
-# At the word, its first version as the first champion, if there is none yet; then all, each over whoever is champion.
+# Waits for a line, then commits its first version as the first champion, if there is none yet, then all its versions.
 CHILD = """
 import os, sys
 from pathlib import Path
-from tasks.ledger import PROMOTE, Alias, AliasMovedError, Ledger, Verdict, commit
+from tasks.ledger import PROMOTE, Alias, AliasMovedError, Ledger, Verdict, commit_verdict
 
 folder, versions = Path(sys.argv[1]), [int(v) for v in sys.argv[2:]]
 file = folder / "alias"
@@ -343,10 +362,10 @@ def move(version):
     temporary.replace(file)
 
 def committed(version, expected):
-    about = {"model_digest": f"m{version}", "test_digest": "t"}
-    verdict = Verdict(PROMOTE, "because")
+    details = {"model_digest": f"m{version}", "test_digest": "t"}
+    verdict = Verdict(PROMOTE, "a reason")
     try:
-        commit(Ledger(folder, "loans.small"), Alias(read, move), verdict, version, expected, about)
+        commit_verdict(Ledger(folder, "loans.small"), Alias(read, move), verdict, version, expected, details)
     except AliasMovedError:
         return False
     return True
@@ -360,7 +379,7 @@ for version in versions:
 """
 
 
-def test_eight_processes_at_once_lose_nothing_and_follow_one_another(model: Model) -> None:
+def test_decisions_of_eight_concurrent_processes_are_a_chain(model: RegisteredModel) -> None:
     folder = model.ledger.path.parent
     versions = [[10 * child + n for n in range(5)] for child in range(1, 9)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -368,7 +387,7 @@ def test_eight_processes_at_once_lose_nothing_and_follow_one_another(model: Mode
         children = [
             running.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-c", CHILD, str(folder), *map(str, mine)],
+                    [sys.executable, "-W", "ignore", "-c", CHILD, str(folder), *map(str, child_versions)],
                     env=environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -376,7 +395,7 @@ def test_eight_processes_at_once_lose_nothing_and_follow_one_another(model: Mode
                     text=True,
                 )
             )
-            for mine in versions
+            for child_versions in versions
         ]
         for child in children:
             assert child.stdout
@@ -385,17 +404,19 @@ def test_eight_processes_at_once_lose_nothing_and_follow_one_another(model: Mode
             assert child.stdin
             child.stdin.write("go\n")
             child.stdin.flush()
-        said = [child.communicate() for child in children]
-    assert [(child.returncode, err) for child, (_, err) in zip(children, said, strict=True)] == [(0, "")] * 8
-    assert sorted(out for out, _ in said) == ["first\n"] + ["late\n"] * 7
-    verdicts, befores, champions = zip(*model.history(), strict=True)
+        outputs = [child.communicate() for child in children]
+    assert [(child.returncode, err) for child, (_, err) in zip(children, outputs, strict=True)] == [
+        (0, "")
+    ] * 8
+    assert sorted(out for out, _ in outputs) == ["first\n"] + ["late\n"] * 7
+    verdicts, previous, champions = zip(*model.history(), strict=True)
     assert set(verdicts) == {PROMOTE}
-    assert sorted(champions) == [v for mine in versions for v in mine]
-    assert befores == (None, *champions[:-1])
+    assert sorted(champions) == [version for child_versions in versions for version in child_versions]
+    assert previous == (None, *champions[:-1])
     assert model.champion.read() == champions[-1]
 
 
-def test_settling_nothing_writes_nothing(model: Model) -> None:
+def test_reconciling_an_empty_ledger_writes_nothing(model: RegisteredModel) -> None:
     with model.ledger.lock():
         assert reconcile_alias(model.ledger, model.champion.alias()) is None
         model.champion.move(4)
@@ -403,47 +424,47 @@ def test_settling_nothing_writes_nothing(model: Model) -> None:
     assert model.ledger.entries() == []
 
 
-def test_a_move_by_hand_is_noted_and_stands(model: Model) -> None:
+def test_an_external_move_of_the_alias_is_recorded_and_kept(model: RegisteredModel) -> None:
     model.decide(1)
     model.decide(2)
     model.champion.move(7)
     model.decide(3, KEEP_CHAMPION)
     assert model.history()[2:] == [("external", 2, 7), (KEEP_CHAMPION, 7, 7)]
     assert model.champion.read() == 7
-    assert model.back()["champion"] == 2
+    assert model.roll_back()["champion"] == 2
 
 
-def test_a_rollback_goes_back_through_all_champions(model: Model) -> None:
+def test_rollbacks_return_through_all_champions(model: RegisteredModel) -> None:
     for version in (1, 2, 3, 4):
         model.decide(version, KEEP_CHAMPION if version == 3 else PROMOTE)
-    assert [model.back()["champion"] for _ in range(2)] == [2, 1]
+    assert [model.roll_back()["champion"] for _ in range(2)] == [2, 1]
     assert model.champion.read() == 1
     with pytest.raises(UsageError, match=r"a champion of loans\.small before the present one"):
-        model.back()
+        model.roll_back()
     assert model.champion.read() == 1
-    # What was rolled back may come again, on another exam, and be rolled back again.
+    # A version that was rolled back may be promoted again, on another test dataset, and rolled back again.
     model.decide(4, test="another")
-    line = model.back()
-    assert (line["verdict"], line["reason"], line["before"], line["champion"]) == (
+    entry = model.roll_back()
+    assert (entry["verdict"], entry["reason"], entry["before"], entry["champion"]) == (
         "rollback",
-        "it misbehaves",
+        "bad predictions",
         4,
         1,
     )
 
 
-def test_without_a_champion_there_is_nothing_to_go_back_to(model: Model) -> None:
+def test_a_rollback_without_an_earlier_champion_is_an_error(model: RegisteredModel) -> None:
     with pytest.raises(UsageError):
-        model.back()
+        model.roll_back()
     model.decide(1, INCONCLUSIVE)
     with pytest.raises(UsageError):
-        model.back()
+        model.roll_back()
     assert len(model.ledger.entries()) == 1
 
 
-def test_a_champion_that_was_taken_away_by_hand_comes_back(model: Model) -> None:
+def test_a_rollback_restores_a_removed_alias(model: RegisteredModel) -> None:
     for version in (1, 2, 3):
         model.decide(version)
     model.champion.path.unlink()
-    assert [model.back()["champion"] for _ in range(3)] == [3, 2, 1]
+    assert [model.roll_back()["champion"] for _ in range(3)] == [3, 2, 1]
     assert model.history()[3] == ("external", 3, None)

@@ -1,4 +1,4 @@
-"""The file of answers: every row of the source accounted for, in its order, whole or not at all."""
+"""Model inputs of clean rows, and the file of scores: all rows of the source in their order, written whole."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import pytest
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from tasks.score import answers, counts, left_out, questions, write
-from tasks.validate import examine
+from tasks.score import count_rows, model_inputs, rows_not_scored, score_table, write_scores
+from tasks.validate import apply_contract
 
 
-def contract(id_column: str | None = "id") -> Contract:
+def make_contract(id_column: str | None = "id") -> Contract:
     columns = {"id": "category", "a": "number", "kind": "category", "y": "integer"}
     roles = {"target": {"column": "y", "positive": ["1"]}, "id": id_column}
     rules = [
@@ -33,20 +33,22 @@ def contract(id_column: str | None = "id") -> Contract:
         },
     ]
     meta = {
+        "schema_version": 2,
         "read": {"files": ["x.csv"], "columns": columns},
         "roles": {k: v for k, v in roles.items() if v},
-        "budget": 0.9,
+        "max_quarantined_share": 0.9,
     }
     return parse({"name": "toy.rows", "expectations": rules, "meta": meta})
 
 
-def log_contract() -> Contract:
+def make_log_contract() -> Contract:
     columns = {"user": "category", "item": "category", "at": "epoch"}
     meta = {
+        "schema_version": 2,
         "read": {"files": ["x.csv"], "columns": columns},
         "roles": {"user": "user", "item": "item", "time": "at"},
     }
-    return parse({"name": "toy.log", "expectations": [], "meta": {**meta, "budget": 0.9}})
+    return parse({"name": "toy.log", "expectations": [], "meta": {**meta, "max_quarantined_share": 0.9}})
 
 
 ROWS = pd.DataFrame(
@@ -58,21 +60,21 @@ ROWS = pd.DataFrame(
 )
 
 
-def scored(its: Contract) -> pd.DataFrame:
-    clean, quarantine, excluded, _ = examine(ROWS, its, scoring=True)
+def score_rows(contract: Contract) -> pd.DataFrame:
+    clean, quarantine, excluded, _ = apply_contract(ROWS, contract, scoring=True)
     prediction = pd.DataFrame({"probability": clean["a"] / 10}).set_axis(range(100, 100 + len(clean)))
-    return answers(clean, prediction, its, left_out(quarantine, excluded))
+    return score_table(clean, prediction, contract, rows_not_scored(quarantine, excluded))
 
 
-def test_a_model_is_asked_with_its_features() -> None:
-    clean, *_ = examine(ROWS, contract(), scoring=True)
-    asked = questions(clean, contract())
-    assert list(asked.columns) == ["a", "kind"]
-    assert asked["a"].tolist() == [3, 5, 4]
+def test_model_inputs_are_the_features() -> None:
+    clean, *_ = apply_contract(ROWS, make_contract(), scoring=True)
+    inputs = model_inputs(clean, make_contract())
+    assert list(inputs.columns) == ["a", "kind"]
+    assert inputs["a"].tolist() == [3, 5, 4]
 
 
-def test_rows_come_back_in_their_order_with_status_and_reason() -> None:
-    rows = scored(contract())
+def test_the_table_has_all_rows_in_their_order_with_status_and_reason() -> None:
+    rows = score_rows(make_contract())
     assert rows["row"].tolist() == [0, 1, 2, 3, 4]
     assert rows["status"].tolist() == ["scored", "quarantined", "scored", "excluded", "scored"]
     assert rows["probability"].fillna(-1).tolist() == [0.3, -1, 0.5, -1, 0.4]
@@ -81,85 +83,99 @@ def test_rows_come_back_in_their_order_with_status_and_reason() -> None:
     assert rows["reason"].fillna("").tolist() == ["", "no debts; an odd kind", "", "not ours", ""]
 
 
-def test_without_an_id_the_row_number_says_which() -> None:
-    assert list(scored(contract(None)).columns) == ["row", "status", "probability", "reason"]
+def test_without_an_id_rows_have_their_number() -> None:
+    assert list(score_rows(make_contract(None)).columns) == ["row", "status", "probability", "reason"]
 
 
-def test_when_all_are_scored_the_columns_are_the_same() -> None:
-    its = contract()
-    clean, quarantine, excluded, _ = examine(ROWS.iloc[[0, 2]], its, scoring=True)
+def test_columns_are_the_same_when_all_rows_are_scored() -> None:
+    contract = make_contract()
+    clean, quarantine, excluded, _ = apply_contract(ROWS.iloc[[0, 2]], contract, scoring=True)
     prediction = pd.DataFrame({"probability": [0.1, 0.2]})
-    rows = answers(clean, prediction, its, left_out(quarantine, excluded))
-    assert list(rows.columns) == list(scored(its).columns)
+    rows = score_table(clean, prediction, contract, rows_not_scored(quarantine, excluded))
+    assert list(rows.columns) == list(score_rows(contract).columns)
     assert rows["status"].tolist() == ["scored", "scored"]
     assert rows["reason"].isna().all()
 
 
-def test_every_row_is_counted_once() -> None:
-    clean, quarantine, excluded, _ = examine(ROWS, contract(), scoring=True)
-    assert counts(clean, quarantine, excluded) == {"rows": 5, "scored": 3, "quarantined": 1, "excluded": 1}
+def test_each_row_is_counted_once() -> None:
+    clean, quarantine, excluded, _ = apply_contract(ROWS, make_contract(), scoring=True)
+    assert count_rows(clean, quarantine, excluded) == {
+        "rows": 5,
+        "scored": 3,
+        "quarantined": 1,
+        "excluded": 1,
+    }
 
 
-def test_users_get_their_histories_asked_and_their_lists_back() -> None:
-    its = log_contract()
+def test_model_inputs_of_a_log_are_one_history_per_user() -> None:
+    contract = make_log_contract()
     frame = pd.DataFrame(
         {"user": ["v", "u", "u", None], "item": ["j", "j", "i", "i"], "at": ["5", "9", "2", "1"]}
     )
-    clean, quarantine, excluded, _ = examine(frame, its, scoring=True)
-    asked = questions(clean, its)
-    assert asked["user"].tolist() == ["u", "v"]
-    assert asked["items"].tolist() == [["i", "j"], ["j"]]
-    assert asked["times"].tolist() == [[2.0, 9.0], [5.0]]
+    clean, quarantine, excluded, _ = apply_contract(frame, contract, scoring=True)
+    inputs = model_inputs(clean, contract)
+    assert inputs["user"].tolist() == ["u", "v"]
+    assert inputs["items"].tolist() == [["i", "j"], ["j"]]
+    assert inputs["times"].tolist() == [[2.0, 9.0], [5.0]]
     lists = pd.DataFrame({"user": ["u", "v"], "rank": [1, 1], "item": ["k", "i"], "score": [2.0, 1.0]})
-    assert answers(clean, lists, its, left_out(quarantine, excluded)) is lists
-    assert counts(clean, quarantine, excluded) == {"rows": 4, "scored": 3, "quarantined": 1, "excluded": 0}
+    assert score_table(clean, lists, contract, rows_not_scored(quarantine, excluded)) is lists
+    assert count_rows(clean, quarantine, excluded) == {
+        "rows": 4,
+        "scored": 3,
+        "quarantined": 1,
+        "excluded": 0,
+    }
 
 
-def test_histories_are_asked_with_the_weights_of_the_contract() -> None:
-    source = log_contract().source
+def test_histories_have_the_event_weights_of_the_contract() -> None:
+    source = make_log_contract().source
     meta = source["meta"]
-    weighed = {
+    with_weights = {
         **meta,
         "read": {**meta["read"], "columns": {**meta["read"]["columns"], "did": "category"}},
-        "roles": {**meta["roles"], "weight": "did"},
-        "weights": {"look": 0.5, "buy": 2},
+        "roles": {**meta["roles"], "event_weight": "did"},
+        "event_weight_by_value": {"look": 0.5, "buy": 2},
     }
-    its = parse({**source, "meta": weighed})
+    contract = parse({**source, "meta": with_weights})
     cells = {
         "user": ["v", "u", "u"],
         "item": ["j", "j", "i"],
         "at": ["5", "9", "2"],
         "did": ["buy", "look", "buy"],
     }
-    asked = questions(examine(pd.DataFrame(cells), its, scoring=True)[0], its)
-    assert asked["items"].tolist() == [["i", "j"], ["j"]]
-    assert asked["weights"].tolist() == [[2.0, 0.5], [2.0]]
-    # A file that does not say what was done is asked too: each event counts 1.
-    plain = pd.DataFrame(cells).drop(columns="did")
-    assert list(questions(examine(plain, its, scoring=True)[0], its).columns) == ["user", "items", "times"]
+    inputs = model_inputs(apply_contract(pd.DataFrame(cells), contract, scoring=True)[0], contract)
+    assert inputs["items"].tolist() == [["i", "j"], ["j"]]
+    assert inputs["weights"].tolist() == [[2.0, 0.5], [2.0]]
+    # The column of the weights is optional: each event has weight 1 then.
+    unweighted = pd.DataFrame(cells).drop(columns="did")
+    assert list(model_inputs(apply_contract(unweighted, contract, scoring=True)[0], contract).columns) == [
+        "user",
+        "items",
+        "times",
+    ]
 
 
-def test_the_file_appears_whole(tmp_path: Path) -> None:
-    out = tmp_path / "scores.parquet"
-    for rows in (scored(contract()), scored(contract()).head(2)):
-        write.fn(rows, out)
-        pd.testing.assert_frame_equal(pd.read_parquet(out), rows)
+def test_scores_are_written_without_temporary_files(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    for rows in (score_rows(make_contract()), score_rows(make_contract()).head(2)):
+        write_scores.fn(rows, path)
+        pd.testing.assert_frame_equal(pd.read_parquet(path), rows)
     assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once while writing, once when the written file should get its name."""
-    out = tmp_path / "scores.parquet"
-    write.fn(scored(contract()), out)
-    before = out.read_bytes()
+def test_a_failed_write_leaves_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write fails once while writing and once while renaming."""
+    path = tmp_path / "scores.parquet"
+    write_scores.fn(score_rows(make_contract()), path)
+    before = path.read_bytes()
     with pytest.raises(pa.ArrowException):
-        write.fn(pd.DataFrame({"reason": ["text", 1]}, dtype=object), out)
+        write_scores.fn(pd.DataFrame({"reason": ["text", 1]}, dtype=object), path)
 
-    def full(self: Path, target: Path) -> Path:
+    def disk_full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", disk_full)
     with pytest.raises(OSError, match="No space"):
-        write.fn(scored(contract()), out)
-    assert out.read_bytes() == before
+        write_scores.fn(score_rows(make_contract()), path)
+    assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]

@@ -1,4 +1,4 @@
-"""Files and simulators: what is read, what stays as it came, and what is refused without quoting anyone's cells."""
+"""Reading files and simulators: cells stay as they are, and errors quote no cells; finding datasets and contracts."""
 
 import io
 import json
@@ -16,47 +16,51 @@ import pytest
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from ml.data.casting import TEXT, cast
+from ml.data.casting import TEXT_DTYPE, cast_columns
 from ml.errors import ContractError, DataGateError, UsageError
 from ml.simulators import SIMULATORS
 from tasks.locate import DatasetSource, find_dataset, load_contract
 from tasks.settings import Settings
-from tasks.source import read, read_files, source
+from tasks.source import read_files, read_source, source
 from tasks.storage.content_store import Store, StoredResult
 
 COLUMNS = {"id": "category", "amount": "number", "bad": "integer"}
 SECRET = "Jane-Doe-4711"
 
 
-def contract(about: Mapping[str, Any] | None = None, **how: Any) -> Contract:
-    how = {"files": ["loans.csv"], "columns": COLUMNS, **how}
+def make_contract(publication: Mapping[str, Any] | None = None, **read: Any) -> Contract:
+    read = {"files": ["loans.csv"], "columns": COLUMNS, **read}
     roles = {"target": {"column": "bad", "positive": ["1"]}}
     return parse(
-        {"name": "loans.small", "expectations": [], "meta": {"read": how, "roles": roles, **(about or {})}}
+        {
+            "name": "loans.small",
+            "expectations": [],
+            "meta": {"schema_version": 2, "read": read, "roles": roles, **(publication or {})},
+        }
     )
 
 
-def taken(folder: Path, files: Mapping[str, bytes], **how: Any) -> StoredResult:
-    """What the store holds after reading these files."""
+def read_stored(folder: Path, files: Mapping[str, bytes], **read: Any) -> StoredResult:
+    """Write the files and read them with these options."""
     paths = []
     for name, data in files.items():
         paths.append(folder / name)
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         paths[-1].write_bytes(data)
-    how = {"files": list(files), **how}
-    return read_files(DatasetSource("small", contract(**how), tuple(paths)), Store(folder / "store"))
+    read = {"files": list(files), **read}
+    return read_files(DatasetSource("small", make_contract(**read), tuple(paths)), Store(folder / "store"))
 
 
-def rows(folder: Path, data: bytes, name: str = "loans.csv", **how: Any) -> list[list[Any]]:
-    part = taken(folder, {name: data}, **how).table("rows")
-    return part.astype(object).where(part.notna(), None).to_numpy().tolist()
+def read_rows(folder: Path, data: bytes, name: str = "loans.csv", **read: Any) -> list[list[Any]]:
+    table = read_stored(folder, {name: data}, **read).table("rows")
+    return table.astype(object).where(table.notna(), None).to_numpy().tolist()
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            # At one time, so that the bytes, which name tests, are the same in every worker.
+            # With a fixed time: the bytes are part of test ids, which must be equal in all pytest workers.
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
@@ -68,11 +72,11 @@ def as_parquet(table: pa.Table) -> bytes:
 
 
 PLAIN = b"id,amount,bad\n007,1e3,0\nx, 5,1\n"
-READ = [["007", "1e3", "0"], ["x", " 5", "1"]]
+CELLS = [["007", "1e3", "0"], ["x", " 5", "1"]]
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "how"),
+    ("name", "data", "read"),
     [
         ("loans.csv", PLAIN, {}),
         ("loans.csv", PLAIN.replace(b"\n", b"\r\n"), {}),
@@ -87,40 +91,40 @@ READ = [["007", "1e3", "0"], ["x", " 5", "1"]]
         ("loans.csv", b'"bad","amount","id"\n0,1e3,"007"\n"1"," 5",x\n', {}),
     ],
 )
-def test_every_cell_stays_text(tmp_path: Path, name: str, data: bytes, how: dict[str, Any]) -> None:
-    """Leading zeros, exponents and spaces are there until validation decides in the open."""
-    part = taken(tmp_path, {name: data}, **how).table("rows")
-    assert part.to_numpy().tolist() == READ
-    assert list(part.columns) == list(COLUMNS)
-    assert set(part.dtypes) == {TEXT}
+def test_cells_of_text_files_stay_text(tmp_path: Path, name: str, data: bytes, read: dict[str, Any]) -> None:
+    """Leading zeros, exponents and spaces are kept for validation."""
+    table = read_stored(tmp_path, {name: data}, **read).table("rows")
+    assert table.to_numpy().tolist() == CELLS
+    assert list(table.columns) == list(COLUMNS)
+    assert set(table.dtypes) == {TEXT_DTYPE}
 
 
-def test_quotes_hold_separators_and_line_ends(tmp_path: Path) -> None:
+def test_quoted_cells_may_have_separators_and_line_ends(tmp_path: Path) -> None:
     data = b'id,amount,bad\n"a\nb","1,5",0\n"say ""hi""",2,1\n'
-    assert rows(tmp_path, data) == [["a\nb", "1,5", "0"], ['say "hi"', "2", "1"]]
+    assert read_rows(tmp_path, data) == [["a\nb", "1,5", "0"], ['say "hi"', "2", "1"]]
 
 
-def test_encodings(tmp_path: Path) -> None:
+def test_files_are_decoded_with_the_encoding_of_the_contract(tmp_path: Path) -> None:
     text = "id,amount,bad\nZoë,1,0\n"
-    assert rows(tmp_path, text.encode("latin-1"), encoding="latin-1") == [["Zoë", "1", "0"]]
-    assert rows(tmp_path, text.encode()) == [["Zoë", "1", "0"]]
+    assert read_rows(tmp_path, text.encode("latin-1"), encoding="latin-1") == [["Zoë", "1", "0"]]
+    assert read_rows(tmp_path, text.encode()) == [["Zoë", "1", "0"]]
 
 
-def test_missing_words_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_words_for_missing_values_are_those_of_the_contract(tmp_path: Path) -> None:
     data = b'id,amount,bad\n?,NA,0\n"?",,1\n'
-    assert rows(tmp_path, data) == [["?", "NA", "0"], ["?", None, "1"]]
-    assert rows(tmp_path, data, missing=["?", "NA"]) == [[None, None, "0"], [None, "", "1"]]
+    assert read_rows(tmp_path, data) == [["?", "NA", "0"], ["?", None, "1"]]
+    assert read_rows(tmp_path, data, missing=["?", "NA"]) == [[None, None, "0"], [None, "", "1"]]
 
 
-def test_padding_goes_before_missing_words_are_found(tmp_path: Path) -> None:
-    """As SAS writes: quoted, padded, a full stop for missing; blanks inside of a cell are its own."""
+def test_cells_are_stripped_before_they_are_compared_with_missing_words(tmp_path: Path) -> None:
+    """As in files of SAS: quoted, padded, a full stop for missing. Blanks inside a cell are kept."""
     data = b'\xef\xbb\xbf"id","amount","bad","note"\n"  a b ","     .","\t1"," . "\n.,   2.5,"  ",x\n'
-    how = {"missing": [".", ""], "strip": True}
-    assert rows(tmp_path, data, **how) == [["a b", None, "1"], [None, "2.5", None]]
-    # Without it, only what is the word itself is missing.
-    assert rows(tmp_path, data, missing=[".", ""])[1] == [None, "   2.5", "  "]
-    bare = rows(tmp_path, b" x ;. ; 1\n", separator=";", header=False, **how)
-    assert bare == [["x", None, "1"]]
+    read = {"missing": [".", ""], "strip": True}
+    assert read_rows(tmp_path, data, **read) == [["a b", None, "1"], [None, "2.5", None]]
+    # Without `strip`, only cells that equal a word are missing.
+    assert read_rows(tmp_path, data, missing=[".", ""])[1] == [None, "   2.5", "  "]
+    without_header = read_rows(tmp_path, b" x ;. ; 1\n", separator=";", header=False, **read)
+    assert without_header == [["x", None, "1"]]
 
 
 LINES = {
@@ -132,34 +136,38 @@ LINES = {
 }
 
 
-def log_rows(folder: Path, files: Mapping[str, bytes], **how: Any) -> list[list[Any]]:
-    """Cells that were read by a contract of a log."""
-    read_ = {**LINES, "files": list(files), **how}
-    meta = {"read": read_, "roles": {"user": "user", "item": "item", "position": "row"}}
+def read_log(folder: Path, files: Mapping[str, bytes], **options: Any) -> list[list[Any]]:
+    """Return the cells of files that a contract of a log reads."""
+    read = {**LINES, "files": list(files), **options}
+    meta = {
+        "schema_version": 2,
+        "read": read,
+        "roles": {"user": "user", "item": "item", "event_order": "row"},
+    }
     paths = [folder / name for name in files]
     for path in paths:
         path.write_bytes(files[path.name])
-    its = parse({"name": "loans.log", "expectations": [], "meta": meta})
-    part = read_files(DatasetSource("log", its, tuple(paths)), Store(folder / "store")).table("rows")
-    return part.astype(object).where(part.notna(), None).to_numpy().tolist()
+    contract = parse({"name": "loans.log", "expectations": [], "meta": meta})
+    table = read_files(DatasetSource("log", contract, tuple(paths)), Store(folder / "store")).table("rows")
+    return table.astype(object).where(table.notna(), None).to_numpy().tolist()
 
 
 @pytest.mark.parametrize(
     "data",
     [b"7 b a\n08 b\n", b"\xef\xbb\xbf7 b a\r\n08 b", b"7 b a\n\n9\n08 b\n"],
-    ids=["plain", "as Windows writes", "lines without items"],
+    ids=["plain", "Windows line ends", "lines without items"],
 )
-def test_a_line_is_a_user_and_then_items(tmp_path: Path, data: bytes) -> None:
+def test_lines_of_sequences_are_a_user_and_items(tmp_path: Path, data: bytes) -> None:
     expected = [["7", "b", 1], ["7", "a", 2], ["08", "b", 3]]
-    assert log_rows(tmp_path, {"log.txt": data}) == expected
-    assert log_rows(tmp_path, {"log.zip": zipped({"log.txt": data})}) == expected
+    assert read_log(tmp_path, {"log.txt": data}) == expected
+    assert read_log(tmp_path, {"log.zip": zipped({"log.txt": data})}) == expected
 
 
-def test_a_line_is_a_basket(tmp_path: Path) -> None:
-    how = {"format": "baskets", "separator": ",", "strip": True}
-    read_ = log_rows(tmp_path, {"log.csv": b"milk, rye bread\n\ntea ,,jam\n"}, **how)
-    # The number is that of the line, as an editor shows it; an item that is missing is left to validation.
-    assert read_ == [
+def test_lines_of_baskets_are_items(tmp_path: Path) -> None:
+    options = {"format": "baskets", "separator": ",", "strip": True}
+    cells = read_log(tmp_path, {"log.csv": b"milk, rye bread\n\ntea ,,jam\n"}, **options)
+    # The user is the number of the line in the file; a missing item is left to validation.
+    assert cells == [
         ["1", "milk", 1],
         ["1", "rye bread", 2],
         ["3", "tea", 3],
@@ -168,98 +176,102 @@ def test_a_line_is_a_basket(tmp_path: Path) -> None:
     ]
 
 
-def test_a_missing_item_of_a_line_is_missing(tmp_path: Path) -> None:
-    read_ = log_rows(tmp_path, {"log.txt": b"7 b  ? a\n"}, missing=["", "?"])
-    assert [item for _, item, _ in read_] == ["b", None, None, "a"]
+def test_lines_may_have_missing_items(tmp_path: Path) -> None:
+    cells = read_log(tmp_path, {"log.txt": b"7 b  ? a\n"}, missing=["", "?"])
+    assert [item for _, item, _ in cells] == ["b", None, None, "a"]
 
 
-def test_another_separator_is_no_empty_table(tmp_path: Path) -> None:
+def test_lines_with_another_separator_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataGateError, match="no line has an item"):
-        log_rows(tmp_path, {"log.txt": f"{SECRET},b,a\n".encode()})
+        read_log(tmp_path, {"log.txt": f"{SECRET},b,a\n".encode()})
 
 
-def test_lines_in_another_encoding_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataGateError) as refusal:
-        log_rows(tmp_path, {"log.txt": f"{SECRET} b\xff\n".encode("latin-1")})
-    assert SECRET not in str(refusal.value)
+def test_lines_in_another_encoding_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataGateError) as error:
+        read_log(tmp_path, {"log.txt": f"{SECRET} b\xff\n".encode("latin-1")})
+    assert SECRET not in str(error.value)
 
 
-def test_rows_are_numbered_over_all_files(tmp_path: Path) -> None:
-    """Where the order of files and lines is the only one that there is."""
-    how = {"format": "csv", "header": True, "separator": ",", "source_column": "file"}
-    how["columns"] = {**LINES["columns"], "file": "category"}
+def test_the_row_column_numbers_the_rows_of_all_files(tmp_path: Path) -> None:
+    """Where the only order is that of files and lines."""
+    options: dict[str, Any] = {"format": "csv", "header": True, "separator": ",", "source_column": "file"}
+    options["columns"] = {**LINES["columns"], "file": "category"}
     files = {"old.csv": b"user,item\nu,a\nv,b\n", "new.csv": b"item,user\nc,u\n"}
-    read_ = log_rows(tmp_path, files, **how)
-    assert read_ == [["u", "a", 1, "old"], ["v", "b", 2, "old"], ["u", "c", 3, "new"]]
+    cells = read_log(tmp_path, files, **options)
+    assert cells == [["u", "a", 1, "old"], ["v", "b", 2, "old"], ["u", "c", 3, "new"]]
     with pytest.raises(DataGateError, match="each column once"):
-        log_rows(tmp_path, {"old.csv": b"user,item,row\nu,a,9\n"}, **how)
+        read_log(tmp_path, {"old.csv": b"user,item,row\nu,a,9\n"}, **options)
 
 
-def test_large_ids_beside_a_missing_one_stay_apart(tmp_path: Path) -> None:
+def test_large_ids_stay_distinct_beside_a_missing_one(tmp_path: Path) -> None:
     ids = [2**53, 2**53 + 1, None]
     table = pa.table({"id": pa.array(ids, pa.int64()), "age": [1, 2, 3]})
-    kinds = {"id": "category", "age": "number", "bad": "integer"}
-    rows = taken(tmp_path, {"loans.parquet": as_parquet(table)}, columns=kinds).table("rows")
+    types = {"id": "category", "age": "number", "bad": "integer"}
+    rows = read_stored(tmp_path, {"loans.parquet": as_parquet(table)}, columns=types).table("rows")
     assert rows["id"].dtype == pd.Int64Dtype()
-    typed, misfits = cast(rows, {"id": "category", "age": "number"})
+    typed, invalid = cast_columns(rows, {"id": "category", "age": "number"})
     assert typed["id"].tolist()[:2] == ["9007199254740992", "9007199254740993"]
     assert typed["id"].isna().tolist() == [False, False, True]
-    assert misfits == {}
-    # As a number the second is none that float64 can tell from the first.
-    assert cast(rows, {"id": "integer"})[1]["id"].tolist() == [True, True, False]
+    assert invalid == {}
+    # As numbers, float64 cannot distinguish the second from the first.
+    assert cast_columns(rows, {"id": "integer"})[1]["id"].tolist() == [True, True, False]
 
 
-def test_parquet_keeps_its_types_and_all_its_columns(tmp_path: Path) -> None:
+def test_parquet_keeps_types_and_index_columns(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": ["007", None], "amount": [1.5, np.nan], "bad": [0, 1]})
-    plain = taken(tmp_path, {"loans.parquet": as_parquet(pa.Table.from_pandas(frame))}).table("rows")
+    plain = read_stored(tmp_path, {"loans.parquet": as_parquet(pa.Table.from_pandas(frame))}).table("rows")
     pd.testing.assert_frame_equal(plain, frame)
-    # Pandas notes in the file that a column was its index: it is a column all the same.
+    # Pandas' metadata in the file say that the column was the index.
     indexed = as_parquet(pa.Table.from_pandas(frame.set_index("id")))
-    pd.testing.assert_frame_equal(taken(tmp_path, {"indexed.parquet": indexed}).table("rows"), frame)
+    pd.testing.assert_frame_equal(read_stored(tmp_path, {"indexed.parquet": indexed}).table("rows"), frame)
 
 
-def test_columns_that_the_contract_does_not_name_are_dropped_and_named(tmp_path: Path) -> None:
-    stored = taken(tmp_path, {"loans.csv": b"z,id,bad,a,amount,z\n1,2,3,4,5,\xff\n"})
+def test_columns_that_the_contract_does_not_name_are_dropped_and_reported(tmp_path: Path) -> None:
+    stored = read_stored(tmp_path, {"loans.csv": b"z,id,bad,a,amount,z\n1,2,3,4,5,\xff\n"})
     assert stored.table("rows").to_numpy().tolist() == [["2", "5", "3"]]
     assert stored.facts["dropped_columns"] == ["a", "z"]
 
 
-def test_a_column_that_is_missing_is_left_to_validation(tmp_path: Path) -> None:
-    assert list(taken(tmp_path, {"loans.csv": b"bad,id\n0,a\n"}).table("rows").columns) == ["id", "bad"]
+def test_a_missing_column_is_left_to_validation(tmp_path: Path) -> None:
+    assert list(read_stored(tmp_path, {"loans.csv": b"bad,id\n0,a\n"}).table("rows").columns) == ["id", "bad"]
 
 
 STACKED = {"columns": {**COLUMNS, "year": "category"}, "source_column": "year"}
 
 
-def test_stacked_files_say_which_row_is_from_where(tmp_path: Path) -> None:
-    """Columns may be in another order, and files may disagree about what is dropped."""
+def test_stacked_files_have_a_source_column(tmp_path: Path) -> None:
+    """Files may differ in the order of columns and in the types of dropped columns."""
     files = {
         "2023.csv": b"id,amount,bad,note\na,1,0,7\n",
         "2024.csv": b"bad,id,amount,note\n1,b,2,seven\n0,c,3,x\n",
     }
-    stored = taken(tmp_path, files, **STACKED)
+    stored = read_stored(tmp_path, files, **STACKED)
     assert stored.table("rows").to_numpy().tolist() == [
         ["a", "1", "0", "2023"],
         ["b", "2", "1", "2024"],
         ["c", "3", "0", "2024"],
     ]
     assert stored.facts["dropped_columns"] == ["note"]
-    bare = taken(tmp_path, {"2023.csv": b"a,1,0\n", "2024.csv": b"b,2,1\n"}, header=False, **STACKED)
-    assert bare.table("rows")["year"].tolist() == ["2023", "2024"]
+    without_header = read_stored(
+        tmp_path, {"2023.csv": b"a,1,0\n", "2024.csv": b"b,2,1\n"}, header=False, **STACKED
+    )
+    assert without_header.table("rows")["year"].tolist() == ["2023", "2024"]
 
 
 @pytest.mark.parametrize(
-    "second", [b"id,amount\nb,2\n", b"id,amount,bad,year\nb,2,1,1999\n"], ids=["one fewer", "its own source"]
+    "second",
+    [b"id,amount\nb,2\n", b"id,amount,bad,year\nb,2,1,1999\n"],
+    ids=["a missing column", "the source column"],
 )
-def test_stacked_files_with_other_columns_are_refused(tmp_path: Path, second: bytes) -> None:
+def test_stacked_files_with_different_columns_are_an_error(tmp_path: Path, second: bytes) -> None:
     with pytest.raises(DataGateError):
-        taken(tmp_path, {"2023.csv": PLAIN, "2024.csv": second}, **STACKED)
+        read_stored(tmp_path, {"2023.csv": PLAIN, "2024.csv": second}, **STACKED)
 
 
 JOINED = {"columns": {**COLUMNS, "town": "category", "branch": "category"}, "join": "id"}
 
 
-def test_joined_files_keep_the_rows_of_the_first_in_their_order(tmp_path: Path) -> None:
+def test_joined_files_keep_the_rows_of_the_first_file(tmp_path: Path) -> None:
     ids = [f"{n:04d}" for n in np.random.default_rng(0).permutation(3000)]
     loans = "id,amount,bad\n" + "".join(f"{i},1,0\n" for i in [*ids, ids[0], "unknown", ""])
     towns = "id,town\n" + "".join(f"{i},T{i}\n" for i in sorted(ids)) + ",nowhere\n"
@@ -268,32 +280,32 @@ def test_joined_files_keep_the_rows_of_the_first_in_their_order(tmp_path: Path) 
         "towns.csv": towns.encode(),
         "branches.csv": b"branch,id\nB,unknown\n",
     }
-    part = taken(tmp_path, files, **JOINED).table("rows")
-    assert part["id"].fillna("").tolist() == [*ids, ids[0], "unknown", ""]
-    assert part["town"].fillna("").tolist() == [*(f"T{i}" for i in ids), f"T{ids[0]}", "", ""]
-    assert part["branch"].fillna("").tolist() == [""] * 3001 + ["B", ""]
+    table = read_stored(tmp_path, files, **JOINED).table("rows")
+    assert table["id"].fillna("").tolist() == [*ids, ids[0], "unknown", ""]
+    assert table["town"].fillna("").tolist() == [*(f"T{i}" for i in ids), f"T{ids[0]}", "", ""]
+    assert table["branch"].fillna("").tolist() == [""] * 3001 + ["B", ""]
 
 
 @pytest.mark.parametrize(
     "second",
     [b"id,town\na,T\na,U\n", b"town\nT\n", b"id,town,amount\na,T,5\n"],
-    ids=["a key twice", "no key", "a column of the first"],
+    ids=["repeated key", "no key", "a column of the first file"],
 )
-def test_files_that_cannot_be_joined_are_refused(tmp_path: Path, second: bytes) -> None:
+def test_files_that_cannot_be_joined_are_an_error(tmp_path: Path, second: bytes) -> None:
     with pytest.raises(DataGateError, match="'id' in every file"):
-        taken(tmp_path, {"loans.csv": PLAIN, "towns.csv": second}, **JOINED)
+        read_stored(tmp_path, {"loans.csv": PLAIN, "towns.csv": second}, **JOINED)
 
 
-def locked() -> bytes:
-    """An archive whose one member says that it is encrypted."""
+def encrypted() -> bytes:
+    """Return an archive whose only member is marked as encrypted."""
     data = bytearray(zipped({"loans.csv": PLAIN}))
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
     return bytes(data)
 
 
-def damaged(data: bytes, begin: int, end: int) -> bytes:
-    return data[:begin] + bytes(end - begin) + data[end:]
+def damaged(data: bytes, start: int, end: int) -> bytes:
+    return data[:start] + bytes(end - start) + data[end:]
 
 
 ARCHIVE = zipped({"loans.csv": PLAIN * 100})
@@ -303,7 +315,7 @@ TABLE = as_parquet(
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "how"),
+    ("name", "data", "read"),
     [
         ("a row too long.csv", PLAIN + f"{SECRET},1,0,{SECRET}\n".encode(), {}),
         ("a row too short.csv", PLAIN + f"{SECRET}\n".encode(), {}),
@@ -320,7 +332,7 @@ TABLE = as_parquet(
         ("two.zip", zipped({"a.csv": PLAIN, "b.csv": PLAIN}), {}),
         ("none.zip", zipped({}), {}),
         ("no archive.zip", PLAIN, {}),
-        ("locked.zip", locked(), {}),
+        ("encrypted.zip", encrypted(), {}),
         ("damaged.zip", damaged(ARCHIVE, 40, 60), {}),
         ("cut.zip", ARCHIVE[:-30], {}),
         ("no table.parquet", PLAIN, {}),
@@ -329,106 +341,110 @@ TABLE = as_parquet(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_read_is_refused_without_quoting_it(
-    tmp_path: Path, name: str, data: bytes, how: dict[str, Any]
+def test_unreadable_files_are_an_error_that_quotes_no_cells(
+    tmp_path: Path, name: str, data: bytes, read: dict[str, Any]
 ) -> None:
-    with pytest.raises(DataGateError) as refused:
-        taken(tmp_path, {name: data}, **how)
-    assert name in str(refused.value)
-    assert SECRET not in str(refused.value)
-    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+    with pytest.raises(DataGateError) as error:
+        read_stored(tmp_path, {name: data}, **read)
+    assert name in str(error.value)
+    assert SECRET not in str(error.value)
+    assert error.value.__suppress_context__ or error.value.__context__ is None
 
 
-def test_a_disk_that_fails_is_no_refusal(tmp_path: Path) -> None:
-    """Trying again may help there: the file may be well."""
+def test_an_error_of_the_disk_is_no_data_error(tmp_path: Path) -> None:
+    """The task may be retried: the file may be valid."""
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(IsADirectoryError):
-        read_files(DatasetSource("small", contract(), (tmp_path / "folder.csv",)), Store(tmp_path / "store"))
+        read_files(
+            DatasetSource("small", make_contract(), (tmp_path / "folder.csv",)), Store(tmp_path / "store")
+        )
 
 
-def test_one_content_has_one_digest_wherever_it_lies(tmp_path: Path) -> None:
-    here = taken(tmp_path, {"here/loans.csv": PLAIN})
-    there = taken(tmp_path, {"there/loans.csv": PLAIN})
-    renamed = taken(tmp_path, {"there/other.csv": PLAIN})
-    changed = taken(tmp_path, {"there/loans.csv": PLAIN.replace(b"007", b"7")})
+def test_the_digest_depends_on_the_content_only(tmp_path: Path) -> None:
+    here = read_stored(tmp_path, {"here/loans.csv": PLAIN})
+    there = read_stored(tmp_path, {"there/loans.csv": PLAIN})
+    renamed = read_stored(tmp_path, {"there/other.csv": PLAIN})
+    changed = read_stored(tmp_path, {"there/loans.csv": PLAIN.replace(b"007", b"7")})
     assert here.digest == there.digest == renamed.digest != changed.digest
     assert (here.reused, changed.reused) == (False, False)
     assert read_files(
-        DatasetSource("small", contract(files=["here/loans.csv"]), (tmp_path / "here" / "loans.csv",)),
+        DatasetSource("small", make_contract(files=["here/loans.csv"]), (tmp_path / "here" / "loans.csv",)),
         Store(tmp_path / "store"),
     ).reused
 
 
-def test_how_it_is_read_is_part_of_the_key(tmp_path: Path) -> None:
-    """Without a header the order of names in the contract says which column is which."""
-    one = {"a": "number", "bad": "integer"}
-    other = dict(reversed(one.items()))
+def test_read_options_are_part_of_the_key(tmp_path: Path) -> None:
+    """Without a header, columns are named in the order of the contract."""
+    columns = {"a": "number", "bad": "integer"}
+    reordered = dict(reversed(columns.items()))
     data = {"loans.csv": b"1,2\n"}
-    first = taken(tmp_path, data, header=False, columns=one).table("rows")
-    second = taken(tmp_path, data, header=False, columns=other).table("rows")
+    first = read_stored(tmp_path, data, header=False, columns=columns).table("rows")
+    second = read_stored(tmp_path, data, header=False, columns=reordered).table("rows")
     assert first.iloc[0].to_dict() == {"a": "1", "bad": "2"}
     assert second.iloc[0].to_dict() == {"bad": "1", "a": "2"}
 
 
-def test_a_file_is_compared_with_what_was_published(tmp_path: Path) -> None:
-    plain = taken(tmp_path, {"loans.csv": PLAIN})
+def test_files_are_compared_with_published_digests(tmp_path: Path) -> None:
+    plain = read_stored(tmp_path, {"loans.csv": PLAIN})
     sha = plain.facts["origin"]["files"]["loans.csv"]
-    assert plain.facts["unlike_published"] == []
-    for published, unlike in ((sha, []), ("0" * 64, ["loans.csv"])):
-        about = {"sha256": {"loans.csv": published}, "url": "https://example.org"}
-        stored = taken(tmp_path, {"loans.csv": PLAIN}, about=about)
-        assert stored.facts["unlike_published"] == unlike
+    assert plain.facts["differs_from_published"] == []
+    for published, differing in ((sha, []), ("0" * 64, ["loans.csv"])):
+        publication = {"sha256": {"loans.csv": published}, "url": "https://example.org"}
+        stored = read_stored(tmp_path, {"loans.csv": PLAIN}, publication=publication)
+        assert stored.facts["differs_from_published"] == differing
         assert stored.facts["origin"]["url"] == "https://example.org"
 
 
-def test_a_simulator_is_remembered_by_name_rows_and_seed(tmp_path: Path) -> None:
-    def simulated(**how: Any) -> StoredResult:
-        how = {"simulator": "lender", "rows": 60, "seed": 1, **how}
-        return read(DatasetSource("simulated", contract(files=[], **how), ()), Store(tmp_path))
+def test_simulated_data_are_cached_by_name_rows_and_seed(tmp_path: Path) -> None:
+    def simulate(**options: Any) -> StoredResult:
+        options = {"simulator": "lender", "rows": 60, "seed": 1, **options}
+        return read_source(
+            DatasetSource("simulated", make_contract(files=[], **options), ()), Store(tmp_path)
+        )
 
-    first = simulated()
+    first = simulate()
     expected = SIMULATORS["lender"](60, 1)
     pd.testing.assert_frame_equal(first.table("rows"), expected.rows, check_dtype=False)
     pd.testing.assert_frame_equal(first.table("oracle"), expected.oracle)
     assert first.facts["origin"] == {"simulator": "lender", "rows": 60, "seed": 1}
-    assert simulated().reused
-    others = [simulated(rows=61), simulated(seed=2), simulated(simulator="hospital")]
-    assert len({first.digest, *(o.digest for o in others)}) == 4
+    assert simulate().reused
+    others = [simulate(rows=61), simulate(seed=2), simulate(simulator="hospital")]
+    assert len({first.digest, *(other.digest for other in others)}) == 4
 
 
-def test_the_task_reads_what_was_located(tmp_path: Path) -> None:
+def test_the_task_reads_the_files(tmp_path: Path) -> None:
     (tmp_path / "loans.csv").write_bytes(PLAIN)
-    stored = source.fn(DatasetSource("small", contract(), (tmp_path / "loans.csv",)), Store(tmp_path))
-    assert stored.facts["rows"] == len(READ)
+    stored = source.fn(DatasetSource("small", make_contract(), (tmp_path / "loans.csv",)), Store(tmp_path))
+    assert stored.facts["rows"] == len(CELLS)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Two contracts of the case loans, one of which is simulated, and the data of the other."""
+    """Settings with two contracts of the case loans, one of them simulated, and the data of the other."""
     folder = tmp_path / "contracts" / "loans"
     folder.mkdir(parents=True)
-    (folder / "small.json").write_text(json.dumps(contract().source))
-    simulated = contract(files=[], simulator="lender", rows=60).source
+    (folder / "small.json").write_text(json.dumps(make_contract().source))
+    simulated = make_contract(files=[], simulator="lender", rows=60).source
     (folder / "simulated.json").write_text(json.dumps(simulated))
     (tmp_path / "data" / "small").mkdir(parents=True)
     (tmp_path / "data" / "small" / "loans.csv").write_bytes(PLAIN)
-    return Settings(home=tmp_path, data_dir=tmp_path / "data", contracts=tmp_path / "contracts")
+    return Settings(state_dir=tmp_path, data_dir=tmp_path / "data", contracts=tmp_path / "contracts")
 
 
-def test_a_data_set_is_found_by_its_name(settings: Settings) -> None:
+def test_a_dataset_is_found_by_name(settings: Settings) -> None:
     assert settings.data_dir
-    located = find_dataset("loans", "small", None, settings)
-    assert located.files == (settings.data_dir / "small" / "loans.csv",)
-    assert located.contract == contract()
+    dataset = find_dataset("loans", "small", None, settings)
+    assert dataset.files == (settings.data_dir / "small" / "loans.csv",)
+    assert dataset.contract == make_contract()
     assert find_dataset("loans", "simulated", None, settings).files == ()
 
 
-def test_a_file_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:
+def test_a_dataset_is_found_by_the_path_of_its_file(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "elsewhere" / "small.csv"
     file.parent.mkdir()
     file.write_bytes(PLAIN)
-    located = find_dataset("loans", str(file), None, settings)
-    assert (located.data, located.files, located.contract.name) == ("small", (file,), "loans.small")
+    dataset = find_dataset("loans", str(file), None, settings)
+    assert (dataset.data, dataset.files, dataset.contract.name) == ("small", (file,), "loans.small")
     # A file takes the place of the simulator.
     assert find_dataset("loans", str(file), "simulated", settings).files == (file,)
     with pytest.raises(UsageError, match="can be read"):
@@ -437,31 +453,31 @@ def test_a_file_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None
         find_dataset("loans", f"{tmp_path}/", "small", settings)
 
 
-def test_a_contract_may_be_about_files_of_another_folder(settings: Settings) -> None:
+def test_two_contracts_may_use_the_same_folder(settings: Settings) -> None:
     folder = settings.contracts / "loans"
-    other = {**contract(folder="small").source, "name": "loans.other"}
+    other = {**make_contract(folder="small").source, "name": "loans.other"}
     (folder / "other.json").write_text(json.dumps(other))
-    located = find_dataset("loans", "other", None, settings)
-    assert located.files == find_dataset("loans", "small", None, settings).files
-    assert (located.data, located.contract.name) == ("other", "loans.other")
+    dataset = find_dataset("loans", "other", None, settings)
+    assert dataset.files == find_dataset("loans", "small", None, settings).files
+    assert (dataset.data, dataset.contract.name) == ("other", "loans.other")
     with pytest.raises(UsageError, match="a folder small/"):
         find_dataset("loans", "other", None, settings.model_copy(update={"data_dir": None}))
 
 
-def test_a_contract_is_found_by_its_path(settings: Settings, tmp_path: Path) -> None:
-    mine = tmp_path / "mine.json"
-    mine.write_text(json.dumps({**contract().source, "name": "loans.mine"}))
-    assert find_dataset("loans", "small", str(mine), settings).contract.name == "loans.mine"
+def test_a_contract_is_found_by_path(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({**make_contract().source, "name": "loans.own"}))
+    assert find_dataset("loans", "small", str(path), settings).contract.name == "loans.own"
 
 
-def test_an_unknown_data_set_is_refused_with_the_known_ones(settings: Settings) -> None:
+def test_the_error_for_an_unknown_dataset_lists_the_known_ones(settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"simulated, small.*got smal;"):
         find_dataset("loans", "smal", None, settings)
     with pytest.raises(UsageError, match="data set of nothing"):
         find_dataset("nothing", "small", None, settings)
 
 
-def test_data_that_is_not_there_is_refused_with_what_to_do(settings: Settings) -> None:
+def test_the_error_for_missing_data_names_the_next_step(settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"STEWARD_DATA_DIR.*--data"):
         find_dataset("loans", "small", None, settings.model_copy(update={"data_dir": None}))
     assert settings.data_dir
@@ -475,29 +491,31 @@ def test_data_that_is_not_there_is_refused_with_what_to_do(settings: Settings) -
     [
         ("{", "JSON"),
         ("[]", "an object"),
-        (json.dumps({**contract().source, "name": "others.small"}), "a contract of loans"),
+        (json.dumps({**make_contract().source, "name": "others.small"}), "a contract of loans"),
         (
-            json.dumps(contract(files=[], simulator="lander", rows=5).source),
+            json.dumps(make_contract(files=[], simulator="lander", rows=5).source),
             "a simulator of",
         ),
     ],
 )
-def test_a_contract_that_is_wrong_is_refused(settings: Settings, text: str, message: str) -> None:
+def test_an_invalid_contract_is_an_error(settings: Settings, text: str, message: str) -> None:
     (settings.contracts / "loans" / "small.json").write_text(text)
     with pytest.raises(ContractError, match=message):
         load_contract("loans", "small", settings)
 
 
-def test_a_contract_that_is_no_text_is_refused(settings: Settings) -> None:
+def test_a_contract_that_is_not_text_is_an_error(settings: Settings) -> None:
     (settings.contracts / "loans" / "small.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(ContractError, match="JSON"):
         load_contract("loans", "small", settings)
 
 
-def test_a_champions_contract_reads_another_file(tmp_path: Path) -> None:
-    """As scoring does: the file that is given takes the place of those that the contract names."""
+def test_a_contract_can_read_another_file(tmp_path: Path) -> None:
+    """In scoring, the given file replaces those of the contract."""
     (tmp_path / "new.csv").write_bytes(b"id,amount\na,1\n")
-    own = contract(files=[], simulator="lender", rows=5)
-    own = replace(own, read=replace(own.read, files=("new.csv",), simulator=None))
-    stored = read_files(DatasetSource("small", own, (tmp_path / "new.csv",)), Store(tmp_path / "store"))
+    contract = make_contract(files=[], simulator="lender", rows=5)
+    contract = replace(
+        contract, read=contract.read.model_copy(update={"files": ("new.csv",), "simulator": None})
+    )
+    stored = read_files(DatasetSource("small", contract, (tmp_path / "new.csv",)), Store(tmp_path / "store"))
     assert stored.table("rows").to_numpy().tolist() == [["a", "1"]]

@@ -1,4 +1,4 @@
-"""The gate in front of the exam: the future, known entities and answers among the questions stop the run."""
+"""Splits by rows and by histories, and the leakage gate: future rows, shared entities, targets in histories."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,8 +12,10 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
 from ml.errors import DataGateError, LeakageError
-from ml.interactions import datasets, event_log
-from tasks.split import Parts, SplitFunction, split, split_histories, split_rows
+from ml.interactions import datasets as interaction_datasets
+from ml.interactions import event_log
+from tasks.facts import DivisionFacts
+from tasks.split import Datasets, SplitFunction, split, split_histories, split_rows
 from tasks.storage.content_store import StageResult, Store, StoredResult
 
 ROWS = 400
@@ -28,21 +30,33 @@ COLUMNS = {
 }
 
 
-def contract(roles: dict[str, Any] | None = None, **meta: Any) -> Contract:
+def make_contract(roles: dict[str, Any] | None = None, **meta: Any) -> Contract:
     all_roles = {"target": {"column": "y", "positive": ["1"]}, "id": "id", "time": "day", **(roles or {})}
     read = {"files": ["x.csv"], "columns": COLUMNS}
-    return parse({"name": "toy.rows", "expectations": [], "meta": {"read": read, "roles": all_roles, **meta}})
+    return parse(
+        {
+            "name": "toy.rows",
+            "expectations": [],
+            "meta": {"schema_version": 2, "read": read, "roles": all_roles, **meta},
+        }
+    )
 
 
-def log_contract(**meta: Any) -> Contract:
+def make_log_contract(**meta: Any) -> Contract:
     columns = {"user": "category", "item": "category", "at": "time", "band": "category"}
     roles = {"user": "user", "item": "item", "time": "at", "sensitive": ["band"]}
     read = {"files": ["x.csv"], "columns": columns}
-    return parse({"name": "toy.log", "expectations": [], "meta": {"read": read, "roles": roles, **meta}})
+    return parse(
+        {
+            "name": "toy.log",
+            "expectations": [],
+            "meta": {"schema_version": 2, "read": read, "roles": roles, **meta},
+        }
+    )
 
 
 def rows(**columns: Any) -> pd.DataFrame:
-    """Clean rows up to midnight of the last day of 2024; two rows of each person `who`."""
+    """Return clean rows up to midnight of the last day of 2024, two rows of each person `who`."""
     rng = np.random.default_rng(0)
     cells = {
         "id": pd.Series([f"C{n:03d}" for n in range(ROWS)], dtype="str"),
@@ -70,8 +84,8 @@ def log(events: int = 600) -> pd.DataFrame:
     )
 
 
-def ordered() -> pd.DataFrame:
-    """Sessions of five different items, one after another, each a day long."""
+def session_log() -> pd.DataFrame:
+    """Return consecutive sessions of five different items, each about a day long."""
     rng = np.random.default_rng(0)
     items = np.concatenate([rng.permutation(40)[:5] for _ in range(100)])
     return pd.DataFrame(
@@ -84,327 +98,358 @@ def ordered() -> pd.DataFrame:
     )
 
 
-def ordered_contract(by: str, repeat: bool = False) -> Contract:
+def make_session_contract(by: str, allow_repeats: bool = False) -> Contract:
     columns = {"user": "category", "item": "category", "at": "time", "place": "integer"}
-    order = {"last": {"position": "place"}, "session": {"time": "at"}, "any": {}}[by]
-    roles = {"user": "user", "item": "item", "repeat": repeat, **order}
-    meta = {"read": {"files": ["x.csv"], "columns": columns}, "roles": roles, "split": {"by": by}}
+    order = {"last": {"event_order": "place"}, "session": {"time": "at"}, "random_last_out": {}}[by]
+    roles = {"user": "user", "item": "item", "allow_repeat_recommendations": allow_repeats, **order}
+    read = {"files": ["x.csv"], "columns": columns}
+    meta = {"schema_version": 2, "read": read, "roles": roles, "split": {"by": by}}
     return parse({"name": "toy.ordered", "expectations": [], "meta": meta})
 
 
-class Run:
-    """One store, and splits of tables through it."""
+class Splitter:
+    """Split tables through one store."""
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
 
     def __call__(
-        self, clean: pd.DataFrame, its: Contract, how: SplitFunction = split_rows, now: datetime = LAST
+        self,
+        clean: pd.DataFrame,
+        contract: Contract,
+        split_function: SplitFunction = split_rows,
+        now: datetime = LAST,
     ) -> StoredResult:
         key = f"clean-{pd.util.hash_pandas_object(clean).sum():x}"
         stored = self.store.get_or_compute(key, lambda: StageResult({"clean": clean}, {}))
-        return split.fn(stored, its, how, now, self.store)
+        return split.fn(stored, contract, split_function, now, self.store)
 
-    def refused(self, *arguments: Any, **named: Any) -> LeakageError:
-        with pytest.raises(LeakageError) as refusal:
+    def error(self, *arguments: Any, **named: Any) -> LeakageError:
+        """Return the error that the split raises."""
+        with pytest.raises(LeakageError) as error:
             self(*arguments, **named)
-        assert isinstance(refusal.value, DataGateError)
-        return refusal.value
+        assert isinstance(error.value, DataGateError)
+        return error.value
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(tmp_path)
+def split_table(tmp_path: Path) -> Splitter:
+    return Splitter(tmp_path)
 
 
-def parts_of(stored: StoredResult) -> dict[str, Dataset]:
+def datasets_of(stored: StoredResult) -> dict[str, Dataset]:
     return {name: Dataset.from_table(stored.table(name)) for name in stored.table_names}
 
 
-def test_the_codes_of_the_contract_go_with_the_parts(run: Run) -> None:
-    coded = contract(special={"x": {"98": "refused to say", "-1": "not asked"}})
-    assert run(rows(), coded).facts["special"] == {"x": [-1.0, 98.0]}
-    assert run(rows(), contract()).facts["special"] == {}
+def test_sentinel_values_of_the_contract_are_in_the_facts(split_table: Splitter) -> None:
+    contract = make_contract(sentinel_values={"x": {"98": "refused to say", "-1": "not asked"}})
+    assert split_table(rows(), contract).facts["sentinel_values"] == {"x": [-1.0, 98.0]}
+    assert split_table(rows(), make_contract()).facts["sentinel_values"] == {}
 
 
-def test_rows_are_divided_and_nothing_that_judges_is_shown(run: Run) -> None:
-    its = contract({"sensitive": ["town"], "ignored": ["who", "town"], "site": "who"})
-    stored = run(rows(), its)
-    parts = parts_of(stored)
-    assert list(parts) == ["train", "valid", "test"]
-    assert sum(len(p.frame) for p in parts.values()) == ROWS
-    for name, part in parts.items():
-        assert list(part.frame.columns) == ["x"]
-        assert list(part.metadata.columns) == ["town", "who", "id"]
-        known = rows().set_index("id").loc[part.metadata["id"]]
-        assert part.truth.tolist() == known["y"].tolist()
-        assert part.frame["x"].tolist() == known["x"].tolist()
-        sizes = stored.facts["parts"][name]
-        assert sizes == {"rows": len(part.frame), "units": len(part.frame), "mean": part.truth.mean()}
-    assert stored.facts["checks"] == {"shared_entities": {}, "foretelling": {}}
+def test_rows_are_divided_and_metadata_are_not_features(split_table: Splitter) -> None:
+    contract = make_contract({"sensitive": ["town"], "ignored": ["who", "town"], "site": "who"})
+    stored = split_table(rows(), contract)
+    datasets = datasets_of(stored)
+    assert list(datasets) == ["train", "valid", "test"]
+    assert sum(len(dataset.frame) for dataset in datasets.values()) == ROWS
+    for name, dataset in datasets.items():
+        assert list(dataset.frame.columns) == ["x"]
+        assert list(dataset.metadata.columns) == ["town", "who", "id"]
+        expected = rows().set_index("id").loc[dataset.metadata["id"]]
+        assert dataset.truth.tolist() == expected["y"].tolist()
+        assert dataset.frame["x"].tolist() == expected["x"].tolist()
+        sizes = stored.facts["datasets"][name]
+        assert sizes == {
+            "rows": len(dataset.frame),
+            "units": len(dataset.frame),
+            "mean": dataset.truth.mean(),
+        }
+    assert stored.facts["checks"] == {"shared_entities": {}, "single_feature_leaks": {}}
     assert stored.facts["purged"] == 0
 
 
-def test_a_group_is_one_unit_on_one_side(run: Run) -> None:
-    stored = run(rows(), contract({"group": "who", "ignored": ["who"]}))
-    units = [set(part.units) for part in parts_of(stored).values()]
+def test_groups_are_units_and_are_not_divided(split_table: Splitter) -> None:
+    stored = split_table(rows(), make_contract({"group": "who", "ignored": ["who"]}))
+    units = [set(dataset.units) for dataset in datasets_of(stored).values()]
     assert sum(map(len, units)) == len(set().union(*units)) == ROWS // 2
-    by_time = run(rows(), contract({"group": "who"}, split={"by": "time", "test": 0.2525, "valid": 0.25}))
-    # A cut between the two rows of one person takes the earlier one out.
+    by_time = split_table(
+        rows(), make_contract({"group": "who"}, split={"by": "time", "test": 0.2525, "valid": 0.25})
+    )
+    # A cutoff between the two rows of a person purges the earlier one.
     assert by_time.facts["purged"] > 0
     assert by_time.facts["checks"]["shared_entities"] == {}
 
 
-def test_a_log_is_divided_at_two_instants(run: Run) -> None:
-    stored = run(log(), log_contract(), split_histories)
-    parts = parts_of(stored)
-    assert list(parts) == ["train", "valid", "test", "refit"]
-    first, second = (pd.Timestamp(cut).timestamp() for cut in stored.facts["cuts"])
-    for name, cut in (("train", first), ("valid", first), ("test", second), ("refit", second)):
-        assert max(t for times in parts[name].frame["times"] for t in times) < cut
+def test_a_log_is_divided_by_time_at_two_cutoffs(split_table: Splitter) -> None:
+    stored = split_table(log(), make_log_contract(), split_histories)
+    datasets = datasets_of(stored)
+    assert list(datasets) == ["train", "valid", "test", "train_valid"]
+    first, second = (pd.Timestamp(cutoff).timestamp() for cutoff in stored.facts["cutoffs"])
+    for name, cutoff in (("train", first), ("valid", first), ("test", second), ("train_valid", second)):
+        assert max(t for times in datasets[name].frame["times"] for t in times) < cutoff
     events = log()
-    refit = sum(map(len, parts["refit"].frame["items"]))
-    assert refit == (events["at"].astype("int64") / 1e6 < second).sum()
-    bands = parts["test"].metadata["band"].tolist()
-    assert bands == ["young" if int(user[1:]) % 2 else "old" for user in parts["test"].frame["user"]]
+    n_events = sum(map(len, datasets["train_valid"].frame["items"]))
+    assert n_events == (events["at"].astype("int64") / 1e6 < second).sum()
+    bands = datasets["test"].metadata["band"].tolist()
+    assert bands == ["young" if int(user[1:]) % 2 else "old" for user in datasets["test"].frame["user"]]
     assert stored.facts["catalogue"] == events["item"].nunique()
     assert stored.facts["simultaneous_events"] == 0
-    assert stored.facts["checks"] == {"histories_reaching_into_the_test": 0, "answers_in_their_histories": 0}
-    assert not stored.facts["reaches_past_the_answers"]
+    assert stored.facts["checks"] == {"histories_with_test_events": 0, "targets_in_history": 0}
+    assert not stored.facts["train_includes_later_events"]
 
 
-@pytest.mark.parametrize("by", ["last", "any", "session"])
-def test_weights_of_behaviours_go_with_the_histories(run: Run, by: str) -> None:
-    its = ordered_contract(by)
-    meta = its.source["meta"]
+@pytest.mark.parametrize("by", ["last", "random_last_out", "session"])
+def test_histories_have_the_event_weights(split_table: Splitter, by: str) -> None:
+    contract = make_session_contract(by)
+    meta = contract.source["meta"]
     columns = {**meta["read"]["columns"], "did": "category"}
-    weighed = {
+    with_weights = {
         **meta,
         "read": {**meta["read"], "columns": columns},
-        "roles": {**meta["roles"], "weight": "did"},
-        "weights": {"look": 0.5, "buy": 2},
+        "roles": {**meta["roles"], "event_weight": "did"},
+        "event_weight_by_value": {"look": 0.5, "buy": 2},
     }
-    # So that a weight tells its event: items of even numbers were bought.
-    bought = ordered()["item"].str.removeprefix("I").astype(int) % 2 == 0
-    events = ordered().assign(did=pd.Series(np.where(bought, "buy", "look"), dtype="str"))
-    parts = parts_of(run(events, parse({**its.source, "meta": weighed}), split_histories))
-    plain = parts_of(run(ordered(), its, split_histories))
-    for name, part in parts.items():
-        assert list(part.frame.columns) == ["user", "items", "times", "weights"]
-        assert part.frame["items"].map(list).tolist() == plain[name].frame["items"].map(list).tolist()
-        assert "weights" not in plain[name].frame
-        for items, weights in zip(part.frame["items"], part.frame["weights"], strict=True):
+    # Items of even numbers were bought, so that each weight can be checked.
+    bought = session_log()["item"].str.removeprefix("I").astype(int) % 2 == 0
+    events = session_log().assign(did=pd.Series(np.where(bought, "buy", "look"), dtype="str"))
+    datasets = datasets_of(
+        split_table(events, parse({**contract.source, "meta": with_weights}), split_histories)
+    )
+    unweighted = datasets_of(split_table(session_log(), contract, split_histories))
+    for name, dataset in datasets.items():
+        assert list(dataset.frame.columns) == ["user", "items", "times", "weights"]
+        assert dataset.frame["items"].map(list).tolist() == unweighted[name].frame["items"].map(list).tolist()
+        assert "weights" not in unweighted[name].frame
+        for items, weights in zip(dataset.frame["items"], dataset.frame["weights"], strict=True):
             assert list(weights) == [0.5 if int(item[1:]) % 2 else 2.0 for item in items]
 
 
-@pytest.mark.parametrize("by", ["last", "any", "session"])
-def test_a_log_is_divided_as_its_contract_says(run: Run, by: str) -> None:
-    stored = run(ordered(), ordered_contract(by), split_histories)
-    facts, parts = stored.facts, parts_of(stored)
-    assert list(parts) == ["train", "valid", "test", "refit"]
-    assert facts["checks"] == {"histories_reaching_into_the_test": 0, "answers_in_their_histories": 0}
-    # What others did later is known where one event a user is held back: the facts say so.
-    assert facts["reaches_past_the_answers"] == (by != "session")
-    assert len(facts["cuts"]) == (2 if by == "session" else 0)
+@pytest.mark.parametrize("by", ["last", "random_last_out", "session"])
+def test_a_log_is_divided_by_the_policy_of_the_contract(split_table: Splitter, by: str) -> None:
+    stored = split_table(session_log(), make_session_contract(by), split_histories)
+    facts, datasets = stored.facts, datasets_of(stored)
+    assert list(datasets) == ["train", "valid", "test", "train_valid"]
+    assert facts["checks"] == {"histories_with_test_events": 0, "targets_in_history": 0}
+    # Leave-one-out splits train on events of other users after the targets: the facts say so.
+    assert facts["train_includes_later_events"] == (by != "session")
+    assert len(facts["cutoffs"]) == (2 if by == "session" else 0)
     for name in ("valid", "test"):
-        assert {len(answer) for answer in parts[name].truth} == {1}
-        asked = len(parts[name].frame) + facts["nothing_new"][name]
-        assert asked == 100 if by != "session" else 0 < asked < 100
-    times = np.concatenate([np.asarray(t, dtype=float) for t in parts["refit"].frame["times"]])
+        assert {len(target) for target in datasets[name].truth} == {1}
+        users = len(datasets[name].frame) + facts["users_without_new_items"][name]
+        assert users == 100 if by != "session" else 0 < users < 100
+    times = np.concatenate([np.asarray(t, dtype=float) for t in datasets["train_valid"].frame["times"]])
     assert np.isnan(times).all() if by != "session" else not np.isnan(times).any()
-    known = {user: set(items) for user, items in ordered().groupby("user")["item"]}
-    for user, items, answer in zip(
-        parts["test"].frame["user"], parts["test"].frame["items"], parts["test"].truth, strict=True
+    items_of = {user: set(items) for user, items in session_log().groupby("user")["item"]}
+    for user, items, target in zip(
+        datasets["test"].frame["user"], datasets["test"].frame["items"], datasets["test"].truth, strict=True
     ):
-        assert {*items, *answer} <= known[user]
+        assert {*items, *target} <= items_of[user]
 
 
-def test_who_takes_an_item_again_is_not_asked_where_items_do_not_return(run: Run) -> None:
-    """The first 30 users end with the item that they began with."""
-    events = ordered()
+def test_users_whose_target_is_in_their_history_are_left_out_unless_items_may_repeat(
+    split_table: Splitter,
+) -> None:
+    """The last item of the first 30 users is their first one."""
+    events = session_log()
     first = events.drop_duplicates("user").set_index("user")["item"]
     last = ~events["user"].duplicated(keep="last") & events["user"].isin([f"U{n}" for n in range(30)])
     events.loc[last, "item"] = events["user"].map(first)[last]
-    stored = run(events, ordered_contract("last"), split_histories)
-    assert stored.facts["nothing_new"]["test"] == 30
-    assert len(parts_of(stored)["test"].frame) == 70
-    returning = run(events, ordered_contract("last", repeat=True), split_histories)
-    assert returning.facts["nothing_new"]["test"] == 0
-    assert len(parts_of(returning)["test"].frame) == 100
+    stored = split_table(events, make_session_contract("last"), split_histories)
+    assert stored.facts["users_without_new_items"]["test"] == 30
+    assert len(datasets_of(stored)["test"].frame) == 70
+    repeating = split_table(events, make_session_contract("last", allow_repeats=True), split_histories)
+    assert repeating.facts["users_without_new_items"]["test"] == 0
+    assert len(datasets_of(repeating)["test"].frame) == 100
 
 
-def test_a_split_is_reused_for_the_same_rows_contract_and_function(run: Run) -> None:
-    def another(frame: pd.DataFrame, its: Contract) -> tuple[Parts, dict[str, Any]]:
-        return split_rows(frame, its)
+def test_a_split_is_reused_for_equal_rows_contract_and_function(split_table: Splitter) -> None:
+    def another(frame: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
+        return split_rows(frame, contract)
 
-    first = run(rows(), contract())
+    first = split_table(rows(), make_contract())
     assert not first.reused
-    assert run(rows(), contract()).reused
-    assert not run(rows(), contract(split={"test": 0.3})).reused
-    assert not run(rows(x=1.0), contract()).reused
-    assert not run(rows(), contract(), another).reused
+    assert split_table(rows(), make_contract()).reused
+    assert not split_table(rows(), make_contract(split={"test": 0.3})).reused
+    assert not split_table(rows(x=1.0), make_contract()).reused
+    assert not split_table(rows(), make_contract(), another).reused
 
 
-# --- the future ------------------------------------------------------------------------------------------------------
+# --- future rows -----------------------------------------------------------------------------------------------------
 
 
-def test_rows_after_now_are_refused_and_at_now_are_not(run: Run) -> None:
-    run(rows(), contract(), now=LAST)
-    refusal = run.refused(rows(), contract(), now=LAST - timedelta(days=2))
-    assert refusal.got == f"2 of {ROWS} rows"
-    assert refusal.expected == "no day after now, 2024-12-29 00:00 UTC"
+def test_rows_after_now_are_an_error_and_at_now_are_not(split_table: Splitter) -> None:
+    split_table(rows(), make_contract(), now=LAST)
+    error = split_table.error(rows(), make_contract(), now=LAST - timedelta(days=2))
+    assert error.got == f"2 of {ROWS} rows"
+    assert error.expected == "no day after now, 2024-12-29 00:00 UTC"
 
 
-def test_the_future_is_asked_about_also_when_the_rest_is_reused(run: Run) -> None:
-    run(rows(), contract())
-    assert run(rows(), contract()).reused
-    run.refused(rows(), contract(), now=LAST - timedelta(seconds=1))
-    assert run(rows(), contract()).reused
+def test_future_rows_are_looked_for_also_when_the_split_is_reused(split_table: Splitter) -> None:
+    split_table(rows(), make_contract())
+    assert split_table(rows(), make_contract()).reused
+    split_table.error(rows(), make_contract(), now=LAST - timedelta(seconds=1))
+    assert split_table(rows(), make_contract()).reused
 
 
-def test_now_may_be_told_in_any_zone(run: Run) -> None:
-    """Half past midnight in a zone an hour ahead is before midnight in UTC."""
+def test_now_may_have_any_time_zone(split_table: Splitter) -> None:
+    """Half past midnight in a time zone one hour ahead is before midnight in UTC."""
     ahead = timezone(timedelta(hours=1))
     local = LAST.replace(tzinfo=None)
-    run(rows(), contract(), now=local)
-    run(rows(), contract(), now=(local + timedelta(hours=1)).replace(tzinfo=ahead))
-    refusal = run.refused(rows(), contract(), now=(local + timedelta(minutes=30)).replace(tzinfo=ahead))
-    assert refusal.expected == "no day after now, 2024-12-30 23:30 UTC"
+    split_table(rows(), make_contract(), now=local)
+    split_table(rows(), make_contract(), now=(local + timedelta(hours=1)).replace(tzinfo=ahead))
+    error = split_table.error(
+        rows(), make_contract(), now=(local + timedelta(minutes=30)).replace(tzinfo=ahead)
+    )
+    assert error.expected == "no day after now, 2024-12-30 23:30 UTC"
 
 
-def test_events_after_now_are_refused(run: Run) -> None:
-    refusal = run.refused(log(), log_contract(), split_histories, LAST - timedelta(minutes=1))
-    assert "after now" in refusal.expected
+def test_events_after_now_are_an_error(split_table: Splitter) -> None:
+    error = split_table.error(log(), make_log_contract(), split_histories, LAST - timedelta(minutes=1))
+    assert "after now" in error.expected
 
 
-def test_without_times_there_is_no_future(run: Run) -> None:
-    stored = run(rows(), contract({"time": None, "ignored": ["day"]}), now=datetime(1999, 1, 1, tzinfo=UTC))
-    assert sum(len(part.frame) for part in parts_of(stored).values()) == ROWS
+def test_without_a_time_column_no_row_is_in_the_future(split_table: Splitter) -> None:
+    stored = split_table(
+        rows(), make_contract({"time": None, "ignored": ["day"]}), now=datetime(1999, 1, 1, tzinfo=UTC)
+    )
+    assert sum(len(dataset.frame) for dataset in datasets_of(stored).values()) == ROWS
 
 
-# --- parts that cannot judge -------------------------------------------------------------------------------------
+# --- datasets without enough target values ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["train", "valid", "test"])
-@pytest.mark.parametrize("kept", ["no row", "one answer"])
-def test_a_part_that_is_empty_or_has_one_answer_is_refused(run: Run, name: str, kept: str) -> None:
-    def thinned(frame: pd.DataFrame, its: Contract) -> tuple[Parts, dict[str, Any]]:
-        parts, facts = split_rows(frame, its)
-        left = parts[name].truth.to_numpy() == (1.0 if kept == "one answer" else 7.0)
-        return {**parts, name: parts[name].take(np.flatnonzero(left))}, facts
+@pytest.mark.parametrize("kept", ["no row", "one target value"])
+def test_a_dataset_that_is_empty_or_has_one_target_value_is_an_error(
+    split_table: Splitter, name: str, kept: str
+) -> None:
+    def thinned(frame: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
+        datasets, facts = split_rows(frame, contract)
+        rows_kept = datasets[name].truth.to_numpy() == (1.0 if kept == "one target value" else 7.0)
+        return {**datasets, name: datasets[name].take(np.flatnonzero(rows_kept))}, facts
 
-    assert f"answers in {name}" in run.refused(rows(), contract(), thinned).expected
+    assert f"target values in {name}" in split_table.error(rows(), make_contract(), thinned).expected
 
 
-def test_a_log_without_next_items_is_refused(run: Run) -> None:
-    """Everyone takes the one item that there is: it is no answer once it was seen."""
+def test_a_log_without_target_items_is_an_error(split_table: Splitter) -> None:
+    """All events are of one item, which is no target once it is in the history."""
     events = log().assign(item="I1")
-    assert "answers in valid" in run.refused(events, log_contract(), split_histories).expected
+    assert (
+        "target values in valid" in split_table.error(events, make_log_contract(), split_histories).expected
+    )
 
 
-def test_a_number_to_predict_needs_two_values(run: Run) -> None:
-    its = contract({"target": {"column": "y"}})
-    assert parts_of(run(rows(y=np.arange(ROWS, dtype=float)), its))["test"].truth.nunique() > 1
-    assert "answers in" in run.refused(rows(y=3.0), its).expected
+def test_a_numeric_target_needs_two_values(split_table: Splitter) -> None:
+    contract = make_contract({"target": {"column": "y"}})
+    assert (
+        datasets_of(split_table(rows(y=np.arange(ROWS, dtype=float)), contract))["test"].truth.nunique() > 1
+    )
+    assert "target values in" in split_table.error(rows(y=3.0), contract).expected
 
 
 # --- leaks -------------------------------------------------------------------------------------------------------
 
 
-def test_a_function_that_divides_entities_is_refused_whatever_it_says(run: Run) -> None:
-    """It finds nothing wrong with itself; the gate looks at the parts."""
+def test_shared_entities_are_found_whatever_the_split_function_reports(split_table: Splitter) -> None:
+    def overlapping(frame: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
+        datasets, facts = split_rows(frame, contract)
+        both = {
+            "train": datasets["train"].take(np.arange(50)),
+            "valid": datasets["train"].take(np.arange(45, 120)),
+        }
+        return {**datasets, **both}, {**facts, "checks": {"shared_entities": {}}}
 
-    def overlapping(frame: pd.DataFrame, its: Contract) -> tuple[Parts, dict[str, Any]]:
-        parts, facts = split_rows(frame, its)
-        both = {"train": parts["train"].take(np.arange(50)), "valid": parts["train"].take(np.arange(45, 120))}
-        return {**parts, **both}, {**facts, "checks": {"shared_entities": {}}}
-
-    refusal = run.refused(rows(), contract(), overlapping)
-    assert refusal.got == "{'train and valid': 5}"
-    assert refusal.facts["checks"]["shared_entities"] == {"train and valid": 5}
+    error = split_table.error(rows(), make_contract(), overlapping)
+    assert error.got == "{'train and valid': 5}"
+    assert error.facts["checks"]["shared_entities"] == {"train and valid": 5}
 
 
-ANSWER = rows()["y"]
+TARGET = rows()["y"]
 
 
 @pytest.mark.parametrize(
     "column",
     [
-        {"x": ANSWER * 3 - 1},
-        {"x": -ANSWER},
-        {"x": ANSWER.where(ANSWER == 1)},
-        {"town": ANSWER.map({0.0: "N", 1.0: "S"}).astype("str")},
+        {"x": TARGET * 3 - 1},
+        {"x": -TARGET},
+        {"x": TARGET.where(TARGET == 1)},
+        {"town": TARGET.map({0.0: "N", 1.0: "S"}).astype("str")},
     ],
-    ids=["a copy", "its opposite", "there only where yes", "in words"],
+    ids=["linear function", "negative", "missing for one class", "as category"],
 )
-def test_a_column_that_tells_the_answer_is_refused(run: Run, column: dict[str, pd.Series]) -> None:
+def test_a_single_feature_that_predicts_the_target_is_an_error(
+    split_table: Splitter, column: dict[str, pd.Series]
+) -> None:
     (name,) = column
-    refusal = run.refused(rows(**column), contract())
-    assert f"{name} (AUC 1.0000)" in refusal.got
-    assert "meta.foretelling" in refusal.next_step
-    assert refusal.facts["checks"]["foretelling"] == {name: 1.0}
+    error = split_table.error(rows(**column), make_contract())
+    assert f"{name} (AUC 1.0000)" in error.got
+    assert "meta.leakage_exceptions" in error.next_step
+    assert error.facts["checks"]["single_feature_leaks"] == {name: 1.0}
 
 
-def test_a_column_may_tell_the_answer_for_a_reason(run: Run) -> None:
-    its = contract(foretelling={"x": "the measurement that defines the diagnosis"})
-    stored = run(rows(x=ANSWER), its)
-    assert stored.facts["checks"]["foretelling"] == {}
-    refusal = run.refused(rows(x=ANSWER, town=ANSWER.astype("str")), its)
-    assert list(refusal.facts["checks"]["foretelling"]) == ["town"]
+def test_the_contract_may_allow_a_leaking_feature(split_table: Splitter) -> None:
+    contract = make_contract(leakage_exceptions={"x": "the measurement that defines the diagnosis"})
+    stored = split_table(rows(x=TARGET), contract)
+    assert stored.facts["checks"]["single_feature_leaks"] == {}
+    error = split_table.error(rows(x=TARGET, town=TARGET.astype("str")), contract)
+    assert list(error.facts["checks"]["single_feature_leaks"]) == ["town"]
 
 
-def test_a_leak_is_refused_again_when_it_is_reused(run: Run) -> None:
-    first, again = (run.refused(rows(x=ANSWER), contract()) for _ in range(2))
-    assert list(first.facts["checks"]["foretelling"]) == ["x"]
+def test_a_leak_in_a_reused_split_is_an_error_again(split_table: Splitter) -> None:
+    first, again = (split_table.error(rows(x=TARGET), make_contract()) for _ in range(2))
+    assert list(first.facts["checks"]["single_feature_leaks"]) == ["x"]
     assert str(again) == str(first)
 
 
-def test_histories_that_reach_into_the_test_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fault: histories of the judged users are not cut where the test begins."""
-    judging_part = datasets.judging_part
-    everything = event_log.log(log(), log_contract())
-
-    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Dataset:
-        part = judging_part(before, after, *rest)
-        whole = event_log.histories(everything, pd.Index(part.frame["user"]))
-        return Dataset(whole, part.truth, part.units, part.metadata)
-
-    monkeypatch.setattr("tasks.split.judging_part", leaking)
-    refusal = run.refused(log(), log_contract(), split_histories)
-    assert "histories that end before the test" in refusal.expected
-    assert refusal.facts["checks"]["histories_reaching_into_the_test"] > 0
-
-
-@pytest.mark.parametrize("by", ["last", "any", "session"])
-def test_histories_that_hold_the_last_event_are_refused(
-    run: Run, by: str, monkeypatch: pytest.MonkeyPatch
+def test_histories_with_events_after_the_cutoff_are_an_error(
+    split_table: Splitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fault: the event that is held back stays in the history."""
-    judging_part = datasets.judging_part
-    its = ordered_contract(by, repeat=True)
-    everything = event_log.log(ordered(), its)
+    """The injected fault: histories of test users are not cut at the test cutoff."""
+    evaluation_dataset = interaction_datasets.evaluation_dataset
+    all_events = event_log.to_event_log(log(), make_log_contract())
 
     def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Dataset:
-        part = judging_part(before, after, *rest)
-        whole = event_log.histories(everything, pd.Index(part.frame["user"]))
-        return Dataset(whole, part.truth, part.units, part.metadata)
+        dataset = evaluation_dataset(before, after, *rest)
+        whole = event_log.histories_by_user(all_events, pd.Index(dataset.frame["user"]))
+        return Dataset(whole, dataset.truth, dataset.units, dataset.metadata)
 
-    monkeypatch.setattr("tasks.split.judging_part", leaking)
-    refusal = run.refused(ordered(), its, split_histories)
-    assert "histories that end before the test" in refusal.expected
+    monkeypatch.setattr("tasks.split.evaluation_dataset", leaking)
+    error = split_table.error(log(), make_log_contract(), split_histories)
+    assert "no test events in the histories" in error.expected
+    assert error.facts["checks"]["histories_with_test_events"] > 0
 
 
-def test_answers_out_of_the_history_are_refused_whoever_divides(run: Run) -> None:
-    """The gate looks at the parts; a function that finds nothing wrong with itself does not help."""
+@pytest.mark.parametrize("by", ["last", "random_last_out", "session"])
+def test_histories_with_the_target_event_are_an_error(
+    split_table: Splitter, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The injected fault: the target event stays in the history."""
+    evaluation_dataset = interaction_datasets.evaluation_dataset
+    contract = make_session_contract(by, allow_repeats=True)
+    all_events = event_log.to_event_log(session_log(), contract)
 
-    def leaking(frame: pd.DataFrame, its: Contract) -> tuple[Parts, dict[str, Any]]:
-        parts, facts = split_histories(frame, its)
-        part = parts["valid"]
-        items = [[*items, *answer] for items, answer in zip(part.frame["items"], part.truth, strict=True)]
-        longer = Dataset(part.frame.assign(items=items), part.truth, part.units, part.metadata)
-        return {**parts, "valid": longer}, facts
+    def leaking(before: pd.DataFrame, after: pd.DataFrame, *rest: Any) -> Dataset:
+        dataset = evaluation_dataset(before, after, *rest)
+        whole = event_log.histories_by_user(all_events, pd.Index(dataset.frame["user"]))
+        return Dataset(whole, dataset.truth, dataset.units, dataset.metadata)
 
-    refusal = run.refused(ordered(), ordered_contract("last"), leaking)
-    assert "as items do not return" in refusal.expected
-    assert refusal.facts["checks"]["answers_in_their_histories"] == 100
-    run(ordered(), ordered_contract("last", repeat=True), leaking)
+    monkeypatch.setattr("tasks.split.evaluation_dataset", leaking)
+    error = split_table.error(session_log(), contract, split_histories)
+    assert "no test events in the histories" in error.expected
+
+
+def test_targets_in_the_history_are_found_whatever_the_split_function_reports(split_table: Splitter) -> None:
+    def leaking(frame: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
+        datasets, facts = split_histories(frame, contract)
+        dataset = datasets["valid"]
+        items = [
+            [*items, *target] for items, target in zip(dataset.frame["items"], dataset.truth, strict=True)
+        ]
+        longer = Dataset(dataset.frame.assign(items=items), dataset.truth, dataset.units, dataset.metadata)
+        return {**datasets, "valid": longer}, facts
+
+    error = split_table.error(session_log(), make_session_contract("last"), leaking)
+    assert "not already in the user's history" in error.expected
+    assert error.facts["checks"]["targets_in_history"] == 100
+    split_table(session_log(), make_session_contract("last", allow_repeats=True), leaking)

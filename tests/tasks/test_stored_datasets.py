@@ -1,4 +1,4 @@
-"""What a contract says of the parts of a split reaches the models through the store."""
+"""The settings of a contract reach the datasets of a split through the store."""
 
 from pathlib import Path
 from typing import Any
@@ -7,32 +7,45 @@ import pytest
 
 from ml.contract.parser import parse
 from tasks.storage.content_store import StageResult, Store
-from tasks.stored_datasets import dataset_settings, settings_of
+from tasks.stored_datasets import dataset_settings, stored_settings
 
 LOG: dict[str, Any] = {
-    "read": {"files": ["x.csv"], "columns": {"who": "category", "what": "category", "at": "epoch"}},
-    "roles": {"user": "who", "item": "what", "time": "at"},
+    "schema_version": 2,
+    "read": {"files": ["x.csv"], "columns": {"user": "category", "item": "category", "at": "epoch"}},
+    "roles": {"user": "user", "item": "item", "time": "at"},
 }
 TABLE: dict[str, Any] = {
+    "schema_version": 2,
     "read": {"files": ["x.csv"], "columns": {"bad": "category", "age": "number"}},
     "roles": {"target": {"column": "bad", "positive": ["1"]}},
 }
-NOTHING: dict[str, Any] = {"special": {}, "repeat": False, "blocked": (), "decay": None, "asked": "time"}
+DEFAULTS: dict[str, Any] = {
+    "sentinel_values": {},
+    "allow_repeats": False,
+    "never_recommend": (),
+    "decay": None,
+    "split_by": "time",
+}
 
 
 @pytest.mark.parametrize(
     ("meta", "expected"),
     [
         (LOG, {}),
-        (LOG | {"roles": LOG["roles"] | {"repeat": True}}, {"repeat": True}),
-        (LOG | {"blocked": {"b": "recalled", "a": "sold out"}}, {"blocked": ("a", "b")}),
+        (LOG | {"roles": LOG["roles"] | {"allow_repeat_recommendations": True}}, {"allow_repeats": True}),
+        (LOG | {"never_recommend": {"b": "recalled", "a": "sold out"}}, {"never_recommend": ("a", "b")}),
         (LOG | {"decay": 0.9}, {"decay": 0.9}),
-        (LOG | {"split": {"by": "session"}}, {"asked": "session"}),
-        (TABLE | {"special": {"age": {"-1": "not told"}}}, {"special": {"age": (-1.0,)}, "asked": None}),
+        (LOG | {"split": {"by": "session"}}, {"split_by": "session"}),
+        (
+            TABLE | {"sentinel_values": {"age": {"-1": "not asked"}}},
+            {"sentinel_values": {"age": (-1.0,)}, "split_by": None},
+        ),
     ],
-    ids=["nothing", "repeat", "blocked", "decay", "session", "special"],
+    ids=["defaults", "repeats", "never recommend", "decay", "session", "sentinel values"],
 )
-def test_what_is_said_comes_back(meta: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
+def test_settings_of_the_contract_are_loaded_from_the_store(
+    meta: dict[str, Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
     contract = parse({"name": "toy.x", "expectations": [], "meta": meta})
-    stored = Store(tmp_path).get_or_compute("parts", lambda: StageResult({}, dataset_settings(contract)))
-    assert settings_of(stored) == NOTHING | expected
+    stored = Store(tmp_path).get_or_compute("split", lambda: StageResult({}, dataset_settings(contract)))
+    assert stored_settings(stored) == DEFAULTS | expected

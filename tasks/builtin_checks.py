@@ -1,0 +1,133 @@
+"""Apply the checks that every contract implies: types, roles, duplicates, and minimum requirements of the batch."""
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from ml.data.digest import row_hashes
+from ml.data.row_split import targets
+from ml.interactions import event_log
+from tasks.validation_state import ValidationState
+
+# Fewer rows cannot be divided into three datasets that are each large enough to be evaluated on.
+MIN_ROWS = 20
+
+
+def exclude_later_rows(state: ValidationState, as_of: datetime) -> None:
+    """Exclude rows with a time after `as_of` (UTC if it has no zone); a missing time is left to other rules."""
+    instant = pd.Timestamp(as_of)
+    times = state.rows[str(state.contract.roles.time)]
+    later = (times > (instant.tz_convert(None) if instant.tzinfo else instant)).to_numpy()
+    rule, reason = f"as_of({instant:%Y-%m-%d %H:%M})", "the row is later than as_of"
+    state.add_result(rule, "exclude", reason, int(later.sum()), len(times))
+    state.remove_rows(np.flatnonzero(later), rule, "exclude", reason)
+
+
+def exclude_later_rows_of_entities(state: ValidationState) -> None:
+    """Exclude all but the first row of each entity, where the contract has `first_row_per`."""
+    first = state.contract.first_row_per
+    if first is None or state.scoring:
+        return
+    rows = np.flatnonzero(state.in_population)
+    ordered = state.rows.iloc[rows].sort_values(first.order_by, kind="stable")
+    later = ordered.index[ordered[first.entity].duplicated() & ordered[first.entity].notna()].to_numpy()
+    rule = f"first_row_per({first.entity} by {first.order_by})"
+    state.add_result(rule, "exclude", first.reason, len(later), len(rows))
+    state.remove_rows(np.sort(later), rule, "exclude", first.reason)
+
+
+def check_rows(state: ValidationState) -> None:
+    """Quarantine rows with cells that do not fit their type, without a required value, or that repeat another row."""
+    for column, invalid in state.invalid_cells.items():
+        kind = state.contract.read.columns[column]
+        state.quarantine(f"type({column})", invalid, f"the cell is not a valid {kind}")
+    _check_required_values(state)
+    _check_event_weights(state)
+    _check_duplicates(state)
+
+
+def check_batch(state: ValidationState, clean: pd.DataFrame) -> None:
+    """Require of the batch: few enough quarantined rows, enough clean ones, values in features and target."""
+    contract, scoring = state.contract, state.scoring
+
+    def require(rule: str, reason: str, holds: bool) -> None:
+        state.add_result(rule, "fail", reason, int(not holds), population, failed=not holds)
+
+    population = int(state.in_population.sum())
+    share = state.removed_rows("quarantine")["row"].nunique() / max(population, 1)
+    require(
+        "max_quarantined_share",
+        f"at most {contract.max_quarantined_share:.2%} of rows in quarantine; {share:.2%} are",
+        share <= contract.max_quarantined_share,
+    )
+    min_rows = 1 if scoring else MIN_ROWS
+    require("enough_rows", f"at least {min_rows} clean rows; there are {len(clean)}", len(clean) >= min_rows)
+    if contract.is_recommendation or not len(clean):
+        return
+    has_values = any(clean[column].notna().any() for column in contract.features)
+    require("features_present", "at least one feature has a value", has_values)
+    if not scoring:
+        distinct = targets(clean, contract).nunique()
+        require("target_varies", f"at least two different target values; there are {distinct}", distinct > 1)
+
+
+def _check_required_values(state: ValidationState) -> None:
+    roles = state.contract.roles
+    required = [roles.id, roles.user, roles.item]
+    if not state.scoring or state.contract.is_recommendation:
+        required += [roles.target, roles.time, roles.event_order, roles.group]
+    for column in [c for c in required if c and c in state.rows.columns]:
+        missing = state.rows[column].isna().to_numpy() & ~_invalid(state, column)
+        if missing.any():
+            state.quarantine(f"present({column})", missing, "a required value is missing")
+
+
+def _check_event_weights(state: ValidationState) -> None:
+    contract, column = state.contract, state.contract.roles.event_weight
+    if not column or column not in state.rows.columns:
+        return
+    cells = state.rows[column]
+    unweighted = np.isnan(event_log.event_weights(cells, contract)) & ~_invalid(state, column)
+    rule = f"event_weight({column})"
+    unlisted = unweighted & cells.notna().to_numpy() & state.in_population
+    if contract.event_weight_by_value and not state.scoring and unlisted.any():
+        # The contract misses a value of the column: that is no fault of the events with it.
+        reason = "meta.event_weight_by_value has no weight for its value"
+        population = int(state.in_population.sum())
+        state.add_result(rule, "fail", reason, int(unlisted.sum()), population, failed=True)
+    elif unweighted.any():
+        state.quarantine(rule, unweighted, "the event has no weight")
+
+
+def _check_duplicates(state: ValidationState) -> None:
+    roles, rows = state.contract.roles, state.rows
+    ignored = set(roles.ignored) - set(roles.sensitive)
+    compared = [column for column in rows.columns if column not in ignored]
+    copies = _copies(rows[compared], state.in_population, roles.id if roles.id in compared else None)
+    if not state.scoring:
+        state.quarantine("exact_copy", copies, "a copy of an earlier row, which is kept")
+    if roles.id and not state.contract.is_recommendation:
+        ids = rows[roles.id]
+        different = ids[state.in_population & ~copies & ids.notna().to_numpy()]
+        repeated = ids.isin(different[different.duplicated()]).to_numpy()
+        reason = "rows with this id have different content"
+        state.quarantine(f"one_row_per({roles.id})", repeated, reason)
+
+
+def _invalid(state: ValidationState, column: str) -> np.ndarray:
+    """Return the mask of invalid cells: these count as invalid, not as missing."""
+    return state.invalid_cells.get(column, np.zeros(len(state.rows), dtype=bool))
+
+
+def _copies(frame: pd.DataFrame, in_population: np.ndarray, id_column: str | None) -> np.ndarray:
+    """Return a mask of rows that equal an earlier row of the population.
+
+    Repeated ids, or hashes where there are no ids, find the few candidates; then all values are compared.
+    """
+    rows = np.flatnonzero(in_population)
+    keys = frame[id_column].iloc[rows] if id_column else pd.Series(row_hashes(frame))[rows]
+    candidates = rows[keys.duplicated(keep=False).to_numpy()]
+    copies = np.zeros(len(frame), dtype=bool)
+    copies[candidates[frame.iloc[candidates].duplicated().to_numpy()]] = True
+    return copies
