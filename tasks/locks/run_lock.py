@@ -1,7 +1,7 @@
-"""RunLock: what tells a run that is at work from one that was killed.
+"""Run locks: tell a run that is still running from one whose process died.
 
-A run holds a lock in `running/` for as long as its process lives. The kernel lets go of it whatever ends the process,
-so a lock that can be taken belongs to a run that is gone and that nobody has put right yet.
+A run holds a file lock in `running/` of the state directory for as long as its process lives. The kernel releases it
+however the process ends, so a lock that can be taken belongs to a dead run that nobody has reconciled yet.
 """
 
 import fcntl
@@ -17,22 +17,21 @@ from typing import Any, Self
 
 from tasks.settings import Settings
 
-# Tags of a run in MLflow that lead to its presence: the machine, and the identity there.
+# MLflow tags of a run that lead to its lock: the machine, and the lock's identity on that machine.
 HOST_TAG, LOCK_TAG = "steward.host", "steward.presence"
 
 
 class RunLock:
-    """The presence of one run, as a context; `about` is what others may know of it, JSON."""
+    """The lock of one run, as a context manager; other processes can read its `metadata` (JSON)."""
 
     def __init__(self, settings: Settings, identity: str, metadata: Mapping[str, Any]) -> None:
-        self.folder = folder(settings)
+        self.folder = lock_folder(settings)
         self.identity = identity
-        began = datetime.now(UTC).isoformat(timespec="seconds")
         self.metadata = {
             "id": identity,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "began": began,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **metadata,
         }
         self._lock: int | None = None
@@ -40,66 +39,67 @@ class RunLock:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.update_metadata()
-        # Locked before it has its name: nobody ever sees it unlocked.
-        unnamed = self.folder / f".{self.identity}.{os.getpid()}"
-        self._lock = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o644)
+        # Locked before it gets its final name: no other process ever sees it unlocked.
+        temporary = self.folder / f".{self.identity}.{os.getpid()}"
+        self._lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o644)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        unnamed.replace(self._path("lock"))
+        temporary.replace(self._path("lock"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _forget(self.folder, self.identity)
+        _remove_files(self.folder, self.identity)
         if self._lock is not None:
             os.close(self._lock)
 
-    def update_metadata(self, **more: Any) -> None:
-        """Add to what others may know."""
-        self.metadata |= more
-        unnamed = self.folder / f".{self.identity}.{os.getpid()}.json"
-        unnamed.write_text(json.dumps(self.metadata))
-        unnamed.replace(self._path("json"))
+    def update_metadata(self, **changes: Any) -> None:
+        """Add or replace entries of the metadata."""
+        self.metadata |= changes
+        temporary = self.folder / f".{self.identity}.{os.getpid()}.json"
+        temporary.write_text(json.dumps(self.metadata))
+        temporary.replace(self._path("json"))
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.identity}.{suffix}"
 
 
-def folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "running"
+def lock_folder(settings: Settings) -> Path:
+    """Return the folder of run locks in the state directory."""
+    return settings.state_dir.resolve() / "running"
 
 
 def active_runs(settings: Settings) -> list[dict[str, Any]]:
-    """What the runs that are at work say of themselves; ids of runs that say nothing yet."""
-    known = []
-    for lock in sorted(folder(settings).glob("*.lock")):
-        with _taken(lock) as gone:
-            if not gone and lock.exists():
-                known.append(_told(lock))
-    return known
+    """Return the metadata of the runs whose process is alive; only the id where a run has not written more yet."""
+    active = []
+    for lock in sorted(lock_folder(settings).glob("*.lock")):
+        with _take_if_dead(lock) as is_dead:
+            if not is_dead and lock.exists():
+                active.append(_read_metadata(lock))
+    return active
 
 
 def dead_runs(settings: Settings) -> list[dict[str, Any]]:
-    """What the runs said of themselves whose process is gone."""
-    return [_told(lock) for lock in sorted(folder(settings).glob("*.lock")) if _is_gone(lock)]
+    """Return the metadata of the runs whose process died and that were not reconciled yet."""
+    return [_read_metadata(lock) for lock in sorted(lock_folder(settings).glob("*.lock")) if _is_dead(lock)]
 
 
 @contextmanager
 def reconcile(settings: Settings, identity: str) -> Iterator[bool]:
-    """Whether this run is gone and nobody else puts it right at this moment; afterwards it is forgotten.
+    """Take over a dead run to record its end; yield False where it is alive or another process does so.
 
-    Whoever raises inside leaves it for the next.
+    The lock's files are removed on leaving. An exception inside keeps them, and the run is found again next time.
     """
-    lock = folder(settings) / f"{identity}.lock"
-    with _taken(lock) as gone:
-        yield gone
-        if gone:
-            _forget(lock.parent, identity)
+    lock = lock_folder(settings) / f"{identity}.lock"
+    with _take_if_dead(lock) as is_dead:
+        yield is_dead
+        if is_dead:
+            _remove_files(lock.parent, identity)
 
 
 @contextmanager
-def _taken(lock: Path) -> Iterator[bool]:
-    """Hold the lock of a run that is gone; False where the run is alive, or was put right meanwhile."""
+def _take_if_dead(lock: Path) -> Iterator[bool]:
+    """Hold the lock of a dead run; yield False where the run is alive, or was reconciled in the meantime."""
     try:
         handle = os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _taken(lock: Path) -> Iterator[bool]:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another may have forgotten this run between the opening and the locking.
+        # Another process may have removed the file between opening and locking it.
         yield lock.exists() and os.path.samestat(os.fstat(handle), lock.stat())
     except BlockingIOError:
         yield False
@@ -115,18 +115,18 @@ def _taken(lock: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _is_gone(lock: Path) -> bool:
-    with _taken(lock) as gone:
-        return gone
+def _is_dead(lock: Path) -> bool:
+    with _take_if_dead(lock) as is_dead:
+        return is_dead
 
 
-def _told(lock: Path) -> dict[str, Any]:
+def _read_metadata(lock: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        told: dict[str, Any] = json.loads(lock.with_suffix(".json").read_text())
-        return told
+        metadata: dict[str, Any] = json.loads(lock.with_suffix(".json").read_text())
+        return metadata
     return {"id": lock.stem}
 
 
-def _forget(where: Path, identity: str) -> None:
+def _remove_files(folder: Path, identity: str) -> None:
     for suffix in ("lock", "json"):
-        (where / f"{identity}.{suffix}").unlink(missing_ok=True)
+        (folder / f"{identity}.{suffix}").unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Sweep: what of the content store may go, and taking it away beside runs that are at work.
+"""Garbage collection: select objects of the content store that are no longer needed, and delete them safely.
 
-An object first moves to `trash/` and is deleted there, so that nobody ever finds half of one. A sweep that is killed
-leaves the trash to the next; a run that finds an object gone computes it again.
+An object first moves to `trash/` and is deleted there, so that no process ever reads a half-deleted object. If the
+deletion is killed, the next one empties the trash; a run that no longer finds an object computes it again.
 """
 
 import fcntl
@@ -16,138 +16,152 @@ from tasks.storage.content_store import store_lock
 
 
 @dataclass(frozen=True)
-class Object:
-    """One result in the store, with the keys that lead to it.
+class StoredObject:
+    """One result in the store, with the key files that point to it.
 
-    `used` is when it was last used (nanoseconds since 1970). `names` are those under which records speak of it: its
-    own, the digest of its content, and for golden rows that of their model. `report` is the page that a remembered
-    decision points to.
+    `last_used` is in nanoseconds since 1970. `identifiers` are all names under which records refer to the object: its
+    own, the digest of its content, and for golden rows that of their model. `report` is the path of the report that
+    a cached run outcome points to.
     """
 
     name: str
-    bytes: int
-    used: int
-    names: frozenset[str] = frozenset()
+    size_bytes: int
+    last_used: int
+    identifiers: frozenset[str] = frozenset()
     keys: tuple[Path, ...] = ()
     report: str = ""
 
 
 @dataclass(frozen=True)
-class Leftover:
-    """What a killed process left: half an object, half a key, a key without its object, trash."""
+class OrphanedFile:
+    """What a killed process left behind: a partial object or key, a key without its object, or trash."""
 
     path: Path
-    bytes: int
+    size_bytes: int
 
 
-def objects(store: Path) -> list[Object]:
-    """All whole objects. Reads every manifest; changes nothing."""
+def list_objects(store: Path) -> list[StoredObject]:
+    """List all complete objects. Reads every manifest, changes nothing."""
     keys: dict[str, list[Path]] = {}
     for key in _entries(store / "keys", "*.json"):
         keys.setdefault(_target(key), []).append(key)
     return [
-        known
+        stored
         for folder in _entries(store / "objects", "[!.]*")
-        if (known := _object(folder, tuple(keys.get(folder.name, ()))))
+        if (stored := _read_object(folder, tuple(keys.get(folder.name, ()))))
     ]
 
 
-def doomed(
-    known: Iterable[Object], needed: frozenset[str], spared: int, expired: int, maximum: int
-) -> list[Object]:
-    """Which objects go, the longest unused first.
+def expired_objects(
+    objects: Iterable[StoredObject],
+    required: frozenset[str],
+    protected_since: int,
+    expire_before: int,
+    max_bytes: int,
+) -> list[StoredObject]:
+    """Select the objects to delete, the longest unused first. Instants are in nanoseconds since 1970.
 
-    What was used at or after `spared` stays, and so does, for each name in `needed`, the object of that name that was
-    used last, of those that a key leads to if there are any. Of the rest goes what was last used before `expired`, then
-    as much as it takes until no more than `maximum` bytes are left. Instants in nanoseconds since 1970.
+    Two kinds of objects are kept: those used at or after `protected_since`, and for each identifier in `required` the
+    object that was used last (of those with a key, if there are any). Of the others, those last used before
+    `expire_before` are selected, then as many as it takes to bring the store down to `max_bytes`.
     """
-    oldest_first = sorted(known, key=lambda one: (one.used, one.name))
-    best_last = sorted(oldest_first, key=lambda one: bool(one.keys))
-    kept = set({name: one.name for one in best_last for name in one.names & needed}.values())
-    total = sum(one.bytes for one in oldest_first)
-    going = []
-    for one in oldest_first:
-        if one.used < spared and one.name not in kept and (one.used < expired or total > maximum):
-            going.append(one)
-            total -= one.bytes
-    return going
+    oldest_first = sorted(objects, key=lambda stored: (stored.last_used, stored.name))
+    best_last = sorted(oldest_first, key=lambda stored: bool(stored.keys))
+    kept = set({name: stored.name for stored in best_last for name in stored.identifiers & required}.values())
+    total = sum(stored.size_bytes for stored in oldest_first)
+    expired = []
+    for stored in oldest_first:
+        if stored.last_used >= protected_since or stored.name in kept:
+            continue
+        if stored.last_used < expire_before or total > max_bytes:
+            expired.append(stored)
+            total -= stored.size_bytes
+    return expired
 
 
-def sweep(store: Path, going: Iterable[Object]) -> list[Object]:
-    """Take objects away, but none that anybody used since it was looked at. Those that went."""
+def delete_objects(store: Path, to_delete: Iterable[StoredObject]) -> list[StoredObject]:
+    """Delete objects, except those used since they were listed; return the deleted ones."""
     trash = store / "trash"
     trash.mkdir(parents=True, exist_ok=True)
-    gone = []
-    for one in going:
-        if _to_trash(store, one, trash):
-            gone.append(one)
-            shutil.rmtree(trash / one.name)
-    return gone
+    deleted = []
+    for stored in to_delete:
+        if _move_to_trash(store, stored, trash):
+            deleted.append(stored)
+            shutil.rmtree(trash / stored.name)
+    return deleted
 
 
-def leftovers(store: Path, spared: int) -> list[Leftover]:
-    """What killed processes left; nothing that was written at or after `spared` (nanoseconds since 1970)."""
+def orphaned_files(store: Path, protected_since: int) -> list[OrphanedFile]:
+    """List what killed processes left behind; nothing written at or after `protected_since` (ns since 1970)."""
     trash = list(_entries(store / "trash", "*"))
-    broken = [folder for folder in _entries(store / "objects", "*") if not _object(folder)]
-    unnamed = [path for path in _entries(store / "keys", "*") if path.suffix != ".json"]
-    old = [path for path in [*broken, *unnamed] if _written(path) < spared]
-    dangling = [key for key in _entries(store / "keys", "*.json") if not _leads(store, key)]
-    return [Leftover(path, _bytes(path)) for path in [*trash, *old, *dangling]]
+    partial = [folder for folder in _entries(store / "objects", "*") if not _read_object(folder)]
+    temporary = [path for path in _entries(store / "keys", "*") if path.suffix != ".json"]
+    old = [path for path in [*partial, *temporary] if _last_written(path) < protected_since]
+    dangling = [key for key in _entries(store / "keys", "*.json") if not _has_target(store, key)]
+    return [OrphanedFile(path, _size(path)) for path in [*trash, *old, *dangling]]
 
 
-def clear(store: Path, left: Iterable[Leftover]) -> list[Leftover]:
-    """Take away what killed processes left. What went: no object that is whole by now, no key that leads to one."""
+def delete_orphaned_files(store: Path, orphans: Iterable[OrphanedFile]) -> list[OrphanedFile]:
+    """Delete orphaned files, except what has become a complete object, or a key of one; return the deleted ones."""
     trash = store / "trash"
     trash.mkdir(parents=True, exist_ok=True)
-    gone = []
-    for one in left:
-        path = one.path
+    deleted = []
+    for orphan in orphans:
+        path = orphan.path
         with store_lock(store, fcntl.LOCK_EX):
-            if (path.suffix == ".json" and _leads(store, path)) or (path.parent != trash and _object(path)):
+            if path.suffix == ".json" and _has_target(store, path):
+                continue
+            if path.parent != trash and _read_object(path):
                 continue
             path = path.replace(trash / path.name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        gone.append(one)
-    return gone
+        deleted.append(orphan)
+    return deleted
 
 
-def _to_trash(store: Path, one: Object, trash: Path) -> bool:
-    """Whether it was still as it was seen, and now is in the trash. Alone in the store: nobody takes it up."""
-    folder = store / "objects" / one.name
+def _move_to_trash(store: Path, stored: StoredObject, trash: Path) -> bool:
+    """Move an object to the trash if nobody used it since it was listed; the exclusive lock keeps users out."""
+    folder = store / "objects" / stored.name
     with store_lock(store, fcntl.LOCK_EX), suppress(FileNotFoundError):
-        if (folder / "manifest.json").stat().st_mtime_ns != one.used:
+        if (folder / "manifest.json").stat().st_mtime_ns != stored.last_used:
             return False
-        folder.rename(trash / one.name)
-        for key in one.keys:
-            if _target(key) == one.name:
+        folder.rename(trash / stored.name)
+        for key in stored.keys:
+            if _target(key) == stored.name:
                 key.unlink()
         return True
     return False
 
 
-def _object(folder: Path, keys: tuple[Path, ...] = ()) -> Object | None:
-    """None for what is no whole object: no manifest, or half of one. A dot means that it is still being written."""
-    manifest = folder / "manifest.json"
+def _read_object(folder: Path, keys: tuple[Path, ...] = ()) -> StoredObject | None:
+    """Return None for a partial object: one without a complete manifest, or (leading dot) one still being written."""
+    path = folder / "manifest.json"
     try:
-        used, told = manifest.stat().st_mtime_ns, json.loads(manifest.read_text())
+        last_used, manifest = path.stat().st_mtime_ns, json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if folder.name.startswith("."):
         return None
-    names = frozenset({folder.name, told["digest"], str(told["facts"].get("model"))})
-    size = _bytes(folder) + sum(map(_bytes, keys))
-    return Object(folder.name, size, used, names, keys, str(told["facts"].get("report", "")))
+    facts = manifest["facts"]
+    return StoredObject(
+        name=folder.name,
+        size_bytes=_size(folder) + sum(map(_size, keys)),
+        last_used=last_used,
+        identifiers=frozenset({folder.name, manifest["digest"], str(facts.get("model"))}),
+        keys=keys,
+        report=str(facts.get("report", "")),
+    )
 
 
 def _target(key: Path) -> str:
-    """The object that a key leads to; empty for half a key."""
+    """Return the object that a key points to; empty for a partial key."""
     try:
         return str(json.loads(key.read_text())["object"])
     except (FileNotFoundError, ValueError, KeyError):
         return ""
 
 
-def _leads(store: Path, key: Path) -> bool:
+def _has_target(store: Path, key: Path) -> bool:
     target = _target(key)
     return bool(target) and (store / "objects" / target / "manifest.json").exists()
 
@@ -161,8 +175,8 @@ def _files(path: Path) -> Iterator[Path]:
     yield from path.rglob("*")
 
 
-def _bytes(path: Path) -> int:
-    """Of all files; 0 for what is gone by now."""
+def _size(path: Path) -> int:
+    """Sum up the bytes of all files, without those deleted in the meantime."""
     total = 0
     for file in _files(path):
         with suppress(FileNotFoundError):
@@ -170,8 +184,7 @@ def _bytes(path: Path) -> int:
     return total
 
 
-def _written(path: Path) -> int:
-    """When anything in it was last written, nanoseconds since 1970."""
+def _last_written(path: Path) -> int:
     latest = 0
     for file in _files(path):
         with suppress(FileNotFoundError):

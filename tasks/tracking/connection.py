@@ -1,4 +1,4 @@
-"""Tracking: one MLflow run per flow run, a child per candidate; addressed by id, never through an active run."""
+"""Connection to MLflow: clients that can write or only read, schema versions, and compaction of the database."""
 
 import logging
 import shutil
@@ -18,113 +18,120 @@ from tasks.settings import Settings
 from tasks.tracking import database
 
 log = logging.getLogger("steward")
-# The one name under which flows know MLflow.
+# The name under which flows use MLflow's client: they do not import mlflow.
 Client = MlflowClient
-# Seconds: that a run waits for another's lock, and between attempts to reach a server.
-BUSY, PAUSES = 20.0, (1, 2)
+# Seconds that a run waits for the lock of another process.
+LOCK_TIMEOUT = 20.0
+# Seconds between attempts to reach a database server.
+RETRY_PAUSES = (1, 2)
 
 
 def connect(settings: Settings) -> Client:
-    """A client of our database, which is made once: two at the same time would race.
+    """Connect to MLflow's database and create it on first use; a lock keeps two processes from creating it at once.
 
-    Raises UsageError where it cannot be reached, or has tables of another version: nothing is migrated unasked.
+    Raises UsageError where it cannot be reached, or where its tables are of another version: nothing is migrated
+    without being asked for.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.home / "mlflow.lock"):
-        _wait_for(settings.mlflow_uri)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.state_dir / "mlflow.lock"):
+        _wait_until_usable(settings.mlflow_uri)
         client = _client(settings)
         client.search_experiments(max_results=1)
     return client
 
 
 @dataclass(frozen=True)
-class Schema:
-    """Versions of MLflow's tables: the one found (None: no tables), and the one that this MLflow works with."""
+class SchemaVersions:
+    """Versions of MLflow's tables: the one found (None: no tables), and the one that the installed MLflow expects."""
 
     found: str | None
     expected: str
-    older: bool
+    is_older: bool
 
 
-def schema(uri: str, patience: float = database.LOCK) -> Schema:
-    """The version of the tables, with nothing made and nothing migrated.
+def read_schema_versions(uri: str, timeout_seconds: float = database.LOCK_TIMEOUT) -> SchemaVersions:
+    """Read the version of MLflow's tables without creating or migrating any.
 
-    `patience` is in seconds, for the lock of another process. Raises UsageError where none can be read.
+    `timeout_seconds` bounds the wait for the lock of another process. Raises UsageError where none can be read.
     """
-    with database.reading(uri, patience) as connection:
-        found = database.revision(connection)
+    with database.open_read_only(uri, timeout_seconds) as connection:
+        found = database.schema_revision(connection)
     script = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
     expected = str(script.get_current_head())
-    known = {one.revision for one in script.walk_revisions()}
-    return Schema(found, expected, found in known - {expected})
+    revisions = {script_revision.revision for script_revision in script.walk_revisions()}
+    return SchemaVersions(found, expected, found in revisions - {expected})
 
 
-def refuse_another_schema(uri: str, patience: float = database.LOCK) -> Schema:
-    """Raises UsageError for tables of another version: as soon as MLflow looks, it migrates those that lack some."""
-    seen = schema(uri, patience)
-    if seen.found in (None, seen.expected):
-        return seen
-    # libpq reads a password from there too, and the command line shows none.
-    password = "" if database.file_of(uri) else ", with PGPASSWORD set"
-    todo = f"back up the database, then{password}: mlflow db upgrade {database.shown(uri)}"
-    if not seen.older:
-        todo = "install the version of MLflow that wrote them (constraints.txt), or restore a backup"
-    age = "older" if seen.older else "unknown, so newer"
-    raise UsageError(f"MLflow's tables of version {seen.expected}", f"version {seen.found} ({age})", todo)
+def require_current_schema(uri: str, timeout_seconds: float = database.LOCK_TIMEOUT) -> SchemaVersions:
+    """Raise UsageError for tables of another version: MLflow would migrate older ones as soon as it connects."""
+    versions = read_schema_versions(uri, timeout_seconds)
+    if versions.found in (None, versions.expected):
+        return versions
+    # The command shown holds no password; libpq also reads it from the environment.
+    password = "" if database.sqlite_file(uri) else ", with PGPASSWORD set"
+    next_step = f"back up the database, then{password}: mlflow db upgrade {database.redacted_url(uri)}"
+    if not versions.is_older:
+        next_step = "install the version of MLflow that wrote them (constraints.txt), or restore a backup"
+    age = "older" if versions.is_older else "unknown, so newer"
+    raise UsageError(
+        f"MLflow's tables of version {versions.expected}", f"version {versions.found} ({age})", next_step
+    )
 
 
-def look(settings: Settings) -> Client:
-    """A client for whoever makes nothing. Raises UsageError where there are no tables of this version."""
-    if refuse_another_schema(settings.mlflow_uri).found is None:
-        raise UsageError("MLflow's tables", "an empty database", "the first run makes them: steward run CASE")
+def connect_read_only(settings: Settings) -> Client:
+    """Connect for a command that creates nothing; raise UsageError where there are no tables of this version."""
+    if require_current_schema(settings.mlflow_uri).found is None:
+        raise UsageError(
+            "MLflow's tables", "an empty database", "start a first run, which creates them: steward run CASE"
+        )
     return _client(settings)
 
 
 def _client(settings: Settings) -> Client:
-    # Loading a model by `models:/` in this process asks the global address.
+    # Loading a model by `models:/` in this process uses the global URI.
     mlflow.set_tracking_uri(settings.mlflow_uri)
     return MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
 
 
-def _wait_for(uri: str) -> None:
-    """Returns when the database may be used, or has yet to be made. Raises UsageError, after a few attempts."""
-    file = database.file_of(uri)
+def _wait_until_usable(uri: str) -> None:
+    """Return once the database can be used or is yet to be created; raise UsageError after a few attempts."""
+    file = database.sqlite_file(uri)
     if file and database.is_missing(file):
         return
-    database.take_back(uri, BUSY)
-    for pause in PAUSES:
+    database.recover_journal(uri, LOCK_TIMEOUT)
+    for pause in RETRY_PAUSES:
         try:
-            refuse_another_schema(uri, BUSY)
+            require_current_schema(uri, LOCK_TIMEOUT)
             return
-        except database.UnreadableError:
+        except database.DatabaseUnreadableError:
             if file:
                 raise
-            # A server that starts again, or has no connection left, is back soon. MLflow would try for 100 seconds.
+            # A server that restarts, or that has no free connection, is back soon. MLflow would retry for 100 seconds.
             time.sleep(pause)
-    refuse_another_schema(uri, BUSY)
+    require_current_schema(uri, LOCK_TIMEOUT)
 
 
-def compact(settings: Settings) -> int:
-    """Give back to the disk what deleting left in an SQLite file, where that is a quarter or more; bytes.
+def vacuum_database(settings: Settings) -> int:
+    """Shrink an SQLite file of which a quarter or more is free pages; return the bytes given back to the disk.
 
-    A run that begins waits meanwhile; of those that are at work there must be none. A server looks after itself.
+    No run may be active; one that starts meanwhile waits. A database server does this itself: 0 bytes.
     """
-    file = database.file_of(settings.mlflow_uri)
+    file = database.sqlite_file(settings.mlflow_uri)
     if file is None:
         return 0
-    before = file.stat().st_size
+    size_before = file.stat().st_size
     try:
         with (
-            FileLock(settings.home / "mlflow.lock"),
-            closing(sqlite3.connect(file, timeout=BUSY, isolation_level=None)) as connection,
+            FileLock(settings.state_dir / "mlflow.lock"),
+            closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT, isolation_level=None)) as connection,
         ):
-            pages, free = (
+            pages, free_pages = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "freelist_count")
             )
-            # The file is written anew beside itself before it is replaced.
-            if 4 * free >= pages and shutil.disk_usage(file.parent).free > 2 * before:
+            # VACUUM writes a copy beside the file before it replaces the file.
+            if 4 * free_pages >= pages and shutil.disk_usage(file.parent).free > 2 * size_before:
                 connection.execute("VACUUM")
     except sqlite3.OperationalError as error:
-        log.warning("  %s was left as large as it is: %s", file.name, error)
-    return before - file.stat().st_size
+        log.warning("  %s was not compacted: %s", file.name, error)
+    return size_before - file.stat().st_size

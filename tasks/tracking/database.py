@@ -1,4 +1,4 @@
-"""MLflow's database seen from outside: MLflow itself makes tables, and migrates old ones, at its own first look."""
+"""Reading MLflow's database without MLflow, which creates missing tables and migrates old ones when it connects."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,65 +13,70 @@ from sqlalchemy.pool import NullPool
 
 from ml.errors import UsageError
 
-# Seconds that a look waits for another's lock, and for a server to answer.
-LOCK, ANSWER = 2.0, 5
+# Seconds: the wait for the lock of another process, and for a server to answer.
+LOCK_TIMEOUT, CONNECT_TIMEOUT = 2.0, 5
+# Bytes 18 and 19 of an SQLite file in write-ahead-log mode: https://www.sqlite.org/fileformat.html#the_database_header
 WAL_HEADER = b"\x02\x02"
 
 
-class UnreadableError(UsageError):
-    """The address is one, but what it leads to cannot be read."""
+class DatabaseUnreadableError(UsageError):
+    """The URL is valid, but the database there cannot be read."""
 
 
-def address(uri: str) -> URL:
-    """The parsed address. Raises UsageError, which does not quote it: a misspelt one may hold a password."""
-    wanted = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME as MLflow's database"
+def parse_uri(uri: str) -> URL:
+    """Parse the URL of a database; raise a UsageError that does not quote it, as it may hold a password."""
+    expected = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME as MLflow's database"
     with suppress(ArgumentError, ValueError):
         url = make_url(uri)
         kind = url.get_backend_name()
         if kind == "postgresql" or (kind == "sqlite" and url.database not in (None, "", ":memory:")):
             return url
-        raise UsageError(wanted, f"an address that begins with {url.drivername}:", "set STEWARD_TRACKING_URI")
-    raise UsageError(wanted, "something that is no address of a database", "set STEWARD_TRACKING_URI")
+        raise UsageError(expected, f"a URL that begins with {url.drivername}:", "set STEWARD_TRACKING_URI")
+    raise UsageError(expected, "text that is not a database URL", "set STEWARD_TRACKING_URI")
 
 
-def shown(uri: str) -> str:
-    """The address without its password, and without options, which may hold one too."""
-    url = address(uri)
+def redacted_url(uri: str) -> str:
+    """Return the URL without its password and without its options, which may hold one too."""
+    url = parse_uri(uri)
     return URL.create(url.drivername, url.username, None, url.host, url.port, url.database).render_as_string()
 
 
-def file_of(uri: str) -> Path | None:
-    """The file of an SQLite database; None for a server."""
-    url = address(uri)
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for a server."""
+    url = parse_uri(uri)
     return Path(url.database or "").absolute() if url.get_backend_name() == "sqlite" else None
 
 
 @contextmanager
-def reading(uri: str, patience: float = LOCK, still: bool = False) -> Iterator[Connection]:
-    """A connection that cannot write, and leaves no file. Waits `patience` seconds for the lock of another process.
+def open_read_only(
+    uri: str, timeout_seconds: float = LOCK_TIMEOUT, immutable: bool = False
+) -> Iterator[Connection]:
+    """Open a connection that cannot write and leaves no file behind.
 
-    With `still`, an SQLite file is read as it lies there, without what its log may add.
-
-    Raises UsageError for an address that is none, UnreadableError where no connection can be had.
+    `timeout_seconds` bounds the wait for the lock of another process. With `immutable`, an SQLite file is read as it
+    is, without the changes in its write-ahead log. Raises UsageError for an invalid URL, DatabaseUnreadableError where
+    no connection can be opened.
     """
-    url, file = address(uri), file_of(uri)
+    url, file = parse_uri(uri), sqlite_file(uri)
     if file:
-        # Reading a database in write-ahead mode would make the files of its log; without a log nobody writes now.
-        still = still or (_is_wal(file) and is_missing(_beside(file, "-wal")))
-        address_of_file = (
-            f"sqlite:///file:{quote(str(file))}?mode=ro&uri=true{'&immutable=1' if still else ''}"
+        # Opening a database in WAL mode would create the log's files. Without a log, no process is writing.
+        immutable = immutable or (_is_wal(file) and is_missing(_with_suffix(file, "-wal")))
+        options = f"mode=ro&uri=true{'&immutable=1' if immutable else ''}"
+        engine = create_engine(
+            f"sqlite:///file:{quote(str(file))}?{options}",
+            poolclass=NullPool,
+            connect_args={"timeout": timeout_seconds},
         )
-        engine = create_engine(address_of_file, poolclass=NullPool, connect_args={"timeout": patience})
     else:
         engine = create_engine(
             url,
             poolclass=NullPool,
-            connect_args={"connect_timeout": ANSWER},
+            connect_args={"connect_timeout": CONNECT_TIMEOUT},
             execution_options={"postgresql_readonly": True},
         )
     try:
         connection = engine.connect()
-        # SQLite reads nothing before the first question.
+        # SQLite reads nothing before the first statement.
         connection.execute(text("SELECT count(*) FROM sqlite_master" if file else "SELECT 1"))
     except (DBAPIError, NoSuchModuleError) as error:
         raise _unreadable(error, uri) from None
@@ -79,23 +84,26 @@ def reading(uri: str, patience: float = LOCK, still: bool = False) -> Iterator[C
         yield connection
 
 
-def take_back(uri: str, patience: float = LOCK) -> None:
-    """Let SQLite take back half a change that a killed process left, as it does for whoever may write.
+def recover_journal(uri: str, timeout_seconds: float = LOCK_TIMEOUT) -> None:
+    """Let SQLite roll back the transaction of a killed process, which needs a connection that may write.
 
-    Raises UnreadableError where that cannot be.
+    Raises DatabaseUnreadableError where that fails.
     """
-    file = file_of(uri)
-    if file and not is_missing(_beside(file, "-journal")):
-        address_of_file = f"file:{quote(str(file))}?mode=rw"
+    file = sqlite_file(uri)
+    if file and not is_missing(_with_suffix(file, "-journal")):
+        file_uri = f"file:{quote(str(file))}?mode=rw"
         try:
-            with closing(sqlite3.connect(address_of_file, uri=True, timeout=patience)) as connection:
+            with closing(sqlite3.connect(file_uri, uri=True, timeout=timeout_seconds)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master")
         except sqlite3.Error as error:
             raise _unreadable(error, uri) from None
 
 
-def revision(connection: Connection) -> str | None:
-    """The version of MLflow's tables; None where there are no tables. Raises UsageError for the tables of others."""
+def schema_revision(connection: Connection) -> str | None:
+    """Read the Alembic revision of MLflow's tables; None without tables.
+
+    Raises UsageError for tables of another application.
+    """
     tables = inspect(connection).get_table_names()
     if not tables:
         return None
@@ -103,37 +111,39 @@ def revision(connection: Connection) -> str | None:
         raise UsageError(
             "MLflow's tables", f"{len(tables)} other tables", "give MLflow a database of its own"
         )
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    if len(found) != 1:
+    revisions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    if len(revisions) != 1:
         raise UsageError(
-            "one version of MLflow's tables", f"{len(found)}", "restore the database from a backup"
+            "one version of MLflow's tables", f"{len(revisions)}", "restore the database from a backup"
         )
-    return str(found[0])
+    return str(revisions[0])
 
 
-def _unreadable(error: Exception, uri: str) -> UnreadableError:
-    """One sentence for what a driver says."""
-    file, where = file_of(uri), shown(uri)
-    said = " ".join(str(getattr(error, "orig", error)).splitlines()[:1])
-    password = address(uri).password
-    said = said.replace(str(password), "***") if password else said
-    todo = "see that the server is up, and that user, password and name in STEWARD_TRACKING_URI are right"
+def _unreadable(error: Exception, uri: str) -> DatabaseUnreadableError:
+    """Translate the error of a database driver."""
+    file = sqlite_file(uri)
+    problem = " ".join(str(getattr(error, "orig", error)).splitlines()[:1])
+    password = parse_uri(uri).password
+    problem = problem.replace(str(password), "***") if password else problem
+    next_step = "check that the server runs, and the user, password and name in STEWARD_TRACKING_URI"
     if file:
-        todo = f"make {file} a file that this user can read"
+        next_step = f"make {file} a file that this user can read"
         if is_missing(file):
-            said = "no such file"
-        elif "not a database" in said or "malformed" in said:
-            todo = f"restore {file} from a backup; without one, move the whole home away and begin anew"
-        elif "locked" in said:
-            todo = f"wait for the process that holds it, or end that one: fuser {file}"
-        elif "readonly" in said and not is_missing(_beside(file, "-journal")):
-            said = "half a change of a process that was killed"
-            todo = "any run takes it back, as does: steward doctor --fix"
-    return UnreadableError(f"a database at {where}", said, todo)
+            problem = "no such file"
+        elif "not a database" in problem or "malformed" in problem:
+            next_step = (
+                f"restore {file} from a backup; without one, move the state directory away and start afresh"
+            )
+        elif "locked" in problem:
+            next_step = f"wait for the process that holds the lock, or end it: fuser {file}"
+        elif "readonly" in problem and not is_missing(_with_suffix(file, "-journal")):
+            problem = "an unfinished transaction of a killed process"
+            next_step = "start any run, which rolls it back, or: steward doctor --fix"
+    return DatabaseUnreadableError(f"a database at {redacted_url(uri)}", problem, next_step)
 
 
 def is_missing(file: Path) -> bool:
-    """Whether there is no such file, as far as this user may know: what lies in a closed folder may be there."""
+    """Return whether the file is known not to exist; False where this user may not look into its folder."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -144,11 +154,10 @@ def is_missing(file: Path) -> bool:
 
 
 def _is_wal(file: Path) -> bool:
-    """Whether the file's header says that changes go to a log beside it."""
     with suppress(OSError), file.open("rb") as opened:
         return opened.read(20)[18:20] == WAL_HEADER
     return False
 
 
-def _beside(file: Path, suffix: str) -> Path:
+def _with_suffix(file: Path, suffix: str) -> Path:
     return file.with_name(file.name + suffix)

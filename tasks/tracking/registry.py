@@ -1,4 +1,4 @@
-"""Registry: models as MLflow keeps them, and the clean process in which a packaged model has to prove itself."""
+"""Model registry: register packages as model versions, move the champion alias, download and verify versions."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,13 +16,16 @@ from mlflow.models import Model as MlflowModel
 from ml import package
 from ml.errors import PackagingError
 
-ALIAS = "champion"
-DATA = "package"
+# The alias of the version that is in use, and the folder of our package inside an MLflow model's `data/`.
+CHAMPION_ALIAS, PACKAGE_FOLDER = "champion", "package"
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model folder as MLflow reads it, with the digest of our package inside and what was measured of it."""
+    """An MLflow model folder, the digest of our package inside it, its size and its latency.
+
+    `milliseconds` is the median time to predict one row; `requirements` are lines of requirements.txt.
+    """
 
     folder: Path
     digest: str
@@ -32,14 +35,14 @@ class PackagedModel:
 
 
 def log_model(client: MlflowClient, run_id: str, packaged: PackagedModel) -> str:
-    """Hand the model folder to MLflow as an output of the run; its model id."""
+    """Log the model folder as an output of the run; return the model id."""
     run = client.get_run(run_id)
     logged = client.create_logged_model(
         run.info.experiment_id, name="model", source_run_id=run_id, tags={"steward.digest": packaged.digest}
     )
-    described = MlflowModel.load(packaged.folder)
-    described.run_id, described.model_id = run_id, logged.model_id
-    described.save(packaged.folder / "MLmodel")
+    mlflow_model = MlflowModel.load(packaged.folder)
+    mlflow_model.run_id, mlflow_model.model_id = run_id, logged.model_id
+    mlflow_model.save(packaged.folder / "MLmodel")
     client.log_model_artifacts(logged.model_id, str(packaged.folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -48,20 +51,20 @@ def log_model(client: MlflowClient, run_id: str, packaged: PackagedModel) -> str
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model."""
+    """One version of a registered model; `run_id` is the MLflow run that registered it."""
 
     name: str
     number: int
     digest: str
     source: str
     tags: Mapping[str, str]
-    run_id: str = ""  # of the MLflow run that registered it
+    run_id: str = ""
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
-    """The version whose package has this digest: registering twice gives one version."""
-    found = client.search_model_versions(f"name = '{name}' and tags.`steward.digest` = '{digest}'")
-    return min((_version(v) for v in found), key=lambda v: v.number, default=None)
+    """Return the version whose package has this digest, if any."""
+    matches = client.search_model_versions(f"name = '{name}' and tags.`steward.digest` = '{digest}'")
+    return min((_version(match) for match in matches), key=lambda version: version.number, default=None)
 
 
 def register(
@@ -72,30 +75,30 @@ def register(
     tags: Mapping[str, str],
     description: str,
 ) -> ModelVersion:
-    """A new version of the registered model, or the one that holds this very package already."""
-    known = find_version(client, name, packaged.digest)
-    if known:
-        return known
+    """Register the package as a new version, or return the version that already holds it."""
+    existing = find_version(client, name, packaged.digest)
+    if existing:
+        return existing
     try:
         client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     model_id = log_model(client, run_id, packaged)
-    made = client.create_model_version(
+    created = client.create_model_version(
         name,
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
         tags={**tags, "steward.digest": packaged.digest},
     )
-    return _version(made)
+    return _version(created)
 
 
-def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The version that the alias points to, if any."""
+def get_champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    """Return the version that the champion alias points to, if any."""
     try:
-        return _version(client.get_model_version_by_alias(name, ALIAS))
+        return _version(client.get_model_version_by_alias(name, CHAMPION_ALIAS))
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -103,40 +106,44 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def get_version(client: MlflowClient, name: str, number: int) -> ModelVersion:
+    """Return a version by its number; raise MlflowException where there is none."""
     return _version(client.get_model_version(name, str(number)))
 
 
-def versions(client: MlflowClient, name: str) -> dict[int, ModelVersion]:
-    """Every version of a registered model by its number."""
+def list_versions(client: MlflowClient, name: str) -> dict[int, ModelVersion]:
+    """Return all versions of a registered model, by number."""
     if "'" in name:
-        return {}  # no model is named so, and MLflow would take the rest for a condition
-    return {int(one.version): _version(one) for one in client.search_model_versions(f"name = '{name}'")}
+        return {}  # no model has such a name, and MLflow would read the rest as a condition
+    return {int(found.version): _version(found) for found in client.search_model_versions(f"name = '{name}'")}
 
 
-def move_alias(client: MlflowClient, name: str, number: int) -> None:
-    client.set_registered_model_alias(name, ALIAS, str(number))
+def set_champion(client: MlflowClient, name: str, number: int) -> None:
+    """Point the champion alias to a version."""
+    client.set_registered_model_alias(name, CHAMPION_ALIAS, str(number))
 
 
 def describe(client: MlflowClient, name: str, text: str, number: int | None = None) -> None:
-    """What MLflow's page of the registered model, or of one of its versions, says; Markdown."""
+    """Set the description (Markdown) of a registered model, or of one of its versions."""
     if number is None:
         client.update_registered_model(name, description=text)
     else:
         client.update_model_version(name, str(number), description=text)
 
 
-def alias_of(client: MlflowClient, name: str) -> tuple[Callable[[], int | None], Callable[[int], None]]:
-    """How to read and how to move the champion alias of one registered model."""
+def champion_alias_accessors(
+    client: MlflowClient, name: str
+) -> tuple[Callable[[], int | None], Callable[[int], None]]:
+    """Return two functions for one registered model: read the version that the alias points to, and move the alias."""
 
-    def number() -> int | None:
-        found = champion(client, name)
-        return found.number if found else None
+    def read() -> int | None:
+        version = get_champion(client, name)
+        return version.number if version else None
 
-    return number, partial(move_alias, client, name)
+    return read, partial(set_champion, client, name)
 
 
 def download(client: MlflowClient, version: ModelVersion) -> Path | None:
-    """The version's folder on this machine; None where MLflow has no longer what it registered."""
+    """Download the folder of a version; None where its artifacts are missing."""
     uri = client.get_model_version_download_uri(version.name, str(version.number))
     if not mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri):
         return None
@@ -144,16 +151,16 @@ def download(client: MlflowClient, version: ModelVersion) -> Path | None:
 
 
 def download_verified(client: MlflowClient, version: ModelVersion) -> Path:
-    """The version's folder on this machine, its package and its code as they were registered.
+    """Download the folder of a version and verify its package and its code against their digests.
 
-    Raises PackagingError for any other, and where it is gone: what is fetched will be run.
+    Raises PackagingError where they differ or are missing: the code in the folder will be executed.
     """
     folder = download(client, version)
     if folder is None:
         raise PackagingError(
             f"the files of {version.name} version {version.number}", "none", "restore the model's artifacts"
         )
-    manifest, _ = package.verify(folder / "data" / DATA, version.digest)
+    manifest, _ = package.verify(folder / "data" / PACKAGE_FOLDER, version.digest)
     if package.code_digest(folder / "code" / "ml") != manifest["code"]:
         raise PackagingError(
             "the code that was registered with the model", "other code", "restore the model's artifacts"
@@ -169,30 +176,30 @@ def _version(raw: Any) -> ModelVersion:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version of ours as the registry holds it, for whoever tidies up."""
+    """A version with what garbage collection needs to know of it."""
 
     version: ModelVersion
     created: datetime
-    aliased: bool
+    has_alias: bool
 
 
-def registered_versions(client: MlflowClient) -> list[RegisteredVersion]:
-    """Every version that Steward registered, of every model."""
-    found = []
+def list_all_versions(client: MlflowClient) -> list[RegisteredVersion]:
+    """Return all versions of all models that Steward registered."""
+    versions = []
     for model in _pages(client.search_registered_models):
         if "'" in model.name:
-            continue  # none of ours, and MLflow would take the rest for a condition
-        pointed_at = {int(number) for number in model.aliases.values()}
+            continue  # not one of ours, and MLflow would read the rest as a condition
+        with_alias = {int(number) for number in model.aliases.values()}
         for raw in _pages(partial(client.search_model_versions, f"name = '{model.name}'")):
-            made = datetime.fromtimestamp(raw.creation_timestamp / 1000, UTC)
+            created = datetime.fromtimestamp(raw.creation_timestamp / 1000, UTC)
             version = _version(raw)
             if version.digest:
-                found.append(RegisteredVersion(version, made, version.number in pointed_at))
-    return found
+                versions.append(RegisteredVersion(version, created, version.number in with_alias))
+    return versions
 
 
-def unregister(client: MlflowClient, version: ModelVersion) -> None:
-    """Delete a version; its number is never given again."""
+def delete_version(client: MlflowClient, version: ModelVersion) -> None:
+    """Delete a version; MLflow never reuses its number."""
     client.delete_model_version(version.name, str(version.number))
 
 

@@ -1,4 +1,4 @@
-"""run."""
+"""MLflow runs: one parent run per flow run and a child per candidate, addressed by id and never as the active run."""
 
 import json
 import math
@@ -24,6 +24,9 @@ from ml.errors import UsageError
 from tasks.locks import run_lock
 from tasks.settings import Settings
 
+# Bounds of MLflow, in characters: longer values are cut.
+MAX_PARAM_LENGTH, MAX_TAG_LENGTH, MAX_DIGEST_LENGTH = 6000, 8000, 36
+
 
 @dataclass(frozen=True)
 class MlflowRun:
@@ -33,49 +36,53 @@ class MlflowRun:
     run_id: str
     experiment_id: str
 
-    def record(
+    def log(
         self,
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Log numbers, parameters and tags; what is not finite is no number that MLflow can compare, and stays out."""
+        """Log metrics, parameters and tags; metrics that are not finite are left out, as MLflow cannot compare them."""
         now = int(time.time() * 1000)
         finite = {k: v for k, v in (metrics or {}).items() if v is not None and math.isfinite(v)}
         self.client.log_batch(
             self.run_id,
             [Metric(name, float(value), now, 0) for name, value in finite.items()],
-            [Param(name, str(value)[:6000]) for name, value in (params or {}).items()],
-            [RunTag(name, str(value)[:8000]) for name, value in (tags or {}).items()],
+            [Param(name, str(value)[:MAX_PARAM_LENGTH]) for name, value in (params or {}).items()],
+            [RunTag(name, str(value)[:MAX_TAG_LENGTH]) for name, value in (tags or {}).items()],
         )
 
-    def child(self, name: str, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
-        """A finished run below this one."""
+    def log_child_run(self, name: str, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
+        """Log a finished child run."""
         tags = {MLFLOW_PARENT_RUN_ID: self.run_id, MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "steward"}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        MlflowRun(self.client, run.info.run_id, self.experiment_id).record(metrics, params)
+        MlflowRun(self.client, run.info.run_id, self.experiment_id).log(metrics, params)
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
-    def datasets(self, digests: Mapping[str, str], name: str, origin: Mapping[str, Any]) -> None:
-        """Which tables the run used, by digest; never their rows."""
+    def log_datasets(self, digests: Mapping[str, str], name: str, origin: Mapping[str, Any]) -> None:
+        """Log by digest which tables the run used; `digests` is by table, `name` that of the contract. No rows."""
         inputs = [
-            DatasetInput(Dataset(f"{name}.{part}", digest[:36], "steward", json.dumps(origin)), [])
-            for part, digest in digests.items()
+            DatasetInput(
+                Dataset(f"{name}.{table}", digest[:MAX_DIGEST_LENGTH], "steward", json.dumps(origin)), []
+            )
+            for table, digest in digests.items()
         ]
         self.client.log_inputs(self.run_id, inputs)
 
-    def write(self, name: str, text: str) -> None:
+    def log_text(self, name: str, text: str) -> None:
+        """Write a text artifact."""
         self.client.log_text(self.run_id, text, name)
 
-    def describe(self, text: str) -> None:
-        """What MLflow shows at the top of the run's page; Markdown."""
+    def set_note(self, text: str) -> None:
+        """Set the Markdown that MLflow shows at the top of the run's page."""
         self.client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
 
-    def uri(self, name: str) -> str:
+    def artifact_uri(self, name: str) -> str:
+        """Return the URI of an artifact."""
         return f"{self.client.get_run(self.run_id).info.artifact_uri}/{name}"
 
     def finish(self, status: str) -> None:
-        """FINISHED, FAILED or KILLED."""
+        """Set the final status: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
 
 
@@ -87,16 +94,18 @@ def start_run(
     tags: Mapping[str, str],
     inputs: Sequence[str],
 ) -> MlflowRun:
-    """A new run in the case's experiment, which is made on first use.
+    """Start a run in the experiment of a use case, which is created on first use; `inputs` are the files it reads.
 
-    Raises UsageError where the home was moved: the run would be written to where the home was.
+    Raises UsageError where the state directory was moved: MLflow would write to its old place.
     """
-    with FileLock(settings.home / "mlflow.lock"):
-        known = client.get_experiment_by_name(experiment)
-        location = (settings.artifacts / experiment).as_uri()
-        if known:
-            _refuse_moved(known.artifact_location, settings.artifacts / experiment)
-        experiment_id = known.experiment_id if known else client.create_experiment(experiment, location)
+    folder = settings.artifacts_dir / experiment
+    with FileLock(settings.state_dir / "mlflow.lock"):
+        existing = client.get_experiment_by_name(experiment)
+        if existing:
+            _require_existing_location(existing.artifact_location, folder)
+        experiment_id = (
+            existing.experiment_id if existing else client.create_experiment(experiment, folder.as_uri())
+        )
     run = client.create_run(
         experiment_id,
         run_name=name,
@@ -110,7 +119,7 @@ def start_run(
     return MlflowRun(client, run.info.run_id, experiment_id)
 
 
-def _refuse_moved(location: str, here: Path) -> None:
-    there = Path(unquote(urlparse(location).path)) if location.startswith("file:") else None
-    if there and not there.parent.is_dir() and here.is_dir():
-        raise UsageError(f"artifacts in {there}", f"no such folder, but {here}", "steward doctor --fix")
+def _require_existing_location(location: str, folder: Path) -> None:
+    recorded = Path(unquote(urlparse(location).path)) if location.startswith("file:") else None
+    if recorded and not recorded.parent.is_dir() and folder.is_dir():
+        raise UsageError(f"artifacts in {recorded}", f"no such folder, but {folder}", "steward doctor --fix")

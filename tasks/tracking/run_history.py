@@ -1,4 +1,4 @@
-"""History: what MLflow remembers of runs, how the end of a dead one is said, and how old ones are let go of."""
+"""Run history: search, read, end and delete the runs that MLflow has recorded."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 from urllib.parse import urlparse
 
 import mlflow
@@ -19,14 +19,16 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
+from tasks.facts import RunFacts
+from tasks.facts_upgrade import upgrade
 from tasks.locks import run_lock
 
-# The facts of a run among its artifacts, and the tag that holds their SHA-256.
-FACTS, FACTS_DIGEST = "facts.json", "steward.facts"
+# The artifact that holds the facts of a run, and the tag that holds its SHA-256.
+FACTS_FILE, FACTS_DIGEST_TAG = "facts.json", "steward.facts"
 
 
-def status(client: Client, run_id: str) -> str | None:
-    """What MLflow says of a run; None where it knows none of that id."""
+def run_status(client: Client, run_id: str) -> str | None:
+    """Return MLflow's status of a run; None where there is no run of that id."""
     try:
         return str(client.get_run(run_id).info.status)
     except MlflowException as error:
@@ -35,130 +37,145 @@ def status(client: Client, run_id: str) -> str | None:
         raise
 
 
-def running(client: Client, host: str) -> list[dict[str, str]]:
-    """Our runs that MLflow shows as running on this machine: id (of their presence), case, data, mlflow_run_id."""
-    found = _search(client, f"attributes.status = 'RUNNING' and tags.`{run_lock.HOST_TAG}` = '{host}'")
-    named = {"id": run_lock.LOCK_TAG, "case": "steward.case", "data": "steward.data"}
+def running_runs(client: Client, host: str) -> list[dict[str, str]]:
+    """Return our runs that MLflow shows as running on a machine.
+
+    Keys: `id` (of the run lock), `case`, `data` and `mlflow_run_id`; empty where a run has no such tag.
+    """
+    runs = _search(client, f"attributes.status = 'RUNNING' and tags.`{run_lock.HOST_TAG}` = '{host}'")
+    tags = {"id": run_lock.LOCK_TAG, "case": "steward.case", "data": "steward.data"}
     return [
-        {**{key: run.data.tags.get(tag, "") for key, tag in named.items()}, "mlflow_run_id": run.info.run_id}
-        for run in found
+        {**{key: run.data.tags.get(tag, "") for key, tag in tags.items()}, "mlflow_run_id": run.info.run_id}
+        for run in runs
     ]
 
 
-def run_of(client: Client, identity: str) -> str | None:
-    """The run that was begun under the presence of this identity, if any."""
-    found = _search(client, f"tags.`{run_lock.LOCK_TAG}` = '{identity}'")
-    return found[0].info.run_id if found else None
+def run_by_lock(client: Client, identity: str) -> str | None:
+    """Return the id of the run that was started under this run lock, if any."""
+    runs = _search(client, f"tags.`{run_lock.LOCK_TAG}` = '{identity}'")
+    return runs[0].info.run_id if runs else None
 
 
-def intervals(client: Client, case: str, data: str) -> set[str]:
-    """The instants (ISO 8601, UTC) that a finished run of this case and data set stands for."""
+def finished_intervals(client: Client, case: str, data: str) -> set[str]:
+    """Return the instants (ISO 8601, UTC) for which a run of this use case and data set has finished."""
     condition = f"attributes.status = 'FINISHED' and tags.`steward.case` = '{case}' and tags.`steward.data` = '{data}'"
-    found = _search(client, condition)
-    return {run.data.tags["steward.interval"] for run in found if "steward.interval" in run.data.tags}
+    runs = _search(client, condition)
+    return {run.data.tags["steward.interval"] for run in runs if "steward.interval" in run.data.tags}
 
 
-def end(client: Client, run_id: str, status: str, reason: str) -> None:
-    """Say for a run, and for what still runs below it, how it ended."""
-    below = _search(client, f"attributes.status = 'RUNNING' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'")
-    for child in below:
+def end_run(client: Client, run_id: str, status: str, reason: str) -> None:
+    """Set the final status of a run whose process died, and of its child runs that are still running."""
+    children = _search(
+        client, f"attributes.status = 'RUNNING' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'"
+    )
+    for child in children:
         client.set_terminated(child.info.run_id, status)
-    client.set_tag(run_id, "steward.verdict", "died")
+    client.set_tag(run_id, "steward.verdict", "killed")
     client.set_tag(run_id, "steward.reason", reason)
     client.set_terminated(run_id, status)
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """What MLflow remembers of a run; `facts` and `report` are None where those artifacts are gone or damaged."""
+class RecordedRun:
+    """A run as MLflow recorded it.
+
+    `facts` have the keys of the current version, whichever version wrote them. They and `report` (HTML) are None where
+    the artifact is missing or damaged. `input_digests` is by table name: the first 36 digits. `facts_digest` is the
+    SHA-256 of the file `facts.json` as it is.
+    """
 
     run_id: str
     status: str
-    parameters: Mapping[str, str]
+    params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    inputs: Mapping[str, str]  # table name to the first 36 digits of its digest
-    artifacts: str
-    facts: Mapping[str, Any] | None
-    facts_digest: str  # SHA-256 of facts.json as it lies there
+    input_digests: Mapping[str, str]
+    artifact_uri: str
+    facts: RunFacts | None
+    facts_digest: str
     report: str | None
 
 
-def remembered(client: Client, run_id: str) -> Remembered | None:
-    """What can be read of a run; None where MLflow knows none of that id, or it was deleted."""
-    if status(client, run_id) is None:
+def read_run(client: Client, run_id: str) -> RecordedRun | None:
+    """Read what MLflow has recorded of a run; None where there is no run of that id, or it was deleted."""
+    if run_status(client, run_id) is None:
         return None
     run = client.get_run(run_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         return None
-    inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs} if run.inputs else {}
-    text = _text(client, run, FACTS) or ""
-    try:
-        facts = dict(json.loads(text))
-    except (TypeError, ValueError):
-        facts = None
-    return Remembered(
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    text = _read_text(client, run, FACTS_FILE) or ""
+    return RecordedRun(
         run_id,
         run.info.status,
         run.data.params,
         run.data.metrics,
         run.data.tags,
-        inputs,
+        {entry.dataset.name: entry.dataset.digest for entry in inputs},
         run.info.artifact_uri,
-        facts,
+        _parse_facts(text),
         hashlib.sha256(text.encode()).hexdigest(),
-        _text(client, run, "report.html"),
+        _read_text(client, run, "report.html"),
     )
 
 
-def maker(client: Client, name: str, run_id: str, digest: str) -> Remembered | None:
-    """The run that made a package of registered model `name`: `run_id`, which registered it, or one that went on.
+def _parse_facts(text: str) -> RunFacts | None:
+    """Parse and upgrade facts; None where they are damaged."""
+    try:
+        facts = json.loads(text)
+        return cast(RunFacts, upgrade(facts)) if isinstance(facts, dict) else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
-    The first that came to an end with facts that speak of this package; where none did, the one that registered it.
+
+def registering_run(client: Client, name: str, run_id: str, digest: str) -> RecordedRun | None:
+    """Return the run that completed the registration of a package of model `name`.
+
+    That is `run_id`, which registered it, or where that run was killed, the first finished run whose facts name the
+    package; without any, `run_id` again.
     """
-    first = remembered(client, run_id)
-    if _tells(first, digest):
+    first = read_run(client, run_id)
+    if _registered(first, digest):
         return first
-    later = (remembered(client, one) for one in finished(client, name))
-    return next((run for run in later if _tells(run, digest)), first)
+    later = (read_run(client, finished_id) for finished_id in finished_runs(client, name))
+    return next((run for run in later if _registered(run, digest)), first)
 
 
-def _tells(run: Remembered | None, digest: str) -> bool:
+def _registered(run: RecordedRun | None, digest: str) -> bool:
     if run is None or run.facts is None or run.status != "FINISHED":
         return False
     return bool(run.facts.get("package", {}).get("digest") == digest)
 
 
-def finished(client: Client, name: str) -> list[str]:
-    """Ids of the runs that came to a decision about registered model `name`, oldest first."""
+def finished_runs(client: Client, name: str) -> list[str]:
+    """Return the ids of the finished runs of registered model `name`, oldest first."""
     condition = f"attributes.status = 'FINISHED' and tags.`steward.contract` = '{name}'"
     return [run.info.run_id for run in reversed(_search(client, condition))]
 
 
-def _text(client: Client, run: Run, name: str) -> str | None:
-    """A text artifact of a run; None where it is gone."""
-    if name not in {one.path for one in client.list_artifacts(run.info.run_id)}:
+def _read_text(client: Client, run: Run, name: str) -> str | None:
+    if name not in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}:
         return None
     return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
 
 
 def _search(client: Client, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
-    """Every run in all experiments that meets the condition."""
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    found: list[Run] = []
+    """Search all experiments, all pages; newest first."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs: list[Run] = []
     token = None
     while experiments:
         page = client.search_runs(experiments, condition, view, max_results=1000, page_token=token)
-        found += page
+        runs += page
         token = page.token
         if not token:
             break
-    return found
+    return runs
 
 
 @dataclass(frozen=True)
-class Past:
-    """A run of ours that ended, for whoever tidies up."""
+class EndedRun:
+    """A parent run of ours that has ended."""
 
     run_id: str
     name: str
@@ -166,75 +183,77 @@ class Past:
     ended: datetime
 
 
-def past(client: Client, before: datetime) -> list[Past]:
-    """Our runs that ended before an instant, oldest first; also those that were deleted and not yet purged."""
+def runs_ended_before(client: Client, before: datetime) -> list[EndedRun]:
+    """Return our parent runs that ended before an instant, oldest first, with those whose deletion was interrupted."""
     condition = (
         f"attributes.end_time < {int(before.timestamp() * 1000)} and attributes.status != 'RUNNING'"
         f" and tags.`{MLFLOW_SOURCE_NAME}` = 'steward'"
     )
-    found = [
-        Past(
+    runs = [
+        EndedRun(
             run.info.run_id,
             run.info.run_name or "",
             run.data.tags.get("steward.case", ""),
             datetime.fromtimestamp(run.info.end_time / 1000, UTC),
         )
         for run in _search(client, condition, ViewType.ALL)
-        # What is below a run goes with it.
         if MLFLOW_PARENT_RUN_ID not in run.data.tags
     ]
-    return sorted(found, key=lambda one: (one.ended, one.run_id))
+    return sorted(runs, key=lambda run: (run.ended, run.run_id))
 
 
-def weight(client: Client, run_id: str) -> int:
-    """Bytes of the artifacts of a run, of its models, and of what is below it."""
-    return sum(_bytes(get_artifact_repository(uri)) for uri in _artifacts(client, run_id))
+def artifact_bytes(client: Client, run_id: str) -> int:
+    """Return the size of the artifacts of a run, its models and its child runs."""
+    return sum(_total_size(get_artifact_repository(uri)) for uri in _artifact_uris(client, run_id))
 
 
-def purge(client: Client, run_id: str) -> None:
-    """Delete a run, what is below it, its models and its artifacts, for good.
+def delete_run(client: Client, run_id: str) -> None:
+    """Delete a run for good, with its child runs, models and artifacts.
 
-    First it is shown to nobody, last it is forgotten: killed in between, it is found again by `past`.
+    It is first marked as deleted, and its row goes last: `runs_ended_before` finds a run whose deletion was killed.
     """
     store = client._tracking_client.store
     run = client.get_run(run_id)
     if run.info.lifecycle_stage == LifecycleStage.ACTIVE:
         client.delete_run(run_id)
-    for child in _below(client, run_id):
-        purge(client, child.info.run_id)
-    for model in _models(client, run):
-        _remove(model.artifact_location)
+    for child in _child_runs(client, run_id):
+        delete_run(client, child.info.run_id)
+    for model in _logged_models(client, run):
+        _delete_artifacts(model.artifact_location)
         store._hard_delete_logged_model(model.model_id)
-    _remove(run.info.artifact_uri)
+    _delete_artifacts(run.info.artifact_uri)
     store._hard_delete_run(run_id)
 
 
-def _below(client: Client, run_id: str) -> list[Run]:
+def _child_runs(client: Client, run_id: str) -> list[Run]:
     return _search(client, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'", ViewType.ALL)
 
 
-def _models(client: Client, run: Run) -> list[LoggedModel]:
+def _logged_models(client: Client, run: Run) -> list[LoggedModel]:
     return list(client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"))
 
 
-def _artifacts(client: Client, run_id: str) -> Iterator[str]:
-    """Addresses of everything that a run left outside of the database."""
+def _artifact_uris(client: Client, run_id: str) -> Iterator[str]:
+    """Yield the artifact folders of a run, its models and its child runs."""
     run = client.get_run(run_id)
     yield run.info.artifact_uri
-    yield from (model.artifact_location for model in _models(client, run))
-    for child in _below(client, run_id):
-        yield from _artifacts(client, child.info.run_id)
+    yield from (model.artifact_location for model in _logged_models(client, run))
+    for child in _child_runs(client, run_id):
+        yield from _artifact_uris(client, child.info.run_id)
 
 
-def _bytes(repository: ArtifactRepository, path: str | None = None) -> int:
-    listed = repository.list_artifacts(path)
-    return sum(_bytes(repository, one.path) if one.is_dir else one.file_size or 0 for one in listed)
+def _total_size(repository: ArtifactRepository, path: str | None = None) -> int:
+    artifacts = repository.list_artifacts(path)
+    return sum(
+        _total_size(repository, artifact.path) if artifact.is_dir else artifact.file_size or 0
+        for artifact in artifacts
+    )
 
 
-def _remove(uri: str) -> None:
-    """Remove a run's or a model's artifacts, and the folder that MLflow made for them."""
+def _delete_artifacts(uri: str) -> None:
+    """Delete an artifact folder, and the folder that MLflow created around it."""
     get_artifact_repository(uri).delete_artifacts()  # type: ignore[no-untyped-call]
     if urlparse(uri).scheme in ("", "file"):
-        # It is not empty where somebody put something beside them.
+        # The outer folder is not empty where a person put something there.
         with suppress(OSError):
             Path(local_file_uri_to_path(uri)).parent.rmdir()  # type: ignore[no-untyped-call]

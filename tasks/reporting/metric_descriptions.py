@@ -1,0 +1,73 @@
+"""Descriptions of metrics for readers of the report."""
+
+from typing import NamedTuple
+
+
+class MetricDescription(NamedTuple):
+    """How a metric is called, which values are better, and what it is."""
+
+    label: str
+    better: str
+    definition: str
+
+
+METRICS = {
+    "roc_auc": MetricDescription(
+        "ROC AUC", "higher", "chance that a positive case scores above a negative one; 0.5 is random"
+    ),
+    "average_precision": MetricDescription(
+        "Average precision", "higher", "precision averaged over the steps of recall"
+    ),
+    "accuracy": MetricDescription("Accuracy", "higher", "share of correct decisions"),
+    "recall": MetricDescription("Recall", "higher", "share of the positive cases that are found"),
+    "precision": MetricDescription("Precision", "higher", "share of the positive decisions that are correct"),
+    "f1": MetricDescription("F1", "higher", "harmonic mean of precision and recall"),
+    "log_loss": MetricDescription("Log loss", "lower", "negative log-likelihood per row (nats)"),
+    "brier": MetricDescription("Brier score", "lower", "mean squared error of the probability"),
+    "calibration_error": MetricDescription(
+        "Calibration error", "lower", "mean difference between predicted and observed share"
+    ),
+    "r2": MetricDescription("R²", "higher", "share of the variance explained; 0 is as good as the mean"),
+    "mse": MetricDescription("Mean squared error", "lower", "in squared units of the target"),
+    "mae": MetricDescription("Mean absolute error", "lower", "in units of the target"),
+    "ndcg": MetricDescription(
+        "NDCG", "higher", "how high the list ranks the target items; 1 if all are at the top"
+    ),
+    "hit_rate": MetricDescription(
+        "Hit rate", "higher", "share of users with at least one target item in their list"
+    ),
+    "mrr": MetricDescription("Mean reciprocal rank", "higher", "mean of 1 / rank of the first target item"),
+    "coverage": MetricDescription(
+        "Coverage", "higher", "share of the catalogue that is recommended to any user"
+    ),
+    "novelty": MetricDescription(
+        "Novelty", "higher", "mean self-information of recommended items, in bits: rare items have more"
+    ),
+    "gini": MetricDescription(
+        "Gini of exposure", "lower", "inequality of recommendation counts: 0 if all equal, 1 if only one item"
+    ),
+    "diversity": MetricDescription(
+        "Diversity", "higher", "mean of 1 - cosine between the items of a list, by the users they share"
+    ),
+    "serendipity": MetricDescription(
+        "Serendipity", "higher", "share of the hits that a list of the most popular items would have missed"
+    ),
+    "popularity": MetricDescription(
+        "Popularity",
+        "near target popularity",
+        "mean share of users who had a recommended item before",
+    ),
+    "target_popularity": MetricDescription("Target popularity", "", "the same for the target items"),
+}
+# Metrics that have another definition for lists of recommendations.
+RANKING_METRICS = {
+    "recall": MetricDescription("Recall", "higher", "share of the target items that are in the list"),
+}
+
+
+def describe_metric(name: str) -> MetricDescription:
+    """Describe a metric by its name in the facts; `ndcg_at_10` is NDCG@10."""
+    base, _, depth = name.partition("_at_")
+    unknown = MetricDescription(base, "", "")
+    description = (RANKING_METRICS if depth else {}).get(base) or METRICS.get(base, unknown)
+    return description._replace(label=f"{description.label}@{depth}") if depth else description
