@@ -1,4 +1,4 @@
-"""Champions: who holds the title, how it came to that, and the way back."""
+"""Show the decisions about a champion, and roll back to the one before."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ from tasks.settings import load
 from tasks.tracking import connection, registry
 
 
-def history_of(case: str, data: str) -> list[dict[str, Any]]:
-    """The ledger's lines about one use case and data set, oldest first. Raises UsageError where there are none."""
+def decisions(case: str, data: str) -> list[dict[str, Any]]:
+    """List the ledger entries of one use case and data set, oldest first. Raises UsageError where there are none."""
     name = f"{case}.{data}"
-    lines = Ledger(load().ledger, name).entries()
-    if not lines:
+    entries = Ledger(load().ledger_dir, name).entries()
+    if not entries:
         raise UsageError(
             f"a decision about {name}", "none so far", f"run `steward run {case} --data {data}` first"
         )
-    return lines
+    return entries
 
 
 def roll_back(case: str, data: str, reason: str) -> dict[str, Any]:
-    """The champion before the present one becomes champion again; the ledger's line about it."""
-    history_of(case, data)
+    """Make the previous champion champion again, and return the ledger entry about it."""
+    decisions(case, data)
     settings = load()
     name = f"{case}.{data}"
-    alias = Alias(*registry.alias_of(connection.connect(settings), name))
-    return rollback(Ledger(settings.ledger, name), alias, reason)
+    alias = Alias(*registry.champion_alias_accessors(connection.connect(settings), name))
+    return rollback(Ledger(settings.ledger_dir, name), alias, reason)

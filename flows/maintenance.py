@@ -1,4 +1,4 @@
-"""Maintenance: what is no longer needed goes, from MLflow, the content store and Prefect."""
+"""Delete what is past its retention from MLflow, the content store and Prefect."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,22 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
-from flows.housekeeping import prefect_runs as flow_runs
-from flows.housekeeping.dead_runs import Stray, reap, stray
-from flows.housekeeping.retention import Needed, at_work, decided, needed, spared_since, undecided
+from flows.housekeeping import prefect_runs
+from flows.housekeeping.dead_runs import DeadRun, find_dead_runs, reconcile_dead_runs
+from flows.housekeeping.retention import (
+    RequiredObjects,
+    ledger_references,
+    other_active_runs,
+    protected_since,
+    required_objects,
+    undecided_versions,
+)
 from ml.errors import UsageError
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
 from tasks.storage import garbage_collection
+from tasks.storage.garbage_collection import StoredObject
 from tasks.tracking import connection, registry, run_history
 from tasks.tracking.registry import ModelVersion
 
@@ -31,202 +39,210 @@ log = logging.getLogger("steward")
 
 
 @dataclass(frozen=True)
-class Gone:
-    """One thing that went, or would go. `bytes` of files; 0 for what only is in a database."""
+class DeletedObject:
+    """One thing that was or would be deleted. `bytes` counts files; 0 for rows of a database."""
 
     kind: str
     name: str
     bytes: int
-    why: str
+    reason: str
 
 
 @dataclass
-class Housekeeping:
-    """What maintenance did, or would do, in bytes: of the store afterwards, of databases made smaller, of all."""
+class MaintenanceReport:
+    """What maintenance did or would do; bytes of the store afterwards, and by which databases became smaller."""
 
     dry_run: bool
-    put_right: list[str] = field(default_factory=list)
-    gone: list[Gone] = field(default_factory=list)
+    reconciled: list[str] = field(default_factory=list)
+    deleted: list[DeletedObject] = field(default_factory=list)
     store_bytes: int = 0
     database_bytes: int = 0
 
     @property
     def freed_bytes(self) -> int:
-        return sum(one.bytes for one in self.gone) + self.database_bytes
+        """Bytes of files and databases together."""
+        return sum(item.bytes for item in self.deleted) + self.database_bytes
 
     def totals(self) -> list[dict[str, Any]]:
-        """Number and bytes of each kind of thing."""
-        kinds = dict.fromkeys(one.kind for one in self.gone)
-        of = {kind: [one for one in self.gone if one.kind == kind] for kind in kinds}
-        return [{"what": k, "number": len(v), "bytes": sum(one.bytes for one in v)} for k, v in of.items()]
+        """Count number and bytes of each kind."""
+        kinds = dict.fromkeys(item.kind for item in self.deleted)
+        sizes = {kind: [item.bytes for item in self.deleted if item.kind == kind] for kind in kinds}
+        return [{"kind": kind, "number": len(found), "bytes": sum(found)} for kind, found in sizes.items()]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What the steps of one maintenance share. `lock_id` is that of its own run lock, None for a preview."""
+
+    client: connection.Client
+    server: SyncPrefectClient
+    settings: Settings
+    report: MaintenanceReport
+    lock_id: str | None = None
+
+    @property
+    def store(self) -> Path:
+        return self.settings.state_dir.resolve() / "store"
+
+    @property
+    def oldest_run(self) -> datetime:
+        return datetime.now(UTC) - timedelta(days=self.settings.runs_days)
+
+    def add(self, kind: str, name: str, size: int, reason: str) -> None:
+        self.report.deleted.append(DeletedObject(kind, name, size, reason))
 
 
 @flow(name="maintenance", persist_result=False)
-def maintenance(dry_run: bool = False) -> Housekeeping:
-    """Take away what is past its retention; never what an alias, the ledger or a run at work needs.
+def maintenance(dry_run: bool = False) -> MaintenanceReport:
+    """Delete what is past its retention; never what an alias, the ledger or an active run needs.
 
     Args:
-        dry_run: Only say what would go.
+        dry_run: Only report what would be deleted.
     """
-    done = survey(load()) if dry_run else _maintain(load())
-    said = (
-        f"{'would free' if dry_run else 'freed'} {done.freed_bytes:,} bytes; the store: {done.store_bytes:,}"
-    )
-    create_table_artifact(done.totals(), key="maintenance", description=said)
-    log.info("maintenance: %s", said)
-    return done
+    report = preview(load()) if dry_run else _maintain(load())
+    verb = "would free" if dry_run else "freed"
+    summary = f"{verb} {report.freed_bytes:,} bytes; the store: {report.store_bytes:,}"
+    create_table_artifact(report.totals(), key="maintenance", description=summary)
+    log.info("maintenance: %s", summary)
+    return report
 
 
-def survey(settings: Settings) -> Housekeeping:
-    """What maintenance would do now; nothing is changed."""
-    client = connection.look(settings)
-    done = Housekeeping(True, _told(stray(client, settings)))
+def preview(settings: Settings) -> MaintenanceReport:
+    """Report what maintenance would do now, without changing anything."""
+    client = connection.connect_read_only(settings)
+    report = MaintenanceReport(True, _corrections(find_dead_runs(client, settings)))
     with prefect_server() as server:
-        _tidy(client, server, settings, done)
-    return done
+        _clean_up(_Context(client, server, settings, report))
+    return report
 
 
-def _maintain(settings: Settings) -> Housekeeping:
-    settings.prepare()
+def _maintain(settings: Settings) -> MaintenanceReport:
+    settings.create_state_dir()
     client = connection.connect(settings)
-    own = str(flow_run.id or uuid4())
-    presence = RunLock(settings, own, {"case": "maintenance", "data": "all"})
-    with presence, model_lock(settings, "maintenance", timeout_seconds=0), prefect_server() as server:
-        done = Housekeeping(False, _told(reap(client, settings)))
-        _tidy(client, server, settings, done, own)
-        if not at_work(settings, own):
-            done.database_bytes = connection.compact(settings)
-    return done
+    lock_id = str(flow_run.id or uuid4())
+    lock = RunLock(settings, lock_id, {"case": "maintenance", "data": "all"})
+    with lock, model_lock(settings, "maintenance", timeout_seconds=0), prefect_server() as server:
+        report = MaintenanceReport(False, _corrections(reconcile_dead_runs(client, settings)))
+        _clean_up(_Context(client, server, settings, report, lock_id))
+        if not other_active_runs(settings, lock_id):
+            report.database_bytes = connection.vacuum_database(settings)
+    return report
 
 
-def _tidy(
-    client: connection.Client,
-    server: SyncPrefectClient,
-    settings: Settings,
-    done: Housekeeping,
-    own: str | None = None,
-) -> None:
-    """All of it, in an order in which a kill between two steps leaves nothing that is needed without what it needs.
+def _clean_up(context: _Context) -> None:
+    """Delete in an order in which a kill between two steps leaves nothing without what it depends on.
 
-    A dry run goes the same way and leaves out the taking.
+    A preview takes the same path without deleting.
     """
-    before = datetime.now(UTC) - timedelta(days=settings.runs_days)
-    spared = spared_since(settings, own)
-    store = settings.home.resolve() / "store"
-    known = garbage_collection.objects(store)
-    # Where nothing is new, people are shown the report of the last decision, which lies in the artifacts of its run.
-    shown = frozenset(Path(one.report).parent.parent.name for one in known if one.report)
-    must = _versions(client, settings, done, before, shown)
-    _runs(client, settings, done, before, must)
-    _store(store, known, settings, done, must, spared)
-    _flow_runs(server, settings, done, before, must)
+    protected = protected_since(context.settings, context.lock_id)
+    objects = garbage_collection.list_objects(context.store)
+    # Where inputs are unchanged, users are shown the report of the last decision: an artifact of its run.
+    referenced = frozenset(Path(item.report).parent.parent.name for item in objects if item.report)
+    required = _delete_versions(context, referenced)
+    _delete_runs(context, required)
+    _delete_objects(context, objects, required, protected)
+    _delete_flow_runs(context, required)
 
 
-def _versions(
-    client: connection.Client, settings: Settings, done: Housekeeping, before: datetime, shown: frozenset[str]
-) -> Needed:
-    """Versions that nobody ever decided about; what all others need."""
-    known, named = registry.registered_versions(client), decided(settings)
-    old = undecided(known, named, before)
-    must = needed(client, [one for one in known if one.version not in old], named, shown)
-    gone = [one for one in old if done.dry_run or _unregister(client, settings, one, before)]
-    for one in gone:
-        done.gone.append(Gone("version", f"{one.name} version {one.number}", 0, "no alias, no decision"))
-    if len(gone) < len(old):
-        must = needed(client, [one for one in known if one.version not in gone], named, shown)
-    return must
+def _delete_versions(context: _Context, referenced_reports: frozenset[str]) -> RequiredObjects:
+    """Delete versions without a decision; return what the remaining ones need."""
+    client, settings = context.client, context.settings
+    registered, references = registry.list_all_versions(client), ledger_references(settings)
+    old = undecided_versions(registered, references, context.oldest_run)
+
+    def required_without(versions: list[ModelVersion]) -> RequiredObjects:
+        kept = [item for item in registered if item.version not in versions]
+        return required_objects(client, kept, references, referenced_reports)
+
+    required = required_without(old)
+    deleted = [version for version in old if context.report.dry_run or _delete_version(context, version)]
+    for version in deleted:
+        context.add("version", f"{version.name} version {version.number}", 0, "no alias, no decision")
+    return required if len(deleted) == len(old) else required_without(deleted)
 
 
-def _unregister(
-    client: connection.Client, settings: Settings, version: ModelVersion, before: datetime
-) -> bool:
-    """Whether it went. Not while a run of its model is at work: that one may be about to decide about it."""
+def _delete_version(context: _Context, version: ModelVersion) -> bool:
+    """Delete a version unless a run of its model is active: that run may be about to decide about it."""
+    client, settings = context.client, context.settings
     try:
         with model_lock(settings, version.name, timeout_seconds=0):
-            if version not in undecided(registry.registered_versions(client), decided(settings), before):
+            references = ledger_references(settings)
+            registered = registry.list_all_versions(client)
+            if version not in undecided_versions(registered, references, context.oldest_run):
                 return False
-            registry.unregister(client, version)
+            registry.delete_version(client, version)
             return True
     except LockTimeoutError:
         return False
 
 
-def _runs(
-    client: connection.Client, settings: Settings, done: Housekeeping, before: datetime, must: Needed
-) -> None:
-    """MLflow runs past retention."""
-    for one in run_history.past(client, before):
-        if one.run_id in must.runs:
+def _delete_runs(context: _Context, required: RequiredObjects) -> None:
+    """Delete MLflow runs past their retention."""
+    for run in run_history.runs_ended_before(context.client, context.oldest_run):
+        if run.run_id in required.runs:
             continue
-        weight = run_history.weight(client, one.run_id)
-        if not done.dry_run:
-            run_history.purge(client, one.run_id)
-        done.gone.append(
-            Gone("run", f"{one.run_id} {one.case} {one.name}", weight, _ended(one.ended, settings))
-        )
+        size = run_history.artifact_bytes(context.client, run.run_id)
+        if not context.report.dry_run:
+            run_history.delete_run(context.client, run.run_id)
+        context.add("run", f"{run.run_id} {run.case} {run.name}", size, _age(run.ended, context.settings))
 
 
-def _store(
-    store: Path,
-    known: list[garbage_collection.Object],
-    settings: Settings,
-    done: Housekeeping,
-    must: Needed,
-    spared: datetime,
+def _delete_objects(
+    context: _Context, objects: list[StoredObject], required: RequiredObjects, protected: datetime
 ) -> None:
-    """Results that nobody needs, by age, then by size; what killed processes left."""
-    expired = _nanoseconds(datetime.now(UTC) - timedelta(days=settings.store_days))
-    maximum = int(settings.store_gigabytes * 1e9)
-    going = garbage_collection.doomed(known, must.digests, _nanoseconds(spared), expired, maximum)
-    left = garbage_collection.leftovers(store, _nanoseconds(spared))
-    if not done.dry_run:
-        left, going = garbage_collection.clear(store, left), garbage_collection.sweep(store, going)
-    for one in left:
-        done.gone.append(
-            Gone("left over", str(one.path.relative_to(store)), one.bytes, "a process was killed")
-        )
-    for result in going:
-        unused = f"last used {datetime.fromtimestamp(result.used / 1e9, UTC):%Y-%m-%d}"
-        limit = (
-            f"{settings.store_days:g} days" if result.used < expired else f"{settings.store_gigabytes:g} GB"
-        )
-        done.gone.append(Gone("result", result.name, result.bytes, f"{unused}, over {limit}"))
-    done.store_bytes = sum(one.bytes for one in known) - sum(one.bytes for one in going)
+    """Delete unneeded results of the store by age, then by size, and what killed processes left."""
+    settings, store = context.settings, context.store
+    oldest = _nanoseconds(datetime.now(UTC) - timedelta(days=settings.store_days))
+    max_bytes = int(settings.store_gigabytes * 1e9)
+    expired = garbage_collection.expired_objects(
+        objects, required.digests, _nanoseconds(protected), oldest, max_bytes
+    )
+    orphaned = garbage_collection.orphaned_files(store, _nanoseconds(protected))
+    if not context.report.dry_run:
+        orphaned = garbage_collection.delete_orphaned_files(store, orphaned)
+        expired = garbage_collection.delete_objects(store, expired)
+    for file in orphaned:
+        context.add("orphaned", str(file.path.relative_to(store)), file.size_bytes, "a process was killed")
+    for item in expired:
+        last_used = f"last used {datetime.fromtimestamp(item.last_used / 1e9, UTC):%Y-%m-%d}"
+        too_old = item.last_used < oldest
+        limit = f"{settings.store_days:g} days" if too_old else f"{settings.store_gigabytes:g} GB"
+        context.add("result", item.name, item.size_bytes, f"{last_used}, over {limit}")
+    total = sum(item.size_bytes for item in objects)
+    context.report.store_bytes = total - sum(item.size_bytes for item in expired)
 
 
-def _flow_runs(
-    server: SyncPrefectClient, settings: Settings, done: Housekeeping, before: datetime, must: Needed
-) -> None:
-    """Prefect flow runs past retention, but none that a run points to which stays in MLflow for good."""
-    for one in flow_runs.past(server, before):
-        if str(one.id) not in must.flow_runs:
-            if not done.dry_run:
-                flow_runs.delete(server, one.id)
-            done.gone.append(Gone("flow run", f"{one.id} {one.name}", 0, _ended(one.ended, settings)))
+def _delete_flow_runs(context: _Context, required: RequiredObjects) -> None:
+    """Delete Prefect flow runs past their retention, except those that a kept MLflow run refers to."""
+    for run in prefect_runs.runs_ended_before(context.server, context.oldest_run):
+        if str(run.id) not in required.flow_runs:
+            if not context.report.dry_run:
+                prefect_runs.delete(context.server, run.id)
+            context.add("flow run", f"{run.id} {run.name}", 0, _age(run.ended, context.settings))
 
 
 @contextmanager
 def prefect_server() -> Iterator[SyncPrefectClient]:
-    """Prefect's server, or the one that Prefect starts where none is named. Raises UsageError where it is away."""
+    """Connect to Prefect's server, or the one that Prefect starts where none is named. Raises UsageError."""
     try:
         with get_client(sync_client=True) as server:
             server.hello()
             yield server
     except httpx.HTTPError as error:
         raise UsageError(
-            f"a Prefect server at {PREFECT_API_URL.value() or 'a port of its own'}",
+            f"a Prefect server at {PREFECT_API_URL.value() or 'a free port'}",
             type(error).__name__,
             "start it (make up), or unset PREFECT_API_URL",
         ) from error
 
 
-def _told(strays: Iterable[Stray]) -> list[str]:
-    return [f"{one.case} on {one.data}: {one.done}" for one in strays]
+def _corrections(runs: Iterable[DeadRun]) -> list[str]:
+    return [f"{run.case} on {run.data}: {run.correction}" for run in runs]
 
 
-def _ended(when: datetime, settings: Settings) -> str:
-    return f"ended {when:%Y-%m-%d}, over {settings.runs_days:g} days"
+def _age(ended: datetime, settings: Settings) -> str:
+    return f"ended {ended:%Y-%m-%d}, over {settings.runs_days:g} days"
 
 
-def _nanoseconds(when: datetime) -> int:
-    return int(when.timestamp() * 1e9)
+def _nanoseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1e9)

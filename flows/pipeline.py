@@ -1,166 +1,150 @@
-"""The one skeleton of every use case, from a named data set to a judged, registered, reported model."""
+"""The training pipeline of every use case, from a named data set to a promoted (or rejected) model."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from prefect import State
 from prefect.runtime import flow_run
 
-from flows.housekeeping.dead_runs import reap
-from flows.promotion import _register
+from flows.housekeeping.dead_runs import reconcile_dead_runs
+from flows.promotion import TrainingContext, promote, register
 from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
-from flows.recording.run_record import Record
+from flows.recording.run_recorder import RunRecorder
+from flows.run_context import final_model, validate_and_split
 from flows.use_case import RunParameters, UseCase
 from ml.device import check_device
 from ml.errors import UsageError
-from ml.estimator import FitResources
 from tasks import train as training
-from tasks.evaluate import choose, evaluate_on_test
+from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
+from tasks.facts import LeaderboardEntry
 from tasks.locate import DatasetSource, find_dataset
 from tasks.locks.model_lock import model_lock
 from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
-from tasks.source import read as read_source
-from tasks.source import source
-from tasks.split import split
+from tasks.source import read_source, source
 from tasks.storage.content_store import Store, StoredResult
 from tasks.tracking import connection, registry
-from tasks.validate import check, examine, validate
-
-log = logging.getLogger("steward")
+from tasks.validate import apply_contract, check_rules
 
 
-def preflight(case: UseCase, asked: RunParameters, settings: Settings) -> DatasetSource:
-    """Everything that can be wrong before a run exists, found before anything is written.
+def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -> DatasetSource:
+    """Check everything that can be wrong before a run exists, and return its data set. Nothing is written before.
 
     Raises UsageError or ContractError.
     """
-    if asked.time_budget <= 0:
-        raise UsageError("a budget of more than 0 seconds", f"{asked.time_budget:g}", "give --budget SECONDS")
-    if asked.trials < 0:
-        raise UsageError("0 trials or more", str(asked.trials), "give --trials NUMBER")
-    located = find_dataset(case.name, asked.data, asked.contract, settings)
-    if asked.as_of and not located.contract.roles.time:
+    if params.time_budget <= 0:
+        got = f"{params.time_budget:g}"
+        raise UsageError("a time budget of more than 0 seconds", got, "set --time-budget SECONDS")
+    if params.trials < 0:
+        raise UsageError("0 trials or more", str(params.trials), "set --trials NUMBER")
+    dataset = find_dataset(case.name, params.data, params.contract, settings)
+    if params.as_of and not dataset.contract.roles.time:
         raise UsageError(
             "a column with the role time, for a run as of an instant",
-            f"none in {located.contract.name}",
+            f"none in {dataset.contract.name}",
             "leave as_of out, or set meta.roles.time",
         )
-    check(located.contract)
-    settings.prepare()
+    check_rules(dataset.contract)
+    settings.create_state_dir()
     check_device(settings.device)
-    return located
+    return dataset
 
 
-def run(case: UseCase, asked: RunParameters) -> RunOutcome:
-    """One run of a use case. Raises a StewardError when a gate stops it; the run is then FAILED in MLflow."""
+def run(case: UseCase, params: RunParameters) -> RunOutcome:
+    """Train, evaluate and promote. Raises GateError when a gate stops the run, which is then FAILED in MLflow."""
+    with open_run(case, params) as context:
+        raw = context.run_stage("source", source, context.source)
+        key = unchanged_inputs.input_key(case, context.contract, raw, params)
+        if previous := _unchanged_outcome(context, key):
+            return context.listener.log_unchanged(previous)
+        splits = validate_and_split(context, raw)
+        fitted = train_candidates(context, splits)
+        leaderboard = build_leaderboard(fitted, splits, case.evaluator)
+        context.listener.log_leaderboard(leaderboard)
+        final = final_fit(context, leaderboard, fitted, splits)
+        sensitive = context.contract.roles.sensitive
+        evaluation = evaluate_on_test(final, splits, raw, case.evaluator, sensitive, params.seed)
+        context.listener.log_evaluation(evaluation)
+        challenger = register(context, final, evaluation, splits)
+        outcome = promote(context, challenger, splits)
+        unchanged_inputs.store_outcome(context.store, key, asdict(outcome))
+        return outcome
+
+
+@contextmanager
+def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
+    """Check the parameters, then hold the run lock, the MLflow run and the model lock until the run has ended."""
     settings = load()
-    located = preflight(case, asked, settings)
+    dataset = check_before_run(case, params, settings)
     client = connection.connect(settings)
-    about = {"case": case.name, "data": located.data}
-    with RunLock(settings, str(flow_run.id or uuid4()), about) as presence:
-        reap(client, settings)
-        record = Record.begin(
-            client,
-            settings,
-            case.name,
-            case.question,
-            case.evaluator.primary,
-            located,
-            asdict(asked),
-            presence,
-        )
-        with record, model_lock(settings, located.contract.name):
-            return _stages(case, asked, located, settings, record)
+    metadata = {"case": case.name, "data": dataset.data}
+    with RunLock(settings, str(flow_run.id or uuid4()), metadata) as lock:
+        reconcile_dead_runs(client, settings)
+        recorder = RunRecorder.start(client, settings, case, params, dataset, lock)
+        with recorder, model_lock(settings, dataset.contract.name):
+            store = Store(settings.state_dir.resolve() / "store", params.fresh)
+            yield TrainingContext(case, params, dataset, settings, store, recorder)
 
 
-def _stages(
-    case: UseCase, asked: RunParameters, located: DatasetSource, settings: Settings, record: Record
-) -> RunOutcome:
-    contract, store = located.contract, Store(settings.home.resolve() / "store", asked.fresh)
-    raw = record.stage("source", source(located, store))
-    asks = unchanged_inputs.question(case, contract, raw, asdict(asked))
-    if asked.only_new_data and not asked.fresh:
-        known, holder = unchanged_inputs.decided(store, asks), registry.champion(record.client, contract.name)
-        # A person may have rolled back since.
-        if known and holder and holder.number == known["version"]:
-            return record.nothing_new(known)
-
-    clean = record.stage("validate", validate(raw, contract, asked.as_of, store))
-    parts = record.stage("split", split(clean, contract, case.split, datetime.now(UTC), store))
-    fitted = _train(case, asked, parts, settings, store, record)
-    board = record.leaderboard(choose(fitted, parts, case.evaluator))
-    leader = next(line for line in board if line["leads"])
-    final, baseline = _finalise(case, asked, leader, fitted, parts, settings, store, record)
-    judged = record.judged(
-        evaluate_on_test(
-            final,
-            baseline,
-            parts,
-            raw,
-            case.evaluator,
-            leader["decision"],
-            contract.roles.sensitive,
-            asked.seed,
-        )
-    )
-    outcome = _register(case, located, leader, final, parts, judged, settings, store, record)
-    unchanged_inputs.remember(store, asks, asdict(outcome))
-    return outcome
+def _unchanged_outcome(context: TrainingContext, key: str) -> dict[str, Any] | None:
+    """Return the last outcome where only new data is wanted, there is none, and its champion is still champion."""
+    if not context.params.only_new_data or context.params.fresh:
+        return None
+    previous = unchanged_inputs.last_outcome(context.store, key)
+    champion = registry.get_champion(context.listener.client, context.contract.name)
+    # Somebody may have rolled back since.
+    if previous and champion and champion.number == previous["version"]:
+        return dict(previous)
+    return None
 
 
-def _train(
-    case: UseCase, asked: RunParameters, parts: StoredResult, settings: Settings, store: Store, record: Record
-) -> dict[str, StoredResult]:
-    """Fit the candidates in their order while the budget lasts; the first is always fitted."""
+def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str, StoredResult]:
+    """Fit the candidates in order while the time budget lasts; the first is always fitted."""
     fitted: dict[str, StoredResult] = {}
+    budget = context.params.time_budget
     spent = 0.0
-    for name, candidate in case.candidates.items():
-        if fitted and spent >= asked.time_budget:
-            record.skipped(name, f"the training budget of {asked.time_budget:g} s was spent")
+    for name, candidate in context.case.candidates.items():
+        if fitted and spent >= budget:
+            context.listener.candidate_skipped(name, f"the time budget of {budget:g} s was spent")
             continue
-        left = asked.time_budget - spent
-        resources = FitResources(asked.seed, settings.threads, left, asked.trials, settings.device)
-        trained = training.train(name, candidate, parts, resources, asked.time_budget, store)
-        if isinstance(trained, State):
-            record.skipped(name, str(trained.message))
+        resources = context.fit_resources(budget - spent)
+        result = training.train(name, candidate, splits, resources, budget, context.store)
+        if isinstance(result, State):
+            context.listener.candidate_skipped(name, str(result.message))
             continue
-        fitted[name] = record.stage(f"train {name}", trained)
-        spent += fitted[name].facts["seconds"]
+        context.listener.stage_completed(f"train {name}", result)
+        fitted[name] = result
+        spent += result.facts["seconds"]
     return fitted
 
 
-def _finalise(
-    case: UseCase,
-    asked: RunParameters,
-    leader: Mapping[str, Any],
-    fitted: Mapping[str, StoredResult],
-    parts: StoredResult,
-    settings: Settings,
-    store: Store,
-    record: Record,
-) -> tuple[StoredResult, StoredResult]:
-    """The models that test rows will judge: the leader, and the baseline for scale."""
-
-    def final(name: str) -> StoredResult:
-        resources = FitResources(asked.seed, settings.threads, trials=asked.trials, device=settings.device)
-        made = case.final_fit(name, case.candidates[name], fitted[name], parts, resources, store)
-        return made if made.digest == fitted[name].digest else record.stage(f"refit {name}", made)
-
-    first, chosen = next(iter(fitted)), leader["candidate"]
-    finals = {name: final(name) for name in dict.fromkeys((chosen, first))}
-    return finals[chosen], finals[first]
+def final_fit(
+    context: TrainingContext,
+    leaderboard: list[LeaderboardEntry],
+    fitted: dict[str, StoredResult],
+    splits: StoredResult,
+) -> FinalFit:
+    """Return the leader and the baseline as they are evaluated on the test split."""
+    leader = next(entry for entry in leaderboard if entry["leads"])
+    baseline = next(iter(fitted))
+    models = {
+        name: final_model(context, name, context.case.candidates[name], fitted[name], splits)
+        for name in dict.fromkeys((leader["candidate"], baseline))
+    }
+    return FinalFit(leader["candidate"], models[leader["candidate"]], models[baseline], leader["decision"])
 
 
-def examine_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
-    """The contract gate alone: what each rule found. Raises DataGateError. Nothing is recorded but the table read."""
+def validate_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
+    """Apply the contract gate alone and return the result of each rule. Only the table read is stored.
+
+    Raises DataGateError.
+    """
     settings = load()
-    located = find_dataset(case, data, contract, settings)
-    raw = read_source(located, Store(settings.home.resolve() / "store"))
-    *_, facts = examine(raw.table("rows"), located.contract)
+    dataset = find_dataset(case, data, contract, settings)
+    raw = read_source(dataset, Store(settings.state_dir.resolve() / "store"))
+    *_, facts = apply_contract(raw.table("rows"), dataset.contract)
     return {**facts, "dropped_columns": raw.facts["dropped_columns"]}

@@ -1,22 +1,21 @@
-"""promotion."""
+"""Register the challenger, compare it with the champion on the same test rows, and move the champion alias."""
 
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from flows.recording.outcome import RunOutcome
-from flows.recording.run_record import Record
-from flows.use_case import UseCase
-from ml.data.dataset import Dataset
+from flows.recording.run_facts import ChampionSummary
+from flows.recording.run_recorder import RunRecorder
+from flows.run_context import RunContext, build_package
 from ml.errors import PackagingError
-from ml.package import Package, read_entities
-from tasks import packaging, promote
-from tasks.evaluate import load_fitted_model
+from ml.package import Package, read_training_entities
+from tasks import packaging
+from tasks import promote as promotion
+from tasks.evaluate import FinalFit
+from tasks.facts import EvaluationFacts
 from tasks.ledger import (
     CHAMPION_UNUSABLE,
     KEEP_CHAMPION,
@@ -25,117 +24,115 @@ from tasks.ledger import (
     AliasMovedError,
     Ledger,
     Verdict,
-    commit,
+    commit_verdict,
 )
-from tasks.locate import DatasetSource
-from tasks.settings import Settings
-from tasks.storage.content_store import Store, StoredResult
+from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
+from tasks.tracking.registry import ModelVersion
+
+TrainingContext = RunContext[RunRecorder]
+Estimate = Mapping[str, float | None]
+NO_ESTIMATE: Estimate = {"value": None, "low": None, "high": None}
 
 
-def _register(
-    case: UseCase,
-    located: DatasetSource,
-    leader: Mapping[str, Any],
-    final: StoredResult,
-    parts: StoredResult,
-    judged: Mapping[str, Any],
-    settings: Settings,
-    store: Store,
-    record: Record,
-) -> RunOutcome:
-    """Through the packaging gate, the quality gate and the comparison with the champion, into the registry."""
-    name = located.contract.name
-    test = load_dataset(parts, "test")
-    learned = [load_dataset(parts, p) for p in ("train", "valid", "refit") if p in parts.table_names]
-    entities = np.unique(np.concatenate([case.evaluator.training_keys(part) for part in learned]))
-    packed = Package(load_fitted_model(final), located.contract.source, leader["decision"], entities)
+@dataclass(frozen=True)
+class Challenger:
+    """A registered version with the package that it was registered from, and its evaluation on the test split."""
+
+    version: ModelVersion
+    package: Package
+    evaluation: EvaluationFacts
+
+    @property
+    def estimate(self) -> Estimate:
+        """The primary metric on all test rows."""
+        evaluation = self.evaluation
+        return {"value": evaluation["value"], "low": evaluation["low"], "high": evaluation["high"]}
+
+
+def register(
+    context: TrainingContext, final: FinalFit, evaluation: EvaluationFacts, splits: StoredResult
+) -> Challenger:
+    """Pass the packaging gate and the quality gate, then register a version. Raises QualityGateError."""
+    recorder, case = context.listener, context.case
+    package = build_package(context, final, splits)
+    test = load_dataset(splits, "test")
     with tempfile.TemporaryDirectory() as scratch:
-        packaged = packaging.package_model(packed, test, Path(scratch) / "model", store)
-        record.packaged(packaged)
-        checks = promote.quality_gate(case.thresholds, judged, packaged.megabytes, packaged.milliseconds)
-        record.checks(checks)
+        packaged = packaging.package_model(package, test, Path(scratch) / "model", context.store)
+        recorder.log_package(packaged)
+        checks = promotion.quality_gate(
+            case.thresholds, evaluation, packaged.megabytes, packaged.milliseconds
+        )
+        recorder.log_quality_checks(checks)
         tags = {
-            "candidate": leader["candidate"],
-            "data_digest": record.digests["source"],
-            "seed": str(record.seed),
+            "candidate": final.candidate,
+            "data_digest": recorder.digest("source"),
+            "seed": str(context.params.seed),
         }
-        version = registry.register(record.client, name, record.run_id, packaged, tags, case.question)
-    return _promote(case, name, version, packed, parts, test, judged, settings, record)
+        version = registry.register(
+            recorder.client, context.contract.name, recorder.run_id, packaged, tags, case.question
+        )
+    return Challenger(version, package, evaluation)
 
 
-def _promote(
-    case: UseCase,
-    name: str,
-    version: registry.ModelVersion,
-    packed: Package,
-    parts: StoredResult,
-    test: Dataset,
-    judged: Mapping[str, Any],
-    settings: Settings,
-    record: Record,
-) -> RunOutcome:
-    """Decide, and decide again if another run moved the alias in between."""
-    client = record.client
-    ledger = Ledger(settings.ledger, name)
-    alias = Alias(*registry.alias_of(client, name))
-    about = {
+def promote(context: TrainingContext, challenger: Challenger, splits: StoredResult) -> RunOutcome:
+    """Decide about the challenger, and decide again if another run moved the alias in between."""
+    recorder, name = context.listener, context.contract.name
+    client, version = recorder.client, challenger.version
+    ledger = Ledger(context.settings.ledger_dir, name)
+    alias = Alias(*registry.champion_alias_accessors(client, name))
+    details = {
         "model_digest": version.digest,
-        "test_digest": parts.digest,
-        "run_id": record.run_id,
-        "primary": judged["primary"],
-        "value": judged["value"],
+        "test_digest": splits.digest,
+        "run_id": recorder.run_id,
+        "primary": challenger.evaluation["primary"],
+        "value": challenger.evaluation["value"],
     }
     while True:
-        champion = registry.champion(client, name)
-        verdict, standing = _compare(case, champion, version, packed, test, judged, client)
+        champion = registry.get_champion(client, name)
+        verdict, estimate = compare_with_champion(context, challenger, champion, splits)
         with suppress(AliasMovedError):
             expected = champion.number if champion else None
-            line, new = commit(ledger, alias, verdict, version.number, expected, about)
+            entry, is_new = commit_verdict(ledger, alias, verdict, version.number, expected, details)
             break
-    if not new and line["champion"] is not None:
-        reason = (
-            f"this model was decided about before, on the same test rows (line {line['line']} of the ledger)"
-        )
+    if not is_new and entry["champion"] is not None:
+        reason = f"already decided about this model on the same test rows (ledger entry {entry['line']})"
         verdict = Verdict(KEEP_CHAMPION, reason)
-    holder = registry.champion(client, name)
-    candidate = holder.tags.get("candidate", "") if holder else ""
-    return record.decided(verdict, version, holder.number if holder else None, candidate, standing, line)
+    champion = registry.get_champion(client, name)
+    candidate = champion.tags.get("candidate", "") if champion else ""
+    summary = ChampionSummary(champion.number if champion else None, candidate, estimate)
+    return recorder.log_verdict(verdict, version, summary, entry)
 
 
-def _compare(
-    case: UseCase,
-    champion: registry.ModelVersion | None,
-    version: registry.ModelVersion,
-    packed: Package,
-    test: Dataset,
-    judged: Mapping[str, Any],
-    client: Any,
-) -> tuple[Verdict, dict[str, Any]]:
-    """The verdict on the new version, and the standing (value, low, high) of whoever is champion after it."""
-    own = {k: judged[k] for k in ("value", "low", "high")}
+def compare_with_champion(
+    context: TrainingContext, challenger: Challenger, champion: ModelVersion | None, splits: StoredResult
+) -> tuple[Verdict, Estimate]:
+    """Return the verdict about the challenger, and the test estimate of the champion after it.
+
+    The champion predicts with its own code in a clean process, on test rows that it was not trained on.
+    """
     if champion is None:
-        return Verdict(PROMOTE, "the first champion: there is none to compare with"), own
-    if champion.digest == version.digest:
-        return Verdict(KEEP_CHAMPION, "this model is the champion already"), own
+        return Verdict(PROMOTE, "the first champion: there is none to compare with"), challenger.estimate
+    if champion.digest == challenger.version.digest:
+        return Verdict(KEEP_CHAMPION, "this model is already the champion"), challenger.estimate
+    evaluator, test = context.case.evaluator, load_dataset(splits, "test")
     try:
-        folder = registry.download_verified(client, champion)
-        known = read_entities(folder / "data" / registry.DATA, champion.digest)
-        rows = case.evaluator.rows_not_trained_on(test, known)
-        exam = test.take(rows)
-        answers, _ = packaging.predict_in_clean_process(folder, exam.frame)
-        verdict = promote.compare_with_champion(
-            case.evaluator, exam, packed.predict(exam.frame), answers, len(test.frame) - len(rows)
+        folder = registry.download_verified(context.listener.client, champion)
+        entities = read_training_entities(folder / "data" / registry.PACKAGE_FOLDER, champion.digest)
+        rows = evaluator.rows_not_trained_on(test, entities)
+        shared = test.take(rows)
+        champion_predictions, _ = packaging.predict_in_clean_process(folder, shared.frame)
+        predictions = challenger.package.predict(shared.frame)
+        left_out = len(test.frame) - len(rows)
+        verdict = promotion.compare_with_champion(
+            evaluator, shared, predictions, champion_predictions, left_out
         )
         if verdict.verdict == PROMOTE:
-            return verdict, own
-        standing = (
-            asdict(case.evaluator.primary_interval(exam, answers))
-            if verdict.difference
-            else dict.fromkeys(own)
-        )
-        return verdict, standing
-    except PackagingError as refused:
-        reason = f"the champion cannot answer on this table: {refused}"
-        return Verdict(CHAMPION_UNUSABLE, reason), dict.fromkeys(own)
+            return verdict, challenger.estimate
+        if not verdict.difference:
+            return verdict, NO_ESTIMATE
+        return verdict, asdict(evaluator.primary_interval(shared, champion_predictions))
+    except PackagingError as error:
+        reason = f"the champion cannot predict on this table: {error}"
+        return Verdict(CHAMPION_UNUSABLE, reason), NO_ESTIMATE

@@ -1,24 +1,26 @@
-"""Reproduction: train a version again from what is recorded, in a memory of its own, and compare.
+"""Train a model version again from its records, in an isolated store, and compare the results.
 
-Nothing of Prefect or of the home is touched: stages run as the functions that they are, on a store that is thrown away.
+Stages run as plain functions: neither Prefect nor the state directory is changed.
 """
 
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from flows.lineage import provenance
-from flows.lineage.link import OK
-from flows.lineage.model_version import Trace
+from flows.lineage.model_version import ModelVersionRecord
+from flows.lineage.step import OK
 from flows.lineage.walk import contradictions
 from flows.recording import code_version
-from flows.use_case import UseCase
+from flows.run_context import RunContext, build_package, final_model, validate_and_split
+from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import DataGateError, PackagingError, StewardError, UsageError
@@ -26,201 +28,242 @@ from ml.estimator import Candidate, FitResources
 from ml.package import MANIFEST, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
-from tasks.evaluate import choose, load_fitted_model
+from tasks.evaluate import FinalFit, build_leaderboard
+from tasks.facts import LeaderboardEntry
 from tasks.locate import DatasetSource
-from tasks.source import read
-from tasks.split import split
+from tasks.source import read_source
 from tasks.storage.content_store import Store, StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
-from tasks.train import fit, rebuilt
-from tasks.validate import validate
+from tasks.train import fit, restore_candidate
 
 TRAIN, REFIT = "train ", "refit "
 PREDICTIONS = "predictions"
+USE_RECORDED_CODE = "check out the commit that trained this version"
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One thing that was made again: what it was then and is now, mostly a digest."""
+class Comparison:
+    """One result that was computed again: recorded and current value, mostly digests."""
 
-    what: str
-    same: bool
-    then: str
-    now: str
+    name: str
+    is_same: bool
+    recorded: str
+    current: str
 
 
-def reproduce(trace: Trace, case: UseCase) -> Iterator[Compared]:
-    """Each stage, each file of the package and last the predictions, made again and compared.
+@dataclass(frozen=True)
+class _StageComparer:
+    """Compares the digest of each stage that ends with the recorded one."""
 
-    Raises UsageError where the facts are gone, PackagingError where the package is broken, and DataGateError where a
-    source file is gone or another. A gate that stops the run now is a difference, and ends it.
+    record: ModelVersionRecord
+    comparisons: list[Comparison] = field(default_factory=list)
+
+    def stage_completed(self, name: str, result: StoredResult) -> None:
+        """Compare a stage, if it was recorded."""
+        if name in self.record.stages:
+            recorded = str(self.record.stages[name]["digest"])
+            self.comparisons.append(Comparison(name, result.digest == recorded, recorded, result.digest))
+
+    def take(self) -> list[Comparison]:
+        """Return the comparisons since the last call."""
+        taken = list(self.comparisons)
+        self.comparisons.clear()
+        return taken
+
+
+ReproductionContext = RunContext[_StageComparer]
+
+
+def reproduce(record: ModelVersionRecord, case: UseCase) -> Iterator[Comparison]:
+    """Yield a comparison for each stage, each file of the package and last the predictions.
+
+    Raises UsageError where the facts are missing, PackagingError where the package is damaged, and DataGateError where
+    a source file is missing or modified. A gate that stops the run now is yielded as a difference, and the last one.
     """
-    if not trace.facts:
+    if not record.facts:
         raise UsageError(
-            f"the facts of {trace.version.name} version {trace.version.number}",
+            f"the facts of {record.version.name} version {record.version.number}",
             "none",
             "see `steward lineage`; restore MLflow's artifacts",
         )
-    if trace.package.path is None:
-        raise PackagingError(
-            "the package that was registered", trace.package.why, "restore the model's artifacts"
+    if record.package.path is None:
+        raise PackagingError("the registered package", record.package.reason, "restore the model's artifacts")
+    source = _recorded_source(record)
+    # A use case may have changed its final fit since.
+    params = {**record.facts["params"], "as_of": _instant(record.facts["params"].get("as_of"))}
+    known = {name: params[name] for name in RunParameters.__dataclass_fields__ if name in params}
+    with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
+        context = RunContext(
+            case,
+            RunParameters(**known),
+            source,
+            record.settings,
+            Store(Path(scratch)),
+            _StageComparer(record),
+            as_tasks=False,
         )
-    contract = parse(trace.package.json(provenance.CONTRACT))
+        try:
+            yield from _train_again(context)
+        except StewardError as error:
+            yield from context.listener.take()
+            yield Comparison(f"{error.gate} gate", False, "passed", str(error))
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _recorded_source(record: ModelVersionRecord) -> DatasetSource:
+    """Return contract and files as recorded. Raises DataGateError where one is missing or modified."""
+    contract = parse(record.package.json(provenance.CONTRACT))
     simulator = contract.read.simulator
     if simulator and simulator not in SIMULATORS:
-        raise DataGateError(f"the simulator {simulator}", "none of that name", "check out the code of then")
-    files = list(_files(trace))
-    items = next((file for file in files if contract.items and file.name == contract.items.file), None)
-    located = DatasetSource(trace.facts["data"], contract, tuple(f for f in files if f is not items), items)
-    with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
-        try:
-            yield from _run(trace, case, located, Store(Path(scratch)))
-        except StewardError as refused:
-            yield Compared(f"gate {refused.gate}", False, "passed", str(refused))
-
-
-def _files(trace: Trace) -> Iterator[Path]:
-    for file in provenance.files(trace):
+        raise DataGateError(f"the simulator {simulator}", "none of that name", USE_RECORDED_CODE)
+    files = []
+    for file in provenance.source_files(record):
         if file.status != OK or file.path is None:
             raise DataGateError(
                 f"{file.name} with the sha256 {file.sha256[:12]}",
                 f"another file {file.path}" if file.path else "none",
                 "put the file back where it was, or in STEWARD_DATA_DIR",
             )
-        yield file.path
+        files.append(file.path)
+    table = contract.item_attributes
+    attributes = next((path for path in files if table and path.name == table.file), None)
+    tables = tuple(path for path in files if path is not attributes)
+    return DatasetSource(record.facts["data"], contract, tables, attributes)
 
 
-def _run(trace: Trace, case: UseCase, located: DatasetSource, store: Store) -> Iterator[Compared]:
-    contract, asked = located.contract, trace.facts["asked"]
-    raw = read(located, store)
-    yield _stage(trace, "source", raw)
-    as_of = datetime.fromisoformat(asked["as_of"]) if asked["as_of"] else None
-    clean = validate.fn(raw, contract, as_of, store)
-    yield _stage(trace, "validate", clean)
-    parts = split.fn(clean, contract, case.split, datetime.now(UTC), store)
-    yield _stage(trace, "split", parts)
+def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
+    record, comparer = context.listener.record, context.listener
+    raw = read_source(context.source, context.store)
+    comparer.stage_completed("source", raw)
+    yield from comparer.take()
+    splits = validate_and_split(context, raw)
+    yield from comparer.take()
     fitted: dict[str, StoredResult] = {}
-    for name, resources in _turns(trace):
-        candidate = _candidate(trace, case, name)
-        fitted[name] = fit(name, candidate, parts, resources, asked["budget"], store)
-        yield _stage(trace, f"{TRAIN}{name}", fitted[name])
-    leader = next(line for line in choose.fn(fitted, parts, case.evaluator) if line["leads"])
-    name, chosen = leader["candidate"], trace.version.tags["candidate"]
-    yield Compared("choice", name == chosen, chosen, name)
-    settings, trials = trace.settings, asked.get("trials", 0)
-    resources = FitResources(asked["seed"], settings.threads, trials=trials, device=settings.device)
-    again = [stage.removeprefix(REFIT) for stage in trace.stages if stage.startswith(REFIT)]
-    finals: dict[str, StoredResult] = {}
-    for final in dict.fromkeys((*again, name)):
-        # The task without Prefect around it; a plain function where nothing is fitted again.
-        finalise = getattr(case.final_fit, "fn", case.final_fit)
-        finals[final] = finalise(
-            final, _candidate(trace, case, final), fitted[final], parts, resources, store
-        )
-        if f"{REFIT}{final}" in trace.stages:
-            yield _stage(trace, f"{REFIT}{final}", finals[final])
-    learned = [load_dataset(parts, p) for p in ("train", "valid", "refit") if p in parts.table_names]
-    entities = np.unique(np.concatenate([case.evaluator.training_keys(part) for part in learned]))
-    packed = Package(load_fitted_model(finals[name]), contract.source, leader["decision"], entities)
-    yield from _package(trace, packed)
-    yield _predictions(trace, packed, load_dataset(parts, "test"))
+    for name, resources in _recorded_fits(context):
+        budget = context.params.time_budget
+        fitted[name] = fit(name, _candidate(context, name), splits, resources, budget, context.store)
+        comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
+        yield from comparer.take()
+    leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator)
+    leader = next(entry for entry in leaderboard if entry["leads"])
+    registered = record.version.tags["candidate"]
+    yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
+    final = _final_fit(context, leader, fitted, splits)
+    yield from comparer.take()
+    package = build_package(context, final, splits)
+    yield from _compare_package(record, package)
+    yield _compare_predictions(record, package, load_dataset(splits, "test"))
 
 
-def _stage(trace: Trace, name: str, made: StoredResult) -> Compared:
-    then = str(trace.stages[name]["digest"])
-    return Compared(name, made.digest == then, then, made.digest)
+def _recorded_fits(context: ReproductionContext) -> Iterator[tuple[str, FitResources]]:
+    """Yield the candidates that were fitted, in order, with their recorded resources.
 
-
-def _turns(trace: Trace) -> Iterator[tuple[str, FitResources]]:
-    """The candidates that were fitted then, in their order, each with the time that it had.
-
-    The clock stops only those that it stopped then: a slower machine is no other model.
+    Only fits that the time budget stopped get a time limit: on a slower machine the others are still the same.
     """
-    asked, spent = trace.facts["asked"], 0.0
-    boards = {line["candidate"]: line for line in trace.facts["leaderboard"]}
-    for stage, line in trace.stages.items():
+    record, budget, spent = context.listener.record, context.params.time_budget, 0.0
+    entries = {entry["candidate"]: entry for entry in record.facts["leaderboard"]}
+    for stage, recorded in record.stages.items():
         if stage.startswith(TRAIN):
             name = stage.removeprefix(TRAIN)
-            left = asked["budget"] - spent if boards[name]["stopped_by"] == "budget" else float("inf")
-            # The trials that time allowed then.
-            trials = len(boards[name].get("made_of", {}).get("trials", ()))
-            settings = trace.settings
-            yield name, FitResources(asked["seed"], settings.threads, left, trials, settings.device)
-            spent += line["seconds"]
+            is_limited = entries[name]["stopped_by"] == "budget"
+            trials = len(entries[name].get("composition", {}).get("trials", ()))
+            yield name, context.fit_resources(budget - spent if is_limited else float("inf"), trials)
+            spent += recorded["seconds"]
 
 
-def _candidate(trace: Trace, case: UseCase, name: str) -> Candidate:
-    """The candidate as it was told then; today's of that name where that is not recorded."""
-    told = trace.stages[f"{TRAIN}{name}"].get("parameters", {})
-    kind = told.get("candidate", "")
+def _candidate(context: ReproductionContext, name: str) -> Candidate:
+    """Return the candidate with its recorded hyperparameters; today's of that name where none are recorded."""
+    recorded = context.listener.record.stages[f"{TRAIN}{name}"].get("parameters", {})
+    kind = recorded.get("candidate", "")
     if not kind.startswith("ml."):
-        return case.candidates[name]
+        return context.case.candidates[name]
     try:
-        made: Candidate = rebuilt(told)
+        candidate: Candidate = restore_candidate(recorded)
     except (ImportError, AttributeError, TypeError):
         raise PackagingError(
-            f"{name} as {kind} of {sorted(set(told) - {'candidate'})}",
-            "code that has no such",
-            "check out the code of then",
+            f"{name} as {kind} of {sorted(set(recorded) - {'candidate'})}",
+            "code without this class or these parameters",
+            USE_RECORDED_CODE,
         ) from None
-    return made
+    return candidate
 
 
-def _package(trace: Trace, packed: Package) -> Iterator[Compared]:
-    """Each file of the package by its sha256, and the code that reads them."""
-    files = to_files(packed)
-    now = json.loads(files[MANIFEST])
-    then = trace.package.manifest
-    for name in sorted({*then["files"], *now["files"]}):
-        before, after = then["files"].get(name, "none"), now["files"].get(name, "none")
-        yield Compared(name, before == after, before, after)
-    yield Compared("code of the package", then["code"] == now["code"], then["code"], now["code"])
+def _final_fit(
+    context: ReproductionContext,
+    leader: LeaderboardEntry,
+    fitted: Mapping[str, StoredResult],
+    splits: StoredResult,
+) -> FinalFit:
+    """Refit what was refitted, and the leader."""
+    stages = context.listener.record.stages
+    refitted = [stage.removeprefix(REFIT) for stage in stages if stage.startswith(REFIT)]
+    models = {
+        name: final_model(context, name, _candidate(context, name), fitted[name], splits)
+        for name in dict.fromkeys((*refitted, leader["candidate"]))
+    }
+    model = models[leader["candidate"]]
+    return FinalFit(leader["candidate"], model, model, leader["decision"])
 
 
-def _predictions(trace: Trace, packed: Package, test: Dataset) -> Compared:
-    """The answers to the golden rows, within 1e-12; where those are gone, to the first test rows."""
-    golden = trace.golden()
+def _compare_package(record: ModelVersionRecord, package: Package) -> Iterator[Comparison]:
+    """Compare each file of the package by its sha256, and the code that reads them."""
+    recorded, current = record.package.manifest, json.loads(to_files(package)[MANIFEST])
+    for name in sorted({*recorded["files"], *current["files"]}):
+        before, after = recorded["files"].get(name, "none"), current["files"].get(name, "none")
+        yield Comparison(name, before == after, before, after)
+    same_code = recorded["code"] == current["code"]
+    yield Comparison("code of the package", same_code, recorded["code"], current["code"])
+
+
+def _compare_predictions(record: ModelVersionRecord, package: Package, test: Dataset) -> Comparison:
+    """Compare predictions for the golden rows within 1e-12; where those are missing, for the first test rows."""
+    golden = record.golden_rows()
     if golden.path:
         rows = pd.read_parquet(golden.path / "golden.parquet")
-        then = pd.read_parquet(golden.path / "predictions.parquet")
-        what = f"{PREDICTIONS} for {len(rows)} golden rows"
+        recorded = pd.read_parquet(golden.path / "predictions.parquet")
+        name = f"{PREDICTIONS} for {len(rows)} golden rows"
     else:
         rows = test.frame.head(packaging.GOLDEN_ROWS).reset_index(drop=True)
-        folder = registry.download_verified(trace.client, trace.version)
-        then, _ = packaging.predict_in_clean_process(folder, rows)
-        what = f"{PREDICTIONS} for {len(rows)} test rows (the golden ones are gone)"
-    now = packed.predict(rows)
+        folder = registry.download_verified(record.client, record.version)
+        recorded, _ = packaging.predict_in_clean_process(folder, rows)
+        name = f"{PREDICTIONS} for {len(rows)} test rows (the golden rows are missing)"
+    current = package.predict(rows)
     try:
-        packaging.assert_same_predictions(then, now)
-    except PackagingError as refused:
-        return Compared(what, False, refused.expected, refused.got + _apart(then, now))
-    return Compared(what, True, "within 1e-12", "within 1e-12")
+        packaging.assert_same_predictions(recorded, current)
+    except PackagingError as error:
+        return Comparison(name, False, error.expected, error.got + _difference(recorded, current))
+    return Comparison(name, True, "within 1e-12", "within 1e-12")
 
 
-def _apart(then: pd.DataFrame, now: pd.DataFrame) -> str:
-    """How far the numbers are apart, where they can be held against one another."""
-    if then.shape != now.shape:
+def _difference(recorded: pd.DataFrame, current: pd.DataFrame) -> str:
+    """Describe the largest difference of numbers, where the tables have the same shape."""
+    if recorded.shape != current.shape:
         return ""
-    numbers = list(then.select_dtypes("float"))
-    gap = np.abs(then[numbers].to_numpy() - now[numbers].to_numpy())
-    return f", up to {gap.max():.3g} apart" if gap.size else ""
+    numbers = list(recorded.select_dtypes("float"))
+    gap = np.abs(recorded[numbers].to_numpy() - current[numbers].to_numpy())
+    return f", differs by up to {gap.max():.3g}" if gap.size else ""
 
 
-def conditions(trace: Trace) -> list[str]:
-    """What is not as it was then, of all that could make a difference."""
-    facts, settings = trace.facts, trace.settings
-    found = [f"{name} {now}, then {then}" for name, then, now in provenance.versions(trace) if then != now]
-    then, now = facts.get("code", {}).get("digests", {}), code_version.code().digests
-    then = then or {"ml": trace.package.manifest["code"]}
-    found += [f"other code in {folder}/" for folder in then if then[folder] != now[folder]]
+def changed_conditions(record: ModelVersionRecord) -> list[str]:
+    """List everything recorded that could change the result and differs now."""
+    facts, settings = record.facts, record.settings
+    versions = provenance.library_versions(record)
+    found = [f"{name} {now}, then {then}" for name, then, now in versions if then != now]
+    recorded = facts.get("code", {}).get("digests", {}) or {"ml": record.package.manifest["code"]}
+    current = code_version.current_code().digests
+    found += [f"other code in {folder}/" for folder in recorded if recorded[folder] != current[folder]]
     threads = facts.get("machine", {}).get("threads", settings.threads)
     found += [f"{settings.threads} threads, then {threads}"] if threads != settings.threads else []
-    stopped = [line["candidate"] for line in facts["leaderboard"] if line["stopped_by"] == "budget"]
-    found += [f"the clock stopped {name}, where it stood then" for name in stopped]
-    return found + [f"the record contradicts itself: {said}" for said in contradictions(trace)]
+    stopped = [entry["candidate"] for entry in facts["leaderboard"] if entry["stopped_by"] == "budget"]
+    found += [f"{name} was stopped by the time budget" for name in stopped]
+    return found + [f"the record contradicts itself: {text}" for text in contradictions(record)]
 
 
-def skipped(trace: Trace) -> Mapping[str, str]:
-    """Candidates that had no turn then and get none now, and why."""
-    return {line["candidate"]: line["why"] for line in trace.facts.get("skipped", [])}
+def skipped_candidates(record: ModelVersionRecord) -> Mapping[str, str]:
+    """Return the candidates that were skipped in the recorded run, and are skipped again, with the reasons."""
+    skipped: list[dict[str, Any]] = record.facts.get("skipped", [])
+    return {entry["candidate"]: entry["reason"] for entry in skipped}

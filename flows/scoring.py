@@ -1,15 +1,17 @@
-"""Scoring: an unlabelled file in, the champion's answers out."""
+"""Score an unlabelled file with a champion."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
 from flows.recording import notifications
 from ml.contract.parser import parse
+from ml.contract.schema import Contract
 from ml.errors import UsageError
-from ml.package import REASONS, read_contract
+from ml.package import REASONS_PARAMETER, read_contract
 from tasks import packaging
 from tasks import score as scoring
 from tasks.locate import DatasetSource
@@ -17,21 +19,30 @@ from tasks.settings import load
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.tracking import connection, registry
-from tasks.validate import examine
+from tasks.tracking.registry import ModelVersion
+from tasks.use_cases import use_case_names
+from tasks.validate import apply_contract
+
+CaseName = Annotated[str, Field(json_schema_extra={"enum": list(use_case_names())})]
+# Champions that were packaged before 0.2.0 name these columns otherwise.
+COLUMNS_BEFORE_0_2 = {"because": "explanation_items", "shares": "explanation_weights"}
+ReasonCount = Annotated[int, Field(ge=0)]
 
 
 @flow(name="score", persist_result=False)
-def score(case: str, data: str, out: str, contract: str = "simulated", reasons: int = 0) -> dict[str, Any]:
+def score(
+    case: CaseName, data: str, out: str, contract: str = "simulated", reasons: ReasonCount = 0
+) -> dict[str, Any]:
     """Score a file with the champion of one use case and data set.
 
-    The champion's own contract, which travels inside its package, says how the file is read and which rows may enter.
+    The contract inside the champion's package says how the file is read and which rows are accepted.
 
     Args:
         case: The use case, such as fintech-risk.
         data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
         out: The Parquet file to write; it appears whole or not at all.
         contract: The data set whose champion scores.
-        reasons: Of a recommender, for how many of each user's best items to say what of the history speaks for them.
+        reasons: For a recommender, the number of top items per user that are explained by items of the history.
     """
     settings = load()
     source, target = Path(data), Path(out)
@@ -39,36 +50,43 @@ def score(case: str, data: str, out: str, contract: str = "simulated", reasons: 
         raise UsageError(f"a file {source}", "none", "give the path of a file that can be read")
     if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
         raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
-    settings.prepare()
+    settings.create_state_dir()
     client = connection.connect(settings)
-    champion = registry.champion(client, f"{case}.{contract}")
+    champion = registry.get_champion(client, f"{case}.{contract}")
     if champion is None:
         raise UsageError(
             f"a champion of {case}.{contract}", "none", f"run `steward run {case} --data {contract}` first"
         )
     folder = registry.download_verified(client, champion)
-    own = parse(read_contract(folder / "data" / registry.DATA, champion.digest))
-    if reasons < 0 or (reasons and not own.is_recommendation):
+    rules = _scoring_contract(folder, champion, source)
+    if reasons < 0 or (reasons and not rules.is_recommendation):
         raise UsageError(
             "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
         )
-    # A file that is given takes the place of those that the contract names, or of the simulator.
-    own = replace(own, read=replace(own.read, files=(source.name,), simulator=None))
-
-    raw = read_files(DatasetSource(contract, own, (source,)), Store(settings.home.resolve() / "store"))
-    clean, quarantine, excluded, _ = examine(raw.table("rows"), own, scoring=True)
-    prediction, _ = packaging.predict_in_clean_process(
-        folder, scoring.questions(clean, own), {REASONS: reasons} if reasons else None
-    )
-    if reasons and "because" not in prediction:
+    raw = read_files(DatasetSource(contract, rules, (source,)), Store(settings.state_dir.resolve() / "store"))
+    clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
+    params = {REASONS_PARAMETER: reasons} if reasons else None
+    prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
+    prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)
+    if reasons and "explanation_items" not in prediction:
         raise UsageError(
-            "a champion that tells reasons",
-            f"version {champion.number}, which was packaged before they could",
+            "a champion that can explain its lists",
+            f"version {champion.number}, which was packaged before that was possible",
             f"run `steward run {case} --data {contract} --fresh`, or leave --reasons out",
         )
-    left = scoring.left_out(quarantine, excluded)
-    scoring.write(scoring.answers(clean, prediction, own, left), target)
-    facts = scoring.counts(clean, quarantine, excluded)
-    announced = {"case": case, "contract": champion.name, "data": contract}
-    notifications.event(notifications.SCORED, announced, version=champion.number, out=str(target), **facts)
-    return {"case": case, "champion": champion.name, "version": champion.number, **facts, "out": str(target)}
+    not_scored = scoring.rows_not_scored(quarantine, excluded)
+    scoring.write_scores(scoring.score_table(clean, prediction, rules, not_scored), target)
+    counts = scoring.count_rows(clean, quarantine, excluded)
+    subject = {"case": case, "contract": champion.name, "data": contract}
+    result = {"version": champion.number, **counts, "out": str(target)}
+    notifications.emit_champion_event(notifications.SCORED, subject, **result)
+    return {"case": case, "champion": champion.name, **result}
+
+
+def _scoring_contract(folder: Path, champion: ModelVersion, source: Path) -> Contract:
+    """Return the champion's contract, reading `source` instead of its files or simulator."""
+    package = folder / "data" / registry.PACKAGE_FOLDER
+    contract = parse(read_contract(package, champion.digest))
+    return replace(
+        contract, read=contract.read.model_copy(update={"files": (source.name,), "simulator": None})
+    )

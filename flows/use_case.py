@@ -1,19 +1,26 @@
-"""use_case."""
+"""A use case, and the parameters of one run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
 
 from ml.estimator import Candidate
 from ml.evaluation.evaluator import Evaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from tasks.split import SplitFunction
-from tasks.train import Finalise, keep
+from tasks.train import FinalFitPolicy
 
 
 @dataclass(frozen=True)
 class UseCase:
-    """A question and how it is answered. Candidates go from simple to complex; the first is the baseline."""
+    """A question and how it is answered.
+
+    Candidates are ordered from simple to complex; the first is the baseline. `time_budget` is the default number of
+    seconds for training all candidates of one run.
+    """
 
     name: str
     question: str
@@ -21,21 +28,37 @@ class UseCase:
     candidates: Mapping[str, Candidate]
     evaluator: Evaluator
     thresholds: QualityThresholds
-    final_fit: Finalise = keep
+    final_fit: FinalFitPolicy = FinalFitPolicy.KEEP_SELECTED
+    time_budget: float = 120.0
 
 
 @dataclass(frozen=True)
 class RunParameters:
-    """What a run was asked for. With `as_of` (UTC), rows from after it are left out, as nobody knew them then.
+    """The parameters of one run. The descriptions and limits appear in Prefect's form."""
 
-    With `only_new_data`, a run ends at once when the last one that was decided knew all of this already.
-    """
-
-    data: str = "simulated"
-    contract: str | None = None
-    seed: int = 0
-    time_budget: float = 120.0
-    trials: int = 0
-    fresh: bool = False
-    as_of: datetime | None = None
-    only_new_data: bool = False
+    data: Annotated[
+        str, Field(min_length=1, description="A data set that has a contract, or the path of a file.")
+    ] = "simulated"
+    contract: Annotated[
+        str | None, Field(description="Name or file of the contract; by default the one named as the data.")
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0, description="Random seed of training. The test rows do not depend on it.")
+    ] = 0
+    time_budget: Annotated[float, Field(gt=0, description="Seconds for training all candidates.")] = 120.0
+    trials: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Trials of hyperparameter tuning, for candidates that support it, as time allows.",
+        ),
+    ] = 0
+    fresh: Annotated[bool, Field(description="Compute everything again instead of using cached results.")] = (
+        False
+    )
+    as_of: Annotated[
+        datetime | None, Field(description="Leave out rows after this instant (UTC), as if it were then.")
+    ] = None
+    only_new_data: Annotated[
+        bool, Field(description="End at once when data, contract and code are those of the last decision.")
+    ] = False

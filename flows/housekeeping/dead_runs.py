@@ -1,4 +1,4 @@
-"""The reaper: what a dead process could not say itself is said for it, in Prefect and in MLflow."""
+"""Set the final state of runs whose process died, in Prefect and in MLflow."""
 
 import logging
 import socket
@@ -10,20 +10,20 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Crashed
 
-from flows.recording.prefect_state import ENDS, UNKNOWN, UNREACHABLE, prefect_client, state_on
+from flows.recording.prefect_state import MLFLOW_STATUS, UNKNOWN, UNREACHABLE, prefect_client, read_state
 from tasks.locks import run_lock
 from tasks.settings import Settings
 from tasks.tracking import connection, run_history
 
 log = logging.getLogger("steward")
-DIED = "its process ended without a word: killed, out of memory, or the machine stopped"
+CRASH_MESSAGE = "the process ended without reporting a state: killed, out of memory, or the machine stopped"
 
 
 @dataclass(frozen=True)
-class Stray:
-    """A run that is shown as running and is not: what both sides say of it, and what was or would be done.
+class DeadRun:
+    """A run that is shown as running although its process is gone, and the correction that was or would be made.
 
-    `id` is that of the Prefect flow run, or made up where a run had none.
+    `id` is that of the Prefect flow run, or a generated one for a run outside of Prefect.
     """
 
     id: str
@@ -32,74 +32,77 @@ class Stray:
     mlflow_run_id: str | None
     prefect_state: str
     mlflow_status: str | None
-    done: str
+    correction: str
 
 
-class _ServerAwayError(Exception):
-    """Leaves a run to the next reaper."""
+class _ServerUnreachableError(Exception):
+    """Leave a run to the next reconciliation."""
 
 
-def stray(client: connection.Client, settings: Settings) -> list[Stray]:
-    """Runs whose process is gone and that nobody has put right. Changes nothing."""
+def find_dead_runs(client: connection.Client, settings: Settings) -> list[DeadRun]:
+    """List runs whose process is gone and whose state is not final yet. Changes nothing."""
     with prefect_client() as server:
-        gone = [_seen(client, server, told) for told in run_lock.dead_runs(settings)]
-        return [*gone, *_forgotten(client, server, settings)]
+        locked = [_inspect(client, server, metadata) for metadata in run_lock.dead_runs(settings)]
+        return [*locked, *_without_lock(client, server, settings)]
 
 
-def reap(client: connection.Client, settings: Settings) -> list[Stray]:
-    """Put them right: Crashed in Prefect unless it knows an end, and the same end in MLflow.
+def reconcile_dead_runs(client: connection.Client, settings: Settings) -> list[DeadRun]:
+    """Set dead runs to Crashed in Prefect, unless it has a final state, and to the matching status in MLflow.
 
-    Where no server can be reached, MLflow is put right and the run stays for the next time.
+    Where no server can be reached, MLflow is corrected and the run is left for the next time.
     """
-    done: list[Stray] = []
+    corrected: list[DeadRun] = []
     with prefect_client() as server:
-        for told in run_lock.dead_runs(settings):
+        for metadata in run_lock.dead_runs(settings):
             try:
-                with run_lock.reconcile(settings, told["id"]) as gone:
-                    if gone:
-                        done.append(_put_right(client, server, _seen(client, server, told)))
-                        if done[-1].prefect_state == UNREACHABLE:
-                            raise _ServerAwayError
-            except _ServerAwayError:
+                with run_lock.reconcile(settings, metadata["id"]) as is_dead:
+                    if is_dead:
+                        corrected.append(_correct(client, server, _inspect(client, server, metadata)))
+                        if corrected[-1].prefect_state == UNREACHABLE:
+                            raise _ServerUnreachableError
+            except _ServerUnreachableError:
                 continue
-        done += [_put_right(client, server, one) for one in _forgotten(client, server, settings)]
-    for one in done:
-        log.info("put right: a run of %s on %s: %s", one.case, one.data, one.done)
-    return done
+        corrected += [_correct(client, server, run) for run in _without_lock(client, server, settings)]
+    for run in corrected:
+        log.info("reconciled a dead run of %s on %s: %s", run.case, run.data, run.correction)
+    return corrected
 
 
-def _seen(client: connection.Client, server: SyncPrefectClient | None, told: Mapping[str, Any]) -> Stray:
-    # A run may have died between its beginning in MLflow and its word of it.
-    run_id = told.get("mlflow_run_id") or run_history.run_of(client, told["id"])
-    state = state_on(server, told["id"])
-    status = run_history.status(client, run_id) if run_id else None
-    said = (
-        [f"in Prefect {state if state in ENDS else 'CRASHED'}"] if state not in (UNKNOWN, UNREACHABLE) else []
-    )
-    said += [f"in MLflow {ENDS.get(state, 'KILLED')}"] if status == "RUNNING" else []
-    done = ", ".join(said) or "nothing to correct"
-    return Stray(told["id"], told.get("case", ""), told.get("data", ""), run_id, state, status, done)
+def _inspect(
+    client: connection.Client, server: SyncPrefectClient | None, metadata: Mapping[str, Any]
+) -> DeadRun:
+    # A run may have died after its start in MLflow and before that was written to its lock.
+    run_id = metadata.get("mlflow_run_id") or run_history.run_by_lock(client, metadata["id"])
+    state = read_state(server, metadata["id"])
+    status = run_history.run_status(client, run_id) if run_id else None
+    corrections = []
+    if state not in (UNKNOWN, UNREACHABLE):
+        corrections.append(f"in Prefect {state if state in MLFLOW_STATUS else 'CRASHED'}")
+    if status == "RUNNING":
+        corrections.append(f"in MLflow {MLFLOW_STATUS.get(state, 'KILLED')}")
+    correction = ", ".join(corrections) or "nothing to correct"
+    case, data = metadata.get("case", ""), metadata.get("data", "")
+    return DeadRun(metadata["id"], case, data, run_id, state, status, correction)
 
 
-def _forgotten(
+def _without_lock(
     client: connection.Client, server: SyncPrefectClient | None, settings: Settings
-) -> list[Stray]:
-    """Runs of this machine that MLflow shows as running and that left no trace of a process."""
-    known = {told["id"] for told in [*run_lock.active_runs(settings), *run_lock.dead_runs(settings)]}
+) -> list[DeadRun]:
+    """List runs of this machine that MLflow shows as running and that have no lock file."""
+    locked = {run["id"] for run in [*run_lock.active_runs(settings), *run_lock.dead_runs(settings)]}
     return [
-        _seen(client, server, told)
-        for told in run_history.running(client, socket.gethostname())
-        if told["id"] not in known
+        _inspect(client, server, metadata)
+        for metadata in run_history.running_runs(client, socket.gethostname())
+        if metadata["id"] not in locked
     ]
 
 
-def _put_right(client: connection.Client, server: SyncPrefectClient | None, one: Stray) -> Stray:
-    state = one.prefect_state
-    if server and state not in (UNKNOWN, UNREACHABLE) and state not in ENDS:
-        server.set_flow_run_state(UUID(one.id), Crashed(message=f"Steward: {DIED}"), force=True)
+def _correct(client: connection.Client, server: SyncPrefectClient | None, run: DeadRun) -> DeadRun:
+    state = run.prefect_state
+    if server and state not in (UNKNOWN, UNREACHABLE) and state not in MLFLOW_STATUS:
+        server.set_flow_run_state(UUID(run.id), Crashed(message=f"Steward: {CRASH_MESSAGE}"), force=True)
         state = "CRASHED"
-    if one.mlflow_run_id and one.mlflow_status == "RUNNING":
-        run_history.end(client, one.mlflow_run_id, ENDS.get(state, "KILLED"), DIED)
-    return replace(
-        one, prefect_state=state, mlflow_status=ENDS.get(state, "KILLED") if one.mlflow_status else None
-    )
+    status = MLFLOW_STATUS.get(state, "KILLED")
+    if run.mlflow_run_id and run.mlflow_status == "RUNNING":
+        run_history.end_run(client, run.mlflow_run_id, status, CRASH_MESSAGE)
+    return replace(run, prefect_state=state, mlflow_status=status if run.mlflow_status else None)

@@ -1,7 +1,7 @@
-"""Past flow runs in Prefect: which of ours may go, and deleting them with what they showed.
+"""Find and delete old flow runs in Prefect, with their artifacts.
 
-Over the API, and not by the server's own vacuum (`PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED`): that one would also take
-the runs that champions point to, and those of other people's flows; it cannot be asked beforehand.
+Through the API, not by the server's own vacuum (`PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED`): that would also delete
+the runs that champions refer to and those of other flows, and has no preview.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,41 +26,41 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.types import DateTime
 
-from tasks.use_cases import cases
+from tasks.use_cases import use_case_names
 
-PAGE = 200  # the most that a server gives unless it is told otherwise
+PAGE_SIZE = 200  # the server's default limit
 
 
 @dataclass(frozen=True)
-class PastFlowRun:
-    """A flow run that came to an end."""
+class EndedFlowRun:
+    """A flow run in a final state."""
 
     id: UUID
     name: str
     ended: datetime
 
 
-def past(server: SyncPrefectClient, before: datetime) -> list[PastFlowRun]:
-    """Runs of our flows that ended before an instant, oldest first."""
-    known = [PastFlowRun(one.id, one.name, one.end_time) for one in _pages(server, before) if one.end_time]
-    return sorted(known, key=lambda one: (one.ended, one.id))
+def runs_ended_before(server: SyncPrefectClient, before: datetime) -> list[EndedFlowRun]:
+    """List runs of this project's flows that ended before an instant, oldest first."""
+    runs = [EndedFlowRun(run.id, run.name, run.end_time) for run in _pages(server, before) if run.end_time]
+    return sorted(runs, key=lambda run: (run.ended, run.id))
 
 
-def delete(server: SyncPrefectClient, identity: UUID) -> None:
-    """Delete a flow run with its artifacts; the server deletes what it logged.
+def delete(server: SyncPrefectClient, run_id: UUID) -> None:
+    """Delete a flow run with its artifacts; the server deletes its logs.
 
-    The run goes last: killed in between, it is found again by `past`.
+    The run is deleted last: after a kill in between it is found again by `runs_ended_before`.
     """
-    artifacts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[identity]))
-    while shown := server.read_artifacts(artifact_filter=artifacts):
-        for artifact in shown:
-            _unless_gone(server.delete_artifact, artifact.id)
-    _unless_gone(server.delete_flow_run, identity)
+    artifacts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+    while page := server.read_artifacts(artifact_filter=artifacts):
+        for artifact in page:
+            _delete_if_present(server.delete_artifact, artifact.id)
+    _delete_if_present(server.delete_flow_run, run_id)
 
 
-def ours() -> list[str]:
-    """The names of our flows: each use case, and what serves them all."""
-    return [*cases(), "score", "maintenance"]
+def flow_names() -> list[str]:
+    """List the names of this project's flows: the use cases, scoring and maintenance."""
+    return [*use_case_names(), "score", "maintenance"]
 
 
 def _pages(server: SyncPrefectClient, before: datetime) -> Iterator[FlowRun]:
@@ -71,19 +71,19 @@ def _pages(server: SyncPrefectClient, before: datetime) -> Iterator[FlowRun]:
     offset = 0
     while True:
         page = server.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=ours())),
+            flow_filter=FlowFilter(name=FlowFilterName(any_=flow_names())),
             flow_run_filter=ended,
             sort=FlowRunSort.END_TIME_DESC,
-            limit=PAGE,
+            limit=PAGE_SIZE,
             offset=offset,
         )
         yield from page
-        if len(page) < PAGE:
+        if len(page) < PAGE_SIZE:
             return
-        offset += PAGE
+        offset += PAGE_SIZE
 
 
-def _unless_gone(delete: Callable[[UUID], None], identity: UUID) -> None:
-    """Somebody at the UI may have been faster."""
+def _delete_if_present(delete: Callable[[UUID], None], identifier: UUID) -> None:
+    # Somebody may have deleted it in the UI in the meantime.
     with suppress(ObjectNotFound):
-        delete(identity)
+        delete(identifier)

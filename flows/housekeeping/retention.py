@@ -1,4 +1,4 @@
-"""What housekeeping must never take: what an alias, the ledger or a run at work needs."""
+"""What maintenance must keep: everything that an alias, the ledger or an active run needs."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from tasks.settings import Settings
 from tasks.tracking import connection, run_history
 from tasks.tracking.registry import ModelVersion, RegisteredVersion
 
-# Not every command that uses the store holds a presence; clocks of two machines, or of one that was set back, differ.
-MARGIN = timedelta(hours=1)
+# Not every command that uses the store holds a run lock; clocks of two machines, or of one that was reset, differ.
+CLOCK_MARGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What the ledgers name: versions that were ever champion, all versions, and runs. A version is (model, number)."""
+class LedgerReferences:
+    """What the ledgers refer to: versions that were ever champion, all versions, runs. A version is (model, number)."""
 
     champions: frozenset[tuple[str, int]]
     versions: frozenset[tuple[str, int]]
@@ -26,99 +26,109 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Needed:
-    """Digests of what the store must keep, ids of the runs that MLflow must keep, and of those in Prefect."""
+class RequiredObjects:
+    """Digests that the store must keep, ids of the runs that MLflow must keep, and of those in Prefect."""
 
     digests: frozenset[str]
     runs: frozenset[str]
     flow_runs: frozenset[str]
 
 
-def decided(settings: Settings) -> Decided:
-    """Everything that any line of any ledger names."""
-    lines = [
-        (path.stem, line)
-        for path in sorted(settings.ledger.glob("*.jsonl"))
-        for line in Ledger(settings.ledger, path.stem).entries()
+def ledger_references(settings: Settings) -> LedgerReferences:
+    """Collect everything that any entry of any ledger refers to."""
+    entries = [
+        (path.stem, entry)
+        for path in sorted(settings.ledger_dir.glob("*.jsonl"))
+        for entry in Ledger(settings.ledger_dir, path.stem).entries()
     ]
 
-    def named(*fields: str) -> frozenset[tuple[str, int]]:
+    def versions(*fields: str) -> frozenset[tuple[str, int]]:
         return frozenset(
-            (name, int(line[f])) for name, line in lines for f in fields if line.get(f) is not None
+            (name, int(entry[field]))
+            for name, entry in entries
+            for field in fields
+            if entry.get(field) is not None
         )
 
-    return Decided(
-        named("before", "champion"),
-        named("before", "champion", "version"),
-        frozenset(line["run_id"] for _, line in lines if line.get("run_id")),
+    return LedgerReferences(
+        versions("before", "champion"),
+        versions("before", "champion", "version"),
+        frozenset(entry["run_id"] for _, entry in entries if entry.get("run_id")),
     )
 
 
-def undecided(known: Iterable[RegisteredVersion], named: Decided, before: datetime) -> list[ModelVersion]:
-    """Versions made before an instant that no alias and no ledger ever named: their run died before the decision."""
+def undecided_versions(
+    registered: Iterable[RegisteredVersion], references: LedgerReferences, before: datetime
+) -> list[ModelVersion]:
+    """List versions created before an instant without alias and ledger entry: their run died before the decision."""
     return [
-        one.version
-        for one in known
-        if not one.aliased
-        and (one.version.name, one.version.number) not in named.versions
-        and one.created < before
+        item.version
+        for item in registered
+        if not item.has_alias
+        and (item.version.name, item.version.number) not in references.versions
+        and item.created < before
     ]
 
 
-def needed(
-    client: connection.Client, versions: Collection[RegisteredVersion], named: Decided, shown: frozenset[str]
-) -> Needed:
-    """What the versions that stay, and the runs that the ledgers name, hang on.
+def required_objects(
+    client: connection.Client,
+    registered: Collection[RegisteredVersion],
+    references: LedgerReferences,
+    referenced_reports: frozenset[str],
+) -> RequiredObjects:
+    """Collect what the registered versions and the runs of the ledgers depend on.
 
-    `shown` are the runs whose report is shown where nothing is new: they stay, what they were made from need not.
-    Raises UsageError where the record of a champion is nowhere to be found: then all else might be missed as well.
+    `referenced_reports` are runs whose report is shown where inputs are unchanged: the runs are kept, their stored
+    results need not be. Raises UsageError where the record of a champion is missing: other records may be missing too.
     """
-    champions = {(one.version.name, one.version.number) for one in versions if one.aliased} | named.champions
-    made = {(one.version.name, one.version.number): one.version for one in versions}
-    missing = sorted(champions - set(made))
+    versions = {(item.version.name, item.version.number): item.version for item in registered}
+    champions = {key for key, item in zip(versions, registered, strict=True) if item.has_alias}
+    champions |= references.champions
+    missing = sorted(champions - set(versions))
     if missing:
-        raise _unknown(f"version {missing[0][1]} of {missing[0][0]}")
-    runs = {version.run_id for version in made.values()} | named.runs
-    # Where registering and decision were killed, what a version was made from is told by the run that went on.
-    makers = (run_history.maker(client, v.name, v.run_id, v.digest) for v in made.values())
+        raise _missing_record(f"version {missing[0][1]} of {missing[0][0]}")
+    runs = {version.run_id for version in versions.values()} | references.runs
+    # Where a run was killed between registration and decision, the run that resumed it has the facts.
+    makers = (run_history.registering_run(client, v.name, v.run_id, v.digest) for v in versions.values())
     runs |= {maker.run_id for maker in makers if maker}
-    digests = {version.digest for version in made.values()}
+    digests = {version.digest for version in versions.values()}
     flow_runs = set()
-    must_be_known = {made[one].run_id: f"the run of version {one[1]} of {one[0]}" for one in champions}
-    for run_id in runs | shown:
-        known = run_history.remembered(client, run_id)
-        if known is None or known.facts is None:
+    champion_runs = {versions[key].run_id: f"the run of version {key[1]} of {key[0]}" for key in champions}
+    for run_id in runs | referenced_reports:
+        run = run_history.read_run(client, run_id)
+        if run is None or run.facts is None:
             # A run that was killed right after its decision wrote no facts.
-            if run_id in must_be_known and (known is None or known.status == "FINISHED"):
-                raise _unknown(must_be_known[run_id])
+            if run_id in champion_runs and (run is None or run.status == "FINISHED"):
+                raise _missing_record(champion_runs[run_id])
             continue
         if run_id in runs:
-            # The very object, and if that was made again since, the one that has its content.
-            digests |= {line[k] for line in known.facts["stages"] for k in ("object", "digest") if k in line}
-        flow_runs.add(known.tags.get("prefect.flow_run_id", ""))
-    return Needed(frozenset(digests), frozenset(runs | shown), frozenset(flow_runs))
+            # The recorded object, or if it was computed again since, the one with the same content.
+            digests |= {entry[k] for entry in run.facts["stages"] for k in ("object", "digest") if k in entry}
+        flow_runs.add(run.tags.get("prefect.flow_run_id", ""))
+    return RequiredObjects(frozenset(digests), frozenset(runs | referenced_reports), frozenset(flow_runs))
 
 
-def _unknown(what: str) -> UsageError:
+def _missing_record(subject: str) -> UsageError:
     return UsageError(
-        f"{what} with its facts in MLflow, as the ledger and the registry name it",
+        f"{subject} with its facts in MLflow, as the ledger and the registry name it",
         "none",
-        "set STEWARD_TRACKING_URI to the database that belongs to this home, or restore it; nothing was taken away",
+        "set STEWARD_TRACKING_URI to the database that belongs to this state directory, or restore it;"
+        " nothing was deleted",
     )
 
 
-def at_work(settings: Settings, own: str | None = None) -> list[dict[str, Any]]:
-    """The runs that are at work, without `own`, the presence of whoever asks."""
-    return [told for told in run_lock.active_runs(settings) if told["id"] != own]
+def other_active_runs(settings: Settings, lock_id: str | None = None) -> list[dict[str, Any]]:
+    """List the metadata of active runs, without the run that holds the lock `lock_id`."""
+    return [metadata for metadata in run_lock.active_runs(settings) if metadata["id"] != lock_id]
 
 
-def spared_since(settings: Settings, own: str | None = None) -> datetime:
-    """The instant from which on nothing goes that was used: no run that is at work had begun before.
+def protected_since(settings: Settings, lock_id: str | None = None) -> datetime:
+    """Return the instant since which everything used is kept: no other active run started before it.
 
-    Where one does not say yet when it began, everything is spared.
+    Where a run has not recorded its start yet, everything is kept.
     """
-    others = at_work(settings, own)
-    if any("began" not in told for told in others):
+    others = other_active_runs(settings, lock_id)
+    if any("started" not in metadata for metadata in others):
         return datetime.fromtimestamp(0, UTC)
-    began = [datetime.fromisoformat(told["began"]) for told in others]
-    return min([datetime.now(UTC), *began]) - MARGIN
+    started = [datetime.fromisoformat(metadata["started"]) for metadata in others]
+    return min([datetime.now(UTC), *started]) - CLOCK_MARGIN

@@ -1,138 +1,153 @@
-"""Stages: what each of them left in the store, from the model that was registered back to the table that was read."""
+"""Lineage of the stages: what each left in the content store, from the registered model back to the table."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from flows.lineage.link import CHANGED, UNCHECKED, Link
-from flows.lineage.model_version import Folder, Trace
-from ml.data.digest import digest_of
+from flows.lineage.model_version import ModelVersionRecord, VerifiedFolder
+from flows.lineage.step import MODIFIED, UNVERIFIED, LineageStep
+from ml.data.digest import json_digest
 
 
-def links(trace: Trace) -> Iterator[Link]:
-    """The chosen fit, the golden rows, the other fits, then split, validation and table as far as facts tell."""
-    yield _model(trace)
-    yield _golden(trace)
-    chosen = _fit(trace)
-    for name, line in trace.stages.items():
-        if name.startswith(("train ", "refit ")) and line["digest"] != chosen:
-            yield _link("fit", line, trace.held(line["digest"]), name, (), {})
-    for name, tell in (("split", _split), ("validate", _validated), ("source", _table)):
-        if name in trace.stages:
-            yield tell(trace, trace.stages[name], trace.held(trace.stages[name]["digest"]))
+def stage_steps(record: ModelVersionRecord) -> Iterator[LineageStep]:
+    """Yield the registered fit, the golden rows, the other fits, then split, validation and table."""
+    yield _model(record)
+    yield _golden(record)
+    registered = _registered_fit(record)
+    for name, entry in record.stages.items():
+        if name.startswith(("train ", "refit ")) and entry["digest"] != registered:
+            yield _stage_step("fit", entry, record.stored_object(entry["digest"]), name)
+    for name, describe in (("split", _split), ("validate", _validation), ("source", _table)):
+        if name in record.stages:
+            entry = record.stages[name]
+            yield describe(record, entry, record.stored_object(entry["digest"]))
 
 
-def _nested(value: Any) -> bool:
-    """Whether a hyperparameter is made of candidates itself: too long for a line."""
-    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
+def _is_nested(value: Any) -> bool:
+    """Whether a hyperparameter is a list of candidates: too long to print."""
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def _model(trace: Trace) -> Link:
-    """The fit that the package was made from."""
-    name, digest = trace.version.tags.get("candidate", ""), _fit(trace)
+def _model(record: ModelVersionRecord) -> LineageStep:
+    """Describe the fit that the package was made from."""
+    name, digest = record.version.tags.get("candidate", ""), _registered_fit(record)
     if not digest:
-        return Link(
-            "model", name, UNCHECKED, ("neither package nor facts are there to tell which fit it was",)
-        )
-    stage, fit = trace.stages.get(f"train {name}", {}), trace.held(digest)
+        reason = "neither the package nor the facts are available to identify the fit"
+        return LineageStep("model", name, UNVERIFIED, (reason,))
+    stage, fit = record.stages.get(f"train {name}", {}), record.stored_object(digest)
     parameters = fit.manifest["facts"]["parameters"] if fit.path else stage.get("parameters", {})
-    told = ", ".join(f"{k}={v}" for k, v in parameters.items() if k != "candidate" and not _nested(v))
-    said = f"{digest[:12]}, {name}" + (f" ({told})" if told else "")
-    again = bool(stage) and digest != stage["digest"]
-    others = [line["candidate"] for line in trace.facts.get("leaderboard", []) if not line["leads"]]
-    details = ["fitted again, from all that happened before the test"] if again else []
-    details += [f"chosen on valid rows before {', '.join(others)}"] if others else []
-    details += [f"{line['candidate']} was skipped: {line['why']}" for line in trace.facts.get("skipped", [])]
+    shown = ", ".join(f"{k}={v}" for k, v in parameters.items() if k != "candidate" and not _is_nested(v))
+    summary = f"{digest[:12]}, {name}" + (f" ({shown})" if shown else "")
+    others = [entry["candidate"] for entry in record.facts.get("leaderboard", []) if not entry["leads"]]
+    skipped = record.facts.get("skipped", [])
+    details = ["refitted on train and valid data"] if stage and digest != stage["digest"] else []
+    details += [f"selected on the validation split over {', '.join(others)}"] if others else []
+    details += [f"{entry['candidate']} was skipped: {entry['reason']}" for entry in skipped]
     recorded = {"candidate": name, "parameters": parameters, "digest": digest, "path": str(fit.path or "")}
-    return Link("model", said, fit.status, (*_why(fit), *details), recorded)
+    return LineageStep("model", summary, fit.status, (*_reason(fit), *details), recorded)
 
 
-def _fit(trace: Trace) -> str:
-    """The digest of the fit inside of the package: the content tells it, whichever stage made it."""
-    prefix, files = "model/", trace.package.manifest.get("files", {})
+def _registered_fit(record: ModelVersionRecord) -> str:
+    """Return the digest of the fit inside the package: identified by content, whichever stage made it."""
+    prefix, files = "model/", record.package.manifest.get("files", {})
     inside = {name.removeprefix(prefix): sha for name, sha in files.items() if name.startswith(prefix)}
     if inside:
-        return digest_of({"tables": {}, "files": inside})
-    return str(trace.stages.get(f"train {trace.version.tags.get('candidate')}", {}).get("digest", ""))
+        return json_digest({"tables": {}, "files": inside})
+    return str(record.stages.get(f"train {record.version.tags.get('candidate')}", {}).get("digest", ""))
 
 
-def _golden(trace: Trace) -> Link:
-    golden = trace.golden()
-    rows = _rows(golden, ["golden"]).get("golden")
-    said = f"{rows or 'the'} rows on which the package proved itself, and its answers"
-    return Link("golden", said, golden.status, _why(golden), {"path": str(golden.path or "")})
+def _golden(record: ModelVersionRecord) -> LineageStep:
+    golden = record.golden_rows()
+    rows = _row_counts(golden, ["golden"]).get("golden")
+    summary = f"{rows or 'the'} rows of the packaging gate, with their predictions"
+    return LineageStep("golden", summary, golden.status, _reason(golden), {"path": str(golden.path or "")})
 
 
-def _split(trace: Trace, line: Mapping[str, Any], stored: Folder) -> Link:
-    """The policy and the sizes of the parts."""
-    facts = trace.facts["split"]
-    sizes = {name: part["rows"] for name, part in facts["parts"].items()}
+def _split(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedFolder) -> LineageStep:
+    """Compare the sizes of the datasets with the stored tables."""
+    facts = record.facts["split"]
+    sizes = {name: size["rows"] for name, size in facts["datasets"].items()}
     policy = ", ".join(f"{name} {value}" for name, value in facts.get("policy", {}).items() if value)
-    said = ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
-    wrong = _miscounted(sizes, _rows(stored, list(sizes)))
-    return _link("split", line, stored, said, wrong, facts, (policy,) if policy else ())
+    # Runs before 0.2.0 stored the dataset train_valid as `refit`.
+    legacy = {"train_valid": "refit"} if _has_table(stored, "refit") else {}
+    counted = _row_counts(stored, [legacy.get(name, name) for name in sizes])
+    counted = {new: counted[old] for new, old in ((n, legacy.get(n, n)) for n in sizes) if old in counted}
+    summary = ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
+    step = _stage_step("split", entry, stored, summary, facts)
+    return _with_miscounts(step, _miscounts(sizes, counted), (policy,) if policy else ())
 
 
-def _validated(trace: Trace, line: Mapping[str, Any], stored: Folder) -> Link:
-    """What was set aside by which rule, and where it lies."""
-    facts = trace.facts["validate"]
-    said = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
+def _validation(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedFolder) -> LineageStep:
+    """Compare the counts of the contract gate with the stored tables, and list the rules that removed rows."""
+    facts = record.facts["validate"]
     details = [
-        f"{rule['action']} {rule['bad']:,} of {rule['rows']:,} by {rule['rule']}: {rule['reason']}"
+        f"{rule['action']} {rule['violations']:,} of {rule['rows']:,} by {rule['rule']}: {rule['reason']}"
         for rule in facts["rules"]
-        if rule["bad"] and rule["action"] in ("quarantine", "exclude")
+        if rule["violations"] and rule["action"] in ("quarantine", "exclude")
     ]
-    counted = _rows(stored, ["clean"])
-    for count, part in (("quarantined", "quarantine"), ("excluded", "excluded")):
+    counted = _row_counts(stored, ["clean"])
+    for count, table in (("quarantined", "quarantine"), ("excluded", "excluded")):
         if stored.path:
-            path = stored.path / f"{part}.parquet"
+            path = stored.path / f"{table}.parquet"
             counted[count] = int(pd.read_parquet(path, columns=["row"])["row"].nunique())
             details += [f"{count} rows: {path}"] if facts[count] else []
-    told = f"{facts['rows']:,} rows = {said}"
-    return _link("validate", line, stored, told, _miscounted(facts, counted), facts, tuple(details))
+    counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
+    summary = f"{facts['rows']:,} rows = {counts}"
+    step = _stage_step("validate", entry, stored, summary, facts)
+    return _with_miscounts(step, _miscounts(facts, counted), tuple(details))
 
 
-def _table(trace: Trace, line: Mapping[str, Any], stored: Folder) -> Link:
-    """The table as it was read."""
-    facts = trace.facts["source"]
-    dropped = (f"dropped columns: {', '.join(facts['dropped_columns'])}",) if facts["dropped_columns"] else ()
-    wrong = _miscounted(facts, _rows(stored, ["rows"]))
-    return _link("table", line, stored, f"{facts['rows']:,} rows", wrong, facts, dropped)
+def _table(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedFolder) -> LineageStep:
+    """Compare the number of rows that were read with the stored table."""
+    facts = record.facts["source"]
+    dropped = facts["dropped_columns"]
+    step = _stage_step("table", entry, stored, f"{facts['rows']:,} rows", facts)
+    details = (f"dropped columns: {', '.join(dropped)}",) if dropped else ()
+    return _with_miscounts(step, _miscounts(facts, _row_counts(stored, ["rows"])), details)
 
 
-def _rows(stored: Folder, parts: list[str]) -> dict[str, int]:
-    """Rows of each part, counted now; empty where it cannot be."""
+def _has_table(stored: VerifiedFolder, table: str) -> bool:
+    return stored.path is not None and (stored.path / f"{table}.parquet").is_file()
+
+
+def _row_counts(stored: VerifiedFolder, tables: list[str]) -> dict[str, int]:
+    """Count the rows of stored tables; empty where the object cannot be used."""
     if not stored.path:
         return {}
-    return {part: pq.read_metadata(stored.path / f"{part}.parquet").num_rows for part in parts}
+    return {table: pq.read_metadata(stored.path / f"{table}.parquet").num_rows for table in tables}
 
 
-def _miscounted(facts: Mapping[str, Any], counted: Mapping[str, int]) -> tuple[str, ...]:
-    wrong = [part for part, rows in counted.items() if facts[part] != rows]
-    return tuple(f"facts.json says {facts[part]} {part}, the store has {counted[part]}" for part in wrong)
+def _miscounts(facts: Mapping[str, Any], counted: Mapping[str, int]) -> tuple[str, ...]:
+    differ = [name for name, rows in counted.items() if facts[name] != rows]
+    return tuple(f"{name}: {facts[name]} in facts.json, {counted[name]} in the store" for name in differ)
 
 
-def _link(
+def _stage_step(
     name: str,
-    line: Mapping[str, Any],
-    stored: Folder,
-    said: str,
-    wrong: tuple[str, ...],
-    facts: Mapping[str, Any],
-    details: tuple[str, ...] = (),
-) -> Link:
-    """A stage's object, by its digest, and what is `wrong` with it beyond that."""
-    recorded = {"stage": line["stage"], "digest": line["digest"], "path": str(stored.path or "")}
-    return Link(
+    entry: Mapping[str, Any],
+    stored: VerifiedFolder,
+    summary: str,
+    facts: Mapping[str, Any] | None = None,
+) -> LineageStep:
+    """Describe a stage's object of the store."""
+    recorded = {"stage": entry["stage"], "digest": entry["digest"], "path": str(stored.path or "")}
+    return LineageStep(
         name,
-        f"{line['digest'][:12]}, {said}",
-        CHANGED if wrong else stored.status,
-        (*_why(stored), *wrong, *details),
-        {**recorded, **facts},
+        f"{entry['digest'][:12]}, {summary}",
+        stored.status,
+        _reason(stored),
+        {**recorded, **(facts or {})},
     )
 
 
-def _why(folder: Folder) -> tuple[str, ...]:
-    return (folder.why,) if folder.why else ()
+def _with_miscounts(step: LineageStep, miscounts: tuple[str, ...], details: tuple[str, ...]) -> LineageStep:
+    """Add details to a step; miscounts are details that mark it as modified."""
+    status = MODIFIED if miscounts else step.status
+    return replace(step, status=status, details=(*step.details, *miscounts, *details))
+
+
+def _reason(folder: VerifiedFolder) -> tuple[str, ...]:
+    return (folder.reason,) if folder.reason else ()

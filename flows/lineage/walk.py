@@ -1,147 +1,174 @@
-"""Lineage: from a decision back to the data, link by link, each held against what lies there now."""
+"""Walk the lineage of a model version: from the decision back to the data, each record compared with what exists."""
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from flows.lineage import provenance, stored_stages
-from flows.lineage.link import CHANGED, GONE, OK, UNCHECKED, Link
-from flows.lineage.model_version import TOLD, Trace
-from flows.recording.prefect_state import ENDS, UNKNOWN, UNREACHABLE, state_of
-from tasks.tracking.run_history import FACTS_DIGEST
+from flows.lineage.model_version import REQUIRED_FACTS, ModelVersionRecord
+from flows.lineage.step import MISSING, MODIFIED, OK, UNVERIFIED, LineageStep
+from flows.recording.prefect_state import MLFLOW_STATUS, UNKNOWN, UNREACHABLE, flow_run_state
+from tasks.tracking.run_history import FACTS_DIGEST_TAG
 
 
-def walk(trace: Trace) -> Iterator[Link]:
-    """From the decision down to the data. Where the facts are gone, what only they tell is left out."""
-    yield _decision(trace)
-    yield _run(trace)
-    yield from _prefect(trace)
-    yield _facts(trace)
-    yield _package(trace)
-    yield from stored_stages.links(trace)
-    yield provenance.contract(trace)
-    if trace.facts:
-        yield provenance.source(trace)
-        yield provenance.code(trace)
-        yield provenance.libraries(trace)
+def walk(record: ModelVersionRecord) -> Iterator[LineageStep]:
+    """Yield the steps from the decision to the libraries; those that need the run's facts only where these exist."""
+    yield _decision(record)
+    yield _run(record)
+    yield from _prefect(record)
+    yield _facts(record)
+    yield _package(record)
+    yield from stored_stages.stage_steps(record)
+    yield provenance.contract(record)
+    if record.facts:
+        yield provenance.source(record)
+        yield provenance.code(record)
+        yield provenance.libraries(record)
 
 
-def _decision(trace: Trace) -> Link:
-    """The ledger's line about the version, the ledger without gaps, and the alias where its last line says."""
-    number, line = trace.version.number, trace.decision
-    numbers = [entry.get("line") for entry in trace.ledger]
-    wrong = []
+def _decision(record: ModelVersionRecord) -> LineageStep:
+    """Check the ledger entry about the version, the ledger for gaps, and the registry alias against the ledger."""
+    number, decision = record.version.number, record.decision
+    numbers = [entry.get("line") for entry in record.ledger]
+    problems = []
     if numbers != list(range(1, len(numbers) + 1)):
-        wrong.append(f"lines are missing from the ledger: it has {', '.join(map(str, numbers))}")
-    if trace.ledger and trace.ledger[-1]["champion"] != trace.champion:
-        wrong.append(f"MLflow's champion is {trace.champion}, the ledger's {trace.ledger[-1]['champion']}")
-    if line and line["model_digest"] != trace.version.digest:
-        wrong.append(f"the ledger speaks of the package {line['model_digest'][:12]}")
-    later = [
-        f"line {entry['line']}, {entry['at']}: {entry['verdict']}, {entry['reason']}"
-        for entry in trace.ledger
-        if entry is not line and (entry.get("version") == number or _crowned(entry) == number)
+        problems.append(f"entries are missing from the ledger: it has {', '.join(map(str, numbers))}")
+    if record.ledger and record.ledger[-1]["champion"] != record.champion:
+        problems.append(
+            f"champion in MLflow: {record.champion}, in the ledger: {record.ledger[-1]['champion']}"
+        )
+    if decision and decision["model_digest"] != record.version.digest:
+        problems.append(f"the ledger names another package: {decision['model_digest'][:12]}")
+    others = [
+        f"entry {entry['line']}, {entry['at']}: {entry['verdict']}, {entry['reason']}"
+        for entry in record.ledger
+        if entry is not decision and (entry.get("version") == number or _new_champion(entry) == number)
     ]
-    if line is None:
-        said = f"no line of the ledger decided about version {number}"
-        return Link("decision", said, GONE, tuple(wrong + later))
-    before = f"version {line['before']}" if line["before"] else "none"
-    said = (
-        f"line {line['line']}, {line['at']}: {line['verdict']}, {line['reason']}; champion before: {before}"
+    if decision is None:
+        summary = f"version {number} has no ledger entry"
+        return LineageStep("decision", summary, MISSING, tuple(problems + others))
+    before = f"version {decision['before']}" if decision["before"] else "none"
+    summary = (
+        f"entry {decision['line']}, {decision['at']}: {decision['verdict']}, {decision['reason']};"
+        f" champion before: {before}"
     )
-    return Link("decision", said, CHANGED if wrong else OK, tuple(wrong + later), dict(line))
+    status = MODIFIED if problems else OK
+    return LineageStep("decision", summary, status, tuple(problems + others), dict(decision))
 
 
-def _crowned(entry: dict[str, Any]) -> int | None:
-    """The version that a line made champion."""
+def _new_champion(entry: dict[str, Any]) -> int | None:
+    """Return the version that an entry made champion."""
     return entry["champion"] if entry["champion"] != entry["before"] else None
 
 
-def _run(trace: Trace) -> Link:
-    run, version = trace.run, trace.version
+def _run(record: ModelVersionRecord) -> LineageStep:
+    run, version = record.run, record.version
     if run is None:
-        return Link("run", f"MLflow knows no run {version.run_id} any more", GONE)
-    asked = " ".join(f"{k}={v}" for k, v in run.parameters.items() if v not in ("None", "False"))
-    other = f"registered by the run {version.run_id}, which ended before it decided"
-    return Link(
+        return LineageStep("run", f"MLflow has no run {version.run_id}", MISSING)
+    params = " ".join(f"{k}={v}" for k, v in run.params.items() if v not in ("None", "False"))
+    registered_by = f"registered by the run {version.run_id}, which ended before it decided"
+    return LineageStep(
         "run",
-        f"MLflow {run.run_id}, {run.status}; asked for {asked}",
-        OK if run.status == "FINISHED" else CHANGED,
-        () if run.run_id == version.run_id else (other,),
-        {"mlflow_run_id": run.run_id, "status": run.status, "asked": dict(run.parameters)},
+        f"MLflow {run.run_id}, {run.status}; parameters {params}",
+        OK if run.status == "FINISHED" else MODIFIED,
+        () if run.run_id == version.run_id else (registered_by,),
+        {"mlflow_run_id": run.run_id, "status": run.status, "params": dict(run.params)},
     )
 
 
-def _prefect(trace: Trace) -> Iterator[Link]:
-    """The flow run, if it was one. A server that no longer knows it keeps its history for a time only."""
-    recorded = trace.facts.get("prefect", {})
+def _prefect(record: ModelVersionRecord) -> Iterator[LineageStep]:
+    """Compare the state of the flow run, if it was one; a server keeps its history for a limited time only."""
+    recorded = record.facts.get("prefect", {})
     identity, url = recorded.get("flow_run_id"), recorded.get("url") or ""
-    if not identity or not trace.run:
+    if not identity or not record.run:
         return
-    state = state_of(identity)
-    asked = state not in (UNREACHABLE, UNKNOWN)
-    agrees = OK if ENDS.get(state) == trace.run.status else CHANGED
-    told = {UNREACHABLE: "no server to ask", UNKNOWN: "not in its history"}.get(state, state)
-    yield Link(
+    state = flow_run_state(identity)
+    status = OK if MLFLOW_STATUS.get(state) == record.run.status else MODIFIED
+    if state in (UNREACHABLE, UNKNOWN):
+        status = UNVERIFIED
+    label = {UNREACHABLE: "no server reachable", UNKNOWN: "not in the server's history"}.get(state, state)
+    yield LineageStep(
         "prefect",
-        f"flow run {recorded['flow_run_name']} {identity}, {told}",
-        agrees if asked else UNCHECKED,
+        f"flow run {recorded['flow_run_name']} {identity}, {label}",
+        status,
         (url,) if url.startswith("http") else (),
         {"flow_run_id": identity, "url": url, "state": state},
     )
 
 
-def _facts(trace: Trace) -> Link:
-    """facts.json and report.html, the first held against everything that MLflow and the ledger say as well."""
-    run = trace.run
+def _facts(record: ModelVersionRecord) -> LineageStep:
+    """Check that facts.json and report.html exist and agree with MLflow and the ledger."""
+    run = record.run
     if run is None or run.facts is None or run.report is None:
         missing = "facts.json" if run is None or run.facts is None else "report.html"
-        where = f" from {run.artifacts}" if run else ""
-        return Link("facts", f"{missing} is gone{where}", GONE)
-    if not trace.facts:
-        lacking = ", ".join(name for name in TOLD if name not in run.facts)
-        return Link("facts", f"facts.json in {run.artifacts} lacks {lacking}", CHANGED)
-    wrong = tuple(contradictions(trace))
-    said = f"facts.json and report.html in {run.artifacts}"
-    return Link("facts", said, CHANGED if wrong else OK, wrong, {"artifacts": run.artifacts})
+        place = f" from {run.artifact_uri}" if run else ""
+        return LineageStep("facts", f"{missing} is missing{place}", MISSING)
+    if not record.facts:
+        lacking = ", ".join(name for name in REQUIRED_FACTS if name not in run.facts)
+        return LineageStep("facts", f"facts.json in {run.artifact_uri} lacks {lacking}", MODIFIED)
+    problems = tuple(contradictions(record))
+    summary = f"facts.json and report.html in {run.artifact_uri}"
+    status = MODIFIED if problems else OK
+    return LineageStep("facts", summary, status, problems, {"artifacts": run.artifact_uri})
 
 
-def contradictions(trace: Trace) -> Iterator[str]:
-    """What facts.json says otherwise than MLflow and the ledger."""
-    facts, run, tags = trace.facts, trace.run, trace.version.tags
+def contradictions(record: ModelVersionRecord) -> Iterator[str]:
+    """Yield what differs between facts.json on one side, and MLflow and the ledger on the other."""
+    assert record.run
+    facts, elsewhere = _recorded_facts(record), _recorded_elsewhere(record)
+    for name in sorted(facts.keys() & elsewhere.keys()):
+        if facts[name] != elsewhere[name]:
+            yield f"{name}: {facts[name]} in facts.json, {elsewhere[name]} in MLflow or the ledger"
+
+
+def _recorded_facts(record: ModelVersionRecord) -> dict[str, str | None]:
+    facts, run = record.facts, record.run
     assert run
-    said = {f"asked {name}": str(value) for name, value in facts.get("asked", {}).items()}
-    elsewhere = {f"asked {name}": value for name, value in run.parameters.items()}
-    measured = facts.get("test", {}).get("metrics", {})
-    said |= {f"test {name}": str(value) for name, value in measured.items() if math.isfinite(value)}
-    elsewhere |= {f"test {name}": str(run.metrics.get(f"test.{name}")) for name in measured}
-    said |= {f"digest of {name}": line["digest"][:36] for name, line in trace.stages.items()}
-    prefix = f"{trace.version.name}."
-    elsewhere |= {f"digest of {name.removeprefix(prefix)}": digest for name, digest in run.inputs.items()}
-    said |= {"package": facts.get("package", {}).get("digest", "none"), "commit": str(facts.get("commit"))}
-    elsewhere |= {"package": trace.version.digest, "commit": str(run.tags.get("mlflow.source.git.commit"))}
-    said["the file"], elsewhere["the file"] = run.facts_digest, run.tags.get(FACTS_DIGEST, run.facts_digest)
-    leader = [line["candidate"] for line in facts.get("leaderboard", []) if line["leads"]]
-    said |= {"candidate": ", ".join(leader), "seed": str(facts.get("asked", {}).get("seed"))}
-    elsewhere |= {name: tags[name] for name in ("candidate", "seed") if name in tags}
-    if trace.decision:
-        said["test rows"] = trace.stages.get("split", {}).get("digest", "none")
-        elsewhere["test rows"] = trace.decision["test_digest"]
-    for name in sorted(said.keys() & elsewhere.keys()):
-        if said[name] != elsewhere[name]:
-            yield f"{name}: facts.json says {said[name]}, MLflow or the ledger {elsewhere[name]}"
+    params = facts.get("params", {})
+    metrics = facts.get("evaluation", {}).get("metrics", {})
+    leaders = [entry["candidate"] for entry in facts.get("leaderboard", []) if entry["leads"]]
+    return {
+        **{f"parameter {name}": str(value) for name, value in params.items()},
+        **{f"test {name}": str(value) for name, value in metrics.items() if math.isfinite(value)},
+        **{f"digest of {name}": entry["digest"][:36] for name, entry in record.stages.items()},
+        "package": facts.get("package", {}).get("digest", "none"),
+        "commit": str(facts.get("commit")),
+        "digest of facts.json": run.facts_digest,
+        "candidate": ", ".join(leaders),
+        "seed": str(params.get("seed")),
+        "test rows": record.stages.get("split", {}).get("digest", "none"),
+    }
 
 
-def _package(trace: Trace) -> Link:
-    package, digest = trace.package, trace.version.digest
+def _recorded_elsewhere(record: ModelVersionRecord) -> dict[str, str | None]:
+    run, tags = record.run, record.version.tags
+    assert run
+    prefix = f"{record.version.name}."
+    metrics = record.facts.get("evaluation", {}).get("metrics", {})
+    # Runs before 0.2.0 logged the time budget under another name.
+    params = {{"budget": "time_budget"}.get(name, name): value for name, value in run.params.items()}
+    found: dict[str, str | None] = {
+        **{f"parameter {name}": value for name, value in params.items()},
+        **{f"test {name}": str(run.metrics.get(f"test.{name}")) for name in metrics},
+        **{f"digest of {name.removeprefix(prefix)}": digest for name, digest in run.input_digests.items()},
+        "package": record.version.digest,
+        "commit": str(run.tags.get("mlflow.source.git.commit")),
+        "digest of facts.json": run.tags.get(FACTS_DIGEST_TAG, run.facts_digest),
+        **{name: tags[name] for name in ("candidate", "seed") if name in tags},
+    }
+    if record.decision:
+        found["test rows"] = record.decision["test_digest"]
+    return found
+
+
+def _package(record: ModelVersionRecord) -> LineageStep:
+    package, digest = record.package, record.version.digest
     code = package.manifest.get("code", "")
-    said = f"{digest[:12]}" + (
-        f", {len(package.manifest['files'])} files, its code {code[:12]}" if package.path else ""
-    )
-    return Link(
+    contents = f", {len(package.manifest['files'])} files, code {code[:12]}" if package.path else ""
+    return LineageStep(
         "package",
-        said,
+        f"{digest[:12]}{contents}",
         package.status,
-        (package.why,) if package.why else (),
+        (package.reason,) if package.reason else (),
         {"digest": digest, "code": code, "path": str(package.path) if package.path else None},
     )

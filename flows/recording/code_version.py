@@ -1,4 +1,4 @@
-"""The checkout: which code runs here, by commit and by content."""
+"""Identify the running code, by Git commit and by content."""
 
 import subprocess
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from pathlib import Path
 from ml.package import code_digest
 from tasks.settings import ROOT
 
-# The folders that a run's numbers hang on.
+# The folders that the numbers of a run depend on.
 FOLDERS = ("ml", "tasks", "flows")
 
 
 @dataclass(frozen=True)
-class Code:
-    """`commit` is None outside of a Git checkout; `dirty` is whether `FOLDERS` held other code than the commit's.
+class CodeVersion:
+    """The commit (None outside of a Git checkout), and whether `FOLDERS` had uncommitted changes.
 
-    `digests` has the SHA-256 of all Python files of each folder: it tells the code where no commit does.
+    `digests` has the SHA-256 of all Python files of each folder, which identify the code without Git too.
     """
 
     commit: str | None
@@ -23,23 +23,23 @@ class Code:
     digests: dict[str, str]
 
 
-def code(root: Path = ROOT) -> Code:
-    """The code as it lies there now."""
+def current_code(root: Path = ROOT) -> CodeVersion:
+    """Return the version of the code in the working tree."""
     commit = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain", "--", *FOLDERS) if commit else None
     digests = {folder: code_digest(root / folder) for folder in FOLDERS}
-    return Code(commit, None if changes is None else bool(changes), digests)
+    return CodeVersion(commit, None if changes is None else bool(changes), digests)
 
 
-def knows(commit: str, root: Path = ROOT) -> bool | None:
-    """Whether the commit can still be checked out here; None outside of a Git checkout."""
+def commit_exists(commit: str, root: Path = ROOT) -> bool | None:
+    """Return whether the commit can be checked out here; None outside of a Git checkout."""
     if _git(root, "rev-parse", "--git-dir") is None:
         return None
     return _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What Git says; None where it says no, or is not there. Takes no lock, so that it disturbs nobody."""
+    """Run Git without taking locks; None where it fails or is not installed."""
     if not (root / ".git").exists():
         return None
     command = ["git", "--no-optional-locks", *arguments]

@@ -1,4 +1,4 @@
-"""Announcements: what others hear of a run, on the pages of MLflow and Prefect, by events, and by messages."""
+"""Report the end of a run: on the pages of MLflow and Prefect, as events, and as messages."""
 
 import logging
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from prefect.blocks.core import Block
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from tasks.facts import RunFacts
 from tasks.settings import Settings
 from tasks.tracking import registry
 from tasks.tracking.connection import Client
@@ -17,92 +18,89 @@ from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run import MlflowRun
 
 log = logging.getLogger("steward")
-REFUSED, CHAMPION, SCORED = "steward.data.refused", "steward.champion.new", "steward.scoring.finished"
-STOPPED = "steward.model.refused"
-# What stands where a gate's name would when none stopped the run.
+DATA_REJECTED, MODEL_REJECTED = "steward.data.rejected", "steward.model.rejected"
+CHAMPION_PROMOTED, SCORED = "steward.champion.promoted", "steward.scoring.finished"
+# In place of a gate's name, for a run that stopped with an error.
 ERROR = "error"
 
 
-def said(facts: Mapping[str, Any]) -> str:
-    """The run's end in one sentence."""
-    if "refused" in facts:
-        gate, why = facts["refused"]["gate"], facts["refused"]["why"]
-        return f"stopped by an error: {why}" if gate == ERROR else f"refused by the gate {gate}: {why}"
+def outcome_sentence(facts: RunFacts) -> str:
+    """Describe the end of the run in one sentence."""
+    if "stopped" in facts:
+        gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
+        return f"stopped by an error: {reason}" if gate == ERROR else f"rejected by the {gate} gate: {reason}"
     return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
 
 
-def in_mlflow(tracked: MlflowRun, facts: Mapping[str, Any], report: str) -> None:
-    """What the page of the run says first."""
-    lines = [f"**{said(facts)}**", f"Report: `report.html` under Artifacts, or {report}"]
+def describe_run(run: MlflowRun, facts: RunFacts, report: str) -> None:
+    """Write outcome and links into the description of the MLflow run."""
+    lines = [f"**{outcome_sentence(facts)}**", f"Report: `report.html` under Artifacts, or {report}"]
     if facts["prefect"]["url"]:
         lines.append(f"Prefect: [{facts['prefect']['flow_run_name']}]({facts['prefect']['url']})")
-    tracked.describe("\n\n".join(lines))
+    run.set_note("\n\n".join(lines))
 
 
-def in_registry(
+def describe_model(
     client: Client,
     challenger: ModelVersion,
     champion: int | None,
-    facts: Mapping[str, Any],
-    line: Mapping[str, Any],
+    facts: RunFacts,
+    entry: Mapping[str, Any],
     report: str,
 ) -> None:
-    """What the pages of the registered model and of the version say: the ledger's `line` about it, then the last run.
+    """Write the ledger entry about the challenger and the outcome of this run into the registry's descriptions.
 
-    A version keeps the word of the run that decided about it; later runs that give the same model say nothing new.
+    The version keeps the description of the run that decided about it: later runs of the same model do not change it.
     """
-    decision = f"{line['verdict']}: {line['reason']}"
-    if line["run_id"] == facts["mlflow"]["run_id"]:
+    decision = f"{entry['verdict']}: {entry['reason']}"
+    if entry["run_id"] == facts["mlflow"]["run_id"]:
         registry.describe(client, challenger.name, f"**{decision}**\n\nReport: {report}", challenger.number)
-    held = f"Champion: version {champion} (alias `{registry.ALIAS}`)" if champion else "No champion"
-    about = f"Version {challenger.number}, line {line['line']} of the ledger, {line['at']}: {decision}"
-    last = f"Last run, {facts['begun']}: {said(facts)}"
-    text = "\n\n".join([facts["question"], held, about, last, f"Report: {report}"])
-    registry.describe(client, challenger.name, text)
+    alias = registry.CHAMPION_ALIAS
+    paragraphs = [
+        facts["question"],
+        f"Champion: version {champion} (alias `{alias}`)" if champion else "No champion",
+        f"Version {challenger.number}, ledger entry {entry['line']}, {entry['at']}: {decision}",
+        f"Last run, {facts['started']}: {outcome_sentence(facts)}",
+        f"Report: {report}",
+    ]
+    registry.describe(client, challenger.name, "\n\n".join(paragraphs))
 
 
-def in_prefect(facts: Mapping[str, Any], report: str) -> None:
-    """The report as a link and the leaderboard as a table, beside the flow run."""
+def create_prefect_artifacts(facts: RunFacts, report: str) -> None:
+    """Attach the report as a link and the leaderboard as a table to the flow run."""
     if not flow_run.id:
         return
-    case = facts["case"]
-    create_link_artifact(link=report, link_text="report", key=f"{case}-report", description=said(facts))
+    key, summary = f"{facts['case']}-report", outcome_sentence(facts)
+    create_link_artifact(link=report, link_text="report", key=key, description=summary)
     if "leaderboard" in facts:
         columns = ("candidate", "value", "low", "high", "seconds", "megabytes", "leads")
-        table = [{c: line[c] for c in columns} for line in facts["leaderboard"]]
-        create_table_artifact(table, key=f"{case}-leaderboard", description=facts["question"])
+        table = [{c: dict(entry)[c] for c in columns} for entry in facts["leaderboard"]]
+        create_table_artifact(table, key=f"{facts['case']}-leaderboard", description=facts["question"])
 
 
-def as_events(facts: Mapping[str, Any], report: str) -> None:
-    """What automations can act on: refused data, a refused model, a new champion."""
-    if "refused" in facts:
-        gate = facts["refused"]["gate"]
+def emit_run_events(facts: RunFacts, report: str) -> None:
+    """Emit an event for rejected data, a rejected model, or a new champion; automations can act on these."""
+    if "stopped" in facts:
+        gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
         if gate != ERROR:
-            event(
-                REFUSED if gate in ("data", "split") else STOPPED,
-                facts,
-                why=facts["refused"]["why"],
-                report=report,
-            )
+            name = DATA_REJECTED if gate in ("data", "split") else MODEL_REJECTED
+            emit_champion_event(name, facts, reason=reason, report=report)
     elif facts["verdict"]["verdict"] == "promote":
-        event(
-            CHAMPION,
-            facts,
-            version=facts["verdict"]["version"],
-            why=facts["verdict"]["reason"],
-            report=report,
+        verdict = facts["verdict"]
+        emit_champion_event(
+            CHAMPION_PROMOTED, facts, version=verdict["version"], reason=verdict["reason"], report=report
         )
 
 
-def event(name: str, facts: Mapping[str, Any], **payload: Any) -> None:
-    """One event about a champion's name; only within a flow run, which knows the server."""
+def emit_champion_event(name: str, subject: Mapping[str, Any], **payload: Any) -> None:
+    """Emit one event about the champion of `subject` (case, data, contract); only within a flow run."""
     if not flow_run.id:
         return
     resource = {
-        "prefect.resource.id": f"steward.champion.{facts['contract']}",
-        "prefect.resource.name": facts["contract"],
-        "steward.case": facts["case"],
-        "steward.data": facts["data"],
+        "prefect.resource.id": f"steward.champion.{subject['contract']}",
+        "prefect.resource.name": subject["contract"],
+        "steward.case": subject["case"],
+        "steward.data": subject["data"],
     }
     related = [
         {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
@@ -110,28 +108,26 @@ def event(name: str, facts: Mapping[str, Any], **payload: Any) -> None:
     emit_event(name, resource, related=related, payload=payload)
 
 
-def to_people(settings: Settings, facts: Mapping[str, Any], report: str) -> None:
-    """Case, verdict, why and links, through the Prefect blocks that STEWARD_NOTIFY names; silent without.
-
-    A message that cannot be sent is a warning: a run is not worse for it.
-    """
-    news = "refused" in facts or facts["verdict"]["verdict"] == "promote"
-    if not settings.notify or not news:
+def notify(settings: Settings, facts: RunFacts, report: str) -> None:
+    """Send new champions and rejections through the Prefect blocks that STEWARD_NOTIFY names, if any."""
+    is_notable = "stopped" in facts or facts["verdict"]["verdict"] == "promote"
+    if not settings.notify or not is_notable:
         return
-    subject = f"Steward: {facts['case']} on {facts['data']}: {said(facts).partition(' ')[0].strip(':')}"
+    outcome = outcome_sentence(facts)
+    subject = f"Steward: {facts['case']} on {facts['data']}: {outcome.partition(' ')[0].strip(':')}"
     links = [f"report: {report}", *([f"run: {facts['prefect']['url']}"] if facts["prefect"]["url"] else [])]
-    send(settings, subject, "\n".join([said(facts), *links]))
+    send(settings, subject, "\n".join([outcome, *links]))
 
 
 def send(settings: Settings, subject: str, body: str) -> None:
-    """Through every block that is named, as `slack-webhook/on-call`."""
+    """Send through every named block, such as `slack-webhook/on-call`; a failure is only logged."""
     for name in settings.notify:
         try:
             block = Block.load(name)
             if not isinstance(block, NotificationBlock):
-                raise TypeError(f"a block that notifies was expected, got {type(block).__name__}")
-            # In a flow that is not async, Prefect runs it to its end.
+                raise TypeError(f"expected a notification block, got {type(block).__name__}")
+            # In a flow that is not async, Prefect waits for it.
             block.notify(body=body, subject=subject)  # type: ignore[unused-coroutine]
         except Exception as error:
-            # Its text may quote the block's address, which is a secret.
+            # The text of the error may quote the block's address, which is a secret.
             log.warning("  no message sent through %s: %s", name, type(error).__name__)

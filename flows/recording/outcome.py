@@ -1,11 +1,11 @@
-"""Outcome: what a run came to, as one line."""
+"""The result of one run."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """One line about one run: the figures are those of the model that is champion at the end, on test rows."""
+    """The result of one run; metrics are those of the champion after the run, on the test split."""
 
     case: str
     data: str

@@ -1,4 +1,4 @@
-"""prefect_state."""
+"""Read the states of flow runs from the Prefect server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +10,15 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
-# What MLflow calls an end that Prefect knows.
-ENDS = {"COMPLETED": "FINISHED", "FAILED": "FAILED", "CRASHED": "KILLED", "CANCELLED": "KILLED"}
-
-
-# What Prefect says of a run when there is no server to ask, and of one that it does not know.
+# The MLflow status of each final state in Prefect.
+MLFLOW_STATUS = {"COMPLETED": "FINISHED", "FAILED": "FAILED", "CRASHED": "KILLED", "CANCELLED": "KILLED"}
+# In place of a state: no server can be reached, or the server does not know the run.
 UNREACHABLE, UNKNOWN = "unreachable", "unknown"
 
 
 @contextmanager
 def prefect_client() -> Iterator[SyncPrefectClient | None]:
-    """The server of this process, if it has one: none is started only to be asked."""
+    """Connect to the server of this process; None without one, as no temporary server is started only for this."""
     if not PREFECT_API_URL.value() and not FlowRunContext.get():
         yield None
         return
@@ -28,17 +26,18 @@ def prefect_client() -> Iterator[SyncPrefectClient | None]:
         yield server
 
 
-def state_of(identity: str) -> str:
-    """Prefect's word for the state of a flow run, UNKNOWN, or UNREACHABLE."""
+def flow_run_state(run_id: str) -> str:
+    """Return the state type of a flow run, UNKNOWN, or UNREACHABLE."""
     with prefect_client() as server:
-        return state_on(server, identity)
+        return read_state(server, run_id)
 
 
-def state_on(server: SyncPrefectClient | None, identity: str) -> str:
+def read_state(server: SyncPrefectClient | None, run_id: str) -> str:
+    """Return the state type of a flow run on a server, UNKNOWN, or UNREACHABLE."""
     if server is None:
         return UNREACHABLE
     try:
-        state = server.read_flow_run(UUID(identity)).state
+        state = server.read_flow_run(UUID(run_id)).state
     except (ObjectNotFound, ValueError):
         return UNKNOWN
     except httpx.HTTPError:

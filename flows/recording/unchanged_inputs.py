@@ -1,46 +1,47 @@
-"""News: whether there is anything that the last decided run of a champion did not know."""
+"""Detect whether inputs changed since the last run that ended with a verdict."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from flows.recording.code_version import FOLDERS
+from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
-from ml.package import code_digest
 from ml.serialization import class_name
-from tasks.settings import ROOT
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.train import LIBRARIES
 
 
-def question(case: Any, contract: Contract, source: StoredResult, asked: Mapping[str, Any]) -> str:
-    """The key of everything that an outcome hangs on: data, contract, use case, what was asked, code and libraries."""
+def input_key(case: UseCase, contract: Contract, source: StoredResult, params: RunParameters) -> str:
+    """Return the key of all that an outcome depends on: data, contract, use case, parameters, code, libraries."""
     return key_of(
-        "decided",
-        Path(__file__),
+        "outcome",
+        FOLDERS,
         (*LIBRARIES, "great_expectations", "pandas"),
         source=source.digest,
         contract=contract.source,
         case=case.name,
-        candidates={name: [class_name(c), asdict(c)] for name, c in case.candidates.items()},
-        judge=[class_name(case.judge), asdict(case.judge)],
-        gates=asdict(case.gates),
+        candidates={name: _described(candidate) for name, candidate in case.candidates.items()},
+        evaluator=_described(case.evaluator),
+        thresholds=asdict(case.thresholds),
         split=case.split.__name__,
-        finalise=case.finalise.__name__,
-        asked={name: str(asked[name]) for name in ("seed", "budget", "trials", "as_of")},
-        all_code=[code_digest(ROOT / folder) for folder in FOLDERS],
+        final_fit=case.final_fit.value,
+        params=[str(value) for value in (params.seed, params.time_budget, params.trials, params.as_of)],
     )
 
 
-def decided(store: Store, key: str) -> Mapping[str, Any] | None:
-    """What the run that was decided on this question came to; None where there was none."""
-    known = store.lookup(key)
-    return known.facts if known else None
+def _described(value: Any) -> list[Any]:
+    return [class_name(value), asdict(value)]
 
 
-def remember(store: Store, key: str, outcome: Mapping[str, Any]) -> None:
-    """From now on the question is no news; an answer with another champion takes the place of an earlier one."""
-    known = decided(store, key)
-    if not known or known["version"] != outcome["version"]:
+def last_outcome(store: Store, key: str) -> Mapping[str, Any] | None:
+    """Return the outcome of the last run with these inputs; None where there was none."""
+    result = store.lookup(key)
+    return result.facts if result else None
+
+
+def store_outcome(store: Store, key: str, outcome: Mapping[str, Any]) -> None:
+    """Keep the outcome for these inputs; it replaces an earlier one only if the champion is another version."""
+    previous = last_outcome(store, key)
+    if not previous or previous["version"] != outcome["version"]:
         Store(store.folder, fresh=True).get_or_compute(key, lambda: StageResult({}, outcome))

@@ -1,4 +1,4 @@
-"""Eight flows at once: nothing is lost, one champion each, a ledger without gaps, and no locked database."""
+"""Run eight flows at once: nothing is lost, one champion each, a ledger without gaps, and no locked database."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from tasks.settings import load
 from tasks.tracking import connection, registry
 
 ROOT = Path(__file__).resolve().parents[2]
-# Five runs for one champion, with two seeds, and three for others. The libraries are imported once, the processes are
-# forked, and begin at one word.
-EIGHT = """
+# Five runs for one champion, with two seeds, and three for others. The libraries are imported once; the forked
+# processes start together.
+EIGHT_RUNS = """
 import json, os, sys
 from dataclasses import replace
 from flows import fintech_risk, health_prediction
@@ -24,25 +24,25 @@ from flows.ecommerce_recommendation import ecommerce_recommendation
 from prefect.events.worker import EventsWorker
 
 for module in (fintech_risk, health_prediction):
-    # What takes long is not what is at stake.
-    quick = {name: one for name, one in module.CASE.candidates.items() if name != "ensemble"}
+    # The ensemble is left out to save time.
+    quick = {name: candidate for name, candidate in module.CASE.candidates.items() if name != "ensemble"}
     module.CASE = replace(module.CASE, candidates=quick)
 fintech_risk, health_prediction = fintech_risk.fintech_risk, health_prediction.health_prediction
 flows = [(fintech_risk, 0)] * 3 + [(fintech_risk, 1)] * 2 + [(health_prediction, 0)] * 2
 flows += [(ecommerce_recommendation, 0)]
-begin, word = os.pipe()
+start, signal = os.pipe()
 children = []
 for flow, seed in flows:
     child = os.fork()
     if not child:
-        os.close(word)
-        os.read(begin, 1)
+        os.close(signal)
+        os.read(start, 1)
         outcome = flow(seed=seed)
         EventsWorker.drain_all(timeout=30)
         print(json.dumps([outcome.champion, outcome.verdict, outcome.reused]), flush=True)
         os._exit(0)
     children.append(child)
-os.close(word)
+os.close(signal)
 print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 """
 
@@ -60,7 +60,7 @@ def test_eight_flows_at_once(
         database: Callable[[str], str] = request.getfixturevalue("postgres")
         monkeypatch.setenv("STEWARD_TRACKING_URI", database("at_once"))
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", EIGHT],
+        [sys.executable, "-W", "ignore", "-c", EIGHT_RUNS],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1:] == [str([0] * 8)], done.stderr[-5000:]
@@ -79,20 +79,20 @@ def test_eight_flows_at_once(
         ("ecommerce-recommendation", 1, 1),
     ):
         name = f"{case}.simulated"
-        mine = [(verdict, reused) for champion, verdict, reused in outcomes if champion == name]
-        assert len(mine) == times
-        # Of the runs with one seed, one trained and the others took what it had computed.
-        assert sum(not any(stage.startswith("train") for stage in reused) for _, reused in mine) == fits
+        results = [(verdict, reused) for model, verdict, reused in outcomes if model == name]
+        assert len(results) == times
+        # Of the runs with one seed, one trained and the others reused its results.
+        assert sum(not any(stage.startswith("train") for stage in reused) for _, reused in results) == fits
         ledger = [json.loads(line) for line in (home / "ledger" / f"{name}.jsonl").read_text().splitlines()]
-        assert [line["line"] for line in ledger] == list(range(1, len(ledger) + 1))
-        befores = [None, *(line["champion"] for line in ledger[:-1])]
-        assert [line["before"] for line in ledger] == befores
-        assert sum(verdict == "promote" for verdict, _ in mine) == sum(
-            ln["verdict"] == "promote" for ln in ledger
+        assert [entry["line"] for entry in ledger] == list(range(1, len(ledger) + 1))
+        previous = [None, *(entry["champion"] for entry in ledger[:-1])]
+        assert [entry["before"] for entry in ledger] == previous
+        assert sum(verdict == "promote" for verdict, _ in results) == sum(
+            entry["verdict"] == "promote" for entry in ledger
         )
-        holder = registry.champion(client, name)
-        assert holder is not None
-        assert holder.number == ledger[-1]["champion"]
+        champion = registry.get_champion(client, name)
+        assert champion is not None
+        assert champion.number == ledger[-1]["champion"]
         # One version for each model, not one for each run.
         assert len(client.search_model_versions(f"name = '{name}'")) == len(ledger) <= fits
     assert list((home / "running").iterdir()) == []

@@ -1,4 +1,4 @@
-"""What is wrong, who says so, and with which exit code; through the command line, as a user meets it."""
+"""Bad input through the command line: error message and exit code."""
 
 import json
 import sys
@@ -11,25 +11,26 @@ import pytest
 
 import steward
 from ml.simulators import SIMULATORS
-from operate.console import DATA_REFUSED, USAGE
+from operate.console import EXIT_DATA_GATE, EXIT_USAGE
+from operate.printing import OUTCOME_FIELDS
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 def command(*arguments: str) -> int:
-    """Run the command line in this process; its exit code."""
+    """Run the command line in this process and return its exit code."""
     old = sys.argv
     sys.argv = ["steward", *arguments]
     try:
         steward.main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as error:
+        return int(error.code or 0)
     finally:
         sys.argv = old
     return 0
 
 
-def edited(contracts: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def edit_contract(contracts: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = contracts / "fintech_risk" / "simulated.json"
     contract = json.loads(path.read_text())
     change(contract)
@@ -44,8 +45,12 @@ BEFORE_A_RUN = {
         None,
         "a file no/such.csv",
     ),
-    "fewer trials than none": (["run", "fintech-risk", "--trials", "-1"], None, "0 trials or more"),
-    "budget of nothing": (["run", "fintech-risk", "--budget", "0"], None, "a budget of more than 0 seconds"),
+    "negative trials": (["run", "fintech-risk", "--trials", "-1"], None, "0 trials or more"),
+    "zero time budget": (
+        ["run", "fintech-risk", "--time-budget", "0"],
+        None,
+        "a time budget of more than 0 seconds",
+    ),
     "not a number": (["run", "fintech-risk", "--seed", "many"], None, "Invalid value for '--seed'"),
     "unknown key": (["run", "fintech-risk"], lambda c: c["meta"].update(rolse={}), "rolse"),
     "unknown column": (["run", "fintech-risk"], lambda c: c["meta"]["roles"].update(id="nobody"), "nobody"),
@@ -59,9 +64,9 @@ BEFORE_A_RUN = {
 }
 
 
-@pytest.mark.parametrize("wrong", BEFORE_A_RUN)
-def test_answered_before_anything_is_written(
-    wrong: str,
+@pytest.mark.parametrize("mistake", BEFORE_A_RUN)
+def test_usage_errors_are_reported_before_anything_is_written(
+    mistake: str,
     tmp_path: Path,
     contracts: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,23 +74,23 @@ def test_answered_before_anything_is_written(
 ) -> None:
     home = tmp_path / "untouched"
     monkeypatch.setenv("STEWARD_HOME", str(home))
-    arguments, change, said = BEFORE_A_RUN[wrong]
+    arguments, change, message = BEFORE_A_RUN[mistake]
     if change:
-        edited(contracts, change)
-    assert command(*arguments) == USAGE
+        edit_contract(contracts, change)
+    assert command(*arguments) == EXIT_USAGE
     out, err = capsys.readouterr()
     assert out == ""
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
     assert [p for p in home.rglob("*") if p.is_file()] == []
 
 
-def test_a_home_that_cannot_be_written_is_refused(
+def test_a_state_directory_that_cannot_be_written_is_refused(
     tmp_path: Path, contracts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STEWARD_HOME", str(tmp_path / "file" / "home"))
-    assert command("run", "fintech-risk") == USAGE
+    assert command("run", "fintech-risk") == EXIT_USAGE
     assert "a writable folder" in capsys.readouterr().err
 
 
@@ -102,31 +107,37 @@ IN_A_RUN = {
     ),
     "one class": (lambda path: loans().assign(defaulted=0).to_csv(path, index=False), "target_varies"),
     "one row": (lambda path: loans().head(1).to_csv(path, index=False), "enough_rows"),
-    "no target": (lambda path: loans().assign(defaulted=None).to_csv(path, index=False), "budget"),
+    "no target": (
+        lambda path: loans().assign(defaulted=None).to_csv(path, index=False),
+        "max_quarantined_share",
+    ),
     "target outside": (
         lambda path: loans().assign(defaulted=7).to_csv(path, index=False),
         "in_set(defaulted)",
     ),
-    "text for numbers": (lambda path: loans().assign(age="old").to_csv(path, index=False), "budget"),
+    "text for numbers": (
+        lambda path: loans().assign(age="old").to_csv(path, index=False),
+        "max_quarantined_share",
+    ),
 }
 
 
-@pytest.mark.parametrize("wrong", IN_A_RUN)
-def test_found_in_a_run_ends_it_refused(
-    wrong: str, tmp_path: Path, home: Path, contracts: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("mistake", IN_A_RUN)
+def test_bad_data_ends_a_run_rejected(
+    mistake: str, tmp_path: Path, home: Path, contracts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make, said = IN_A_RUN[wrong]
+    write, message = IN_A_RUN[mistake]
     path = tmp_path / "loans.csv"
-    make(path)
-    asked = ["run", "fintech-risk", "--data", str(path), "--contract", "simulated", "--json"]
-    assert command(*asked) == DATA_REFUSED
+    write(path)
+    arguments = ["run", "fintech-risk", "--data", str(path), "--contract", "simulated", "--json"]
+    assert command(*arguments) == EXIT_DATA_GATE
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     (line,) = out.splitlines()
     outcome = json.loads(line)
-    assert list(outcome) == steward.JSON_FIELDS
-    assert (outcome["verdict"], outcome["version"], outcome["value"]) == ("refused", None, None)
-    assert said.split("'")[0] in Path(outcome["report"]).read_text().replace("&#39;", "'")
+    assert list(outcome) == OUTCOME_FIELDS
+    assert (outcome["verdict"], outcome["version"], outcome["value"]) == ("rejected", None, None)
+    assert message.split("'")[0] in Path(outcome["report"]).read_text().replace("&#39;", "'")
     assert not list(home.rglob(".writing-*"))
 
 

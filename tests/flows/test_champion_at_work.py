@@ -1,4 +1,4 @@
-"""A registered champion scores files, loads without Steward, and answers over HTTP."""
+"""A registered champion scores files, loads without Steward, and predicts over HTTP."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from ml.errors import UsageError
 from ml.simulators import SIMULATORS
 from tasks.settings import load
 
-# Steward is installed where tests run: the process that stands for another machine must not find it.
+# Steward is installed where tests run: the process that represents another machine must not find it.
 ALONE = """
 import sys
 steward = sys.argv[3]
@@ -49,7 +49,7 @@ def unlabelled(tmp_path: Path) -> Path:
 def test_scores_loads_and_serves(
     tmp_path: Path, home: Path, contracts: Path, prefect_api: str, unlabelled: Path
 ) -> None:
-    assert fintech_risk(budget=5).verdict == "promote"
+    assert fintech_risk(time_budget=5).verdict == "promote"
     out = tmp_path / "scores.parquet"
     facts = score("fintech-risk", str(unlabelled), str(out))
     scores = pd.read_parquet(out)
@@ -75,17 +75,19 @@ def test_scores_loads_and_serves(
     command = [sys.executable, "-W", "ignore", "-c", ALONE, uri, str(typed), str(ROOT)]
     alone = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert alone.returncode == 0, alone.stderr
-    answers = json.loads(alone.stdout)
+    predictions = json.loads(alone.stdout)
     scored = scores["status"] == "scored"
-    assert scores["probability"][scored].tolist() == [a for a, s in zip(answers, scored, strict=True) if s]
+    assert scores["probability"][scored].tolist() == [
+        a for a, s in zip(predictions, scored, strict=True) if s
+    ]
 
     features = [c for c in kinds if c in numbers and c not in ("application_id", "applied_on", "sex")]
-    served = ask_server(uri, numbers[features].head(5), tmp_path)
-    assert served == pytest.approx(answers[:5], abs=1e-12)
+    served = predict_over_http(uri, numbers[features].head(5), tmp_path)
+    assert served == pytest.approx(predictions[:5], abs=1e-12)
 
 
-def ask_server(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]:
-    """Start `mlflow models serve` on a free port, ask once it answers, and end it."""
+def predict_over_http(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]:
+    """Start `mlflow models serve` on a free port, request predictions and stop it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -115,7 +117,7 @@ def ask_server(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]:
     try:
         address = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 120
-        while not alive(f"{address}/ping"):
+        while not is_reachable(f"{address}/ping"):
             assert server.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server did not answer"
             time.sleep(0.2)
@@ -128,7 +130,7 @@ def ask_server(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]:
         server.wait()
 
 
-def alive(address: str) -> bool:
+def is_reachable(address: str) -> bool:
     try:
         with urllib.request.urlopen(address) as answer:
             return bool(answer.status == 200)

@@ -1,4 +1,4 @@
-"""A fourth use case is one flow file, one contract, one deployment and one row of the README."""
+"""Add a fourth use case: one flow file, one contract, one deployment and one row of the README."""
 
 import json
 import os
@@ -11,18 +11,15 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOW = '''"""Claim size: how much will this claim cost?"""
+FLOW = '''"""Predict the cost of a claim."""
 
-from prefect import flow
-
-from flows.use_case import RunParameters, UseCase
-from flows.pipeline import run
-from flows.recording.outcome import RunOutcome
-from ml.evaluation.quality_gate import QualityThresholds
-from ml.tabular.gradient_boosting import GradientBoosting
+from flows.training_flow import training_flow
+from flows.use_case import UseCase
 from ml.evaluation.evaluator import NumericEvaluator
+from ml.evaluation.quality_gate import QualityThresholds
+from ml.tabular.constant import Constant
+from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
-from ml.tabular.constant import Prior
 from tasks.split import split_rows
 
 CASE = UseCase(
@@ -30,21 +27,16 @@ CASE = UseCase(
     question="How much will this claim cost?",
     split=split_rows,
     candidates={
-        "mean": Prior("numeric"),
+        "mean": Constant("numeric"),
         "ridge": Linear("numeric"),
         "LightGBM": GradientBoosting("numeric"),
     },
     evaluator=NumericEvaluator(),
-    thresholds=QualityThresholds(minimum=0.1),
+    thresholds=QualityThresholds(min_primary=0.1),
 )
 
 
-@flow(name=CASE.name, persist_result=False)
-def claim_size(
-    data: str = "claims", contract: str | None = None, seed: int = 0, budget: float = 120.0, fresh: bool = False
-) -> RunOutcome:
-    """How much will this claim cost?"""
-    return run(CASE, RunParameters(data, contract, seed, budget, fresh=fresh))
+claim_size = training_flow(CASE)
 '''
 CONTRACT = {
     "name": "claim-size.claims",
@@ -56,6 +48,7 @@ CONTRACT = {
         }
     ],
     "meta": {
+        "schema_version": 2,
         "description": "Made-up claims.",
         "licence": "Apache-2.0",
         "read": {

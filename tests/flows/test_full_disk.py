@@ -1,4 +1,4 @@
-"""The disk of the home is full: at the start of a run, or in the middle of one."""
+"""The disk of the state directory is full at the start of a run, or becomes full during one."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,50 +18,52 @@ from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
 from ml.errors import UsageError
 from ml.evaluation.quality_gate import QualityThresholds
-from ml.tabular.constant import Prior
+from ml.tabular.constant import Constant
 from tasks import settings
-from tasks.split import Parts, split_rows
+from tasks.split import Datasets, split_rows
 from tasks.tracking import connection
 
-QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, thresholds=QualityThresholds(minimum=0.5))
+QUICK = replace(
+    fintech_risk.CASE, candidates={"constant": Constant()}, thresholds=QualityThresholds(min_primary=0.5)
+)
 Mount = Callable[..., None]
 pytestmark = pytest.mark.usefixtures("contracts", "prefect_api")
 
 
-def ended(case: UseCase) -> State[Any]:
+def run_flow(case: UseCase) -> State[Any]:
     return flow(name=case.name)(lambda: run(case, RunParameters()))(return_state=True)
 
 
-def test_a_run_begins_only_where_there_is_room(home: Path, mount: Mount) -> None:
+def test_a_run_starts_only_with_enough_free_space(home: Path, mount: Mount) -> None:
     mount("-t", "tmpfs", "-o", "size=100m", "tmpfs", str(home))
-    state = ended(QUICK)
-    with pytest.raises(UsageError, match=r"expected room for 200 MB more in .*; got 100 MB; free some"):
+    state = run_flow(QUICK)
+    with pytest.raises(UsageError, match=r"expected 200 MB free in .*; got 100 MB; free disk space"):
         state.result()
     assert not (home / "mlflow.db").exists()
 
 
-def test_a_run_whose_disk_fills_is_put_right_by_the_next(
+def test_a_run_that_fills_the_disk_is_resumed_by_the_next(
     home: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mount("-t", "tmpfs", "-o", "size=50m", "tmpfs", str(home))
-    monkeypatch.setattr(settings, "LEAST_FREE", 0)
+    monkeypatch.setattr(settings, "MIN_FREE_BYTES", 0)
     rest = home / "rest"
 
-    def fill(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
+    def fill(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, dict[str, Any]]:
         with suppress(OSError), rest.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(2**16))
         return split_rows(rows, contract)
 
-    def asked(**_: Any) -> Any:
-        return ended(replace(QUICK, split=fill)).result()
+    def failing_flow(**_: Any) -> Any:
+        return run_flow(replace(QUICK, split=fill)).result()
 
-    assert steward._run_one("fintech-risk", asked, {}, verbose=False) == (None, 1)
-    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fintech-risk: ")]
-    assert told.startswith(f"fintech-risk: no space is left in {home}: free some and run again")
+    assert steward._run_case("fintech-risk", failing_flow, {}, verbose=False) == (None, 1)
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fintech-risk: ")]
+    assert message.startswith(f"fintech-risk: no space is left in {home}: free some and run again")
 
     rest.unlink()
-    outcome = ended(QUICK).result()
+    outcome = run_flow(QUICK).result()
     assert outcome.verdict == "promote"
     assert {"source", "validate"} <= set(outcome.reused)
     client = connection.connect(settings.load())

@@ -1,4 +1,4 @@
-"""MLflow's database goes away in the middle of a run: the end is told truly, then or by the next run."""
+"""The MLflow database becomes unreachable during a run: the status is corrected by the run or by the next one."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,23 +17,25 @@ from flows.pipeline import run
 from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
 from ml.evaluation.quality_gate import QualityThresholds
-from ml.tabular.constant import Prior
+from ml.tabular.constant import Constant
 from tasks.settings import load
-from tasks.split import Parts, split_rows
+from tasks.split import Datasets, split_rows
 from tasks.tracking import connection as tracking
 
-QUICK = replace(fintech_risk.CASE, candidates={"prior": Prior()}, thresholds=QualityThresholds(minimum=0.5))
+QUICK = replace(
+    fintech_risk.CASE, candidates={"constant": Constant()}, thresholds=QualityThresholds(min_primary=0.5)
+)
 
 
-def ended(case: UseCase) -> State[Any]:
+def run_flow(case: UseCase) -> State[Any]:
     return flow(name=case.name)(lambda: run(case, RunParameters()))(return_state=True)
 
 
 @pytest.fixture
-def doors(
+def set_database_open(
     postgres: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[bool], None]]:
-    """Opens or shuts the database that MLflow is kept in; shut, its connections are ended and no other is let in."""
+    """Open or close the MLflow database to connections; closing also ends the existing ones."""
     monkeypatch.setenv("STEWARD_TRACKING_URI", postgres("lost"))
 
     def open_or_shut(is_open: bool) -> None:
@@ -50,28 +52,28 @@ def doors(
     open_or_shut(True)
 
 
-def test_a_run_that_loses_its_database_is_put_right_by_the_next(
-    doors: Callable[[bool], None], home: Path, contracts: Path, prefect_api: str
+def test_a_run_that_loses_its_database_is_reconciled_by_the_next(
+    set_database_open: Callable[[bool], None], home: Path, contracts: Path, prefect_api: str
 ) -> None:
-    def lose(rows: pd.DataFrame, contract: Contract) -> tuple[Parts, dict[str, Any]]:
-        doors(False)
+    def lose(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, dict[str, Any]]:
+        set_database_open(False)
         return split_rows(rows, contract)
 
-    lost = ended(replace(QUICK, split=lose))
+    lost = run_flow(replace(QUICK, split=lose))
     assert lost.is_failed()
-    doors(True)
+    set_database_open(True)
     client = tracking.connect(load())
     experiment = client.get_experiment_by_name("fintech-risk")
     assert experiment
     (before,) = client.search_runs([experiment.experiment_id])
-    assert before.info.status == "RUNNING"  # nobody could say otherwise
+    assert before.info.status == "RUNNING"  # the run could not change it
 
-    found = ended(QUICK)
-    assert found.is_completed()
-    assert found.result().verdict == "promote"
-    # What was known before the loss is not computed again.
-    assert {"source", "validate"} <= set(found.result().reused)
+    resumed = run_flow(QUICK)
+    assert resumed.is_completed()
+    assert resumed.result().verdict == "promote"
+    # Results from before the loss are reused.
+    assert {"source", "validate"} <= set(resumed.result().reused)
     after = client.get_run(before.info.run_id)
-    assert (after.info.status, after.data.tags["steward.verdict"]) == ("FAILED", "died")
+    assert (after.info.status, after.data.tags["steward.verdict"]) == ("FAILED", "killed")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(r.info.status for r in runs) == ["FAILED", "FINISHED", "FINISHED"]

@@ -1,4 +1,4 @@
-"""Maintenance: what is past its retention goes; what an alias, the ledger or a run at work needs stays."""
+"""Maintenance deletes what is past its retention, and keeps what an alias, the ledger or an active run needs."""
 
 import hashlib
 import os
@@ -25,9 +25,9 @@ from prefect.states import Cancelled
 
 from flows import fintech_risk
 from flows.champions import roll_back
-from flows.housekeeping import prefect_runs as flow_runs
-from flows.housekeeping.retention import MARGIN, spared_since
-from flows.maintenance import Housekeeping, maintenance, survey
+from flows.housekeeping import prefect_runs
+from flows.housekeeping.retention import CLOCK_MARGIN, protected_since
+from flows.maintenance import MaintenanceReport, maintenance, preview
 from flows.pipeline import run
 from flows.recording.outcome import RunOutcome
 from flows.scoring import score
@@ -35,7 +35,7 @@ from flows.use_case import RunParameters
 from ml.errors import DataGateError, UsageError
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
-from ml.tabular.constant import Prior
+from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
 from tasks.ledger import Ledger
 from tasks.locks.model_lock import LockTimeoutError, model_lock
@@ -47,8 +47,8 @@ from tasks.tracking.run import MlflowRun, start_run
 
 QUICK = replace(
     fintech_risk.CASE,
-    candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
-    thresholds=QualityThresholds(minimum=0.5),
+    candidates={"constant": Constant(), "LightGBM": GradientBoosting(max_rounds=20)},
+    thresholds=QualityThresholds(min_primary=0.5),
 )
 NAME = "fintech-risk.simulated"
 LONG_AGO = timedelta(hours=3)
@@ -57,17 +57,17 @@ pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 
 @pytest.fixture(autouse=True)
 def _no_retention(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that ended, and everything in the store, is past its retention."""
+    """Set all retention to zero, so that everything that ended is past it."""
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "0")
     monkeypatch.setenv("STEWARD_STORE_DAYS", "0")
 
 
-def ended(asked: RunParameters) -> RunOutcome:
-    return flow(name=QUICK.name)(lambda: run(QUICK, asked))()
+def run_flow(params: RunParameters) -> RunOutcome:
+    return flow(name=QUICK.name)(lambda: run(QUICK, params))()
 
 
 def age(home: Path, by: timedelta = LONG_AGO) -> None:
-    """Everything in the store was last used so long ago."""
+    """Set the last use of everything in the store to the past."""
     then = time.time() - by.total_seconds()
     for path in [*home.glob("store/objects/*"), *home.glob("store/*/*"), *home.glob("store/objects/*/*")]:
         os.utime(path, (then, then))
@@ -85,80 +85,82 @@ def bytes_of(home: Path, *folders: str) -> int:
     return sum(p.stat().st_size for f in folders for p in (home / f).rglob("*") if p.is_file())
 
 
-def of_kind(done: Housekeeping, kind: str) -> list[str]:
-    return [one.name.split()[0] for one in done.gone if one.kind == kind]
+def deleted_names(report: MaintenanceReport, kind: str) -> list[str]:
+    return [item.name.split()[0] for item in report.deleted if item.kind == kind]
 
 
 def versions(client: connection.Client) -> list[int]:
-    return sorted(one.version.number for one in registry.registered_versions(client))
+    return sorted(item.version.number for item in registry.list_all_versions(client))
 
 
 def runs(client: connection.Client) -> set[str]:
-    return {one.run_id for one in run_history.past(client, datetime.now(UTC) + timedelta(days=1))}
+    return {
+        run.run_id for run in run_history.runs_ended_before(client, datetime.now(UTC) + timedelta(days=1))
+    }
 
 
 def register(client: connection.Client, home: Path, source: MlflowRun) -> int:
-    """A version that nobody decided about; its number."""
+    """Register a version without a decision, and return its number."""
     tags = {"steward.digest": "d" * 64}
     return int(client.create_model_version(NAME, (home / "model").as_uri(), source.run_id, tags=tags).version)
 
 
-def test_what_is_needed_stays_and_all_else_goes_as_the_dry_run_said(tmp_path: Path, home: Path) -> None:
-    assert ended(RunParameters()).verdict == "promote"
-    assert ended(RunParameters(seed=1)).verdict in ("keep", "inconclusive")
+def test_deletes_what_the_preview_listed_and_keeps_what_is_needed(tmp_path: Path, home: Path) -> None:
+    assert run_flow(RunParameters()).verdict == "promote"
+    assert run_flow(RunParameters(seed=1)).verdict in ("keep_champion", "inconclusive")
     client = connection.connect(load())
-    registry.move_alias(client, NAME, 2)  # by hand, so that there is a way back
+    registry.set_champion(client, NAME, 2)  # by hand, so that there is a way back
     died = start_run(client, load(), QUICK.name, "died before the decision", {}, [])
-    died.write("facts.json", "{}")
+    died.log_text("facts.json", "{}")
     died.finish("KILLED")
     register(client, home, died)
     loans = tmp_path / "loans.parquet"
     SIMULATORS["lender"](300, 5).rows.assign(defaulted=7).to_parquet(loans)
     with pytest.raises(DataGateError):
-        ended(RunParameters(data=str(loans), contract="simulated"))
+        run_flow(RunParameters(data=str(loans), contract="simulated"))
     killed = home / "store" / "objects" / ".writing-x"
     killed.mkdir()
     (killed / "rows.parquet").write_bytes(b"half")
     age(home)
 
     kept = {registry.get_version(client, NAME, number).run_id for number in (1, 2)}
-    before, told = tree(home), survey(load())
+    before, report = tree(home), preview(load())
     assert tree(home) == before
-    assert of_kind(told, "version") == [NAME]
-    assert len(of_kind(told, "run")) == 2
-    assert not kept & set(of_kind(told, "run"))
-    assert of_kind(told, "left over") == ["objects/.writing-x"]
+    assert deleted_names(report, "version") == [NAME]
+    assert len(deleted_names(report, "run")) == 2
+    assert not kept & set(deleted_names(report, "run"))
+    assert deleted_names(report, "orphaned") == ["objects/.writing-x"]
 
     sizes = [bytes_of(home, "store"), bytes_of(home, "store", "artifacts")]
     done = maintenance()
-    assert done.gone == told.gone
+    assert done.deleted == report.deleted
     assert sizes[0] - bytes_of(home, "store") == sum(
-        one.bytes for one in done.gone if one.kind in ("result", "left over")
+        item.bytes for item in done.deleted if item.kind in ("result", "orphaned")
     )
-    assert sizes[1] - bytes_of(home, "store", "artifacts") == sum(one.bytes for one in done.gone) > 0
+    assert sizes[1] - bytes_of(home, "store", "artifacts") == sum(item.bytes for item in done.deleted) > 0
     assert done.store_bytes == bytes_of(home, "store")
-    # What went is what was named, and what was named went.
-    taken = set(before) - set(tree(home))
-    names = [*of_kind(done, "result"), *of_kind(done, "left over"), *of_kind(done, "run")]
-    objects = {path.split("/")[2] for path in taken if path.startswith("store/objects/")}
-    assert objects == {*of_kind(done, "result"), ".writing-x"}
-    assert all(any(name in path for path in taken) for name in names)
+    # What was deleted is what was reported.
+    deleted = set(before) - set(tree(home))
+    names = [*deleted_names(done, "result"), *deleted_names(done, "orphaned"), *deleted_names(done, "run")]
+    objects = {path.split("/")[2] for path in deleted if path.startswith("store/objects/")}
+    assert objects == {*deleted_names(done, "result"), ".writing-x"}
+    assert all(any(name in path for path in deleted) for name in names)
     assert versions(client) == [1, 2]
     assert runs(client) == kept
     with get_client(sync_client=True) as server:
-        pointed_at = [client.get_run(one).data.tags["prefect.flow_run_id"] for one in kept]
-        assert not set(pointed_at) & set(of_kind(done, "flow run"))
-        assert all(server.read_flow_run(UUID(one)).state.is_completed() for one in pointed_at)
+        flow_runs = [client.get_run(run_id).data.tags["prefect.flow_run_id"] for run_id in kept]
+        assert not set(flow_runs) & set(deleted_names(done, "flow run"))
+        assert all(server.read_flow_run(UUID(run_id)).state.is_completed() for run_id in flow_runs)
     assert len(list((home / "artifacts" / QUICK.name / "models").iterdir())) == 2
-    assert {one.kind for one in survey(load()).gone} <= {"flow run"}  # that of the maintenance itself
+    assert {item.kind for item in preview(load()).deleted} <= {"flow run"}  # that of the maintenance itself
 
-    # Everything that anybody may ask for still works.
+    # Every later use still works.
     goldens = [p.parent for p in home.glob("store/objects/*/golden.parquet")]
     assert len(goldens) == 2
-    again = ended(RunParameters(seed=1))
-    assert set(again.reused) >= {"source", "validate", "split", "train prior", "train LightGBM"}
-    # No decision was made about it again; but its report is shown as long as nothing is new.
-    assert of_kind(survey(load()), "run") == []
+    again = run_flow(RunParameters(seed=1))
+    assert set(again.reused) >= {"source", "validate", "split", "train constant", "train LightGBM"}
+    # The run made no new decision, but its report is shown as long as inputs are unchanged.
+    assert deleted_names(preview(load()), "run") == []
     unlabelled = tmp_path / "new.parquet"
     SIMULATORS["lender"](50, 1).rows.drop(columns="defaulted").to_parquet(unlabelled)
     assert roll_back(QUICK.name, "simulated", "complaints")["champion"] == 1
@@ -166,52 +168,58 @@ def test_what_is_needed_stays_and_all_else_goes_as_the_dry_run_said(tmp_path: Pa
     assert pd.read_parquet(tmp_path / "scores.parquet")["probability"].notna().all()
 
 
-def test_the_store_comes_under_its_size(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_reduced_to_its_maximum_size(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(home / "store")
     for hours in (5, 4, 3):
-        made = store.get_or_compute(
+        result = store.get_or_compute(
             f"{hours}", lambda hours=hours: StageResult({}, {"hours": hours}, {"x": bytes(9000)})
         )
-        then = time.time() - 3600 * hours
-        os.utime(made.folder / "manifest.json", (then, then))
+        last_used = time.time() - 3600 * hours
+        os.utime(result.folder / "manifest.json", (last_used, last_used))
     monkeypatch.setenv("STEWARD_STORE_DAYS", "30")
-    assert of_kind(survey(load()), "result") == []
+    assert deleted_names(preview(load()), "result") == []
     monkeypatch.setenv("STEWARD_STORE_GIGABYTES", "10000e-9")
-    assert len(of_kind(maintenance(), "result")) == 2
+    assert len(deleted_names(maintenance(), "result")) == 2
     assert bytes_of(home, "store") <= 10000
     assert store.lookup("3")
 
 
-def test_versions_with_an_alias_or_a_decision_stay_and_so_do_their_runs(home: Path) -> None:
+def test_versions_with_an_alias_or_a_decision_are_kept_with_their_runs(home: Path) -> None:
     settings = load()
     client = connection.connect(settings)
     client.create_registered_model(NAME)
-    made = [
+    started = [
         start_run(client, settings, QUICK.name, name, {}, [])
         for name in ("shadow", "kept", "nobody", "again")
     ]
-    for one in made:
-        one.finish("KILLED")
-        assert made.index(one) == 3 or register(client, home, one)
+    for source in started:
+        source.finish("KILLED")
+        assert started.index(source) == 3 or register(client, home, source)
     client.set_registered_model_alias(NAME, "shadow", "1")
-    settings.ledger.mkdir()
-    line = {"verdict": "keep", "before": None, "champion": None, "version": 2, "run_id": made[3].run_id}
-    Ledger(settings.ledger, NAME).append(line)
-    assert of_kind(maintenance(), "run") == [made[2].run_id]
+    settings.ledger_dir.mkdir()
+    entry = {
+        "verdict": "keep_champion",
+        "before": None,
+        "champion": None,
+        "version": 2,
+        "run_id": started[3].run_id,
+    }
+    Ledger(settings.ledger_dir, NAME).append(entry)
+    assert deleted_names(maintenance(), "run") == [started[2].run_id]
     assert versions(client) == [1, 2]
-    assert runs(client) == {made[0].run_id, made[1].run_id, made[3].run_id}
+    assert runs(client) == {started[0].run_id, started[1].run_id, started[3].run_id}
 
 
-def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(home: Path) -> None:
-    """The run that registered it and decided was killed before it could write facts; another went on."""
-    assert ended(RunParameters()).verdict == "promote"
+def test_results_of_a_champion_are_kept_where_only_a_resumed_run_has_the_facts(home: Path) -> None:
+    """The run that registered and decided was killed before it wrote facts; another resumed it."""
+    assert run_flow(RunParameters()).verdict == "promote"
     client = connection.connect(load())
     first = registry.get_version(client, NAME, 1).run_id
-    assert ended(RunParameters()).verdict == "keep"
+    assert run_flow(RunParameters()).verdict == "keep_champion"
     client.set_terminated(first, "KILLED")
     artifacts = Path(str(client.get_run(first).info.artifact_uri).removeprefix("file://"))
     (artifacts / "facts.json").unlink()
-    maker = run_history.maker(client, NAME, first, registry.get_version(client, NAME, 1).digest)
+    maker = run_history.registering_run(client, NAME, first, registry.get_version(client, NAME, 1).digest)
     assert maker is not None
     assert maker.run_id != first
     assert maker.facts is not None
@@ -223,33 +231,33 @@ def test_what_a_champion_was_made_from_stays_where_only_a_third_run_tells_it(hom
     assert {first, maker.run_id} <= runs(client)
 
 
-def test_runs_stay_until_they_are_past_their_retention(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_kept_until_they_are_past_their_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     client = connection.connect(load())
     past = start_run(client, load(), QUICK.name, "past", {}, [])
     past.finish("FINISHED")
     own = flow(name="score")(lambda: str(flow_run.id))()
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
-    assert survey(load()).gone == []
+    assert preview(load()).deleted == []
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "0")
-    told = survey(load())
-    assert of_kind(told, "run") == [past.run_id]
-    assert own in of_kind(told, "flow run")
+    report = preview(load())
+    assert deleted_names(report, "run") == [past.run_id]
+    assert own in deleted_names(report, "flow run")
 
 
-def test_what_runs_and_what_is_not_ours_stays() -> None:
+def test_active_runs_and_foreign_runs_are_kept() -> None:
     client = connection.connect(load())
     resumed = start_run(client, load(), QUICK.name, "resumed", {}, [])
     resumed.finish("FAILED")
     client.update_run(resumed.run_id, "RUNNING")
-    client.set_tag(resumed.run_id, HOST_TAG, "another")  # whose reaper is not here
+    client.set_tag(resumed.run_id, HOST_TAG, "another")  # on another machine
     others = client.create_run("0")
     client.set_terminated(others.info.run_id)
     assert client.get_run(resumed.run_id).info.end_time
-    assert of_kind(maintenance(), "run") == []
-    assert run_history.status(client, resumed.run_id) == "RUNNING"
+    assert deleted_names(maintenance(), "run") == []
+    assert run_history.run_status(client, resumed.run_id) == "RUNNING"
 
 
-AT_WORK = """
+ACTIVE_RUN = """
 import sys
 from pathlib import Path
 from tasks.tracking import run_history as history, connection as tracking
@@ -257,15 +265,15 @@ from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.settings import load
 from tasks.tracking.run import start_run
 settings = load()
-with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated", "began": sys.argv[1]}) as presence:
+with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated", "started": sys.argv[1]}) as lock:
     run = start_run(tracking.connect(settings), settings, "fintech-risk", "alive", {LOCK_TAG: "r1"}, [])
-    presence.update_metadata(mlflow_run_id=run.run_id)
+    lock.update_metadata(mlflow_run_id=run.run_id)
     print(run.run_id, flush=True)
     sys.stdin.readline()
 """
 
 
-def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
+def test_results_used_by_an_active_run_are_kept(home: Path) -> None:
     store = Store(home / "store")
     for key in ("before it", "of it"):
         store.get_or_compute(key, lambda key=key: StageResult({}, {"key": key}))
@@ -274,9 +282,9 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
         store.get_or_compute("of it", lambda: StageResult({}, {})).folder / "manifest.json",
         (time.time() - 7200,) * 2,
     )
-    began = (datetime.now(UTC) - timedelta(hours=1, minutes=30)).isoformat()
+    started = (datetime.now(UTC) - timedelta(hours=1, minutes=30)).isoformat()
     child = subprocess.Popen(
-        [sys.executable, "-c", AT_WORK, began],
+        [sys.executable, "-c", ACTIVE_RUN, started],
         cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert child.stdout
@@ -284,10 +292,10 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
     client = connection.connect(load())
 
     done = maintenance()
-    assert len(of_kind(done, "result")) == 1
+    assert len(deleted_names(done, "result")) == 1
     assert store.lookup("of it")
     assert not store.lookup("before it")
-    assert run_history.status(client, run_id) == "RUNNING"
+    assert run_history.run_status(client, run_id) == "RUNNING"
 
     child.send_signal(signal.SIGKILL)
     child.communicate()
@@ -296,33 +304,33 @@ def test_a_run_at_work_keeps_what_it_uses(home: Path) -> None:
         (time.time() - 7200,) * 2,
     )
     done = maintenance()
-    # First the dead run is put right; then it is as any other that ended.
-    assert ["KILLED" in told for told in done.put_right] == [True]
-    assert of_kind(done, "run") == [run_id]
+    # The dead run is reconciled first; then it is deleted as any other.
+    assert ["KILLED" in correction for correction in done.reconciled] == [True]
+    assert deleted_names(done, "run") == [run_id]
     assert not store.lookup("of it")
-    assert run_history.status(client, run_id) is None
+    assert run_history.run_status(client, run_id) is None
 
 
-def test_a_run_that_says_nothing_yet_spares_everything(home: Path) -> None:
+def test_an_active_run_without_a_start_time_protects_everything(home: Path) -> None:
     settings = load()
     now = datetime.now(UTC)
-    assert spared_since(settings) <= datetime.now(UTC) - MARGIN
+    assert protected_since(settings) <= datetime.now(UTC) - CLOCK_MARGIN
     with RunLock(settings, "r1", {}):
-        assert abs(spared_since(settings) - (now - MARGIN)) < timedelta(minutes=1)
-        assert spared_since(settings, "r1") >= now - MARGIN
+        assert abs(protected_since(settings) - (now - CLOCK_MARGIN)) < timedelta(minutes=1)
+        assert protected_since(settings, "r1") >= now - CLOCK_MARGIN
         (home / "running" / "r1.json").write_text("{")
-        assert spared_since(settings) == datetime.fromtimestamp(0, UTC)
+        assert protected_since(settings) == datetime.fromtimestamp(0, UTC)
         Store(home / "store").get_or_compute("key", lambda: StageResult({}, {}))
         age(home)
-        assert of_kind(survey(load()), "result") == []
-    assert len(of_kind(survey(load()), "result")) == 1
+        assert deleted_names(preview(load()), "result") == []
+    assert len(deleted_names(preview(load()), "result")) == 1
 
 
 @pytest.mark.parametrize("lost", ["version", "facts"])
-def test_nothing_is_taken_where_the_record_of_a_champion_is_lost(home: Path, lost: str) -> None:
+def test_nothing_is_deleted_when_the_record_of_a_champion_is_missing(home: Path, lost: str) -> None:
     settings = load()
-    ledger = Ledger(settings.ledger, NAME)
-    settings.ledger.mkdir()
+    ledger = Ledger(settings.ledger_dir, NAME)
+    settings.ledger_dir.mkdir()
     client = connection.connect(settings)
     kept = start_run(client, settings, QUICK.name, "kept", {}, [])
     kept.finish("FINISHED")
@@ -336,19 +344,19 @@ def test_nothing_is_taken_where_the_record_of_a_champion_is_lost(home: Path, los
         client.create_registered_model(NAME)
         register(client, home, kept)
     before = tree(home)
-    said = "version 1 of fintech-risk.simulated with its facts"
-    with pytest.raises(UsageError, match=said):
-        survey(settings)
-    with pytest.raises(UsageError, match=said):
+    message = "version 1 of fintech-risk.simulated with its facts"
+    with pytest.raises(UsageError, match=message):
+        preview(settings)
+    with pytest.raises(UsageError, match=message):
         maintenance()
-    assert {k for k in before if not k.startswith("turns/")} <= set(tree(home))
+    assert {k for k in before if not k.startswith("model_locks/")} <= set(tree(home))
     assert runs(client) == {kept.run_id, other.run_id}
     if lost == "facts":
-        kept.write("facts.json", '{"stages": []}')
-        assert of_kind(maintenance(), "run") == [other.run_id]
+        kept.log_text("facts.json", '{"stages": []}')
+        assert deleted_names(maintenance(), "run") == [other.run_id]
 
 
-def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work(
+def test_a_version_is_kept_while_it_is_recent_or_its_model_is_locked(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = connection.connect(load())
@@ -357,18 +365,18 @@ def test_a_version_stays_while_it_is_young_and_while_its_model_has_a_run_at_work
     died.finish("KILLED")
     assert register(client, home, died) == 1
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "1")
-    assert survey(load()).gone == []
+    assert preview(load()).deleted == []
     monkeypatch.setenv("STEWARD_RUNS_DAYS", "0")
     with model_lock(load(), NAME):
-        assert of_kind(survey(load()), "version") == [NAME]
+        assert deleted_names(preview(load()), "version") == [NAME]
         done = maintenance()
-        assert of_kind(done, "version") == of_kind(done, "run") == []
+        assert deleted_names(done, "version") == deleted_names(done, "run") == []
         assert versions(client) == [1]
     done = maintenance()
-    assert of_kind(done, "version") == [NAME]
-    assert of_kind(done, "run") == [died.run_id]
+    assert deleted_names(done, "version") == [NAME]
+    assert deleted_names(done, "run") == [died.run_id]
     assert (versions(client), runs(client)) == ([], set())
-    # The number is never given again.
+    # The number is not used again.
     assert register(client, home, start_run(client, load(), QUICK.name, "next", {}, [])) == 2
 
 
@@ -380,7 +388,7 @@ def test_one_maintenance_at_a_time() -> None:
         maintenance()
 
 
-PURGE = """
+DELETE_RUN = """
 import os, signal, sys
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -391,7 +399,7 @@ def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 {at} = die
-history.purge(tracking.connect(load()), sys.argv[1])
+history.delete_run(tracking.connect(load()), sys.argv[1])
 """
 
 
@@ -400,63 +408,66 @@ history.purge(tracking.connect(load()), sys.argv[1])
     ["LocalArtifactRepository.delete_artifacts", "SqlAlchemyStore._hard_delete_run"],
     ids=["files", "rows"],
 )
-def test_a_purge_killed_in_the_middle_is_ended_by_the_next(home: Path, at: str) -> None:
+def test_a_deletion_killed_in_the_middle_is_completed_by_the_next(home: Path, at: str) -> None:
     settings = load()
     client = connection.connect(settings)
     past = start_run(client, settings, QUICK.name, "past", {}, [])
-    past.write("report.html", "x" * 1000)
-    past.child("prior", {"a": 1.0}, {})
+    past.log_text("report.html", "x" * 1000)
+    past.log_child_run("constant", {"a": 1.0}, {})
     model = client.create_logged_model(past.experiment_id, "model", past.run_id).model_id
     (home / "MLmodel").write_text("x" * 500)
     client.log_model_artifact(model, str(home / "MLmodel"))
     past.finish("FAILED")
-    assert run_history.weight(client, past.run_id) == 1500
+    assert run_history.artifact_bytes(client, past.run_id) == 1500
     child = subprocess.run(
-        [sys.executable, "-c", PURGE.format(at=at), past.run_id], cwd=ROOT, check=False, capture_output=True
+        [sys.executable, "-c", DELETE_RUN.format(at=at), past.run_id],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
     )
     assert child.returncode == -signal.SIGKILL
     assert client.get_run(past.run_id).info.lifecycle_stage == "deleted"
-    assert of_kind(maintenance(), "run") == [past.run_id]
+    assert deleted_names(maintenance(), "run") == [past.run_id]
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         for table in ("runs", "metrics", "tags", "logged_models"):
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     assert [path.name for path in (home / "artifacts").rglob("*")] == [QUICK.name, "models"]
 
 
-def test_only_past_runs_of_our_own_flows_go_from_prefect() -> None:
+def test_only_ended_runs_of_own_flows_are_deleted_from_prefect() -> None:
     shown = f"shown-{time.time_ns()}"
 
     def shows() -> str:
         create_markdown_artifact("here", key=shown)
         return str(flow_run.id)
 
-    ours, others = flow(name="score")(shows)(), flow(name="somebody-elses")(shows)()
+    own_run, foreign_run = flow(name="score")(shows)(), flow(name="somebody-elses")(shows)()
     waiting = flow(name="score")(shows)
     with get_client(sync_client=True) as client:
         scheduled = client.create_flow_run(waiting).id
-        ended_unborn = client.create_flow_run(waiting).id
-        client.set_flow_run_state(ended_unborn, Cancelled())
-        many = {one.id for one in flow_runs.past(client, datetime.now(UTC))}
-        assert {UUID(ours), ended_unborn} <= many
-        assert not {UUID(others), scheduled} & many
+        cancelled = client.create_flow_run(waiting).id
+        client.set_flow_run_state(cancelled, Cancelled())
+        ended_runs = {run.id for run in prefect_runs.runs_ended_before(client, datetime.now(UTC))}
+        assert {UUID(own_run), cancelled} <= ended_runs
+        assert not {UUID(foreign_run), scheduled} & ended_runs
         done = maintenance()
-        assert {str(one) for one in many} <= set(of_kind(done, "flow run"))
-        for gone in many:
+        assert {str(run_id) for run_id in ended_runs} <= set(deleted_names(done, "flow run"))
+        for run_id in ended_runs:
             with pytest.raises(ObjectNotFound):
-                client.read_flow_run(gone)
-        assert {client.read_flow_run(one).id for one in (UUID(others), scheduled)} == {
-            UUID(others),
+                client.read_flow_run(run_id)
+        assert {client.read_flow_run(run_id).id for run_id in (UUID(foreign_run), scheduled)} == {
+            UUID(foreign_run),
             scheduled,
         }
         left = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[shown])))
-        assert [str(one.flow_run_id) for one in left] == [others]
+        assert [str(artifact.flow_run_id) for artifact in left] == [foreign_run]
 
 
-def test_the_database_gets_smaller_where_it_is_worth_it(home: Path) -> None:
+def test_the_database_is_compacted_when_it_saves_space(home: Path) -> None:
     settings = load()
     connection.connect(settings)
     file = home / "mlflow.db"
-    assert connection.compact(settings) == 0
+    assert connection.vacuum_database(settings) == 0
     with closing(sqlite3.connect(file)) as database:
         database.execute("CREATE TABLE much AS SELECT zeroblob(5000000) AS x")
         database.execute("DROP TABLE much")
@@ -464,4 +475,4 @@ def test_the_database_gets_smaller_where_it_is_worth_it(home: Path) -> None:
     before = file.stat().st_size
     done = maintenance()
     assert done.database_bytes == before - file.stat().st_size > 4_000_000
-    assert connection.compact(Settings(tracking_uri="postgresql://nobody@127.0.0.1:1/none")) == 0
+    assert connection.vacuum_database(Settings(tracking_uri="postgresql://nobody@127.0.0.1:1/none")) == 0

@@ -1,4 +1,4 @@
-"""What happens around a run: nothing new, one at a time, an instant of the past, events and messages."""
+"""Unchanged inputs, locks, runs as of an instant, events and notifications."""
 
 import json
 import math
@@ -29,26 +29,25 @@ from ml.ensemble.stacked_ensemble import Ensemble
 from ml.errors import QualityGateError, UsageError
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
-from ml.tabular.constant import Prior
+from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
-from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.settings import load
 from tasks.tracking import connection
 
 QUICK = replace(
     fintech_risk.CASE,
-    candidates={"prior": Prior(), "LightGBM": GradientBoosting(max_rounds=20)},
-    thresholds=QualityThresholds(minimum=0.5),
+    candidates={"constant": Constant(), "LightGBM": GradientBoosting(max_rounds=20)},
+    thresholds=QualityThresholds(min_primary=0.5),
 )
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 
 
-def ended(asked: RunParameters, case: UseCase = QUICK) -> RunOutcome:
-    return flow(name=case.name)(lambda: run(case, asked))()
+def run_flow(params: RunParameters, case: UseCase = QUICK) -> RunOutcome:
+    return flow(name=case.name)(lambda: run(case, params))()
 
 
-def parents() -> list[Any]:
-    """Runs of flows in MLflow, newest first."""
+def parent_runs() -> list[Any]:
+    """List the MLflow runs of flows, newest first."""
     client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     return [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
@@ -61,88 +60,89 @@ def loans(tmp_path: Path) -> Path:
     return path
 
 
-def test_trials_are_runs_below_the_run(loans: Path) -> None:
+def test_trials_are_child_runs(loans: Path) -> None:
     members = {"trees": GradientBoosting(num_leaves=3, learning_rate=0.01, max_rounds=20)}
     mixed = replace(
-        QUICK, candidates={"prior": Prior(), "ensemble": Ensemble(presets=(Preset(math.inf, 2, 1, members),))}
+        QUICK,
+        candidates={"constant": Constant(), "ensemble": Ensemble(presets=(Preset(math.inf, 2, 1, members),))},
     )
-    outcome = ended(RunParameters(str(loans), "simulated", trials=3), mixed)
+    outcome = run_flow(RunParameters(str(loans), "simulated", trials=3), mixed)
     client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    trials = [one for one in runs if "trial" in one.info.run_name]
-    assert sorted(one.info.run_name for one in trials) == [f"ensemble, trial {n}" for n in (1, 2, 3)]
-    for one in trials:
-        assert one.info.status == "FINISHED"
-        assert one.data.tags["mlflow.parentRunId"] == parents()[0].info.run_id
-        assert one.data.metrics["out_of_fold.loss"] > 0
-        assert {"num_leaves", "learning_rate", "pruned"} <= set(one.data.params)
+    trials = [trial for trial in runs if "trial" in trial.info.run_name]
+    assert sorted(trial.info.run_name for trial in trials) == [f"ensemble, trial {n}" for n in (1, 2, 3)]
+    for trial in trials:
+        assert trial.info.status == "FINISHED"
+        assert trial.data.tags["mlflow.parentRunId"] == parent_runs()[0].info.run_id
+        assert trial.data.metrics["out_of_fold.loss"] > 0
+        assert {"num_leaves", "learning_rate", "pruned"} <= set(trial.data.params)
     assert "3 trials of other hyperparameters" in Path(outcome.report).read_text()
 
 
-def test_unchanged_data_are_no_news_and_changed_ones_are(loans: Path) -> None:
-    asked = RunParameters(str(loans), "simulated", only_new_data=True)
-    first = ended(asked)
-    again = ended(asked)
-    assert (first.verdict, again.verdict) == ("promote", "nothing new")
+def test_unchanged_inputs_end_a_run_and_changed_inputs_do_not(loans: Path) -> None:
+    params = RunParameters(str(loans), "simulated", only_new_data=True)
+    first = run_flow(params)
+    again = run_flow(params)
+    assert (first.verdict, again.verdict) == ("promote", "unchanged")
     same = ("version", "value", "low", "high", "rows", "champion", "candidate", "report")
     assert all(getattr(first, name) == getattr(again, name) for name in same)
-    # Nothing was trained, judged or registered, and both UIs say so.
-    newest = parents()[0]
-    assert (newest.info.status, newest.data.tags["steward.verdict"]) == ("FINISHED", "nothing new")
+    # Nothing was trained, evaluated or registered, and both UIs show that.
+    newest = parent_runs()[0]
+    assert (newest.info.status, newest.data.tags["steward.verdict"]) == ("FINISHED", "unchanged")
     assert first.report in newest.data.tags["mlflow.note.content"]
     client = connection.connect(load())
     assert len(client.search_runs([newest.info.experiment_id])) == 4  # two flows, two candidates
-    assert len((load().ledger / "fintech-risk.simulated.jsonl").read_text().splitlines()) == 1
+    assert len((load().ledger_dir / "fintech-risk.simulated.jsonl").read_text().splitlines()) == 1
 
-    # By hand, and when asked afresh, everything is looked at again.
-    assert ended(replace(asked, only_new_data=False)).verdict == "keep"
-    assert ended(replace(asked, fresh=True)).verdict == "keep"
-    # The version's page keeps the word of the run that decided about it; the model's page tells of the last run too.
+    # Triggered by hand or with `fresh`, a run is made in full.
+    assert run_flow(replace(params, only_new_data=False)).verdict == "keep_champion"
+    assert run_flow(replace(params, fresh=True)).verdict == "keep_champion"
+    # The version's page describes the run that decided about it; the model's page also the last run.
     version = client.get_model_version("fintech-risk.simulated", "1")
     assert version.description.startswith("**promote: the first champion")
     assert first.report in version.description
     page = client.get_registered_model("fintech-risk.simulated").description
     assert "Champion: version 1" in page
-    assert "line 1 of the ledger" in page
+    assert "ledger entry 1" in page
     assert "Last run" in page
-    assert "keep: this model was decided about before" in page
-    # Another seed, other candidates, other data are news.
-    assert ended(replace(asked, seed=1)).verdict != "nothing new"
-    fewer = replace(QUICK, candidates={"prior": Prior()})
-    assert ended(asked, fewer).verdict != "nothing new"
+    assert "keep_champion: already decided about this model" in page
+    # Another seed, other candidates and other data are changed inputs.
+    assert run_flow(replace(params, seed=1)).verdict != "unchanged"
+    fewer = replace(QUICK, candidates={"constant": Constant()})
+    assert run_flow(params, fewer).verdict != "unchanged"
     SIMULATORS["lender"](1600, 0).rows.to_parquet(loans)
-    assert ended(asked).verdict != "nothing new"
+    assert run_flow(params).verdict != "unchanged"
 
 
-def test_after_a_rollback_and_after_a_refusal_a_run_looks_again(loans: Path) -> None:
-    asked = RunParameters(str(loans), "simulated", only_new_data=True)
-    strict = replace(QUICK, thresholds=QualityThresholds(minimum=0.99))
+def test_a_run_after_a_rollback_or_a_rejection_is_made_in_full(loans: Path) -> None:
+    params = RunParameters(str(loans), "simulated", only_new_data=True)
+    strict = replace(QUICK, thresholds=QualityThresholds(min_primary=0.99))
     for _ in range(2):
         with pytest.raises(QualityGateError):
-            ended(asked, strict)
-    ended(asked, replace(QUICK, candidates={"prior": Prior()}))
-    assert ended(asked).verdict == "promote"
+            run_flow(params, strict)
+    run_flow(params, replace(QUICK, candidates={"constant": Constant()}))
+    assert run_flow(params).verdict == "promote"
     roll_back("fintech-risk", "simulated", "complaints")
-    again = ended(asked)
-    assert (again.verdict, again.version) == ("keep", 1)
+    again = run_flow(params)
+    assert (again.verdict, again.version) == ("keep_champion", 1)
 
 
-def test_as_of_leaves_out_what_nobody_knew_then(loans: Path) -> None:
+def test_as_of_leaves_out_later_rows(loans: Path) -> None:
     rows = pd.read_parquet(loans)
     instant = datetime(2025, 6, 30, tzinfo=UTC)
     later = int((rows["applied_on"] > instant.replace(tzinfo=None)).sum())
     assert 100 < later < 1400
-    asked = RunParameters(str(loans), "simulated", as_of=instant)
-    then = ended(asked)
+    params = RunParameters(str(loans), "simulated", as_of=instant)
+    then = run_flow(params)
     assert (then.rows, then.excluded, then.quarantined) == (1500, later, 0)
-    assert parents()[0].data.tags["steward.interval"] == "2025-06-30T00:00:00+00:00"
-    # It is the run that would have been made from the data of that day.
+    assert parent_runs()[0].data.tags["steward.interval"] == "2025-06-30T00:00:00+00:00"
+    # The same as a run on the data of that day.
     known = loans.with_name("then.parquet")
     rows[rows["applied_on"] <= instant.replace(tzinfo=None)].to_parquet(known)
-    assert ended(RunParameters(str(known), "simulated")).value == then.value
+    assert run_flow(RunParameters(str(known), "simulated")).value == then.value
 
 
-def test_as_of_needs_times(contracts: Path) -> None:
+def test_as_of_needs_a_time_column(contracts: Path) -> None:
     path = contracts / "fintech_risk" / "simulated.json"
     contract = json.loads(path.read_text())
     contract["meta"]["roles"].pop("time")
@@ -150,26 +150,14 @@ def test_as_of_needs_times(contracts: Path) -> None:
     contract["meta"]["split"] = {"by": "hash"}
     path.write_text(json.dumps(contract))
     with pytest.raises(UsageError, match="a column with the role time"):
-        ended(RunParameters(as_of=datetime(2025, 6, 30, tzinfo=UTC)))
-    assert parents() == []
-
-
-def test_a_run_waits_for_its_turn_and_says_so_if_it_does_not_come() -> None:
-    settings = load()
-    with model_lock(settings, "fintech-risk.simulated"), model_lock(settings, "fintech-risk.other"):
-        refused = pytest.raises(
-            LockTimeoutError, match=r"another run of fintech-risk\.simulated that is still at work"
-        )
-        with refused, model_lock(settings, "fintech-risk.simulated", timeout_seconds=0.01):
-            raise AssertionError
-    with model_lock(settings, "fintech-risk.simulated", timeout_seconds=0.0):
-        pass
+        run_flow(RunParameters(as_of=datetime(2025, 6, 30, tzinfo=UTC)))
+    assert parent_runs() == []
 
 
 class Webhook(HTTPServer):
-    """What a team's chat would hear."""
+    """Receives notifications as a team's chat would."""
 
-    heard: list[dict[str, str]]
+    received: list[dict[str, str]]
 
 
 @pytest.fixture
@@ -177,15 +165,15 @@ def webhook(prefect_api: str) -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.server.heard.append(json.loads(body))  # type: ignore[attr-defined]
+            self.server.received.append(json.loads(body))  # type: ignore[attr-defined]
             self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Nothing on stderr."""
+            """Keep stderr empty."""
 
     server = Webhook(("127.0.0.1", 0), Handler)
-    server.heard = []
+    server.received = []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     block = CustomWebhookNotificationBlock(
@@ -201,41 +189,41 @@ def webhook(prefect_api: str) -> Iterator[Webhook]:
 
 
 def events(name: str, number: int) -> list[dict[str, Any]]:
-    """The events of one name that this test's runs gave, newest first, once so many have arrived."""
+    """Wait for a number of events of one name from this test's runs; newest first."""
     EventsWorker.drain_all(timeout=10)
     deadline = time.monotonic() + 60
     found: list[dict[str, Any]] = []
     with get_client(sync_client=True) as client:
         while len(found) < number and time.monotonic() < deadline:
-            answer = client._client.post("/events/filter", json={"filter": {"event": {"name": [name]}}})
-            ours = f"file://{load().home}"
-            found = [e for e in answer.json()["events"] if e["payload"]["report"].startswith(ours)]
+            response = client._client.post("/events/filter", json={"filter": {"event": {"name": [name]}}})
+            own_reports = f"file://{load().state_dir}"
+            found = [e for e in response.json()["events"] if e["payload"]["report"].startswith(own_reports)]
     return found
 
 
-def test_people_and_automations_hear_of_champions_and_refusals(
+def test_champions_and_rejections_are_notified_and_emitted(
     webhook: Webhook,
     prefect_api: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    ended(RunParameters())
-    assert webhook.heard == []  # silent unless asked
+    run_flow(RunParameters())
+    assert webhook.received == []  # silent unless configured
     monkeypatch.setenv("STEWARD_NOTIFY", "custom-webhook/chat, slack-webhook/of-nobody")
-    ended(RunParameters())  # a tie is no news
-    assert webhook.heard == []
+    run_flow(RunParameters())  # a tie is not notified
+    assert webhook.received == []
     with pytest.raises(QualityGateError):
-        ended(RunParameters(), replace(QUICK, thresholds=QualityThresholds(minimum=0.99)))
-    (heard,) = webhook.heard
-    assert heard["subject"] == "Steward: fintech-risk on simulated: refused"
-    assert "refused by the gate quality: expected roc_auc at least 0.99" in heard["body"]
-    assert "report.html" in heard["body"]
-    assert f"run: {prefect_api.removesuffix('/api')}/runs/flow-run/" in heard["body"]
-    # Who cannot be told is named, without the address of the others.
+        run_flow(RunParameters(), replace(QUICK, thresholds=QualityThresholds(min_primary=0.99)))
+    (message,) = webhook.received
+    assert message["subject"] == "Steward: fintech-risk on simulated: rejected"
+    assert "rejected by the quality gate: expected roc_auc at least 0.99" in message["body"]
+    assert "report.html" in message["body"]
+    assert f"run: {prefect_api.removesuffix('/api')}/runs/flow-run/" in message["body"]
+    # A block that cannot be used is named, without the address of the others.
     err = capfd.readouterr().err
     assert "secret-path" not in err
-    (champion,) = events(notifications.CHAMPION, 1)
+    (champion,) = events(notifications.CHAMPION_PROMOTED, 1)
     assert champion["resource"]["prefect.resource.id"] == "steward.champion.fintech-risk.simulated"
     assert (champion["payload"]["version"], champion["resource"]["steward.data"]) == (1, "simulated")
-    (refused,) = events(notifications.STOPPED, 1)
-    assert "roc_auc at least 0.99" in refused["payload"]["why"]
+    (rejection,) = events(notifications.MODEL_REJECTED, 1)
+    assert "roc_auc at least 0.99" in rejection["payload"]["reason"]

@@ -1,7 +1,7 @@
-"""Public data sets, through the flows as a user calls them, against counts and figures that are known from elsewhere.
+"""Run public data sets through the flows and compare counts and metrics with independently known values.
 
-Three data sets are run whole, once, in one process; tests look at what that run left behind. The others go through
-source, validation and split, as a run would bring them to its candidates.
+Three data sets are run completely, once; the tests check what that run recorded. The others go through source,
+validation and split.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from ml.data.dataset import Dataset
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
 from ml.tabular.additive import Additive
-from ml.tabular.extra_trees import Forest
+from ml.tabular.extra_trees import ExtraTrees
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
 from tasks.locate import find_dataset
 from tasks.settings import load
-from tasks.source import read
+from tasks.source import read_source
 from tasks.split import split, split_histories, split_rows
 from tasks.storage.content_store import Store
 from tasks.tracking import connection, registry
@@ -40,38 +40,38 @@ from tasks.validate import validate
 DATA = load().data_dir
 if DATA is None:
     pytest.skip(
-        "real data: none ran, as STEWARD_DATA_DIR names no folder of public data sets",
+        "real data: none ran, because STEWARD_DATA_DIR names no folder of public data sets",
         allow_module_level=True,
     )
 
 
-def borrowers(folder: Path) -> tuple[int, int, int]:
-    """Rows, quarantined, excluded: copies of an earlier row but for its number, and minors."""
+def count_borrowers(folder: Path) -> tuple[int, int, int]:
+    """Count rows, quarantined, excluded: copies of an earlier row except for its number, and minors are quarantined."""
     rows = pd.read_csv(folder / "cs-training.csv", index_col=0)
     return len(rows), int((rows.duplicated() | (rows["age"] < 18)).sum()), 0
 
 
-def patients(folder: Path) -> tuple[int, int, int]:
-    """Of those who could come back, the first stay of each; death and hospice are discharges 11, 13, 14, 19, 20, 21."""
+def count_patients(folder: Path) -> tuple[int, int, int]:
+    """Keep the first stay of each patient who could be readmitted; 11, 13, 14, 19, 20, 21 are death and hospice."""
     rows = pd.read_csv(folder / "diabetic_data.csv", dtype=str, keep_default_na=False)
     alive = rows[~rows["discharge_disposition_id"].isin(["11", "13", "14", "19", "20", "21"])]
     first = alive.sort_values("encounter_id", key=pd.to_numeric).drop_duplicates("patient_nbr")
     return len(rows), int((first["gender"] == "Unknown/Invalid").sum()), len(rows) - len(first)
 
 
-def viewers(folder: Path) -> tuple[int, int, int]:
-    """Film 267 is called unknown; whoever rated a film twice would be known by no rating."""
+def count_viewers(folder: Path) -> tuple[int, int, int]:
+    """Exclude film 267, which is called unknown; users who rated a film twice are quarantined."""
     rows = pd.read_csv(folder / "u.data", sep="\t", names=["user", "item", "rating", "time"])
     films = rows[rows["item"] != 267]
     return len(rows), int(films.duplicated(["user", "item"], keep=False).sum()), len(rows) - len(films)
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of a data set from outside of Steward.
+class ExpectedRun:
+    """What is known about a data set independently of Steward.
 
-    The interval of the metric has to lie within `between`: below is a broken model, and above, what nobody has
-    reached, a leak.
+    The interval of the metric must be inside `metric_range`: lower means a broken model, higher than any published
+    result means a leak.
     """
 
     data: str
@@ -79,59 +79,59 @@ class Known:
     file: str
     count: Callable[[Path], tuple[int, int, int]]
     counts: tuple[int, int, int]
-    between: tuple[float, float]
-    # Where nothing beats the simplest model, it is the champion.
-    simplest: bool = False
-    # Files beside the one with the rows.
-    beside: tuple[str, ...] = ()
+    metric_range: tuple[float, float]
+    # Whether no model beats the baseline, which is then champion.
+    baseline_wins: bool = False
+    # Files besides the one with the rows.
+    other_files: tuple[str, ...] = ()
 
 
-KNOWN = [
+EXPECTED_RUNS = [
     # Published: logistic regression .845, LightGBM .869, the best of 78 methods .872.
-    Known(
+    ExpectedRun(
         "give_me_some_credit",
         fintech_risk.fintech_risk,
         "cs-training.csv",
-        borrowers,
+        count_borrowers,
         (150_000, 610, 0),
         (0.845, 0.890),
     ),
     # Published, without the exclusions: logistic regression .667, LightGBM .657, the best of 78 methods .686.
-    Known(
+    ExpectedRun(
         "diabetes_130_hospitals",
         health_prediction.health_prediction,
         "diabetic_data.csv",
-        patients,
+        count_patients,
         (101_766, 3, 31_776),
         (0.630, 0.700),
     ),
-    # Measured before: .40, on users who mostly have no history. Published splits mix up the times.
-    Known(
+    # Measured earlier: .40, on users who mostly have no history. Published splits ignore time.
+    ExpectedRun(
         "movielens_100k",
         ecommerce_recommendation,
         "u.data",
-        viewers,
+        count_viewers,
         (100_000, 0, 9),
         (0.350, 0.460),
-        simplest=True,
-        beside=("u.item",),
+        baseline_wins=True,
+        other_files=("u.item",),
     ),
 ]
-EACH = [pytest.param(k, id=k.data, marks=pytest.mark.xdist_group(f"real-{k.data}")) for k in KNOWN]
+RUNS = [pytest.param(e, id=e.data, marks=pytest.mark.xdist_group(f"real-{e.data}")) for e in EXPECTED_RUNS]
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A data set, the home in which it was run, and what the flow said."""
+class FinishedRun:
+    """A run of a data set: what was expected, its state directory and its outcome."""
 
-    known: Known
-    home: Path
+    expected: ExpectedRun
+    state_dir: Path
     outcome: RunOutcome
 
     @property
     def folder(self) -> Path:
         assert DATA
-        return DATA / self.known.data
+        return DATA / self.expected.data
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -139,19 +139,19 @@ class Ran:
         return facts
 
 
-# What takes minutes on so many rows takes seconds here: benchmarks say what the whole of it is worth.
+# Smaller than the candidates of the use cases, so that tests take seconds; benchmarks measure the full ones.
 LIGHT = {
     "additive": Additive(max_rounds=200),
     "ensemble": Ensemble(
         presets=(
             Preset(
-                rows=float("inf"),
+                max_rows=float("inf"),
                 folds=2,
                 repeats=1,
                 members={
-                    "logistic": Linear(bins=8),
-                    "trees": GradientBoosting(max_rounds=100, statistics_from=8),
-                    "forest": Forest(trees=10),
+                    "logistic": Linear(max_bins=8),
+                    "trees": GradientBoosting(max_rounds=100, target_encode_from=8),
+                    "forest": ExtraTrees(trees=10),
                 },
             ),
         )
@@ -159,98 +159,100 @@ LIGHT = {
 }
 
 
-@pytest.fixture(scope="module", params=EACH)
-def ran(
+@pytest.fixture(scope="module", params=RUNS)
+def run(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prefect_api: str
-) -> Iterator[Ran]:
-    """One run, in a home that stays for the tests of this data set."""
-    known: Known = request.param
-    home = tmp_path_factory.mktemp(known.data) / "home"
+) -> Iterator[FinishedRun]:
+    """Run one data set, in a state directory that is kept for its tests."""
+    expected: ExpectedRun = request.param
+    home = tmp_path_factory.mktemp(expected.data) / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEWARD_HOME", str(home))
         for module in (fintech_risk, health_prediction):
             patch.setattr(
                 module, "CASE", replace(module.CASE, candidates={**module.CASE.candidates, **LIGHT})
             )
-        yield Ran(known, home, known.flow(data=known.data))
+        yield FinishedRun(expected, home, expected.flow(data=expected.data))
 
 
-def test_a_champion_is_registered_and_reported(ran: Ran) -> None:
-    outcome = ran.outcome
+def test_a_champion_is_registered_and_reported(run: FinishedRun) -> None:
+    outcome = run.outcome
     assert (outcome.verdict, outcome.version, outcome.reused) == ("promote", 1, [])
     assert outcome.gates == ["contract", "split", "packaging", "quality", "promotion"]
-    champion = registry.champion(connection.connect(load()), outcome.champion)
+    champion = registry.get_champion(connection.connect(load()), outcome.champion)
     assert champion is not None
-    assert champion.name == f"{outcome.case}.{ran.known.data}"
+    assert champion.name == f"{outcome.case}.{run.expected.data}"
     assert (champion.number, champion.tags["candidate"]) == (1, outcome.candidate)
-    (line,) = (ran.home / "ledger" / f"{champion.name}.jsonl").read_text().splitlines()
+    (line,) = (run.state_dir / "ledger" / f"{champion.name}.jsonl").read_text().splitlines()
     assert json.loads(line)["champion"] == 1
     report = Path(outcome.report).read_text()
-    assert ran.facts["about"]["publisher"] in report
+    assert run.facts["publication"]["publisher"] in report
     assert f"{outcome.rows:,}" in report
 
 
-def test_every_row_is_accounted_for(ran: Ran) -> None:
-    outcome, stage = ran.outcome, ran.facts["validate"]
+def test_every_row_is_accounted_for(run: FinishedRun) -> None:
+    outcome, stage = run.outcome, run.facts["validate"]
     counts = (outcome.rows, outcome.quarantined, outcome.excluded)
-    assert counts == ran.known.counts == ran.known.count(ran.folder)
+    assert counts == run.expected.counts == run.expected.count(run.folder)
     assert stage["clean"] + stage["quarantined"] + stage["excluded"] == stage["rows"] == outcome.rows
 
 
-def test_the_figure_lies_where_others_have_found_it(ran: Ran) -> None:
-    outcome, (floor, ceiling) = ran.outcome, ran.known.between
+def test_the_metric_is_in_the_range_of_published_results(run: FinishedRun) -> None:
+    outcome, (floor, ceiling) = run.outcome, run.expected.metric_range
     assert outcome.value is not None
     assert outcome.low is not None
     assert outcome.high is not None
     assert outcome.baseline is not None
     assert floor < outcome.low < outcome.value < outcome.high < ceiling
-    board = {line["candidate"]: line for line in ran.facts["leaderboard"]}
-    baseline = next(iter(board))
-    if ran.known.simplest:
+    leaderboard = {entry["candidate"]: entry for entry in run.facts["leaderboard"]}
+    baseline = next(iter(leaderboard))
+    if run.expected.baseline_wins:
         assert (outcome.candidate, outcome.value) == (baseline, outcome.baseline)
         return
     assert outcome.low > outcome.baseline
     assert outcome.candidate != baseline
-    assert board[outcome.candidate]["value"] > board[baseline]["value"]
+    assert leaderboard[outcome.candidate]["value"] > leaderboard[baseline]["value"]
 
 
-def test_the_files_are_those_that_were_published(ran: Ran) -> None:
-    source = ran.facts["source"]
+def test_the_files_are_the_published_ones(run: FinishedRun) -> None:
+    source = run.facts["source"]
     shas = {
-        name: hashlib.sha256((ran.folder / name).read_bytes()).hexdigest()
-        for name in (ran.known.file, *ran.known.beside)
+        name: hashlib.sha256((run.folder / name).read_bytes()).hexdigest()
+        for name in (run.expected.file, *run.expected.other_files)
     }
-    assert ran.facts["about"]["sha256"] == source["origin"]["files"] == shas
-    assert source["unlike_published"] == []
+    assert run.facts["publication"]["sha256"] == source["origin"]["files"] == shas
+    assert source["differs_from_published"] == []
 
 
-def distinctive(text: str) -> set[str]:
-    """What names a person if it comes up elsewhere: long numbers (patients, stays, instants) and long fractions."""
+def identifying_numbers(text: str) -> set[str]:
+    """Find numbers that would identify a person elsewhere: long integers (patients, stays, instants) and fractions."""
     found = re.findall(r"(?<![\w.])(?:\d{8,}|\d+\.\d{9,})(?![\w.])", text)
-    # 0.000123456 has few digits that tell anything: models hold thousands of such by chance.
+    # Numbers such as 0.000123456 have few significant digits: models contain thousands of them by chance.
     return {number for number in found if len(number.replace(".", "").lstrip("0")) >= 8}
 
 
-def test_mlflow_holds_no_row_of_a_person(ran: Ran) -> None:
-    private = distinctive((ran.folder / ran.known.file).read_text())
+def test_mlflow_contains_no_personal_rows(run: FinishedRun) -> None:
+    private = identifying_numbers((run.folder / run.expected.file).read_text())
     assert len(private) > 10_000
-    with sqlite3.connect(ran.home / "mlflow.db") as database:
+    with sqlite3.connect(run.state_dir / "mlflow.db") as database:
         kept = {"mlflow.db": "\n".join(database.iterdump())}
-    files = [path for path in (ran.home / "artifacts").rglob("*") if path.is_file()]
+    files = [path for path in (run.state_dir / "artifacts").rglob("*") if path.is_file()]
     hashes = [path for path in files if path.name == "entities.npy"]
-    # Everything but the hashes is text, so that nothing hides from this search.
+    # Everything except the hashes is text, so this search covers it.
     kept |= {str(path): path.read_text() for path in files if path not in hashes}
     assert {"report.html", "facts.json", "MLmodel", "contract.json"} < {Path(name).name for name in kept}
-    assert {name: found for name, text in kept.items() if (found := distinctive(text) & private)} == {}
+    assert {
+        name: found for name, text in kept.items() if (found := identifying_numbers(text) & private)
+    } == {}
     (entities,) = (np.load(path) for path in hashes)
     assert entities.dtype == np.uint64
-    # Any number that the data give to a person is smaller.
+    # Any number that the data assigns to a person is smaller.
     assert entities.min() > 2**32
 
 
-@pytest.mark.parametrize("ran", EACH[:1], indirect=True)
-def test_the_champion_answers_for_each_unlabelled_row(ran: Ran, tmp_path: Path) -> None:
-    file, out = ran.folder / "cs-test.csv.zip", tmp_path / "scores.parquet"
+@pytest.mark.parametrize("run", RUNS[:1], indirect=True)
+def test_the_champion_scores_every_unlabelled_row(run: FinishedRun, tmp_path: Path) -> None:
+    file, out = run.folder / "cs-test.csv.zip", tmp_path / "scores.parquet"
     rows = pd.read_csv(file, index_col=0)
     minors = rows["age"].to_numpy() < 18
     facts = score("fintech-risk", str(file), str(out), "give_me_some_credit")
@@ -267,27 +269,27 @@ def test_the_champion_answers_for_each_unlabelled_row(ran: Ran, tmp_path: Path) 
     assert scored["probability"][late > 0].mean() > 4 * scored["probability"][late == 0].mean()
 
 
-def titled(folder: Path) -> tuple[int, int, int]:
-    """Every line is a row that stays, but the first, which names the columns."""
+def count_lines_after_header(folder: Path) -> tuple[int, int, int]:
+    """Count every line except the header as a clean row."""
     (file,) = folder.glob("*.csv")
     return len(file.read_text().splitlines()) - 1, 0, 0
 
 
-def untitled(folder: Path) -> tuple[int, int, int]:
-    """Every line is a row that stays."""
+def count_lines(folder: Path) -> tuple[int, int, int]:
+    """Count every line as a clean row."""
     (file,) = (*folder.glob("german.data"), *folder.glob("processed.cleveland.data"))
     return len(file.read_text().splitlines()), 0, 0
 
 
-def hearts(folder: Path) -> tuple[int, int, int]:
-    """Four hospitals: within one, who is a copy of an earlier patient is none."""
+def count_heart_patients(folder: Path) -> tuple[int, int, int]:
+    """Count the patients of four hospitals; copies within one hospital are quarantined."""
     files = sorted(folder.glob("processed.*.data"))
     rows = [pd.read_csv(file, header=None, na_values="?") for file in files]
     return sum(map(len, rows)), sum(int(each.duplicated().sum()) for each in rows), 0
 
 
-def examined(folder: Path) -> tuple[int, int, int]:
-    """Blood pressures that nobody lives with, or the diastolic one not below the systolic one."""
+def count_cardio_patients(folder: Path) -> tuple[int, int, int]:
+    """Quarantine impossible blood pressures, and diastolic values that are not below the systolic ones."""
     rows = pd.read_csv(folder / "cardio_train.csv", sep=";")
     high, low = rows["ap_hi"], rows["ap_lo"]
     alive = high.between(40, 370) & low.between(20, 360) & (low < high)
@@ -295,11 +297,10 @@ def examined(folder: Path) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What is known of the rows that reach the candidates.
+class ExpectedRows:
+    """What is known about the rows that reach the candidates.
 
-    `holes` are cells that are missing, `codes` those that the contract calls special, both by column, as the
-    publisher or the data's own readers count them.
+    `missing` counts missing cells and `sentinels` cells with sentinel values, by column, as published or counted here.
     """
 
     data: str
@@ -308,30 +309,30 @@ class Brought:
     count: Callable[[Path], tuple[int, int, int]]
     counts: tuple[int, int, int]
     positives: int
-    holes: Mapping[str, int] = field(default_factory=dict)
-    codes: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
+    sentinels: Mapping[str, int] = field(default_factory=dict)
 
 
-BROUGHT = [
-    Brought(
+EXPECTED_ROWS = [
+    ExpectedRows(
         "taiwan_credit_default",
         "fintech-risk",
         "taiwan_credit_default",
-        titled,
+        count_lines_after_header,
         (30_000, 0, 0),
         6_636,
         # -2, -1 and 0 of PAY_0.
-        codes={"PAY_0": 2_759 + 5_686 + 14_737},
+        sentinels={"PAY_0": 2_759 + 5_686 + 14_737},
     ),
-    Brought("german_credit", "fintech-risk", "german_credit", untitled, (1_000, 0, 0), 300),
-    Brought(
+    ExpectedRows("german_credit", "fintech-risk", "german_credit", count_lines, (1_000, 0, 0), 300),
+    ExpectedRows(
         "hmeq",
         "fintech-risk",
         "hmeq",
-        titled,
+        count_lines_after_header,
         (5_960, 0, 0),
         1_189,
-        holes={
+        missing={
             "DEBTINC": 1267,
             "DEROG": 708,
             "DELINQ": 580,
@@ -345,32 +346,32 @@ BROUGHT = [
             "VALUE": 112,
         },
     ),
-    Brought(
+    ExpectedRows(
         "pima_diabetes",
         "health-prediction",
         "pima_diabetes",
-        titled,
+        count_lines_after_header,
         (768, 0, 0),
         268,
-        codes={"Glucose": 5, "BloodPressure": 35, "SkinThickness": 227, "Insulin": 374, "BMI": 11},
+        sentinels={"Glucose": 5, "BloodPressure": 35, "SkinThickness": 227, "Insulin": 374, "BMI": 11},
     ),
-    Brought(
+    ExpectedRows(
         "heart_disease",
         "health-prediction",
         "heart_disease",
-        untitled,
+        count_lines,
         (303, 0, 0),
         139,
-        holes={"ca": 4, "thal": 2},
+        missing={"ca": 4, "thal": 2},
     ),
-    Brought(
+    ExpectedRows(
         "heart_disease_sites",
         "health-prediction",
         "heart_disease",
-        hearts,
+        count_heart_patients,
         (920, 2, 0),
         508,
-        holes={
+        missing={
             "ca": 609,
             "thal": 484,
             "slope": 307,
@@ -382,66 +383,70 @@ BROUGHT = [
             "chol": 29,
             "restecg": 2,
         },
-        codes={"chol": 123 + 49, "trestbps": 1},
+        sentinels={"chol": 123 + 49, "trestbps": 1},
     ),
-    Brought("cardio_70k", "health-prediction", "cardio_70k", examined, (70_000, 1_308, 0), 33_984),
+    ExpectedRows(
+        "cardio_70k", "health-prediction", "cardio_70k", count_cardio_patients, (70_000, 1_308, 0), 33_984
+    ),
 ]
 
 
-@pytest.mark.parametrize("known", [pytest.param(b, id=b.data) for b in BROUGHT])
-def test_the_rows_that_reach_the_candidates_are_those_that_are_known(known: Brought, tmp_path: Path) -> None:
+@pytest.mark.parametrize("expected", [pytest.param(rows, id=rows.data) for rows in EXPECTED_ROWS])
+def test_the_expected_rows_reach_the_candidates(expected: ExpectedRows, tmp_path: Path) -> None:
     assert DATA
-    store, folder = Store(tmp_path / "store"), DATA / known.folder
-    located = find_dataset(known.case, known.data, None, load())
-    contract = located.contract
-    raw = read(located, store)
+    store, folder = Store(tmp_path / "store"), DATA / expected.folder
+    dataset = find_dataset(expected.case, expected.data, None, load())
+    contract = dataset.contract
+    raw = read_source(dataset, store)
     published = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in contract.read.files
     }
-    assert (raw.facts["origin"]["files"], raw.facts["unlike_published"]) == (published, [])
-    assert contract.about["sha256"] == published
+    assert (raw.facts["origin"]["files"], raw.facts["differs_from_published"]) == (published, [])
+    assert contract.publication["sha256"] == published
     assert raw.facts["dropped_columns"] == []
 
     clean = validate.fn(raw, contract, None, store)
     counted = tuple(clean.facts[key] for key in ("rows", "quarantined", "excluded"))
-    assert counted == known.counts == known.count(folder)
+    assert counted == expected.counts == expected.count(folder)
 
     stored = split.fn(clean, contract, split_rows, datetime.now(UTC), store)
-    parts = [Dataset.from_table(stored.table(name)) for name in ("train", "valid", "test")]
-    frame = pd.concat([part.frame for part in parts])
-    assert len(frame) == known.counts[0] - known.counts[1]
-    assert sum(part.truth.sum() for part in parts) == known.positives
-    holes = frame.isna().sum()
-    assert holes[holes > 0].to_dict() == known.holes
-    assert {c: int(frame[c].isin(contract.special[c]).sum()) for c in known.codes} == known.codes
+    datasets = [Dataset.from_table(stored.table(name)) for name in ("train", "valid", "test")]
+    frame = pd.concat([part.frame for part in datasets])
+    assert len(frame) == expected.counts[0] - expected.counts[1]
+    assert sum(part.truth.sum() for part in datasets) == expected.positives
+    missing = frame.isna().sum()
+    assert missing[missing > 0].to_dict() == expected.missing
+    assert {
+        c: int(frame[c].isin(contract.sentinel_values[c]).sum()) for c in expected.sentinels
+    } == expected.sentinels
     if contract.split.by == "stratified":
-        shares = [part.truth.mean() for part in parts]
+        shares = [part.truth.mean() for part in datasets]
         assert max(shares) - min(shares) < 0.01
     if contract.split.by == "site":
-        assert set(parts[2].metadata["hospital"]) == set(contract.split.sites)
+        assert set(datasets[2].metadata["hospital"]) == set(contract.split.sites)
 
 
 def lines(folder: Path, *names: str) -> Iterator[list[str]]:
-    """The lines of files, in cells, as a reader without any library finds them."""
+    """Yield the cells of each line of files, read without any library."""
     for name in names:
         for line in (folder / name).read_text().splitlines():
             yield re.split(r"[ \t;]" if "," not in line else ",", line)
 
 
-def toys(folder: Path) -> tuple[int, int, int]:
+def count_toys(folder: Path) -> tuple[int, int, int]:
     return sum(len(cells) - 1 for cells in lines(folder, "Toys_and_Games.txt")), 0, 0
 
 
-def sports(folder: Path) -> tuple[int, int, int]:
+def count_sports(folder: Path) -> tuple[int, int, int]:
     return sum(len(cells) - 1 for cells in lines(folder, "Sports_and_Outdoors.txt")), 0, 0
 
 
-def films(folder: Path) -> tuple[int, int, int]:
+def count_films(folder: Path) -> tuple[int, int, int]:
     return len(pd.read_parquet(folder / "sequences.parquet")), 0, 0
 
 
-def invoices(folder: Path) -> tuple[int, int, int]:
-    """Of known customers, products that were paid for; a line that is the same in every cell stays once."""
+def count_invoices(folder: Path) -> tuple[int, int, int]:
+    """Keep paid products of known customers; of identical lines only the first is kept."""
     rows = pd.read_parquet(folder / "online_retail.parquet")
     product = rows["StockCode"].str.fullmatch(r"\d{5}[A-Za-z]*")
     bought = rows["InvoiceNo"].str.isdigit() & (rows["Quantity"] > 0) & (rows["UnitPrice"] > 0)
@@ -449,31 +454,31 @@ def invoices(folder: Path) -> tuple[int, int, int]:
     return len(rows), int(kept.duplicated().sum()), len(rows) - len(kept)
 
 
-def clicks(folder: Path) -> tuple[int, int, int]:
+def count_clicks(folder: Path) -> tuple[int, int, int]:
     names = ("yoochoose-clicks-100k_train_full.txt", "yoochoose-clicks-100k_test.txt")
     rows = [tuple(cells) for cells in lines(folder, *names) if cells[0] != "SessionId"]
     return len(rows), len(rows) - len(set(rows)), 0
 
 
-def carts(folder: Path) -> tuple[int, int, int]:
+def count_carts(folder: Path) -> tuple[int, int, int]:
     names = ("cart.csv", "buy.train.txt", "buy.test.txt")
     return sum(cells[0] != "uid" for cells in lines(folder, *names)), 0, 0
 
 
-def baskets(folder: Path) -> tuple[int, int, int]:
+def count_baskets(folder: Path) -> tuple[int, int, int]:
     return sum(line.count(",") + 1 for line in (folder / "groceries.csv").read_text().splitlines()), 0, 0
 
 
-def orders(folder: Path) -> tuple[int, int, int]:
+def count_orders(folder: Path) -> tuple[int, int, int]:
     rows = [tuple(cells) for cells in lines(folder, "train-purchases.csv")][1:]
     return len(rows), len(rows) - len(set(rows)), 0
 
 
 @dataclass(frozen=True)
-class Log:
-    """What is known of a log: its users and items, and how many users the test asks.
+class ExpectedLog:
+    """What is known about a log: users, items, and users of the test split.
 
-    `holds` is what the publisher's own test or a reader of the file finds of one user: history so far and answer.
+    `example` is one user of the test split, from the publisher's test or the file: id, history and target.
     """
 
     data: str
@@ -481,41 +486,57 @@ class Log:
     counts: tuple[int, int, int]
     users: int
     items: int
-    asked: int
-    holds: tuple[str, tuple[str, ...], str] | None = None
+    test_users: int
+    example: tuple[str, tuple[str, ...], str] | None = None
     dropped: tuple[str, ...] = ()
-    # Of the side table: items, those with attributes, of these the ones that nobody had, and different attributes.
-    listed: tuple[int, int, int, int] | None = None
+    # Item attributes: items, those with attributes, of these the ones without interactions, distinct attributes.
+    item_attributes: tuple[int, int, int, int] | None = None
 
 
-LOGS = [
+EXPECTED_LOGS = [
     # Users, items and interactions as S3-Rec publishes them.
-    Log(
+    ExpectedLog(
         "amazon_toys_games",
-        toys,
+        count_toys,
         (167_597, 0, 0),
         19_412,
         11_924,
         19_412,
         ("3", ("9", "10", "11", "12", "4", "5", "13", "14"), "15"),
-        listed=(11_924, 11_924, 0, 1_027),
+        item_attributes=(11_924, 11_924, 0, 1_027),
     ),
-    Log(
+    ExpectedLog(
         "amazon_sports_outdoors",
-        sports,
+        count_sports,
         (296_337, 0, 0),
         35_598,
         18_357,
         35_598,
-        listed=(18_357, 18_357, 0, 2_277),
+        item_attributes=(18_357, 18_357, 0, 2_277),
     ),
-    # As the SASRec filter is published: films with at least five ratings.
-    Log("movielens_1m", films, (999_611, 0, 0), 6_040, 3_416, 6_040, listed=(3_883, 3_883, 467, 18)),
-    Log("online_retail", invoices, (541_909, 5_189, 145_572), 4_334, 3_659, 1_880, dropped=("Description",)),
-    Log("yoochoose_100k_sessions", clicks, (83_846, 1, 0), 21_210, 2_933, 4_167),
-    Log(
+    # Filtered as published for SASRec: films with at least five ratings.
+    ExpectedLog(
+        "movielens_1m",
+        count_films,
+        (999_611, 0, 0),
+        6_040,
+        3_416,
+        6_040,
+        item_attributes=(3_883, 3_883, 467, 18),
+    ),
+    ExpectedLog(
+        "online_retail",
+        count_invoices,
+        (541_909, 5_189, 145_572),
+        4_334,
+        3_659,
+        1_880,
+        dropped=("Description",),
+    ),
+    ExpectedLog("yoochoose_100k_sessions", count_clicks, (83_846, 1, 0), 21_210, 2_933, 4_167),
+    ExpectedLog(
         "taobao_multibehaviour",
-        carts,
+        count_carts,
         (453_518, 0, 0),
         48_749,
         39_493,
@@ -523,54 +544,54 @@ LOGS = [
         ("1", ("7675", "11555", "1211", "13803", "1211", "11555"), "28639"),
         ("3",),
     ),
-    Log("groceries_baskets", baskets, (43_367, 0, 0), 9_835, 169, 6_033),
-    Log(
+    ExpectedLog("groceries_baskets", count_baskets, (43_367, 0, 0), 9_835, 169, 6_033),
+    ExpectedLog(
         "diginetica_purchases",
-        orders,
+        count_orders,
         (18_025, 28, 0),
         12_630,
         11_244,
         559,
-        listed=(184_047, 184_047, 172_803, 1_217),
+        item_attributes=(184_047, 184_047, 172_803, 1_217),
     ),
 ]
 
 
-@pytest.mark.parametrize("known", [pytest.param(log, id=log.data) for log in LOGS])
-def test_the_histories_that_reach_the_candidates_are_those_that_are_known(known: Log, tmp_path: Path) -> None:
+@pytest.mark.parametrize("expected", [pytest.param(log, id=log.data) for log in EXPECTED_LOGS])
+def test_the_expected_histories_reach_the_candidates(expected: ExpectedLog, tmp_path: Path) -> None:
     assert DATA
-    store, folder = Store(tmp_path / "store"), DATA / known.data
-    located = find_dataset("ecommerce-recommendation", known.data, None, load())
-    contract = located.contract
-    raw = read(located, store)
-    named = (*contract.read.files, *([contract.items.file] if contract.items else []))
-    published = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in named}
-    assert (raw.facts["origin"]["files"], raw.facts["unlike_published"]) == (published, [])
-    assert contract.about["sha256"] == published
-    assert raw.facts["dropped_columns"] == list(known.dropped)
+    store, folder = Store(tmp_path / "store"), DATA / expected.data
+    dataset = find_dataset("ecommerce-recommendation", expected.data, None, load())
+    contract = dataset.contract
+    raw = read_source(dataset, store)
+    files = (*contract.read.files, *([contract.item_attributes.file] if contract.item_attributes else []))
+    published = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    assert (raw.facts["origin"]["files"], raw.facts["differs_from_published"]) == (published, [])
+    assert contract.publication["sha256"] == published
+    assert raw.facts["dropped_columns"] == list(expected.dropped)
 
     clean = validate.fn(raw, contract, None, store)
     counted = tuple(clean.facts[key] for key in ("rows", "quarantined", "excluded"))
-    assert counted == known.counts == known.count(folder)
-    assert clean.table("clean")[str(contract.roles.user)].nunique() == known.users
+    assert counted == expected.counts == expected.count(folder)
+    assert clean.table("clean")[str(contract.roles.user)].nunique() == expected.users
 
     stored = split.fn(clean, contract, split_histories, datetime.now(UTC), store)
-    test, refit = (Dataset.from_table(stored.table(name)) for name in ("test", "refit"))
-    assert stored.facts["catalogue"] == known.items
-    assert len(test.frame) == known.asked
+    test, train_valid = (Dataset.from_table(stored.table(name)) for name in ("test", "train_valid"))
+    assert stored.facts["catalogue"] == expected.items
+    assert len(test.frame) == expected.test_users
     assert not any(stored.facts["checks"].values())
-    if known.holds:
-        user, history, answer = known.holds
+    if expected.example:
+        user, history, target = expected.example
         ((items, truth),) = [
             (tuple(test.frame["items"].iat[row]), list(test.truth.iat[row]))
             for row in np.flatnonzero(test.frame["user"] == user)
         ]
-        assert (items, truth) == (history, [answer])
-    if stored.facts["reaches_past_the_answers"]:
-        # Every event is history or the one answer of its user.
-        assert refit.frame["items"].map(len).sum() + known.asked == clean.facts["clean"]
-    assert bool(known.listed) == bool(contract.items)
-    if known.listed:
-        facts, attributes = stored.facts["items"], stored.table("items")["attribute"].nunique()
-        counted_items = (facts["listed"], facts["with_attributes"], facts["new"], attributes)
-        assert (counted_items, facts["had_without"]) == (known.listed, 0)
+        assert (items, truth) == (history, [target])
+    if stored.facts["train_includes_later_events"]:
+        # Every event is in a history or is the single target of its user.
+        assert train_valid.frame["items"].map(len).sum() + expected.test_users == clean.facts["clean"]
+    assert bool(expected.item_attributes) == bool(contract.item_attributes)
+    if expected.item_attributes:
+        facts, attributes = stored.facts["item_attributes"], stored.table("items")["attribute"].nunique()
+        counted_items = (facts["items"], facts["with_attributes"], facts["without_interactions"], attributes)
+        assert (counted_items, facts["interacted_without_attributes"]) == (expected.item_attributes, 0)

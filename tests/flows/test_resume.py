@@ -1,4 +1,4 @@
-"""A run that came to its end after any stage goes on where it stopped, and both UIs say truly how each one ended."""
+"""A run that was stopped after any stage is resumed there, and both UIs show the true state of each run."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from tasks.tracking import connection, registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# One run after another, each in a forked process of its own, so that the libraries are imported once. Each comes to its
-# end right after the next thing that it makes durable: a stage's result in the store, a version in the registry, a line
-# in the ledger. What was there before does not count, so each run gets one step further; the last one lives.
+# One run after another, each in a forked process, so that the libraries are imported once. Each is stopped right after
+# its next durable write: a stage's result in the store, a version in the registry, an entry in the ledger. Earlier
+# writes do not count, so each run gets one step further; the last one completes.
 RUNS = """
 import os, resource, signal, sys, traceback
 from contextlib import closing
@@ -36,80 +36,80 @@ from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.recommenders.item_knn import ItemKNN
 from ml.recommenders.popularity import Popularity
-from ml.tabular.constant import Prior
+from ml.tabular.constant import Constant
 import implicit, jinja2, lightgbm, matplotlib.figure, mlflow.pyfunc, sklearn.linear_model
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 
-name, how, flow_name = sys.argv[1:]
-two = {"prior": Prior(), "trees": GradientBoosting(max_rounds=30)}
+name, ending, flow_name = sys.argv[1:]
+two = {"constant": Constant(), "trees": GradientBoosting(max_rounds=30)}
 cases = {
     "fintech": replace(fintech_risk.CASE, candidates=two),
     "hospital": replace(health_prediction.CASE, candidates=two),
     "shop": replace(ecommerce_recommendation.CASE, candidates={"popularity": Popularity(), "kNN": ItemKNN()}),
 }
-# Few rows are calibrated by luck alone: what is tested here is not the quality gate.
-case = replace(cases[name], thresholds=QualityThresholds(minimum=0.0))
+# With few rows, calibration is random: the quality gate is not tested here.
+case = replace(cases[name], thresholds=QualityThresholds(min_primary=0.0))
 
-def doors(is_open):
-    # PostgreSQL lets nobody into MLflow's database, and puts out who is in it; or lets them in again.
-    with closing(psycopg2.connect(os.environ["DOORS"])) as connection:
+def set_database_open(is_open):
+    # Open or close the MLflow database to connections; closing also ends the existing ones.
+    with closing(psycopg2.connect(os.environ["ADMIN_DATABASE"])) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {is_open}")
             if not is_open:
                 cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
 
-def end():
-    if how == "lost database":
-        doors(False)
-    elif how == "out of memory":
-        # What comes next wants more memory than there is.
+def stop():
+    if ending == "lost database":
+        set_database_open(False)
+    elif ending == "out of memory":
+        # The next allocation exceeds the limit.
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 2**28
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
         bytearray(2**30)
     else:
-        os.kill(os.getpid(), getattr(signal, how))
+        os.kill(os.getpid(), getattr(signal, ending))
 
-def then_end(function, when=lambda *_: True):
+def then_stop(function, when=lambda *_: True):
     def wrapped(*arguments, **options):
         result = function(*arguments, **options)
         if when(*arguments):
-            end()
+            stop()
         return result
     return wrapped
 
-def once():
-    if how != "live":
-        Path.replace = then_end(Path.replace, lambda path, target: "/store/keys/" in str(target))
-        os.fsync = then_end(os.fsync, lambda file: "/ledger/" in os.readlink(f"/proc/self/fd/{file}"))
-        MlflowClient.create_model_version = then_end(MlflowClient.create_model_version)
+def run_once():
+    if ending != "live":
+        Path.replace = then_stop(Path.replace, lambda path, target: "/store/keys/" in str(target))
+        os.fsync = then_stop(os.fsync, lambda file: "/ledger/" in os.readlink(f"/proc/self/fd/{file}"))
+        MlflowClient.create_model_version = then_stop(MlflowClient.create_model_version)
     flow(name=flow_name)(lambda: run(case, RunParameters()))()
 
 for _ in range(20):
     child = os.fork()
     if not child:
         try:
-            once()
+            run_once()
         except BaseException as error:
             traceback.print_exc()
-            # As Python ends, without waiting for the threads of what failed.
+            # Exit without waiting for threads of the failed run.
             os._exit(1)
         from prefect.events.worker import EventsWorker
         EventsWorker.drain_all(timeout=10)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(status, flush=True)
-    if how == "lost database":
-        doors(True)
+    if ending == "lost database":
+        set_database_open(True)
     if status == 0:
         break
 """
 
 
-def run_until_one_lives(case: str, how: str, home: Path, name: str = "undisturbed") -> list[int]:
-    """The exit codes of the runs, negative for a signal; 0 is the last."""
+def run_until_completed(case: str, ending: str, home: Path, name: str = "undisturbed") -> list[int]:
+    """Return the exit codes of the runs, negative for a signal; the last is 0."""
     environment = {**os.environ, "STEWARD_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "ignore", "-c", RUNS, case, how, name]
+    command = [sys.executable, "-W", "ignore", "-c", RUNS, case, ending, name]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     codes = [int(line) for line in done.stdout.splitlines() if line.lstrip("-").isdigit()]
     assert codes, done.stderr[-3000:]
@@ -117,8 +117,8 @@ def run_until_one_lives(case: str, how: str, home: Path, name: str = "undisturbe
     return codes
 
 
-def what_it_came_to(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Digests of every stage and of the model, and the champion's figure: what must not depend on a kill."""
+def recorded_results(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return everything that must not depend on a kill: digests of stages and model, metrics, decisions."""
     monkeypatch.setenv("STEWARD_HOME", str(home))
     client = connection.connect(load())
     experiments = [e.experiment_id for e in client.search_experiments()]
@@ -128,21 +128,21 @@ def what_it_came_to(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> d
     assert len(finished) == 1
     artifacts = Path(finished[0].info.artifact_uri.removeprefix("file://"))
     facts = json.loads((artifacts / "facts.json").read_text())
-    champion = registry.champion(client, name)
+    champion = registry.get_champion(client, name)
     assert champion is not None
     ledger = [json.loads(line) for line in (home / "ledger" / f"{name}.jsonl").read_text().splitlines()]
     return {
         "stages": {line["stage"]: line["digest"] for line in facts["stages"]},
         "package": facts["package"]["digest"],
         "champion": (champion.number, champion.digest),
-        "value": facts["test"]["value"],
+        "value": facts["evaluation"]["value"],
         "decisions": [(line["line"], line["verdict"], line["champion"]) for line in ledger],
-        "half written": [str(p) for p in (home / "store").rglob(".writing-*")],
+        "partial files": [str(p) for p in (home / "store").rglob(".writing-*")],
     }
 
 
-def how_they_ended(home: Path, flow_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Every state that MLflow and Prefect show, sorted: of the runs of flows, of candidates, of flow runs."""
+def shown_states(home: Path, flow_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Return the sorted states in MLflow (of flows, of candidates) and in Prefect, and the remaining lock files."""
     monkeypatch.setenv("STEWARD_HOME", str(home))
     client = connection.connect(load())
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -153,42 +153,41 @@ def how_they_ended(home: Path, flow_name: str, monkeypatch: pytest.MonkeyPatch) 
         "MLflow": sorted(r.info.status for r in runs if "mlflow.parentRunId" not in r.data.tags),
         "candidates": sorted({r.info.status for r in runs if "mlflow.parentRunId" in r.data.tags}),
         "Prefect": sorted(states),
-        "present": [str(p) for p in (home / "running").iterdir()],
+        "locks": [str(p) for p in (home / "running").iterdir()],
     }
 
 
-# The exit code of each end, and what it is called in MLflow and in Prefect: by the process where it could still say so,
-# and by the next run where it could not.
-ENDS = {
+# The exit code of each ending and its states in MLflow and Prefect, set by the process itself or by the next run.
+ENDINGS = {
     "SIGKILL": (-signal.SIGKILL, {"KILLED"}, {"CRASHED"}),
     "SIGTERM": (-signal.SIGTERM, {"KILLED"}, {"CRASHED"}),
     "out of memory": (1, {"FAILED"}, {"FAILED"}),
     "lost database": (1, {"FAILED"}, {"FAILED"}),
 }
-# The champion's name, and how many durable steps there are; then how many of them are ends where the database is lost:
-# MLflow hears of fits when all are made, so that a run that lost it with the first one makes the second one too.
+# The champion's name, the number of durable steps, and the number of them that end a run when the database is lost:
+# fits are logged to MLflow together, so a run that lost it at the first fit makes the second one too.
 CASES = {
-    # source, validate, split, two fits, golden rows, registry, ledger, what was decided
+    # source, validate, split, two fits, golden rows, registry, ledger, what was outcome
     "fintech": ("fintech-risk.simulated", 9, 8),
     "hospital": ("health-prediction.simulated", 9, 8),
-    # source, validate, split, two fits, two refits, golden rows, registry, ledger, what was decided
+    # source, validate, split, two fits, two refits, golden rows, registry, ledger, what was outcome
     "shop": ("ecommerce-recommendation.simulated", 11, 9),
 }
-# What every run of the tests can afford; all of them are run by `make matrix`.
+# The combinations of every test run; `make matrix` runs all of them.
 EACH_ONCE = {("fintech", "SIGKILL"), ("shop", "out of memory")}
 
 
 @pytest.mark.parametrize(
-    ("case", "how"),
+    ("case", "ending"),
     [
-        pytest.param(case, how, marks=[] if (case, how) in EACH_ONCE else [pytest.mark.matrix])
+        pytest.param(case, ending, marks=[] if (case, ending) in EACH_ONCE else [pytest.mark.matrix])
         for case in CASES
-        for how in ENDS
+        for ending in ENDINGS
     ],
 )
-def test_ended_at_every_boundary_comes_to_the_same_and_is_shown_truly(
+def test_a_run_stopped_at_every_step_gives_the_same_results_and_true_states(
     case: str,
-    how: str,
+    ending: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     home: Path,
@@ -197,32 +196,32 @@ def test_ended_at_every_boundary_comes_to_the_same_and_is_shown_truly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name, all_steps, seen = CASES[case]
-    steps = seen if how == "lost database" else all_steps
-    flow_name = f"{case} {how}"
-    if how == "lost database":
+    steps = seen if ending == "lost database" else all_steps
+    flow_name = f"{case} {ending}"
+    if ending == "lost database":
         postgres: Callable[[str], str] = request.getfixturevalue("postgres")
-        monkeypatch.setenv("DOORS", postgres("postgres"))
+        monkeypatch.setenv("ADMIN_DATABASE", postgres("postgres"))
         monkeypatch.setenv("STEWARD_TRACKING_URI", postgres(case))
-    *codes, _ = run_until_one_lives(case, how, home, flow_name)
+    *codes, _ = run_until_completed(case, ending, home, flow_name)
     assert len(codes) == steps
-    assert set(codes) == {ENDS[how][0]}
+    assert set(codes) == {ENDINGS[ending][0]}
 
-    shown = how_they_ended(home, flow_name, monkeypatch)
-    assert shown["present"] == []
+    shown = shown_states(home, flow_name, monkeypatch)
+    assert shown["locks"] == []
     # A run that ended before it reached MLflow is shown in Prefect alone.
     *in_mlflow, finished = sorted(shown["MLflow"], key="FINISHED".__eq__)
     *in_prefect, completed = sorted(shown["Prefect"], key="COMPLETED".__eq__)
     assert (finished, completed) == ("FINISHED", "COMPLETED")
     assert (len(in_mlflow), len(in_prefect)) == (steps, steps)
-    assert set(in_mlflow) == ENDS[how][1]
-    assert set(in_prefect) == ENDS[how][2]
+    assert set(in_mlflow) == ENDINGS[ending][1]
+    assert set(in_prefect) == ENDINGS[ending][2]
     assert shown["candidates"] == ["FINISHED"]
 
-    found = what_it_came_to(home, name, monkeypatch)
+    results = recorded_results(home, name, monkeypatch)
     monkeypatch.delenv("STEWARD_TRACKING_URI", raising=False)
     undisturbed = tmp_path / "undisturbed"
-    assert run_until_one_lives(case, "live", undisturbed) == [0]
-    expected = what_it_came_to(undisturbed, name, monkeypatch)
-    assert found == expected
+    assert run_until_completed(case, "live", undisturbed) == [0]
+    expected = recorded_results(undisturbed, name, monkeypatch)
+    assert results == expected
     assert expected["decisions"] == [(1, "promote", 1)]
-    assert expected["half written"] == []
+    assert expected["partial files"] == []

@@ -1,4 +1,4 @@
-"""Which code runs: by commit where there is one, and by content everywhere."""
+"""Identify code by commit where there is one, and by content everywhere."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recording.code_version import FOLDERS, code, knows
+from flows.recording.code_version import FOLDERS, commit_exists, current_code
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -19,7 +19,7 @@ def git(root: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with one file in each folder that counts, and one beside them; one commit."""
+    """Create a repository of one commit, with a file in each recorded folder and one outside."""
     if not shutil.which("git"):
         pytest.skip("no git on the PATH")
     for folder in FOLDERS:
@@ -32,33 +32,41 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_clean_checkout_is_its_commit(root: Path) -> None:
-    before = code(root)
+def test_a_clean_working_tree_matches_its_commit(root: Path) -> None:
+    before = current_code(root)
     assert (before.commit, before.dirty) == (git(root, "rev-parse", "HEAD"), False)
     (root / "README.md").write_text("read it again\n")
-    assert code(root) == before
+    assert current_code(root) == before
     assert list(before.digests) == list(FOLDERS)
 
 
 @pytest.mark.parametrize("name", ["one.py", "two.py"])
-def test_changed_or_new_code_is_not(name: str, root: Path) -> None:
-    before = code(root)
+def test_changed_or_new_files_make_the_tree_dirty(name: str, root: Path) -> None:
+    before = current_code(root)
     (root / "tasks" / name).write_text("a = 2\n")
-    after = code(root)
+    after = current_code(root)
     assert (after.commit, after.dirty) == (before.commit, True)
     assert [f for f in FOLDERS if after.digests[f] != before.digests[f]] == ["tasks"]
 
 
-def test_what_a_repository_knows(root: Path) -> None:
-    assert knows(git(root, "rev-parse", "HEAD"), root) is True
-    assert knows("0" * 40, root) is False
+def test_commit_exists_in_its_repository_only(root: Path) -> None:
+    assert commit_exists(git(root, "rev-parse", "HEAD"), root) is True
+    assert commit_exists("0" * 40, root) is False
 
 
-def test_outside_of_a_checkout_content_tells(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit, digests = git(root, "rev-parse", "HEAD"), code(root).digests
+def test_digests_identify_code_without_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, digests = git(root, "rev-parse", "HEAD"), current_code(root).digests
     monkeypatch.setenv("PATH", "")
-    assert (code(root).commit, code(root).dirty, knows(commit, root)) == (None, None, None)
+    assert (current_code(root).commit, current_code(root).dirty, commit_exists(commit, root)) == (
+        None,
+        None,
+        None,
+    )
     monkeypatch.undo()
     shutil.rmtree(root / ".git")
-    assert (code(root).commit, code(root).dirty, knows(commit, root)) == (None, None, None)
-    assert code(root).digests == digests
+    assert (current_code(root).commit, current_code(root).dirty, commit_exists(commit, root)) == (
+        None,
+        None,
+        None,
+    )
+    assert current_code(root).digests == digests

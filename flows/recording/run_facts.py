@@ -1,0 +1,110 @@
+"""Make the facts of a run: those known at its start, one entry per stage, and the outcome at its end."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from flows.recording.code_version import CodeVersion
+from flows.recording.environment import contract_path, environment_facts, prefect_context
+from flows.recording.outcome import RunOutcome
+from flows.use_case import RunParameters, UseCase
+from tasks.facts import RUN_FACTS_VERSION, RunFacts, StageEntry
+from tasks.locate import DatasetSource
+from tasks.settings import Settings
+from tasks.storage.content_store import StoredResult
+
+
+@dataclass(frozen=True)
+class ChampionSummary:
+    """The champion at the end of a run; the estimate (value, low, high) is empty where it was not measured."""
+
+    version: int | None
+    candidate: str
+    estimate: Mapping[str, float | None]
+
+
+def initial_facts(
+    case: UseCase, params: RunParameters, source: DatasetSource, settings: Settings, code: CodeVersion
+) -> RunFacts:
+    """Return the facts that are known before the first stage; the MLflow run is added by the recorder."""
+    contract = source.contract
+    facts = {
+        "facts_version": RUN_FACTS_VERSION,
+        "case": case.name,
+        "question": case.question,
+        "metric": case.evaluator.primary,
+        "data": source.data,
+        "contract": contract.name,
+        "publication": dict(contract.publication),
+        "descriptions": dict(contract.roles.descriptions),
+        "params": {name: _as_json(value) for name, value in asdict(params).items()},
+        "files": [str(path.resolve()) for path in source.all_files],
+        "contract_file": contract_path(params.contract),
+        **environment_facts(settings, code),
+        "prefect": prefect_context(),
+        "stages": [],
+        "gates": [],
+        "skipped": [],
+    }
+    return cast(RunFacts, facts)
+
+
+def _as_json(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def stage_entry(name: str, result: StoredResult) -> StageEntry:
+    """Return the entry of a finished stage; hyperparameters are kept so that the fit can be reproduced."""
+    entry: StageEntry = {
+        "stage": name,
+        "digest": result.digest,
+        "object": result.folder.name,
+        "reused": result.reused,
+        "seconds": result.facts.get("seconds"),
+    }
+    if "parameters" in result.facts:
+        entry["parameters"] = result.facts["parameters"]
+    return entry
+
+
+def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
+    """Describe a stage's result in a few words, for the log."""
+    if stage == "validate":
+        counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
+        return f"{facts['rows']:,} rows = {counts}"
+    if stage == "split":
+        return ", ".join(f"{name} {size['rows']:,}" for name, size in facts["datasets"].items())
+    if stage == "source":
+        dropped = ", ".join(map(repr, facts["dropped_columns"]))
+        return f"{facts['rows']:,} rows" + (f", dropped columns {dropped}" if dropped else "")
+    return f"{facts['seconds']:.1f} s"
+
+
+def run_outcome(
+    facts: RunFacts, verdict: str, reason: str, champion_summary: ChampionSummary, report: str
+) -> RunOutcome:
+    """Return the outcome of a run that has ended."""
+    counts: Mapping[str, Any] = facts.get("validate", {})
+    baseline: Mapping[str, Any] = facts.get("evaluation", {}).get("baseline", {})
+    source: Mapping[str, Any] = facts.get("source", {})
+    return RunOutcome(
+        case=facts["case"],
+        data=facts["data"],
+        champion=facts["contract"],
+        version=champion_summary.version,
+        verdict=verdict,
+        metric=facts["metric"],
+        value=champion_summary.estimate.get("value"),
+        low=champion_summary.estimate.get("low"),
+        high=champion_summary.estimate.get("high"),
+        baseline=baseline.get("value"),
+        rows=counts.get("rows", source.get("rows")),
+        quarantined=counts.get("quarantined"),
+        excluded=counts.get("excluded"),
+        seconds=round(facts["seconds"], 1),
+        reused=[entry["stage"] for entry in facts["stages"] if entry["reused"]],
+        report=report,
+        gates=[gate["gate"] for gate in facts["gates"] if gate["passed"]],
+        reason=reason,
+        candidate=champion_summary.candidate,
+    )

@@ -1,0 +1,272 @@
+"""Record one run: its facts, from which MLflow, Prefect, the report and the outcome are all made."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote, urlparse
+
+from flows.recording import code_version, notifications
+from flows.recording.environment import data_interval
+from flows.recording.outcome import RunOutcome
+from flows.recording.run_facts import ChampionSummary, initial_facts, run_outcome, stage_entry, stage_summary
+from flows.use_case import RunParameters, UseCase
+from ml.errors import StewardError
+from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
+from tasks.ledger import Verdict
+from tasks.locate import DatasetSource
+from tasks.locks.run_lock import LOCK_TAG, RunLock
+from tasks.reporting import report
+from tasks.settings import Settings
+from tasks.storage.content_store import StoredResult
+from tasks.tracking import connection, registry
+from tasks.tracking.registry import ModelVersion, PackagedModel
+from tasks.tracking.run import MlflowRun, start_run
+from tasks.tracking.run_history import FACTS_DIGEST_TAG, FACTS_FILE
+
+log = logging.getLogger("steward")
+UNCHANGED, REJECTED = "unchanged", "rejected"
+REPORT = "report.html"
+# Trials of a candidate that become MLflow runs: more would hide the candidates.
+MAX_TRIAL_RUNS = 10
+
+
+@dataclass
+class RunRecorder:
+    """Collects the facts of one run stage by stage. As a context manager it sets the final status in MLflow."""
+
+    settings: Settings
+    mlflow_run: MlflowRun
+    facts: RunFacts
+    started: float
+
+    @classmethod
+    def start(
+        cls,
+        client: connection.Client,
+        settings: Settings,
+        case: UseCase,
+        params: RunParameters,
+        source: DatasetSource,
+        lock: RunLock,
+    ) -> Self:
+        """Start the MLflow run and write its id into the run lock."""
+        code = code_version.current_code()
+        facts = initial_facts(case, params, source, settings, code)
+        tags = {
+            "steward.case": case.name,
+            "steward.data": source.data,
+            "steward.contract": source.contract.name,
+        }
+        tags |= {f"prefect.{name}": str(value) for name, value in facts["prefect"].items() if value}
+        tags[LOCK_TAG] = lock.identity
+        if interval := data_interval(params.as_of):
+            tags["steward.interval"] = interval
+        if code.commit:
+            tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
+        name = facts["prefect"]["flow_run_name"] or source.data
+        run = start_run(client, settings, case.name, name, tags, [str(path) for path in source.all_files])
+        lock.update_metadata(mlflow_run_id=run.run_id)
+        facts["mlflow"] = {"run_id": run.run_id, "experiment_id": run.experiment_id}
+        run.log(params=facts["params"])
+        log.info("%s on %s", case.name, source.data)
+        return cls(settings, run, facts, time.perf_counter())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Set FINISHED, FAILED or KILLED; after an error, publish a report of what was recorded until then."""
+        if error is None:
+            self.mlflow_run.finish("FINISHED")
+            return
+        try:
+            self._log_error(error)
+        finally:
+            self.mlflow_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+
+    @property
+    def run_id(self) -> str:
+        """The id of the MLflow run."""
+        return self.mlflow_run.run_id
+
+    @property
+    def client(self) -> connection.Client:
+        """The MLflow client of the run."""
+        return self.mlflow_run.client
+
+    def digest(self, stage: str) -> str:
+        """Return the digest of a finished stage."""
+        return next(entry["digest"] for entry in self.facts["stages"] if entry["stage"] == stage)
+
+    def stage_completed(self, name: str, result: StoredResult) -> None:
+        """Record a stage that has ended, and the gate inside it that has passed."""
+        facts: Any = dict(result.facts)
+        self.facts["stages"].append(stage_entry(name, result))
+        if name == "source":
+            self.facts["source"] = facts
+        elif name == "validate":
+            self.facts["validate"] = facts
+            self._add_gate("contract", True)
+            counts = ("rows", "clean", "quarantined", "excluded")
+            self.mlflow_run.log({f"rows.{count}": facts[count] for count in counts})
+        elif name == "split":
+            self.facts["split"] = facts
+            self._add_gate("split", True)
+        if name in ("source", "validate", "split"):
+            origin = self.facts["source"]["origin"]
+            self.mlflow_run.log_datasets({name: result.digest}, self.facts["contract"], origin)
+        log.info("  %s: %s%s", name, stage_summary(name, facts), " (reused)" if result.reused else "")
+
+    def candidate_skipped(self, candidate: str, reason: str) -> None:
+        """Record a candidate that was not fitted."""
+        self.facts["skipped"].append({"candidate": candidate, "reason": reason})
+        log.info("  %s: skipped, %s", candidate, reason)
+
+    def log_leaderboard(self, leaderboard: list[LeaderboardEntry]) -> None:
+        """Record the candidates, each as a child run in MLflow."""
+        self.facts["leaderboard"] = leaderboard
+        for entry in leaderboard:
+            costs = {
+                "seconds": entry["seconds"],
+                "megabytes": entry["megabytes"],
+                "milliseconds_per_1000": entry["milliseconds_per_1000"],
+            }
+            metrics = {f"valid.{name}": value for name, value in entry["metrics"].items()} | costs
+            params = {"candidate": entry["candidate"], **entry["decision"]}
+            self.mlflow_run.log_child_run(entry["candidate"], metrics, params)
+            self._log_trials(entry)
+        leader = next(entry for entry in leaderboard if entry["leads"])
+        metric = self.facts["metric"]
+        log.info("  %s leads on the validation split: %s %.4f", leader["candidate"], metric, leader["value"])
+
+    def _log_trials(self, entry: LeaderboardEntry) -> None:
+        """Record the best trials of a candidate as child runs."""
+        trials = list(enumerate(entry["composition"].get("trials", ()), 1))
+        best = sorted(trials, key=lambda numbered: (numbered[1]["pruned"], numbered[1]["loss"]))
+        for number, trial in best[:MAX_TRIAL_RUNS]:
+            self.mlflow_run.log_child_run(
+                f"{entry['candidate']}, trial {number}",
+                {"out_of_fold.loss": trial["loss"], "seconds": trial["seconds"]},
+                {"candidate": entry["candidate"], "pruned": trial["pruned"], **trial["parameters"]},
+            )
+
+    def log_evaluation(self, evaluation: EvaluationFacts) -> None:
+        """Record the evaluation on the test split."""
+        self.facts["evaluation"] = evaluation
+        values: Mapping[str, Any] = evaluation
+        names = ("low", "high", "simulated_optimum", "share_of_optimum")
+        primary = {
+            f"test.{evaluation['primary']}.{name}": values[name] for name in names if name in evaluation
+        }
+        metrics = {f"test.{name}": value for name, value in evaluation["metrics"].items()}
+        self.mlflow_run.log({**metrics, **primary})
+
+    def log_package(self, packaged: PackagedModel) -> None:
+        """Record the packaged model, which has passed the packaging gate."""
+        measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.milliseconds}
+        requirements = list(packaged.requirements)
+        self.facts["package"] = {**measured, "digest": packaged.digest, "requirements": requirements}
+        self.mlflow_run.log({f"package.{name}": value for name, value in measured.items()})
+        self._add_gate("packaging", True)
+
+    def log_quality_checks(self, checks: list[dict[str, Any]]) -> None:
+        """Record the checks of the quality gate."""
+        self.facts["checks"] = checks
+        self._add_gate("quality", all(check["passed"] for check in checks))
+
+    def log_verdict(
+        self,
+        verdict: Verdict,
+        challenger: ModelVersion,
+        champion_summary: ChampionSummary,
+        entry: Mapping[str, Any],
+    ) -> RunOutcome:
+        """Record the end of a run that no gate stopped, with its ledger entry, and publish everything."""
+        self.facts["verdict"] = {
+            **asdict(verdict),
+            "version": challenger.number,
+            "champion": champion_summary.version,
+        }
+        self.facts["champion_estimate"] = dict(champion_summary.estimate)
+        self.facts["ledger_entry"] = entry["line"]
+        self._add_gate("promotion", True, verdict.verdict)
+        self.mlflow_run.log(tags={"steward.verdict": verdict.verdict, "steward.reason": verdict.reason})
+        self.facts["seconds"] = time.perf_counter() - self.started
+        path = self._publish()
+        uri = self.mlflow_run.artifact_uri(REPORT)
+        notifications.describe_model(
+            self.client, challenger, champion_summary.version, self.facts, entry, uri
+        )
+        log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
+        return run_outcome(self.facts, verdict.verdict, verdict.reason, champion_summary, path)
+
+    def log_unchanged(self, previous: Mapping[str, Any]) -> RunOutcome:
+        """Record the end of a run whose inputs have not changed; champion and metrics are those of the last outcome."""
+        reason = f"data, contract, code and candidates are those of the last decision ({previous['verdict']})"
+        self.facts["verdict"] = {"verdict": UNCHANGED, "reason": reason, "report": previous["report"]}
+        self.mlflow_run.log(tags={"steward.verdict": UNCHANGED, "steward.reason": reason})
+        notifications.describe_run(self.mlflow_run, self.facts, previous["report"])
+        self._write_facts()
+        log.info("  verdict: %s, %s", UNCHANGED, reason)
+        seconds = round(time.perf_counter() - self.started, 1)
+        changes = {"verdict": UNCHANGED, "reason": reason, "seconds": seconds, "gates": []}
+        return RunOutcome(**{**previous, **changes, "reused": ["source", "everything after it"]})
+
+    def _add_gate(self, gate: str, passed: bool, summary: str = "") -> None:
+        self.facts["gates"].append({"gate": gate, "passed": passed, "summary": summary})
+
+    def _log_error(self, error: BaseException) -> None:
+        """Record what stopped the run: a gate with its message; another error by type, as its text may quote data."""
+        is_known = isinstance(error, StewardError)
+        gate, reason = notifications.ERROR, type(error).__name__
+        if isinstance(error, StewardError):
+            gate, reason = error.gate, str(error)
+        self.facts["stopped"] = {"gate": gate, "reason": reason}
+        if isinstance(error, StewardError):
+            self._add_stopping_gate(error)
+        self.facts["seconds"] = time.perf_counter() - self.started
+        verdict = REJECTED if is_known else "stopped"
+        self.mlflow_run.log(tags={"steward.verdict": verdict, "steward.reason": reason})
+        path = self._publish()
+        log.info("  stopped by %s; report: %s", f"the {gate} gate" if is_known else reason, path)
+        if isinstance(error, StewardError):
+            champion = registry.get_champion(self.client, self.facts["contract"])
+            version = champion.number if champion else None
+            candidate = champion.tags.get("candidate", "") if champion else ""
+            champion_summary = ChampionSummary(version, candidate, {})
+            error.outcome = run_outcome(self.facts, REJECTED, reason, champion_summary, path)
+
+    def _add_stopping_gate(self, error: StewardError) -> None:
+        """Add what the gate expected and got, and what it had found when it stopped the run."""
+        stopped = self.facts["stopped"]
+        stopped["expected"], stopped["got"], stopped["next_step"] = error.expected, error.got, error.next_step
+        found: Any = error.facts
+        if error.gate == "data":
+            self.facts.setdefault("validate", found)
+        else:
+            stopped["found"] = found
+        self._add_gate(error.gate, False, str(error))
+
+    def _write_facts(self) -> None:
+        """Write facts.json, and its digest as a tag: a change of the file alone is detected by the lineage."""
+        text = json.dumps(self.facts, indent=1, default=str)
+        self.mlflow_run.log_text(FACTS_FILE, text)
+        self.mlflow_run.log(tags={FACTS_DIGEST_TAG: hashlib.sha256(text.encode()).hexdigest()})
+
+    def _publish(self) -> str:
+        """Write facts and report into MLflow and notify everybody; return the path of the report."""
+        self._write_facts()
+        self.mlflow_run.log_text(REPORT, report.render(self.facts))
+        uri = self.mlflow_run.artifact_uri(REPORT)
+        notifications.describe_run(self.mlflow_run, self.facts, uri)
+        notifications.create_prefect_artifacts(self.facts, uri)
+        notifications.emit_run_events(self.facts, uri)
+        notifications.notify(self.settings, self.facts, uri)
+        return unquote(urlparse(uri).path) if uri.startswith("file:") else uri

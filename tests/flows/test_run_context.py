@@ -1,0 +1,67 @@
+"""Steps that training and reproduction share: the model that is evaluated on the test dataset."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows import fintech_risk
+from flows.run_context import RunContext, final_model
+from flows.use_case import RunParameters
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
+from ml.tabular.linear import Linear
+from tasks.settings import Settings
+from tasks.storage.content_store import StageResult, Store, StoredResult
+from tasks.train import FinalFitPolicy, fit
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, StoredResult]] = []
+
+    def stage_completed(self, name: str, result: StoredResult) -> None:
+        self.stages.append((name, result))
+
+
+def rows(count: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.normal(size=count)})
+    truth = pd.Series((frame["x"] + rng.normal(size=count) > 0).astype(float))
+    return Dataset(frame, truth, np.arange(count, dtype=np.uint64)).to_table()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def splits(store: Store) -> StoredResult:
+    tables = {"train": rows(200, 1), "valid": rows(100, 2), "train_valid": rows(300, 3)}
+    return store.get_or_compute("split", lambda: StageResult(tables, {}))
+
+
+def make_context(policy: FinalFitPolicy, store: Store, tmp_path: Path) -> RunContext[Listener]:
+    case = replace(fintech_risk.CASE, final_fit=policy)
+    source: Any = None  # not read here
+    settings = Settings(state_dir=tmp_path)
+    return RunContext(case, RunParameters(), source, settings, store, Listener(), as_tasks=False)
+
+
+def test_the_selected_fit_is_kept(store: Store, splits: StoredResult, tmp_path: Path) -> None:
+    fitted = fit("linear", Linear(), splits, FitResources(), 60.0, store)
+    context = make_context(FinalFitPolicy.KEEP_SELECTED, store, tmp_path)
+    assert final_model(context, "linear", Linear(), fitted, splits) is fitted
+    assert context.listener.stages == []
+
+
+def test_the_selected_candidate_is_fitted_again(store: Store, splits: StoredResult, tmp_path: Path) -> None:
+    fitted = fit("linear", Linear(), splits, FitResources(), 60.0, store)
+    context = make_context(FinalFitPolicy.REFIT_ON_TRAIN_VALID, store, tmp_path)
+    final = final_model(context, "linear", Linear(), fitted, splits)
+    assert final.digest != fitted.digest
+    assert context.listener.stages == [("refit linear", final)]
