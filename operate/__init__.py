@@ -1,1 +1,1 @@
-"""What an operator does, one file a command. Each starts with light imports only: `steward --help` reads them all."""
+"""Operator commands, one file each. Heavy libraries are imported inside functions, so that `steward --help` is fast."""

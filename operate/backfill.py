@@ -1,83 +1,86 @@
-"""`steward backfill`: catch up with a schedule that was missed, one run for each of its instants."""
+"""`steward backfill`: run a use case for each past time of its schedule that has no finished run."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from operate.console import ROOT, CaseName, exit_code, flow_module, quiet, say
+from operate.console import ROOT, case_module, console_logging, exit_code, print_message
 
 
-def backfill(
-    case: CaseName,
-    since: Annotated[datetime, typer.Option("--from", help="The first instant that may be caught up, UTC.")],
-    until: Annotated[datetime, typer.Option("--to", help="The last one, UTC.")],
-    data: Annotated[str, typer.Option(help="The data set.")] = "simulated",
-    cron: Annotated[str | None, typer.Option(help="The schedule; by default the deployment's own.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per interval on stdout.")] = False,
-) -> None:
-    """Run a use case for each instant of its schedule that has no finished run yet; rows from after it are left out."""
+@dataclass(frozen=True)
+class BackfillRequest:
+    """Scheduled times from `start` to `end` (UTC, inclusive); `cron` None is the schedule of the deployment."""
+
+    case: str
+    data: str
+    start: datetime
+    end: datetime
+    cron: str | None = None
+
+
+def run_backfill(request: BackfillRequest, dry_run: bool, as_json: bool) -> int:
+    """Run each scheduled time that has no finished run, without rows from after it; return the first failure's code.
+
+    Prints one line per scheduled time. Raises UsageError, also if another backfill of this champion is running.
+    """
     from filelock import FileLock, Timeout
 
-    from flows.pipeline import preflight
+    from flows.pipeline import check_before_run
     from flows.use_case import RunParameters
     from ml.errors import UsageError
-    from tasks import settings
+    from tasks.settings import load
     from tasks.tracking import connection, run_history
 
-    known = settings.load()
-    module = flow_module(case)
-    flow = getattr(module, case.replace("-", "_"))
-    if until < since:
-        raise UsageError("--to at or after --from", f"{until:%Y-%m-%d} before {since:%Y-%m-%d}", "swap them")
-    located = preflight(module.CASE, RunParameters(data, as_of=since), known)
-    instants = _instants(case, cron, since, until)
-    lock = FileLock(known.home.resolve() / f"backfill-{located.contract.name}.lock")
+    settings, start, end = load(), request.start, request.end
+    module = case_module(request.case)
+    flow = getattr(module, request.case.replace("-", "_"))
+    if end < start:
+        raise UsageError("--to at or after --from", f"{end:%Y-%m-%d} before {start:%Y-%m-%d}", "swap them")
+    dataset = check_before_run(module.CASE, RunParameters(request.data, as_of=start), settings)
+    times = _scheduled_times(request)
+    lock = FileLock(settings.state_dir.resolve() / f"backfill-{dataset.contract.name}.lock")
     try:
-        held = lock.acquire(timeout=0)
+        acquired = lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(
-            "no other backfill of this champion", "one that is at work", "wait for it to end"
+            "no other backfill of this champion", "one that is running", "wait until it ends"
         ) from None
-    with quiet(), held:
-        done = run_history.intervals(connection.connect(known), case, located.data)
-        codes = []
-        for instant in instants:
-            when = instant.isoformat(timespec="seconds")
-            line: dict[str, Any] = {"case": case, "data": located.data, "interval": when}
-            if when in done:
-                line["verdict"] = "done before"
+    codes = []
+    with console_logging(), acquired:
+        finished = run_history.finished_intervals(connection.connect(settings), request.case, dataset.data)
+        for time in times:
+            interval = time.isoformat(timespec="seconds")
+            if interval in finished:
+                verdict = "already done"
             elif dry_run:
-                line["verdict"] = "would run"
+                verdict = "would run"
             else:
-                verdict, code = _run(flow, data, instant)
-                line["verdict"] = verdict
+                verdict, code = _run(flow, request.data, time)
                 codes.append(code)
-            typer.echo(json.dumps(line) if as_json else f"{when}  {line['verdict']}")
-    if not instants:
-        say(f"the schedule has no instant between {since:%Y-%m-%d %H:%M} and {until:%Y-%m-%d %H:%M} UTC")
-    raise typer.Exit(next((code for code in codes if code), 0))
+            result = {"case": request.case, "data": dataset.data, "interval": interval, "verdict": verdict}
+            typer.echo(json.dumps(result) if as_json else f"{interval}  {verdict}")
+    if not times:
+        print_message(f"no scheduled time between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC")
+    return next((code for code in codes if code), 0)
 
 
-def _run(flow: Callable[..., Any], data: str, instant: datetime) -> tuple[str, int]:
-    """The verdict on one interval, and the exit code that it means; the others still get their turn."""
+def _run(flow: Callable[..., Any], data: str, time: datetime) -> tuple[str, int]:
+    """Return verdict and exit code of one run; a gate that stops it does not stop the backfill."""
     from ml.errors import StewardError
 
     try:
-        return flow(data=data, as_of=instant).verdict, 0
-    except StewardError as refusal:
-        say(f"{instant:%Y-%m-%d %H:%M}: {refusal}")
-        return "refused", exit_code(refusal)
+        return flow(data=data, as_of=time).verdict, 0
+    except StewardError as error:
+        print_message(f"{time:%Y-%m-%d %H:%M}: {error}")
+        return "refused", exit_code(error)
 
 
-def _instants(case: str, cron: str | None, since: datetime, until: datetime) -> list[datetime]:
-    """The schedule's instants in the interval, both ends included, UTC.
-
-    Raises UsageError where there is no schedule, or none that can be read.
-    """
+def _scheduled_times(request: BackfillRequest) -> list[datetime]:
+    """Return the times of the schedule in the interval, in UTC. Raises UsageError."""
     import asyncio
 
     from prefect.server.schemas.schedules import CronSchedule
@@ -85,8 +88,9 @@ def _instants(case: str, cron: str | None, since: datetime, until: datetime) -> 
     from flows.recording.environment import as_utc
     from ml.errors import UsageError
 
-    schedule = {"cron": cron, "timezone": "UTC"} if cron else _deployed(case)
-    first, last = as_utc(since), as_utc(until)
+    cron = request.cron
+    schedule = {"cron": cron, "timezone": "UTC"} if cron else _deployed_schedule(request.case)
+    first, last = as_utc(request.start), as_utc(request.end)
     try:
         clock = CronSchedule.model_validate(schedule)
     except ValueError:
@@ -97,15 +101,15 @@ def _instants(case: str, cron: str | None, since: datetime, until: datetime) -> 
     return sorted({date.astimezone(UTC) for date in dates if first <= date <= last})
 
 
-def _deployed(case: str) -> dict[str, Any]:
-    """Cron and time zone of the case's training deployment."""
+def _deployed_schedule(case: str) -> dict[str, Any]:
+    """Read cron expression and time zone of the training deployment."""
     import yaml
 
     from ml.errors import UsageError
 
     path = ROOT / "prefect.yaml"
-    known = yaml.safe_load(path.read_text()) if path.is_file() else {"deployments": []}
-    for deployment in known["deployments"]:
+    project = yaml.safe_load(path.read_text()) if path.is_file() else {"deployments": []}
+    for deployment in project["deployments"]:
         for schedule in deployment.get("schedules") or []:
             if deployment["name"] == case and "cron" in schedule:
                 return {"cron": schedule["cron"], "timezone": schedule.get("timezone", "UTC")}

@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, options, and what a person sees. Light: nothing heavy is imported."""
+"""Exit codes, arguments and terminal output shared by all commands; imports nothing heavy."""
 
 import logging
 import os
@@ -13,46 +13,45 @@ from typing import Annotated
 import typer
 
 ROOT = Path(__file__).resolve().parents[1]
-OTHER, USAGE, DATA_REFUSED, MODEL_REFUSED = 1, 2, 3, 4
+EXIT_FAILURE, EXIT_USAGE, EXIT_DATA_GATE, EXIT_QUALITY_GATE = 1, 2, 3, 4
 
-# What commands about one version take.
-CaseName = Annotated[str, typer.Argument(help="A use case; see `steward data`.")]
-VersionNumber = Annotated[int | None, typer.Argument(help="A version; the champion by default.")]
-ModelOf = Annotated[str, typer.Option(help="The data set whose model is meant.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+CaseArgument = Annotated[str, typer.Argument(help="A use case; `steward data` lists them.")]
+VersionArgument = Annotated[int | None, typer.Argument(help="A model version. Default: the champion.")]
+ModelDataOption = Annotated[str, typer.Option(help="Data set of the model.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
-def exit_code(refusal: Exception) -> int:
-    """What a refusal means to whoever called."""
+def exit_code(error: Exception) -> int:
+    """Return the exit code of an error: usage or contract 2, data gate 3, quality gate 4, else 1."""
     from ml.errors import ContractError, DataGateError, QualityGateError, UsageError
 
     codes = {
-        UsageError: USAGE,
-        ContractError: USAGE,
-        DataGateError: DATA_REFUSED,
-        QualityGateError: MODEL_REFUSED,
+        UsageError: EXIT_USAGE,
+        ContractError: EXIT_USAGE,
+        DataGateError: EXIT_DATA_GATE,
+        QualityGateError: EXIT_QUALITY_GATE,
     }
-    return next((code for kind, code in codes.items() if isinstance(refusal, kind)), OTHER)
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILURE)
 
 
-def known_case(case: str) -> None:
-    """Raises UsageError for a name that is no use case."""
+def require_case(case: str) -> None:
+    """Raise UsageError for a name that is not a use case."""
     from ml.errors import UsageError
-    from tasks.use_cases import cases
+    from tasks.use_cases import use_case_names
 
-    if case not in cases():
-        raise UsageError(f"a use case ({', '.join(cases())})", repr(case), "see `steward data`")
+    if case not in use_case_names():
+        raise UsageError(f"a use case ({', '.join(use_case_names())})", repr(case), "see `steward data`")
 
 
-def flow_module(case: str) -> ModuleType:
-    """The use case's module, whose `CASE` and whose flow of the same stem are its own. Raises UsageError."""
-    known_case(case)
+def case_module(case: str) -> ModuleType:
+    """Import the module of a use case, with `CASE` and the flow of the module's name. Raises UsageError."""
+    require_case(case)
     return import_module(f"flows.{case.replace('-', '_')}")
 
 
 @contextmanager
-def quiet(verbose: bool = False) -> Iterator[None]:
-    """Our own progress on stderr, and nothing of the libraries unless asked for."""
+def console_logging(verbose: bool = False) -> Iterator[None]:
+    """Log Steward's progress to stderr; what libraries log is shown only if `verbose`."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "NOTSET" if verbose else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
     handler = logging.StreamHandler(sys.stderr)
@@ -65,6 +64,6 @@ def quiet(verbose: bool = False) -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def say(text: str) -> None:
-    """To stderr: stdout is for results."""
+def print_message(text: str) -> None:
+    """Print to stderr; stdout is for results."""
     typer.echo(text, err=True)

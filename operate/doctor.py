@@ -1,6 +1,6 @@
-"""`steward doctor`: what is wrong with this installation and its memory, and how each thing is put right.
+"""`steward doctor`: check the installation and the state directory, and fix what can be fixed.
 
-It writes nothing unless told to: not the home, not a table. A check that fails is a finding like any other.
+Without --fix it writes nothing: no folder, no table. A check that raises is reported as a finding.
 """
 
 import json
@@ -15,115 +15,120 @@ from typing import Annotated
 import typer
 
 from ml.errors import StewardError
-from operate.checks.finding import BlockedError, Finding, Look, NothingYetError
-from operate.console import OTHER, quiet, say
+from operate.checks.finding import CheckBlockedError, CheckContext, Finding, NoRunsYetError
+from operate.console import EXIT_FAILURE, console_logging, print_message
 
 
 @dataclass(frozen=True)
 class Check:
-    """One look, by the module and the names of its functions: what it needs is imported when its turn comes."""
+    """A check by the name of its function; its module is imported when the check runs."""
 
     name: str
     module: str
-    mends: bool = False
+    is_fixable: bool = False
 
-    def look(self, look: Look) -> Iterator[Finding]:
-        yield from getattr(import_module(self.module), self.name)(look)
+    def run(self, context: CheckContext) -> Iterator[Finding]:
+        """Yield findings; change nothing."""
+        yield from getattr(import_module(self.module), self.name)(context)
 
-    def mend(self, look: Look) -> Iterator[Finding]:
-        for done in getattr(import_module(self.module), f"mend_{self.name}")(look):
-            yield Finding(self.name, "ok", f"put right: {done}")
+    def fix(self, context: CheckContext) -> Iterator[Finding]:
+        """Repair what the check found; yield what was done."""
+        for done in getattr(import_module(self.module), f"fix_{self.name}")(context):
+            yield Finding(self.name, "ok", f"repaired: {done}")
 
 
 CHECKS = (
-    Check("home", "operate.checks.home"),
-    Check("folders", "operate.checks.home"),
+    Check("state_dir", "operate.checks.state_dir"),
+    Check("folders", "operate.checks.state_dir"),
     Check("disk", "operate.checks.machine"),
     Check("versions", "operate.checks.machine"),
     Check("telemetry", "operate.checks.machine"),
-    Check("lock", "operate.checks.database"),
-    Check("database", "operate.checks.database", mends=True),
+    Check("database_lock", "operate.checks.database"),
+    Check("database", "operate.checks.database", is_fixable=True),
     Check("clock", "operate.checks.machine"),
     Check("server", "operate.checks.server"),
-    Check("runs", "operate.checks.records", mends=True),
-    Check("artifacts", "operate.checks.artifacts", mends=True),
-    Check("ledger", "operate.checks.records", mends=True),
+    Check("runs", "operate.checks.records", is_fixable=True),
+    Check("artifacts", "operate.checks.artifacts", is_fixable=True),
+    Check("ledger", "operate.checks.records", is_fixable=True),
     Check("store", "operate.checks.records"),
     Check("contracts", "operate.checks.contracts"),
 )
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option(help="Put right what can be: it says so beside each finding.")] = False,
+    fix: Annotated[bool, typer.Option(help="Fix findings whose fix is `steward doctor --fix`.")] = False,
     deep: Annotated[
-        bool, typer.Option(help="Read all of the store again, and every page of the database.")
+        bool, typer.Option(help="Verify every object of the store and every page of the database.")
     ] = False,
-    verbose: Annotated[bool, typer.Option(help="Where a check failed itself, show how.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per finding on stdout.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show the traceback of a check that fails.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per finding.")] = False,
 ) -> None:
-    """Look for what is wrong here, and say how each thing is put right. Exit code 1 when something is bad."""
-    worst = "ok"
-    with quiet():
-        for finding in examine(fix, deep, verbose):
-            typer.echo(json.dumps(asdict(finding)) if as_json else _line(finding))
-            worst = "bad" if finding.state == "bad" else worst
-    sys.exit(OTHER if worst == "bad" else 0)
+    """Check settings, disk, database, server, runs, ledgers, store and contracts.
+
+    Exit code 1: a finding is bad.
+    """
+    is_bad = False
+    with console_logging(verbose):
+        for finding in run_checks(fix, deep, verbose):
+            is_bad |= finding.status == "bad"
+            typer.echo(json.dumps(asdict(finding)) if as_json else _format(finding))
+            # Some checks take seconds.
+            sys.stdout.flush()
+    raise typer.Exit(EXIT_FAILURE if is_bad else 0)
 
 
-def examine(
+def run_checks(
     fix: bool = False, deep: bool = False, verbose: bool = False, checks: Iterable[Check] = CHECKS
 ) -> Iterator[Finding]:
-    """What every check finds, one after the other."""
-    from tasks import settings
+    """Yield the findings of each check, after its fix if `fix` is set."""
+    from tasks.settings import load, prepare_libraries_read_only
 
     try:
-        known = settings.load()
-    except StewardError as refusal:
-        yield Finding("settings", "bad", refusal.got, f"{refusal.next_step}; nothing else was looked at")
+        settings = load()
+    except StewardError as error:
+        yield Finding("settings", "bad", error.got, f"{error.next_step}; nothing else was checked")
         return
     try:
-        settings.prepare_to_look(known)
+        prepare_libraries_read_only(settings)
     except OSError as error:
-        yield Finding(
-            "disk", "bad", f"no temporary folder can be made: {error.strerror}", "set TMPDIR, or free some"
-        )
+        message = f"no temporary folder can be created: {error.strerror}"
+        yield Finding("disk", "bad", message, "set TMPDIR, or free some space")
         return
-    look = Look(known, deep)
+    context = CheckContext(settings, deep)
     for check in checks:
-        found = list(_guarded(check.name, partial(check.look, look), verbose))
-        if fix and check.mends and any(finding.state != "ok" for finding in found):
-            mended = list(_guarded(check.name, partial(check.mend, look), verbose))
-            # What the first look remembers of the database may be no longer so.
-            look = Look(known, deep)
-            found = [*mended, *_guarded(check.name, partial(check.look, look), verbose)]
-        yield from dict.fromkeys(found)
+        findings = list(_guarded(check.name, partial(check.run, context), verbose))
+        if fix and check.is_fixable and any(finding.status != "ok" for finding in findings):
+            fixed = list(_guarded(check.name, partial(check.fix, context), verbose))
+            # The context caches the state of the database, which the fix may have changed.
+            context = CheckContext(settings, deep)
+            findings = [*fixed, *_guarded(check.name, partial(check.run, context), verbose)]
+        yield from dict.fromkeys(findings)
 
 
-def _guarded(name: str, looks: Callable[[], Iterable[Finding]], verbose: bool) -> Iterator[Finding]:
-    """The findings; whatever is raised on the way to them is one more, without its text, which may quote a secret."""
+def _guarded(name: str, run: Callable[[], Iterable[Finding]], verbose: bool) -> Iterator[Finding]:
+    """Yield findings; an exception becomes a finding without its text, which may contain a secret."""
     try:
-        yield from looks()
-    except BlockedError:
-        yield Finding(
-            name, "warn", "not looked at: MLflow's database cannot be", "put `database` right first"
-        )
-    except NothingYetError:
-        yield Finding(name, "ok", "nothing yet")
-    except StewardError as refusal:
-        yield Finding(name, "bad", f"expected {refusal.expected}; got {refusal.got}", refusal.next_step)
+        yield from run()
+    except CheckBlockedError:
+        message = "not checked: MLflow's database cannot be read"
+        yield Finding(name, "warn", message, "fix `database` first")
+    except NoRunsYetError:
+        yield Finding(name, "ok", "nothing to check yet")
+    except StewardError as error:
+        yield Finding(name, "bad", f"expected {error.expected}; got {error.got}", error.next_step)
     except PermissionError as error:
-        yield Finding(name, "bad", f"this user may not read {error.filename}", "let it, or see `home`")
+        message = f"no permission to read {error.filename}"
+        yield Finding(name, "bad", message, "grant it to this user, or see `state_dir`")
     except Exception as error:
         if verbose:
-            say(traceback.format_exc())
-        yield Finding(
-            name, "bad", f"this check failed itself: {type(error).__name__}", "steward doctor --verbose"
-        )
+            print_message(traceback.format_exc())
+        message = f"the check itself failed: {type(error).__name__}"
+        yield Finding(name, "bad", message, "steward doctor --verbose")
 
 
-def _line(finding: Finding) -> str:
-    said = f"{finding.state:<5} {finding.check:<10} {finding.found}"
+def _format(finding: Finding) -> str:
+    line = f"{finding.status:<5} {finding.check:<13} {finding.message}"
     if not finding.fix:
-        return said
-    indented = finding.fix.replace("\n", "\n" + " " * 22)
-    return f"{said}\n{'':<17}fix: {indented}"
+        return line
+    indented = finding.fix.replace("\n", "\n" + " " * 25)
+    return f"{line}\n{'':<20}fix: {indented}"

@@ -1,43 +1,62 @@
-"""`steward lineage`: walk from a model back to the data, and see whether every link still holds."""
+"""`steward lineage`: compare every recorded step from a model version back to its data with what exists now."""
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
-from operate.console import OTHER, AsJson, CaseName, ModelOf, VersionNumber, known_case, quiet
+from operate.console import (
+    EXIT_FAILURE,
+    CaseArgument,
+    JsonOption,
+    ModelDataOption,
+    VersionArgument,
+    console_logging,
+    require_case,
+)
+
+if TYPE_CHECKING:
+    from flows.lineage.step import LineageStep
 
 
 def lineage(
-    case: CaseName,
-    version: VersionNumber = None,
-    data: ModelOf = "simulated",
-    as_json: AsJson = False,
+    case: CaseArgument,
+    version: VersionArgument = None,
+    data: ModelDataOption = "simulated",
+    as_json: JsonOption = False,
 ) -> None:
-    """Walk from a version back to decision, run, data, contract, code and libraries; 1 where a link is broken."""
-    with quiet():
-        known_case(case)
-        from flows.lineage.model_version import trace
+    """Trace a version back to decision, run, data, contract, code and libraries.
+
+    Exit code 1: a step is missing or modified.
+    """
+    with console_logging():
+        require_case(case)
+        from flows.lineage.model_version import find_model_version
         from flows.lineage.walk import walk
         from tasks.settings import load
 
-        traced = trace(case, data, version, load())
-        number, champion = traced.version.number, traced.champion
-        holder = "the champion" if number == champion else f"champion is version {champion or 'none'}"
+        record = find_model_version(case, data, version, load())
+        number, champion = record.version.number, record.champion
         if not as_json:
-            typer.echo(f"{traced.version.name} version {number}, {holder}")
-        links = []
-        for link in walk(traced):
-            links.append(link)
+            role = "the champion" if number == champion else f"champion is version {champion or 'none'}"
+            typer.echo(f"{record.version.name} version {number}, {role}")
+        steps = []
+        for step in walk(record):
+            steps.append(step)
             if not as_json:
-                typer.echo(f"  {link.name:<10} {link.said}  {link.status}")
-                for line in link.details:
-                    typer.echo(f"             {line}")
-    broken = [link.name for link in links if not link.holds]
+                _print_step(step)
+    broken = [step.name for step in steps if not step.is_intact]
     if as_json:
-        about = {"case": case, "data": data, "model": traced.version.name, "version": number}
-        chain = [{("link" if k == "name" else k): v for k, v in asdict(link).items()} for link in links]
-        typer.echo(json.dumps({**about, "champion": number == champion, "broken": broken, "links": chain}))
+        identity = {"case": case, "data": data, "model": record.version.name, "version": number}
+        result = {"champion": number == champion, "broken": broken, "steps": [asdict(step) for step in steps]}
+        typer.echo(json.dumps({**identity, **result}))
     else:
-        typer.echo(f"  broken: {', '.join(broken)}" if broken else "  every link holds")
-    raise typer.Exit(OTHER if broken else 0)
+        typer.echo(f"  broken: {', '.join(broken)}" if broken else "  no broken step")
+    raise typer.Exit(EXIT_FAILURE if broken else 0)
+
+
+def _print_step(step: "LineageStep") -> None:
+    typer.echo(f"  {step.name:<10} {step.summary}  {step.status}")
+    for detail in step.details:
+        typer.echo(f"             {detail}")

@@ -1,4 +1,4 @@
-"""`steward maintain`: what is no longer needed goes."""
+"""`steward maintain`: delete what is past its retention."""
 
 import json
 from dataclasses import asdict
@@ -6,43 +6,44 @@ from typing import Annotated
 
 import typer
 
-from operate.console import quiet
+from operate.console import console_logging
 
 
 def maintain(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would go; change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be deleted; change nothing.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout, all else on stderr.")
+        bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")
     ] = False,
 ) -> None:
-    """Take away what is past its retention; never what an alias, the ledger or a run at work needs."""
-    with quiet():
-        from flows.maintenance import maintenance, prefect_server, survey
-        from tasks import settings
+    """Delete runs and results past their retention, except what an alias, the ledger or an active run needs."""
+    with console_logging():
+        from flows.maintenance import maintenance, prefect_server, preview
+        from tasks.settings import load
 
-        known = settings.load()
-        # RunParameters first: the flow itself would say of a server that is away where in Prefect that was found.
+        settings = load()
+        # Outside the flow, an unreachable server is reported as one message.
         with prefect_server():
-            done = survey(known) if dry_run else maintenance()
+            report = preview(settings) if dry_run else maintenance()
     if as_json:
-        typer.echo(json.dumps(asdict(done) | {"freed_bytes": done.freed_bytes}))
+        typer.echo(json.dumps(asdict(report) | {"freed_bytes": report.freed_bytes}))
         return
-    for told in done.put_right:
-        typer.echo(f"{'to put right' if dry_run else 'put right':>12}  {told}")
-    for one in done.gone:
-        typer.echo(f"{one.kind:>12}  {_size(one.bytes):>9}  {one.name}  ({one.why})")
-    if done.database_bytes:
-        typer.echo(f"{'database':>12}  {_size(done.database_bytes):>9}  made smaller")
+    for correction in report.reconciled:
+        typer.echo(f"{'to repair' if dry_run else 'repaired':>12}  {correction}")
+    for deleted in report.deleted:
+        size = _format_bytes(deleted.bytes)
+        typer.echo(f"{deleted.kind:>12}  {size:>9}  {deleted.name}  ({deleted.reason})")
+    if report.database_bytes:
+        typer.echo(f"{'database':>12}  {_format_bytes(report.database_bytes):>9}  compacted")
     verb = "would free" if dry_run else "freed"
     typer.echo(
-        f"{len(done.gone):,} things, {verb} {_size(done.freed_bytes)}; the store: {_size(done.store_bytes)}"
+        f"{len(report.deleted):,} objects, {verb} {_format_bytes(report.freed_bytes)};"
+        f" the store: {_format_bytes(report.store_bytes)}"
     )
 
 
-def _size(number: float) -> str:
-    """Bytes in the unit that shows them best."""
+def _format_bytes(number: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"

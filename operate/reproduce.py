@@ -1,62 +1,82 @@
-"""`steward reproduce`: train a version again from what is recorded, and see whether it comes out the same."""
+"""`steward reproduce`: train a model version again from its records and compare the result."""
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
-from operate.console import MODEL_REFUSED, AsJson, CaseName, ModelOf, VersionNumber, flow_module, quiet
+from operate.console import (
+    EXIT_QUALITY_GATE,
+    CaseArgument,
+    JsonOption,
+    ModelDataOption,
+    VersionArgument,
+    case_module,
+    console_logging,
+)
+
+if TYPE_CHECKING:
+    from flows.reproduction import Comparison
 
 
 def reproduce(
-    case: CaseName,
-    version: VersionNumber = None,
-    data: ModelOf = "simulated",
-    as_json: AsJson = False,
+    case: CaseArgument,
+    version: VersionArgument = None,
+    data: ModelDataOption = "simulated",
+    as_json: JsonOption = False,
 ) -> None:
-    """Train a version again in a memory of its own and compare: 3, its source is gone; 4, it predicts otherwise."""
-    with quiet():
-        use_case = flow_module(case).CASE
+    """Train a version again in an isolated state directory and compare the result.
+
+    Exit code 3: its source is missing or modified. Exit code 4: the predictions differ.
+    """
+    with console_logging():
+        use_case = case_module(case).CASE
         from flows import reproduction
-        from flows.lineage.model_version import trace
+        from flows.lineage.model_version import find_model_version
         from tasks.settings import load
 
-        traced = trace(case, data, version, load())
-        name, number = traced.version.name, traced.version.number
+        record = find_model_version(case, data, version, load())
+        name, number = record.version.name, record.version.number
         if not as_json:
             typer.echo(f"{name} version {number}, trained again")
-        compared = []
-        for one in reproduction.reproduce(traced, use_case):
-            compared.append(one)
+        comparisons = []
+        for comparison in reproduction.reproduce(record, use_case):
+            comparisons.append(comparison)
             if not as_json:
-                typer.echo(_line(one.what, one.same, one.then, one.now))
-        skipped = reproduction.skipped(traced)
-        identical = all(one.same for one in compared)
-        conditions = [] if identical else reproduction.conditions(traced)
-    last = compared[-1]
-    predicts = last.same and last.what.startswith(reproduction.PREDICTIONS)
-    verdict = "identical" if identical else "the same predictions" if predicts else "differs"
+                typer.echo(_format(comparison))
+        skipped = reproduction.skipped_candidates(record)
+        is_identical = all(comparison.is_same for comparison in comparisons)
+        conditions = [] if is_identical else reproduction.changed_conditions(record)
+    last = comparisons[-1]
+    same_predictions = last.is_same and last.name.startswith(reproduction.PREDICTIONS)
+    verdict = "identical" if is_identical else "same predictions" if same_predictions else "differs"
     if as_json:
-        about = {"case": case, "data": data, "model": name, "version": number, "verdict": verdict}
-        found = {"compared": [asdict(one) for one in compared], "skipped": skipped, "conditions": conditions}
-        typer.echo(json.dumps({**about, **found}))
+        identity = {"case": case, "data": data, "model": name, "version": number, "verdict": verdict}
+        compared = [asdict(comparison) for comparison in comparisons]
+        typer.echo(
+            json.dumps({**identity, "compared": compared, "skipped": skipped, "conditions": conditions})
+        )
     else:
-        for candidate, why in skipped.items():
-            typer.echo(f"  {candidate}: skipped as then, {why}")
-        if not identical:
-            _explain(conditions)
+        for candidate, reason in skipped.items():
+            typer.echo(f"  {candidate}: skipped as in the recorded run, {reason}")
+        if not is_identical:
+            _print_conditions(conditions)
         typer.echo(f"  {verdict}")
-    raise typer.Exit(0 if predicts else MODEL_REFUSED)
+    raise typer.Exit(0 if same_predictions else EXIT_QUALITY_GATE)
 
 
-def _line(what: str, same: bool, then: str, now: str) -> str:
-    if same:
-        return f"  {what}: {then[:12] if len(then) == 64 else then}, same"
-    shown = [text[:12] if len(text) == 64 else text for text in (then, now)]
-    return f"  {what}: {shown[0]} then, {shown[1]} now, differs"
+def _format(comparison: "Comparison") -> str:
+    """Format as a line, with digests shortened to 12 characters."""
+    recorded, current = (
+        text[:12] if len(text) == 64 else text for text in (comparison.recorded, comparison.current)
+    )
+    if comparison.is_same:
+        return f"  {comparison.name}: {recorded}, same"
+    return f"  {comparison.name}: recorded {recorded}, now {current}, differs"
 
 
-def _explain(conditions: list[str]) -> None:
-    typer.echo("  not as it was then:" if conditions else "  nothing that is recorded is other than then")
-    for line in conditions:
-        typer.echo(f"    {line}")
+def _print_conditions(conditions: list[str]) -> None:
+    typer.echo("  recorded conditions that differ:" if conditions else "  no recorded condition differs")
+    for condition in conditions:
+        typer.echo(f"    {condition}")

@@ -1,4 +1,4 @@
-"""`steward up`: a Prefect server, a worker with all deployments, and the MLflow UI, until Ctrl-C."""
+"""`steward up`: run a Prefect server, a worker with all deployments, and the MLflow UI until Ctrl-C."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml.errors import UsageError
-from operate.console import OTHER, quiet, say
+from operate.console import EXIT_FAILURE, console_logging, print_message
 from operate.local_stack import ports, postgres
-from operate.local_stack.event_feed import Ticker
-from operate.local_stack.servers import AskedToEndError, Servers, ServersFailedError
+from operate.local_stack.event_feed import EventFeed
+from operate.local_stack.servers import ServerFailedError, Servers, ShutdownRequestedError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-# Seconds between two looks at what happens, and that a look of others at the lock may last.
-PAUSE, LOOK = 2.0, 2.0
+# Seconds between two queries for new events. Other commands hold the lock briefly when they test it.
+POLL_INTERVAL, LOCK_TIMEOUT = 2.0, 2.0
 
 
 def up(
@@ -30,143 +30,146 @@ def up(
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,
     database: Annotated[
         str | None,
-        typer.Option(help="PostgreSQL for both: postgresql://USER:PASSWORD@HOST:PORT/NAME; else SQLite."),
+        typer.Option(
+            help="PostgreSQL for MLflow and Prefect: postgresql://USER:PASSWORD@HOST:PORT/NAME. Default: SQLite."
+        ),
     ] = None,
 ) -> None:
-    """Start a Prefect server, a worker with all deployments, and the MLflow UI, for this machine only."""
+    """Start a Prefect server, a worker with all deployments, and the MLflow UI, reachable from this machine only."""
     if database is not None:
-        postgres.address(database)
-        # Everyone on a machine can read the arguments of a process; its environment, only its user.
+        postgres.parse_url(database)
+        # Every user of a machine can read the arguments of a process; only its own user reads its environment.
         os.environ["STEWARD_TRACKING_URI"] = database
-        again = [sys.executable, sys.argv[0], "up", f"--port={port}", f"--mlflow-port={mlflow_port}"]
-        os.execv(again[0], again)
+        command = [sys.executable, sys.argv[0], "up", f"--port={port}", f"--mlflow-port={mlflow_port}"]
+        os.execv(command[0], command)
 
-    from tasks import settings
+    from tasks.settings import load, prepare_libraries
 
-    known = settings.load()
-    known.prepare()
-    with _only_one(known.home.resolve()):
-        _check({"Prefect server": port, "MLflow UI": mlflow_port})
-        if known.mlflow_uri.startswith("postgresql"):
-            postgres.create(known.mlflow_uri)
-        settings.prepare_libraries(known)
-        servers = Servers(known, port, mlflow_port, dict(os.environ))
-        # This process asks the server too; unlike what it starts, it is not to log all that libraries say.
+    settings = load()
+    settings.create_state_dir()
+    with single_instance_lock(settings.state_dir.resolve()):
+        _require_free_ports({"Prefect server": port, "MLflow UI": mlflow_port})
+        if settings.mlflow_uri.startswith("postgresql"):
+            postgres.create_databases(settings.mlflow_uri)
+        prepare_libraries(settings)
+        servers = Servers(settings, port, mlflow_port, dict(os.environ))
+        # This process is a client of the server too, but its console does not show what libraries log.
         os.environ.update(servers.environment)
-        with quiet():
+        with console_logging():
             sys.exit(_run(servers))
 
 
 def _run(servers: Servers) -> int:
-    """Until it is asked to end. The exit code: 1 after a failure."""
+    """Run the servers until shutdown is requested or one fails; return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: servers.asked_to_end.set())
+        signal.signal(number, lambda *_: servers.shutdown_requested.set())
     code = 0
     typer.echo("starting ...")
     try:
         client = servers.start()
-        with _told(servers):
-            _welcome(servers)
-            _watch(servers, client)
-    except AskedToEndError:
+        with _address_file(servers):
+            _print_addresses(servers)
+            _print_events(servers, client)
+    except ShutdownRequestedError:
         pass
-    except ServersFailedError as failure:
-        code = OTHER
-        say(str(failure))
+    except ServerFailedError as failure:
+        code = EXIT_FAILURE
+        print_message(str(failure))
     except Exception as error:
-        # Of what a library says at length, the first line.
-        code = OTHER
-        say(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        code = EXIT_FAILURE
+        first_line = str(error).strip().partition("\n")[0]
+        print_message(f"{type(error).__name__}: {first_line}")
     finally:
-        typer.echo("ending: runs, worker, MLflow, Prefect server ...")
-        servers.end()
-    typer.echo("all ended")
+        typer.echo("stopping: runs, worker, MLflow, Prefect server ...")
+        servers.stop()
+    typer.echo("all stopped")
     return code
 
 
-def _watch(servers: Servers, client: "SyncPrefectClient") -> None:
-    """Tell what happens. Raises AskedToEndError or ServersFailedError."""
+def _print_events(servers: Servers, client: "SyncPrefectClient") -> None:
+    """Print events of runs. Raises ShutdownRequestedError or ServerFailedError."""
     import httpx
 
-    ticker = Ticker(client, servers.prefect_url)
-    while not servers.asked_to_end.wait(PAUSE):
+    feed = EventFeed(client, servers.prefect_url)
+    while not servers.shutdown_requested.wait(POLL_INTERVAL):
         servers.check()
-        # A busy server may not answer; whether it is dead is asked above.
+        # A busy server may not answer; whether it still runs is checked above.
         with suppress(httpx.HTTPError):
-            for line in ticker.lines():
+            for line in feed.new_lines():
                 typer.echo(line)
-    raise AskedToEndError
+    raise ShutdownRequestedError
 
 
-def _welcome(servers: Servers) -> None:
+def _print_addresses(servers: Servers) -> None:
     from tasks.tracking import database
 
-    home = servers.settings.home.resolve()
     typer.echo(
         f"Prefect   {servers.prefect_url}\n"
         f"MLflow    {servers.mlflow_url}\n"
-        f"database  {database.shown(servers.settings.mlflow_uri)}\n"
-        f"logs      {home / 'logs'}\n"
+        f"database  {database.redacted_url(servers.settings.mlflow_uri)}\n"
+        f"logs      {servers.settings.state_dir.resolve() / 'logs'}\n"
         f"deployed  {', '.join(servers.deployed)}\n"
-        "Ctrl-C ends all of them."
+        "Ctrl-C stops all of them."
     )
 
 
-def _check(wanted: dict[str, int]) -> None:
-    """Raises UsageError where a port is taken."""
-    if len(set(wanted.values())) < len(wanted):
-        raise UsageError("two ports", "one for both", "give --port and --mlflow-port")
-    for what, port in wanted.items():
+def _require_free_ports(ports_by_server: dict[str, int]) -> None:
+    """Raise UsageError if a port is in use."""
+    if len(set(ports_by_server.values())) < len(ports_by_server):
+        raise UsageError("two different ports", "the same port twice", "set --port and --mlflow-port")
+    for server, port in ports_by_server.items():
         if not ports.is_free(port):
-            holder = ports.holder(port) or "a process of another user"
-            option = "--port" if what == "Prefect server" else "--mlflow-port"
+            process = ports.listening_process(port) or "a process of another user"
+            option = "--port" if server == "Prefect server" else "--mlflow-port"
             raise UsageError(
-                f"port {port} free for the {what}", f"in use by {holder}", f"end it, or give {option} NUMBER"
+                f"port {port} free for the {server}",
+                f"in use by {process}",
+                f"end it, or give {option} NUMBER",
             )
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """Hold the lock that tells that `steward up` runs on this home. Raises UsageError where another does."""
+def single_instance_lock(state_dir: Path) -> Iterator[None]:
+    """Hold the lock of `steward up` on a state directory. Raises UsageError if another process holds it."""
     from filelock import FileLock, Timeout
 
-    from tasks.local_servers import LOCK, TOLD
+    from tasks.local_servers import SERVER_INFO, SERVER_LOCK
 
-    lock = FileLock(home / LOCK, timeout=LOOK)
+    lock, addresses = FileLock(state_dir / SERVER_LOCK, timeout=LOCK_TIMEOUT), state_dir / SERVER_INFO
     try:
         lock.acquire()
     except Timeout:
-        about = json.loads((home / TOLD).read_text()) if (home / TOLD).exists() else {}
-        where = f", process {about['pid']}, {about['prefect']}" if about else ", which is starting"
+        other = json.loads(addresses.read_text()) if addresses.exists() else {}
+        description = f"process {other['pid']}, {other['prefect']}" if other else "still starting"
         raise UsageError(
-            f"no `steward up` on {home} yet",
-            f"one that runs{where}",
-            "use that one, end it, or set STEWARD_HOME",
+            f"no other `steward up` on {state_dir}",
+            f"one that is running: {description}",
+            "use that one, stop it, or set STEWARD_HOME",
         ) from None
     try:
-        # Of one that was killed.
-        (home / TOLD).unlink(missing_ok=True)
+        # Left behind by a process that was killed.
+        addresses.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
 
 
 @contextmanager
-def _told(servers: Servers) -> Iterator[None]:
-    """Where commands of this home find the servers. It holds no password."""
-    from tasks.local_servers import TOLD
+def _address_file(servers: Servers) -> Iterator[None]:
+    """Write where other commands find the servers; delete it afterwards. It contains no password."""
+    from tasks.local_servers import SERVER_INFO
 
-    path = servers.settings.home.resolve() / TOLD
-    told = {
+    path = servers.settings.state_dir.resolve() / SERVER_INFO
+    addresses = {
         "pid": os.getpid(),
         "prefect": servers.prefect_url,
         "mlflow": servers.mlflow_url,
         "own_database": servers.settings.tracking_uri is not None,
-        "began": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    unnamed = path.with_name(f".up-{os.getpid()}.json")
-    unnamed.write_text(json.dumps(told))
-    unnamed.replace(path)
+    temporary = path.with_name(f".up-{os.getpid()}.json")
+    temporary.write_text(json.dumps(addresses))
+    temporary.replace(path)
     try:
         yield
     finally:

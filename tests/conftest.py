@@ -1,4 +1,4 @@
-"""Tests run on real Prefect and MLflow, in temporary folders and on free ports; nothing of the checkout is touched."""
+"""Fixtures of all tests: real Prefect, MLflow and PostgreSQL, in temporary folders and on free ports."""
 
 import getpass
 import json
@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import psutil
 import pytest
 
-# Before any test module imports Prefect, which reads its home once.
+# Set before any test module imports Prefect, which reads these variables once.
 _SESSION = Path(tempfile.mkdtemp(prefix="steward-tests-"))
 os.environ["STEWARD_HOME"] = str(_SESSION / "home")
 os.environ["PREFECT_HOME"] = str(_SESSION / "prefect")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-# As in tasks/settings.py, for tests that import LightGBM before any flow: two workers share the cores.
+# As in tasks/settings.py, for tests that import LightGBM before a flow: test processes share the cores.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
@@ -35,16 +36,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests ran on real data, so that a suite without them cannot be mistaken for one with them."""
-    ended = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
-    ran = [report for report in ended if "test_real_data.py" in report.nodeid]
-    given = "is set" if os.environ.get("STEWARD_DATA_DIR") else "is not set"
-    terminalreporter.write_line(f"real data: {len(ran)} tests ran; STEWARD_DATA_DIR {given}")
+    """Print how many tests ran on real data, so that their absence is visible."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    real_data = [report for report in reports if "test_real_data.py" in report.nodeid]
+    state = "is set" if os.environ.get("STEWARD_DATA_DIR") else "is not set"
+    terminalreporter.write_line(f"real data: {len(real_data)} tests ran; STEWARD_DATA_DIR {state}")
 
 
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[str]:
-    """A Prefect server on a free port with a database of its own; its API's address."""
+    """Start a Prefect server on a free port with its own database; yield the URL of its API."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
     from prefect.server.api.server import SubprocessASGIServer
@@ -55,7 +56,7 @@ def prefect_api() -> Iterator[str]:
     os.environ["PREFECT_API_URL"] = server.api_url
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         yield server.api_url
-        # What is still on its way to the server arrives before it stops.
+        # Deliver pending events and logs before the server stops.
         EventsWorker.drain_all(timeout=10)
         APILogWorker.drain_all(timeout=10)
     del os.environ["PREFECT_API_URL"]
@@ -64,26 +65,26 @@ def prefect_api() -> Iterator[str]:
 
 @pytest.fixture
 def mount() -> Iterator[Callable[..., None]]:
-    """Mounts, and takes away again. Skips for who may not."""
+    """Yield a function that mounts a file system until the test ends; skip without the right to mount."""
     mounted: list[str] = []
 
-    def do(*arguments: str) -> None:
+    def run_mount(*arguments: str) -> None:
         done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"mounting needs rights that this process does not have: {done.stderr.strip()}")
+            pytest.skip(f"no permission to mount: {done.stderr.strip()}")
         mounted.append(arguments[-1])
 
-    yield do
-    for place in dict.fromkeys(mounted):
-        # Databases that are still open there do not hold it back.
-        subprocess.run(["umount", "--lazy", place], check=True)
+    yield run_mount
+    for folder in dict.fromkeys(mounted):
+        # Lazy, since databases in it may still be open.
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[str], str]]:
-    """A PostgreSQL server on a free port of loopback: the address, with password, of the database of a name.
+    """Start a PostgreSQL server; yield a function that creates a database and returns its URL with password.
 
-    The database is made where there is none. Skips where PostgreSQL's binaries are not on the PATH.
+    Skips if PostgreSQL's binaries are not on the PATH.
     """
     missing = [name for name in ("initdb", "postgres") if shutil.which(name) is None]
     if missing:
@@ -99,7 +100,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
     shutil.chown(folder / "password", user)
     data = folder / "data"
     initdb = f"initdb -U steward -A scram-sha-256 --pwfile={folder}/password -E UTF8 --no-locale --no-sync"
-    made = subprocess.run(
+    created = subprocess.run(
         [*initdb.split(), "-D", data],
         user=user,
         cwd=folder,
@@ -107,7 +108,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
         text=True,
         check=False,
     )
-    assert made.returncode == 0, made.stdout + made.stderr
+    assert created.returncode == 0, created.stdout + created.stderr
     port = str(*free_ports(1))
     # No socket in the file system, no fsync.
     command = f"postgres -h 127.0.0.1 -p {port} -k '' -F -c max_connections=300"
@@ -117,7 +118,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
         )
 
     def connect() -> "psycopg2.extensions.connection":
-        until = time.monotonic() + 60
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return psycopg2.connect(
@@ -126,7 +127,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
             except psycopg2.OperationalError:
                 with suppress(subprocess.TimeoutExpired):
                     server.wait(timeout=0.05)
-                if server.poll() is not None or time.monotonic() > until:
+                if server.poll() is not None or time.monotonic() > deadline:
                     pytest.fail((folder / "log").read_text())
 
     def database(name: str) -> str:
@@ -142,43 +143,43 @@ def postgres() -> Iterator[Callable[[str], str]]:
     try:
         yield database
     finally:
-        # Fast shutdown: sessions that are still open are ended.
+        # Fast shutdown, which closes open sessions.
         server.send_signal(signal.SIGINT)
         server.wait(timeout=60)
         shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def migrated() -> Path:
-    """An empty MLflow database, migrated once."""
+def empty_database() -> Path:
+    """Create MLflow's tables once; return the SQLite file."""
     from tasks.settings import Settings
     from tasks.tracking import connection as tracking
 
-    folder = _SESSION / "migrated"
-    tracking.connect(Settings(home=folder))
+    folder = _SESSION / "empty"
+    tracking.connect(Settings(state_dir=folder))
     return folder / "mlflow.db"
 
 
 @pytest.fixture
-def home(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty memory for one test."""
+def home(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set STEWARD_HOME to an empty state directory for one test."""
     folder = tmp_path / "home"
     folder.mkdir()
-    shutil.copy(migrated, folder / "mlflow.db")
+    shutil.copy(empty_database, folder / "mlflow.db")
     monkeypatch.setenv("STEWARD_HOME", str(folder))
     return folder
 
 
 @pytest.fixture
 def contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the contracts that a test may change, with fewer simulated rows."""
-    folder = few_rows(tmp_path / "contracts")
+    """Set STEWARD_CONTRACTS to a copy of the contracts with fewer simulated rows, which a test may change."""
+    folder = copy_contracts(tmp_path / "contracts")
     monkeypatch.setenv("STEWARD_CONTRACTS", str(folder))
     return folder
 
 
-def few_rows(folder: Path) -> Path:
-    """Our contracts in `folder`, with fewer simulated rows."""
+def copy_contracts(folder: Path) -> Path:
+    """Copy the contracts to `folder`, with fewer simulated rows."""
     rows = {"fintech_risk": 1500, "health_prediction": 1500, "ecommerce_recommendation": 3000}
     for path in (ROOT / "expectations").glob("*/*.json"):
         contract = json.loads(path.read_text())
@@ -191,12 +192,12 @@ def few_rows(folder: Path) -> Path:
 
 
 @dataclass
-class Up:
-    """A `steward up` of its own home, on free ports."""
+class StewardUp:
+    """A running `steward up` with its own state directory, on free ports."""
 
     process: "subprocess.Popen[bytes]"
-    home: Path
-    output: Path
+    state_dir: Path
+    output_file: Path
     port: int
     mlflow_port: int
 
@@ -205,74 +206,80 @@ class Up:
         return f"http://127.0.0.1:{self.port}/api"
 
     @property
-    def said(self) -> str:
-        return self.output.read_text()
+    def output(self) -> str:
+        """What it has printed so far, stdout and stderr."""
+        return self.output_file.read_text()
 
     @property
-    def left(self) -> list[str]:
-        """Every living process that was started with this home in its environment: id and command."""
-        sought, found = f"STEWARD_HOME={self.home}".encode(), []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if sought in (process / "environ").read_bytes().split(b"\0"):
-                    found.append(f"{process.name} {(process / 'cmdline').read_text()}")
-        return found
+    def processes(self) -> list[str]:
+        """Id and command of every process that was started with this state directory in its environment."""
+        lines = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("STEWARD_HOME") == str(self.state_dir):
+                    lines.append(f"{process.pid} {' '.join(process.cmdline())}")
+        return lines
 
-    def until(self, ready: Callable[[], object], seconds: float = 240, every: float = 0.1) -> None:
-        """Wait for a condition; fail when it does not come, with what was said."""
-        until = time.monotonic() + seconds
-        while not ready():
-            assert time.monotonic() < until, self.said
+    def wait_until(
+        self, condition: Callable[[], object], timeout_seconds: float = 240, interval: float = 0.1
+    ) -> None:
+        """Wait for a condition; fail with the output after the timeout."""
+        deadline = time.monotonic() + timeout_seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.output
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=every)
+                self.process.wait(timeout=interval)
 
-    def ready(self) -> Self:
-        self.until(lambda: "Ctrl-C ends all" in self.said or self.process.poll() is not None)
-        assert self.process.poll() is None, self.said
+    def wait_until_ready(self) -> Self:
+        self.wait_until(lambda: "Ctrl-C stops all" in self.output or self.process.poll() is not None)
+        assert self.process.poll() is None, self.output
         return self
 
-    def end(self, number: signal.Signals) -> int:
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal and wait; return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=120)
 
 
 @pytest.fixture(scope="module")
-def steward_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Up]]:
-    """Starts `steward up` with options; what a test leaves alive is killed."""
-    started: list[Up] = []
+def steward_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., StewardUp]]:
+    """Yield a function that starts `steward up` with options; kill what is left after the tests."""
+    started: list[StewardUp] = []
 
-    def start(*options: str, **environment: str) -> Up:
+    def start(*options: str, **environment: str) -> StewardUp:
         folder = tmp_path_factory.mktemp("up")
         ports = free_ports(2)
-        # As at a fresh terminal: the tests' own settings of Prefect are not those of an operator.
+        # As in a new terminal, without the Prefect settings of the tests.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        own = {"STEWARD_HOME": str(folder / "home"), "STEWARD_CONTRACTS": str(few_rows(folder / "contracts"))}
-        # Seconds between two looks for work, of the worker and of the server's scheduler.
-        often = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3"}
+        contracts = copy_contracts(folder / "contracts")
+        paths = {"STEWARD_HOME": str(folder / "home"), "STEWARD_CONTRACTS": str(contracts)}
+        # Seconds between polls of the worker and of the server's scheduler.
+        polling = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3"}
         command = [Path(sys.executable).parent / "steward", "up", "--port", str(ports[0])]
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
                 [*command, "--mlflow-port", str(ports[1]), *options],
-                env={**inherited, **own, **often, **environment},
+                env={**inherited, **paths, **polling, **environment},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        started.append(Up(process, folder / "home", folder / "output", *ports))
+        started.append(StewardUp(process, folder / "home", folder / "output", *ports))
         return started[-1]
 
     yield start
     for up in started:
         up.process.kill()
         up.process.wait()
-        for line in up.left:
+        for line in up.processes:
             with suppress(ProcessLookupError):
                 os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
 def free_ports(number: int) -> list[int]:
+    """Return distinct TCP ports of loopback that no process uses."""
     probes = [socket.socket() for _ in range(number)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: a whole run tries no connection and no name look-up but loopback."""
+"""Nothing leaves the machine: a complete run connects to loopback only and looks up no other name."""
 
 import os
 import re
@@ -10,30 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from tasks.use_cases import cases
+from tasks.use_cases import use_case_names
 
 ROOT = Path(__file__).resolve().parents[1]
-# Every Python process that reads PYTHONPATH writes down where it wants to. One with -I does not: the namespace sees it.
+# Records the connections of Python processes that read PYTHONPATH. The namespace counts the packets of all others.
 HOOK = """
 import os, sys
 
-LOOKS_UP = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo")
+LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo")
 
 def note(*words):
     with open(os.environ["CALLS"], "ab", buffering=0) as calls:
         calls.write(" ".join(map(repr, words)).encode() + b"\\n")
 
 def hook(event, arguments):
-    if event in LOOKS_UP:
+    if event in LOOKUPS:
         note("to", arguments[0])
     elif event in ("socket.connect", "socket.sendto", "socket.sendmsg") and isinstance(arguments[1], tuple):
         note("to", arguments[1][0])
 
-note("began", sys.orig_argv)
+note("started", sys.orig_argv)
 sys.addaudithook(hook)
 """
-# In a network namespace of its own: loopback and nothing else; the kernel counts what finds no way out.
-ALONE = """
+# Runs a command in a network namespace that has only loopback; the kernel counts packets without a route.
+ISOLATED = """
 import fcntl, pathlib, socket, struct, subprocess, sys
 SIOCSIFFLAGS, UP_LOOPBACK_RUNNING = 0x8914, 0x49
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -48,10 +48,10 @@ sys.exit(code)
 LOOPBACK = ("127.0.0.1", "::1", "localhost", "None")
 
 
-def namespace() -> list[str] | None:
-    """The command that starts another without a network; None where this machine has none for this user."""
+def isolation_command() -> list[str] | None:
+    """Return a command that runs another one without network; None if this user cannot create a namespace."""
     for flags in ("-n", "-rn"):
-        command = ["unshare", flags, "--", sys.executable, "-c", ALONE]
+        command = ["unshare", flags, "--", sys.executable, "-c", ISOLATED]
         if shutil.which("unshare"):
             done = subprocess.run([*command, os.devnull, "true"], capture_output=True, check=False)
             if done.returncode == 0:
@@ -59,19 +59,19 @@ def namespace() -> list[str] | None:
     return None
 
 
-def watched(
-    folder: Path, command: Sequence[str], alone: Sequence[str] | None
+def run_watched(
+    folder: Path, command: Sequence[str], isolation: Sequence[str] | None
 ) -> tuple["subprocess.CompletedProcess[str]", list[str], int]:
-    """What the command said, where it and its children wanted to (by the hook), and what found no way out."""
+    """Run a command; return its result, the calls recorded by the hook, and the number of packets without a route."""
     (folder / "hook").mkdir(parents=True, exist_ok=True)
     (folder / "hook" / "sitecustomize.py").write_text(HOOK)
     calls, lost = folder / "calls", folder / "lost"
     calls.touch()
     lost.write_text("0")
-    # A person's environment: libraries report nothing where they see a test or a CI, or what this process has set.
+    # Without variables by which libraries detect a test or CI, in which they send no usage data.
     environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG") or k.startswith("STEWARD_")}
     done = subprocess.run(
-        [*alone, str(lost), *command] if alone else command,
+        [*isolation, str(lost), *command] if isolation else command,
         env={
             **environment,
             "HOME": str(folder),
@@ -85,22 +85,22 @@ def watched(
     return done, calls.read_text().splitlines(), int(lost.read_text())
 
 
-def outside(calls: Sequence[str]) -> list[str]:
-    wanted = [match[1] for call in calls if (match := re.fullmatch(r"'to' b?'?([^']*)'?", call))]
-    return [host for host in wanted if host not in LOOPBACK]
+def external_hosts(calls: Sequence[str]) -> list[str]:
+    hosts = [match[1] for call in calls if (match := re.fullmatch(r"'to' b?'?([^']*)'?", call))]
+    return [host for host in hosts if host not in LOOPBACK]
 
 
-def test_a_run_of_everything_keeps_to_itself(home: Path, contracts: Path, tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--budget", "5", "--json"]
-    done, calls, lost = watched(tmp_path / "watch", command, namespace())
+def test_run_of_all_use_cases_connects_to_loopback_only(home: Path, contracts: Path, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--time-budget", "5", "--json"]
+    done, calls, lost = run_watched(tmp_path / "watch", command, isolation_command())
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(cases())
-    began = [call for call in calls if call.startswith("'began'")]
-    # The guard was there in Steward's own process and in that of Prefect's server, which it talked to.
-    assert any("'run', 'all'" in call for call in began)
-    assert any("uvicorn" in call or "prefect" in call for call in began)
+    assert len(done.stdout.splitlines()) == len(use_case_names())
+    started = [call for call in calls if call.startswith("'started'")]
+    # The hook was active in Steward's process and in Prefect's server, to which it connected.
+    assert any("'run', 'all'" in call for call in started)
+    assert any("uvicorn" in call or "prefect" in call for call in started)
     assert "'to' '127.0.0.1'" in calls
-    assert outside(calls) == []
+    assert external_hosts(calls) == []
     assert lost == 0
 
 
@@ -113,27 +113,29 @@ def test_a_run_of_everything_keeps_to_itself(home: Path, contracts: Path, tmp_pa
         ("socket.getaddrinfo('telemetry.invalid', 443)", "telemetry.invalid"),
     ],
 )
-def test_the_guard_sees_who_wants_out(tmp_path: Path, statement: str, host: str) -> None:
-    alone = namespace()
+def test_hook_records_external_connections_of_child_processes(
+    tmp_path: Path, statement: str, host: str
+) -> None:
+    isolation = isolation_command()
     child = f"import socket; {statement}"
-    # As Steward's own process starts others.
+    # A child process, as Steward starts them.
     command = [
         sys.executable,
         "-c",
         f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])",
     ]
-    if alone:
-        done, calls, _ = watched(tmp_path, command, alone)
-        assert outside(calls) == [host], done.stderr
+    if isolation:
+        done, calls, _ = run_watched(tmp_path, command, isolation)
+        assert external_hosts(calls) == [host], done.stderr
         return
-    pytest.skip("without a network namespace, the child would reach out")
+    pytest.skip("without a network namespace, the child would connect to the Internet")
 
 
-def test_the_namespace_sees_who_evades_the_hook(tmp_path: Path) -> None:
-    alone = namespace()
-    if alone is None:
+def test_namespace_counts_packets_of_processes_without_the_hook(tmp_path: Path) -> None:
+    isolation = isolation_command()
+    if isolation is None:
         pytest.skip("no network namespace for this user")
     connect = "import socket; socket.socket().connect(('192.0.2.1', 80))"
-    _, calls, lost = watched(tmp_path, [sys.executable, "-I", "-c", connect], alone)
-    assert outside(calls) == []
+    _, calls, lost = run_watched(tmp_path, [sys.executable, "-I", "-c", connect], isolation)
+    assert external_hosts(calls) == []
     assert lost == 1

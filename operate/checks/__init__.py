@@ -1,1 +1,1 @@
-"""What the doctor looks at, one file a subject. A check gives findings and changes nothing; a `mend_` puts right."""
+"""Checks of `steward doctor`, one file per subject: a check changes nothing, its `fix_<check>` repairs."""

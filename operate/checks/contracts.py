@@ -1,29 +1,28 @@
-"""Contracts: whether each is read, and its rules are known to Great Expectations."""
+"""Check of the contracts: each can be read, and Great Expectations knows its rules."""
 
 from collections.abc import Iterator
 
 from ml.errors import StewardError
-from operate.checks.finding import Finding, Look
-from tasks.use_cases import cases
+from operate.checks.finding import CheckContext, Finding
+from tasks.use_cases import use_case_names
 
 
-def contracts(look: Look) -> Iterator[Finding]:
-    """Every contract of every use case."""
+def contracts(context: CheckContext) -> Iterator[Finding]:
+    """Check every contract of every use case."""
     from tasks.locate import load_contract
-    from tasks.validate import check
+    from tasks.validate import check_rules
 
-    right = 0
-    for case in cases():
-        for path in sorted((look.settings.contracts / case.replace("-", "_")).glob("[!.]*.json")):
+    folder, valid = context.settings.contracts, 0
+    for case in use_case_names():
+        for path in sorted((folder / case.replace("-", "_")).glob("[!.]*.json")):
             try:
-                check(load_contract(case, str(path), look.settings))
-                right += 1
+                check_rules(load_contract(case, str(path), context.settings))
+                valid += 1
             except OSError as error:
-                yield Finding(
-                    "contracts", "bad", f"{path}: {error.strerror}", "make it a file that can be read"
-                )
-            except StewardError as refusal:
-                found = f"{path}: expected {refusal.expected}; got {refusal.got}"
-                yield Finding("contracts", "bad", found, refusal.next_step)
-    if right:
-        yield Finding("contracts", "ok", f"{right} of {look.settings.contracts} are read and known to GX")
+                message = f"{path}: {error.strerror}"
+                yield Finding("contracts", "bad", message, "make it a readable file")
+            except StewardError as error:
+                message = f"{path}: expected {error.expected}; got {error.got}"
+                yield Finding("contracts", "bad", message, error.next_step)
+    if valid:
+        yield Finding("contracts", "ok", f"{valid} contracts in {folder} are valid")

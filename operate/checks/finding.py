@@ -1,4 +1,4 @@
-"""Findings: what a look at one thing gives, and what all looks share."""
+"""Findings of `steward doctor`, and what its checks are given."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,82 +15,77 @@ if TYPE_CHECKING:
 
     from tasks.tracking.connection import Client
 
-State = Literal["ok", "warn", "bad"]
-# Seconds that a look waits for whoever may not answer.
-PATIENCE = 5
+Status = Literal["ok", "warn", "bad"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; whatever is not ok names its fix, a command or an act."""
+    """Result of a check; with any status but "ok", `fix` is a command or an instruction."""
 
     check: str
-    state: State
-    found: str
+    status: Status
+    message: str
     fix: str = ""
 
 
-class BlockedError(Exception):
-    """This cannot be looked at while MLflow's database cannot."""
+class CheckBlockedError(Exception):
+    """The check needs MLflow's database, which cannot be read."""
 
 
-class NothingYetError(Exception):
-    """There has been no run yet: there is nothing to look at."""
+class NoRunsYetError(Exception):
+    """There is nothing to check, since no run has started."""
 
 
 @dataclass
-class Look:
-    """One look at everything. `deep` takes as long as it takes."""
+class CheckContext:
+    """What every check is given; `deep` checks may take long."""
 
     settings: Settings
     deep: bool = False
 
     @property
-    def home(self) -> Path:
-        return self.settings.home.resolve()
+    def state_dir(self) -> Path:
+        return self.settings.state_dir.resolve()
 
     @property
-    def file(self) -> Path | None:
-        """The file of MLflow's database; None for a server."""
-        from tasks.tracking.database import file_of
+    def database_file(self) -> Path | None:
+        """The file of MLflow's SQLite database; None on PostgreSQL."""
+        from tasks.tracking.database import sqlite_file
 
-        return file_of(self.settings.mlflow_uri)
+        return sqlite_file(self.settings.mlflow_uri)
 
     @contextmanager
-    def reading(self) -> Iterator["Connection"]:
-        """A connection that cannot write, to tables that are known to be MLflow's and of its version.
+    def open_database(self) -> Iterator["Connection"]:
+        """Connect read-only to MLflow's tables. Raises CheckBlockedError or NoRunsYetError."""
+        from tasks.tracking.database import open_read_only
 
-        Raises BlockedError, or NothingYetError.
-        """
-        from tasks.tracking.database import reading
-
-        self._possible()
-        with reading(self.settings.mlflow_uri) as connection:
+        self._require_tables()
+        with open_read_only(self.settings.mlflow_uri) as connection:
             yield connection
 
     @property
     def client(self) -> "Client":
-        """MLflow's client, which makes no tables here. Raises BlockedError, or NothingYetError."""
-        from tasks.tracking import connection as tracking
+        """MLflow's client, which creates no tables. Raises CheckBlockedError or NoRunsYetError."""
+        from tasks.tracking.connection import connect_read_only
 
-        self._possible()
-        return tracking.look(self.settings)
+        self._require_tables()
+        return connect_read_only(self.settings)
 
-    def _possible(self) -> None:
-        if self._version == "unreadable":
-            raise BlockedError
-        if self._version == "none":
-            raise NothingYetError
+    def _require_tables(self) -> None:
+        if self._tables == "unreadable":
+            raise CheckBlockedError
+        if self._tables == "none":
+            raise NoRunsYetError
 
     @cached_property
-    def _version(self) -> Literal["unreadable", "none", "right"]:
-        from tasks.tracking import connection as tracking
+    def _tables(self) -> Literal["unreadable", "none", "readable"]:
+        from tasks.tracking.connection import require_current_schema
         from tasks.tracking.database import is_missing
 
         try:
-            if self.file and is_missing(self.file):
+            if self.database_file and is_missing(self.database_file):
                 return "none"
-            seen = tracking.refuse_another_schema(self.settings.mlflow_uri)
+            schema = require_current_schema(self.settings.mlflow_uri)
         except StewardError:
             return "unreadable"
-        return "right" if seen.found else "none"
+        return "readable" if schema.found else "none"

@@ -1,4 +1,4 @@
-"""The machine: free disk, versions, telemetry, clock."""
+"""Checks of the machine: free disk, package versions, telemetry, clock."""
 
 import os
 import re
@@ -12,138 +12,149 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from operate.checks.finding import BlockedError, Finding, Look, NothingYetError
-from tasks.settings import ROOT, reporting
+from operate.checks.finding import CheckBlockedError, CheckContext, Finding, NoRunsYetError
+from tasks.settings import ROOT, enabled_telemetry
 
 GIGABYTE = 10**9
-WARN, BAD, WARN_SHARE = 5 * GIGABYTE, GIGABYTE, 0.10
-FEWEST_FILES = 10_000
-# Seconds that two clocks may differ.
-TOLERANCE = 60
+MIN_FREE_BYTES, LOW_FREE_BYTES, LOW_FREE_SHARE = GIGABYTE, 5 * GIGABYTE, 0.10
+MIN_FREE_INODES = 10_000
+# Seconds by which two clocks may differ.
+MAX_CLOCK_DIFFERENCE = 60
 
 
-def disk(look: Look) -> Iterator[Finding]:
-    """Room for what runs write: in the home, and where temporary files go."""
-    places = {standing(look.home): "the home", Path(tempfile.gettempdir()): "temporary files"}
-    seen: set[int] = set()
-    for place, what in places.items():
-        if place.stat().st_dev in seen:
+def disk(context: CheckContext) -> Iterator[Finding]:
+    """Check free bytes and inodes for the state directory and for temporary files."""
+    purposes = {
+        existing_parent(context.state_dir): "the state directory",
+        Path(tempfile.gettempdir()): "temporary files",
+    }
+    devices: set[int] = set()
+    for folder, purpose in purposes.items():
+        if folder.stat().st_dev in devices:
             continue
-        seen.add(place.stat().st_dev)
-        usage, files = shutil.disk_usage(place), os.statvfs(place)
+        devices.add(folder.stat().st_dev)
+        usage, inodes = shutil.disk_usage(folder), os.statvfs(folder)
         share = usage.free / usage.total
-        found = f"{usage.free / GIGABYTE:.1f} GB free ({share:.0%}) for {what} in {place}"
-        fix = f"free some, as with `steward maintain`, or move {what} to a larger disk"
-        if files.f_files > 0 and files.f_favail < FEWEST_FILES:
-            yield Finding("disk", "bad", f"room for {files.f_favail:,} more files for {what} in {place}", fix)
-        elif usage.free < BAD:
-            yield Finding("disk", "bad", found, fix)
-        elif usage.free < WARN or share < WARN_SHARE:
-            yield Finding("disk", "warn", found, fix)
+        message = f"{usage.free / GIGABYTE:.1f} GB free ({share:.0%}) for {purpose} in {folder}"
+        fix = f"free some, for example with `steward maintain`, or move {purpose} to a larger disk"
+        if inodes.f_files > 0 and inodes.f_favail < MIN_FREE_INODES:
+            message = f"room for {inodes.f_favail:,} more files for {purpose} in {folder}"
+            yield Finding("disk", "bad", message, fix)
+        elif usage.free < MIN_FREE_BYTES:
+            yield Finding("disk", "bad", message, fix)
+        elif usage.free < LOW_FREE_BYTES or share < LOW_FREE_SHARE:
+            yield Finding("disk", "warn", message, fix)
         else:
-            yield Finding("disk", "ok", found)
+            yield Finding("disk", "ok", message)
 
 
-def standing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there and that this user may know of."""
+def existing_parent(path: Path) -> Path:
+    """Return the path itself, or its nearest parent that exists and is visible to this user."""
     return next(p for p in (path, *path.parents) if os.access(p, os.F_OK))
 
 
-def versions(look: Look) -> Iterator[Finding]:
-    """The packages that are installed, against those that this project was tested with."""
-    pinned, direct = _pinned(ROOT / "constraints.txt"), _direct(ROOT / "pyproject.toml")
-    installed = {name: _installed(name) for name in pinned}
-    missing = sorted(name for name in direct if not _installed(name))
-    other = [f"{n} {v} instead of {pinned[n]}" for n, v in sorted(installed.items()) if v and v != pinned[n]]
+def versions(context: CheckContext) -> Iterator[Finding]:
+    """Compare installed packages with the versions in constraints.txt."""
+    pinned, required = _pinned_versions(ROOT / "constraints.txt"), _requirements(ROOT / "pyproject.toml")
+    installed = {name: _installed_version(name) for name in pinned}
+    missing = sorted(name for name in required if not _installed_version(name))
+    different = [
+        f"{name} {number} instead of {pinned[name]}"
+        for name, number in sorted(installed.items())
+        if number and number != pinned[name]
+    ]
     fix = f"PIP_CONSTRAINT=constraints.txt {sys.executable} -m pip install -e . (in {ROOT})"
     if missing:
         yield Finding("versions", "bad", f"not installed: {', '.join(missing)}", fix)
-    if other:
-        yield Finding("versions", "warn", f"not as in constraints.txt: {', '.join(other)}", fix)
-    if not missing and not other:
-        known = sum(1 for v in installed.values() if v)
-        yield Finding("versions", "ok", f"{known} packages as in constraints.txt")
+    if different:
+        yield Finding("versions", "warn", f"not as in constraints.txt: {', '.join(different)}", fix)
+    if not missing and not different:
+        count = sum(1 for number in installed.values() if number)
+        yield Finding("versions", "ok", f"{count} packages as in constraints.txt")
 
 
-def _pinned(constraints: Path) -> dict[str, str]:
+def _pinned_versions(constraints: Path) -> dict[str, str]:
     lines = (line.split("#")[0].strip() for line in constraints.read_text().splitlines())
     return {name: number for name, _, number in (line.partition("==") for line in lines if line)}
 
 
-def _direct(project: Path) -> list[str]:
-    wanted = tomllib.loads(project.read_text())["project"]["dependencies"]
-    return [re.split(r"[^\w.-]", line.strip())[0] for line in wanted]
+def _requirements(project: Path) -> list[str]:
+    requirements = tomllib.loads(project.read_text())["project"]["dependencies"]
+    return [re.split(r"[^\w.-]", line.strip())[0] for line in requirements]
 
 
-def _installed(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     try:
-        # A local label, as in 2.13.0+cpu, tells how the same release was built.
+        # Without the local label of a build, as in 2.13.0+cpu.
         return version(name).partition("+")[0]
     except PackageNotFoundError:
         return None
 
 
-def telemetry(look: Look) -> Iterator[Finding]:
-    """Whether a variable lets a library report to its makers."""
-    on = reporting()
-    for name, value in on.items():
-        yield Finding(
-            "telemetry", "bad", f"{name}={value} lets a library report to its makers", f"unset {name}"
-        )
-    if not on:
-        yield Finding("telemetry", "ok", "off in Prefect, MLflow, Great Expectations and Hugging Face")
+def telemetry(context: CheckContext) -> Iterator[Finding]:
+    """Check that no environment variable allows a library to send usage data."""
+    enabled = enabled_telemetry()
+    for name, value in enabled.items():
+        message = f"{name}={value} allows a library to send usage data"
+        yield Finding("telemetry", "bad", message, f"unset {name}")
+    if not enabled:
+        yield Finding("telemetry", "ok", "disabled in Prefect, MLflow, Great Expectations and Hugging Face")
 
 
-def clock(look: Look) -> Iterator[Finding]:
-    """This machine's clock against its own past, and against the database server's."""
+def clock(context: CheckContext) -> Iterator[Finding]:
+    """Compare this machine's clock with the times recorded here, and with the database server's clock."""
     now = time.time()
-    past = list(_past(look))
-    latest, what = max(past, default=(now, ""))
-    fix = "set the clock, as with `timedatectl set-ntp true`; then what is dated too late is in order again in time"
-    if latest - now > TOLERANCE:
-        yield Finding("clock", "bad", f"{_apart(latest - now)} behind {what}", fix)
-    server = _database_time(look)
-    apart = abs(server - time.time()) if server is not None else 0.0
-    if apart > TOLERANCE:
-        yield Finding("clock", "bad", f"{_apart(apart)} away from the clock of the database's server", fix)
-    if latest - now <= TOLERANCE and apart <= TOLERANCE:
-        with_server = "" if server is None else ", and as the database's server"
-        yield Finding("clock", "ok", f"not behind anything written here{with_server}")
+    latest, source = max(_recorded_times(context), default=(now, ""))
+    fix = (
+        "set the clock, for example with `timedatectl set-ntp true`;"
+        " records with a future date are in order again after that date"
+    )
+    if latest - now > MAX_CLOCK_DIFFERENCE:
+        yield Finding("clock", "bad", f"{_duration(latest - now)} behind {source}", fix)
+    server_time = _database_server_time(context)
+    difference = abs(server_time - time.time()) if server_time is not None else 0.0
+    if difference > MAX_CLOCK_DIFFERENCE:
+        message = f"differs by {_duration(difference)} from the clock of the database server"
+        yield Finding("clock", "bad", message, fix)
+    if latest - now <= MAX_CLOCK_DIFFERENCE and difference <= MAX_CLOCK_DIFFERENCE:
+        server = "" if server_time is None else ", same time as the database server"
+        yield Finding("clock", "ok", f"not behind any time recorded here{server}")
 
 
-def _past(look: Look) -> Iterator[tuple[float, str]]:
-    """When something was last written here (seconds since 1970), and what."""
+def _recorded_times(context: CheckContext) -> Iterator[tuple[float, str]]:
+    """Yield times of the last writes (seconds since 1970), each with what was written."""
     from sqlalchemy import text
 
     from tasks.ledger import Ledger
 
-    for path in sorted(look.settings.ledger.glob("*.jsonl")):
+    folder, file = context.settings.ledger_dir, context.database_file
+    for path in sorted(folder.glob("*.jsonl")):
         yield path.stat().st_mtime, f"the file {path.name}"
-        for line in Ledger(look.settings.ledger, path.stem).entries()[-1:]:
-            if isinstance(line, dict) and "at" in line:
-                yield datetime.fromisoformat(line["at"]).timestamp(), f"the last line of {path.name}"
-    if look.file and os.access(look.file, os.F_OK):
-        yield look.file.stat().st_mtime, f"the file {look.file.name}"
+        for entry in Ledger(folder, path.stem).entries()[-1:]:
+            if isinstance(entry, dict) and "at" in entry:
+                yield datetime.fromisoformat(entry["at"]).timestamp(), f"the last entry of {path.name}"
+    if file and os.access(file, os.F_OK):
+        yield file.stat().st_mtime, f"the file {file.name}"
     try:
-        with look.reading() as connection:
-            begun = connection.execute(text("SELECT max(start_time) FROM runs")).scalar()
-    except (BlockedError, NothingYetError):
+        with context.open_database() as connection:
+            milliseconds = connection.execute(text("SELECT max(start_time) FROM runs")).scalar()
+    except (CheckBlockedError, NoRunsYetError):
         return
-    if begun:
-        yield begun / 1000, "MLflow's last run"
+    if milliseconds:
+        yield milliseconds / 1000, "MLflow's last run"
 
 
-def _database_time(look: Look) -> float | None:
+def _database_server_time(context: CheckContext) -> float | None:
     from sqlalchemy import text
 
-    if look.file:
+    if context.database_file:
         return None
     try:
-        with look.reading() as connection:
+        with context.open_database() as connection:
             return float(connection.execute(text("SELECT extract(epoch FROM now())")).scalar_one())
-    except (BlockedError, NothingYetError):
+    except (CheckBlockedError, NoRunsYetError):
         return None
 
 
-def _apart(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds > 7200 else f"{seconds / 60:.0f} minutes"

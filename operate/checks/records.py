@@ -1,4 +1,4 @@
-"""Memory: what earlier runs left, and whether its parts agree: runs, ledger, champions, content store."""
+"""Checks of what earlier runs recorded: run states, ledgers, champions, content store."""
 
 import json
 import os
@@ -8,156 +8,165 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import PackagingError
-from operate.checks.finding import Finding, Look, NothingYetError
+from operate.checks.finding import CheckContext, Finding, NoRunsYetError
 from tasks.ledger import Alias, Ledger, reconcile_alias
 
-# What every line of a ledger has.
-KEYS = {"line", "at", "model", "verdict", "reason", "before", "champion"}
-# How many objects are read again at each look: those that were written last.
-SAMPLE = 10
+# Keys of every ledger entry.
+REQUIRED_KEYS = {"line", "at", "model", "verdict", "reason", "before", "champion"}
+# Number of objects of the store, the newest, that are verified without --deep.
+SAMPLE_SIZE = 10
 
 
-def runs(look: Look) -> Iterator[Finding]:
-    """Runs that are shown as running and are not."""
+def runs(context: CheckContext) -> Iterator[Finding]:
+    """Check for runs that are recorded as running and whose process has ended."""
     from tasks.locks.run_lock import active_runs
 
-    if not os.access(look.home, os.F_OK):
-        raise NothingYetError
-    client = look.client
-    from flows.housekeeping.dead_runs import stray
+    if not os.access(context.state_dir, os.F_OK):
+        raise NoRunsYetError
+    client = context.client
+    from flows.housekeeping.dead_runs import find_dead_runs
     from flows.recording.prefect_state import UNREACHABLE
 
-    found = stray(client, look.settings)
-    for one in found:
-        said = f"Prefect: {one.prefect_state}, MLflow: {one.mlflow_status or 'no run'}"
-        name = f"a run of {one.case} on {one.data} is gone, its process ended ({said}; {one.id})"
-        if one.prefect_state == UNREACHABLE and one.mlflow_status != "RUNNING":
-            fix = "nothing to do here: the next run that reaches Prefect's server puts it right there"
-            yield Finding("runs", "warn", name, fix)
+    dead_runs = find_dead_runs(client, context.settings)
+    for run in dead_runs:
+        states = f"Prefect: {run.prefect_state}, MLflow: {run.mlflow_status or 'no run'}"
+        message = f"run of {run.case} on {run.data} crashed: its process has ended ({states}; {run.id})"
+        if run.prefect_state == UNREACHABLE and run.mlflow_status != "RUNNING":
+            fix = "nothing to do: the next run that reaches the Prefect server repairs the state there"
+            yield Finding("runs", "warn", message, fix)
         else:
-            fix = f"any run puts it right, as does: steward doctor --fix ({one.done})"
-            yield Finding("runs", "bad", name, fix)
-    if not found:
-        yield Finding(
-            "runs", "ok", f"{len(active_runs(look.settings))} at work, none that ended without a word"
-        )
+            fix = f"the next run repairs it, as does: steward doctor --fix ({run.correction})"
+            yield Finding("runs", "bad", message, fix)
+    if not dead_runs:
+        count = len(active_runs(context.settings))
+        yield Finding("runs", "ok", f"no crashed runs; {count} running")
 
 
-def mend_runs(look: Look) -> Iterator[str]:
-    """Say for runs that are gone how they ended, in Prefect and in MLflow."""
-    if not os.access(look.home, os.F_OK):
+def fix_runs(context: CheckContext) -> Iterator[str]:
+    """Set the final state of crashed runs in Prefect and in MLflow."""
+    if not os.access(context.state_dir, os.F_OK):
         return
-    client = look.client
-    from flows.housekeeping.dead_runs import reap
+    client = context.client
+    from flows.housekeeping.dead_runs import reconcile_dead_runs
 
-    for one in reap(client, look.settings):
-        yield f"a run of {one.case} on {one.data}: {one.done}"
+    for run in reconcile_dead_runs(client, context.settings):
+        yield f"run of {run.case} on {run.data}: {run.correction}"
 
 
-def ledger(look: Look) -> Iterator[Finding]:
-    """Whether each ledger can be read, is without gaps, and says the same champion as the alias."""
+def ledger(context: CheckContext) -> Iterator[Finding]:
+    """Check that each ledger is readable and complete, and has the same champion as MLflow."""
     from tasks.tracking import registry
 
-    ledgers = {path.stem: path for path in sorted(look.settings.ledger.glob("*.jsonl"))}
-    for path in ledgers.values():
-        yield from _lines(path)
-    client = look.client
-    named = {one.version.name for one in registry.registered_versions(client)}
-    for name in sorted({*named, *ledgers}):
-        book = Ledger(look.settings.ledger, name)
-        holder = registry.champion(client, name) if name in named else None
-        lines = [line for line in book.entries() if isinstance(line, dict) and line.keys() >= KEYS]
-        yield from _agrees(name, lines[-1] if lines else None, holder.number if holder else None)
-        if holder:
+    folder = context.settings.ledger_dir
+    paths = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    for path in paths.values():
+        yield from _check_entries(path)
+    client = context.client
+    registered = {item.version.name for item in registry.list_all_versions(client)}
+    for name in sorted({*registered, *paths}):
+        champion = registry.get_champion(client, name) if name in registered else None
+        entries = [entry for entry in Ledger(folder, name).entries() if _is_decision(entry)]
+        last = entries[-1] if entries else None
+        yield from _compare_champions(name, last, champion.number if champion else None)
+        if champion:
             try:
-                registry.download_verified(client, holder)
-            except PackagingError as refused:
-                fix = f"restore {look.settings.artifacts} from a backup; or: steward champion --rollback"
-                found = f"champion {name} version {holder.number} does not load: {refused.got}"
-                yield Finding("ledger", "bad", found, f"see `artifacts`; {fix}")
+                registry.download_verified(client, champion)
+            except PackagingError as error:
+                message = f"champion {name} version {champion.number} does not load: {error.got}"
+                fix = (
+                    f"restore {context.settings.artifacts_dir} from a backup; or: steward champion --rollback"
+                )
+                yield Finding("ledger", "bad", message, f"see `artifacts`; {fix}")
 
 
-def mend_ledger(look: Look) -> Iterator[str]:
-    """Finish what a crash left between ledger and alias."""
+def fix_ledger(context: CheckContext) -> Iterator[str]:
+    """Complete a promotion that a crash interrupted between ledger and alias."""
     from tasks.tracking import registry
 
-    client = look.client
-    for path in sorted(look.settings.ledger.glob("*.jsonl")):
-        book = Ledger(look.settings.ledger, path.stem)
-        alias = Alias(*registry.alias_of(client, path.stem))
-        with book.lock():
+    client, folder = context.client, context.settings.ledger_dir
+    for path in sorted(folder.glob("*.jsonl")):
+        model_ledger = Ledger(folder, path.stem)
+        alias = Alias(*registry.champion_alias_accessors(client, path.stem))
+        with model_ledger.lock():
             before = alias.read()
-            after = reconcile_alias(book, alias)
+            after = reconcile_alias(model_ledger, alias)
         if before != after:
-            yield f"champion of {path.stem}: version {before} before, {after} now, as the ledger says"
+            yield f"champion of {path.stem}: {_version(before)} before, {_version(after)} now, as in the ledger"
 
 
-def _lines(path: Path) -> Iterator[Finding]:
-    """Whether a ledger is what was appended to it, and nothing else."""
-    read: list[dict[str, Any]] = []
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+def _check_entries(path: Path) -> Iterator[Finding]:
+    """Check that the lines of a ledger are decisions, numbered and without gaps."""
+    entries: list[dict[str, Any]] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
         try:
-            line = json.loads(text)
+            entry = json.loads(line)
         except ValueError:
-            found = f"{path} has half a line ({number}): a crash tore it, and that decision was not made"
-            yield Finding("ledger", "warn", found, "nothing to do: every reader leaves it out")
+            name = "last entry" if number == len(lines) else "entry"
+            message = f"{path}: incomplete {name} (line {number}) from a crash; ignored"
+            yield Finding("ledger", "warn", message, "nothing to do: that decision was not made")
             continue
-        if not isinstance(line, dict) or not line.keys() >= KEYS:
-            fix = f"restore {path} from a backup, or take out that line"
-            yield Finding("ledger", "bad", f"{path} has a line ({number}) that is no decision", fix)
+        if not _is_decision(entry):
+            fix = f"restore {path} from a backup, or delete that line"
+            yield Finding("ledger", "bad", f"{path}: line {number} is not a decision", fix)
             return
-        read.append(line)
+        entries.append(entry)
     fix = f"restore {path} from a backup: lines are only ever appended"
-    if [line["line"] for line in read] != list(range(1, len(read) + 1)):
-        yield Finding("ledger", "bad", f"{path}: its lines are not numbered from 1 to {len(read)}", fix)
-    for one, other in pairwise(read):
-        if other["before"] != one["champion"]:
-            found = (
-                f"{path}: line {other['line']} begins with another champion than the line before ended with"
-            )
-            yield Finding("ledger", "bad", found, fix)
+    if [entry["line"] for entry in entries] != list(range(1, len(entries) + 1)):
+        message = f"{path}: the entries are not numbered from 1 to {len(entries)}"
+        yield Finding("ledger", "bad", message, fix)
+    for earlier, later in pairwise(entries):
+        if later["before"] != earlier["champion"]:
+            message = f"{path}: entry {later['line']} starts from another champion than the entry before left"
+            yield Finding("ledger", "bad", message, fix)
 
 
-def _agrees(name: str, last: dict[str, Any] | None, alias: int | None) -> Iterator[Finding]:
-    """The four cases of `settle`."""
+def _is_decision(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.keys() >= REQUIRED_KEYS
+
+
+def _compare_champions(name: str, last: dict[str, Any] | None, alias: int | None) -> Iterator[Finding]:
+    """Distinguish the four cases of `reconcile_alias`."""
     if last is None:
         if alias is not None:
-            found = f"{name}: version {alias} is champion, and no ledger says why"
-            yield Finding("ledger", "warn", found, f"restore {name}.jsonl from a backup")
+            message = f"{name}: version {alias} is champion, but there is no ledger entry"
+            yield Finding("ledger", "warn", message, f"restore {name}.jsonl from a backup")
     elif alias == last["champion"]:
         yield Finding("ledger", "ok", f"{name}: champion {_version(alias)} in MLflow and ledger")
     elif alias == last["before"]:
-        found = f"{name}: {_version(last['champion'])} won, and a crash left {_version(alias)} as champion"
-        yield Finding("ledger", "bad", found, "the next run moves it, as does: steward doctor --fix")
+        message = f"{name}: {_version(last['champion'])} won, but a crash left {_version(alias)} as champion"
+        yield Finding("ledger", "bad", message, "the next run repairs it, as does: steward doctor --fix")
     else:
-        found = f"{name}: {_version(alias)} is champion in MLflow, {_version(last['champion'])} in the ledger"
-        fix = "steward doctor --fix takes note of it in the ledger; to go back: steward champion --rollback"
-        yield Finding("ledger", "bad", found, fix)
+        message = (
+            f"{name}: {_version(alias)} is champion in MLflow, {_version(last['champion'])} in the ledger"
+        )
+        fix = "steward doctor --fix records the change in the ledger; to undo it: steward champion --rollback"
+        yield Finding("ledger", "bad", message, fix)
 
 
 def _version(number: int | None) -> str:
     return f"version {number}" if number is not None else "none"
 
 
-def store(look: Look) -> Iterator[Finding]:
-    """Whether keys and objects of the content store are whole; the newest objects, or all, are read again."""
+def store(context: CheckContext) -> Iterator[Finding]:
+    """Check keys and objects of the content store; a deep check verifies the digests of all objects."""
     from tasks.storage.content_store import find_damage
 
-    folder = look.home / "store"
+    folder = context.state_dir / "store"
     objects = [path for path in (folder / "objects").glob("[!.]*") if path.is_dir()]
-    whole = [path for path in objects if (path / "manifest.json").is_file()]
-    whole.sort(key=lambda path: (path / "manifest.json").stat().st_mtime_ns)
-    read = whole if look.deep else whole[-SAMPLE:]
-    wrong = dict.fromkeys(set(objects) - set(whole), "it has no manifest")
-    wrong |= {path: said for path in read if (said := find_damage(path))}
-    wrong |= {path: "it is no key" for path in (folder / "keys").glob("[!.]*.json") if not _is_key(path)}
-    for path, said in sorted(wrong.items()):
-        yield Finding("store", "bad", f"{path}: {said}", f"rm -r {path}: it is computed again")
-    if not wrong:
-        rest = "" if len(read) == len(whole) else "; all with --deep"
-        yield Finding(
-            "store", "ok", f"{len(whole):,} objects; {len(read):,} read again, each as its digest{rest}"
-        )
+    complete = [path for path in objects if (path / "manifest.json").is_file()]
+    complete.sort(key=lambda path: (path / "manifest.json").stat().st_mtime_ns)
+    verified = complete if context.deep else complete[-SAMPLE_SIZE:]
+    damaged = dict.fromkeys(set(objects) - set(complete), "no manifest")
+    damaged |= {path: damage for path in verified if (damage := find_damage(path))}
+    keys = (folder / "keys").glob("[!.]*.json")
+    damaged |= {path: "not a key of the store" for path in keys if not _is_key(path)}
+    for path, damage in sorted(damaged.items()):
+        yield Finding("store", "bad", f"{path}: {damage}", f"rm -r {path}: the next run computes it again")
+    if not damaged:
+        rest = "" if len(verified) == len(complete) else " (all with --deep)"
+        message = f"{len(complete):,} objects; {len(verified):,} verified by digest{rest}"
+        yield Finding("store", "ok", message)
 
 
 def _is_key(path: Path) -> bool:

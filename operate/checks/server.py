@@ -1,4 +1,4 @@
-"""Prefect: the server that runs report to, and the memory that it would begin with."""
+"""Check of the Prefect server, or of the database that a temporary server would open."""
 
 import time
 from collections.abc import Iterator
@@ -6,91 +6,94 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from operate.checks.finding import PATIENCE, Finding, Look
-from operate.checks.machine import TOLERANCE
+from operate.checks.finding import CheckContext, Finding
+from operate.checks.machine import MAX_CLOCK_DIFFERENCE
 
 if TYPE_CHECKING:
     import httpx
     from prefect.client.orchestration import SyncPrefectClient
 
-START = "start it (make up), or unset PREFECT_API_URL: runs then start a temporary one"
+TIMEOUT = 5  # seconds
+START = "start it (make up), or unset PREFECT_API_URL: runs then start a temporary server"
+HISTORY_LOST = "Prefect's run history is then lost, MLflow's is not"
 
-FORGETS = "Prefect then forgets its past runs, MLflow does not"
 
-
-def server(look: Look) -> Iterator[Finding]:
-    """Whether the server answers, is of this version, keeps to itself, and can run what is deployed on it."""
+def server(context: CheckContext) -> Iterator[Finding]:
+    """Check that the server answers, has this version, sends no usage data, and can run its deployments."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    url = PREFECT_API_URL.value()
-    if not url:
+    api_url = PREFECT_API_URL.value()
+    if not api_url:
         yield Finding("server", "ok", "PREFECT_API_URL is not set: each command starts a temporary server")
-        yield from _temporary(look)
+        yield from _check_temporary_database()
         return
-    where = httpx.URL(url).copy_with(username=None, password=None, query=None)
+    url = httpx.URL(api_url).copy_with(username=None, password=None, query=None)
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client(sync_client=True, httpx_settings={"timeout": PATIENCE}) as client,
+            get_client(sync_client=True, httpx_settings={"timeout": TIMEOUT}) as client,
         ):
-            yield from _answers(client, str(where))
+            yield from _check_server(client, str(url))
     except httpx.HTTPStatusError as error:
-        code = error.response.status_code
-        fix = "see that PREFECT_API_URL ends in /api, and that PREFECT_API_KEY or PREFECT_API_AUTH_STRING is right"
-        yield Finding("server", "bad", f"{where} answers with code {code}", fix)
+        fix = "check that PREFECT_API_URL ends in /api, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+        yield Finding("server", "bad", f"{url} answers with HTTP status {error.response.status_code}", fix)
     except (httpx.HTTPError, OSError) as error:
-        yield Finding("server", "bad", f"no Prefect server answers at {where}: {type(error).__name__}", START)
+        message = f"no Prefect server answers at {url}: {type(error).__name__}"
+        yield Finding("server", "bad", message, START)
     except ValueError:
         fix = "correct PREFECT_API_URL; the address of an API ends in /api"
-        yield Finding("server", "bad", f"what answers at {where} is no Prefect API", fix)
+        yield Finding("server", "bad", f"the server at {url} has no Prefect API", fix)
 
 
-def _answers(client: "SyncPrefectClient", where: str) -> Iterator[Finding]:
+def _check_server(client: "SyncPrefectClient", url: str) -> Iterator[Finding]:
     import prefect
 
     response = client.request("GET", "/admin/version")
-    theirs, ours = response.json(), prefect.__version__
-    if theirs != ours:
-        fix = f"stop the server and start it from this environment (prefect {ours})"
-        yield Finding("server", "bad", f"{where} is version {theirs}, and Prefect here is {ours}", fix)
+    version, installed = response.json(), prefect.__version__
+    if version != installed:
+        fix = f"stop the server and start it from this environment (prefect {installed})"
+        yield Finding("server", "bad", f"{url} has version {version}, but {installed} is installed here", fix)
     else:
-        yield Finding("server", "ok", f"{where} answers, version {theirs}")
-    yield from _apart(response, where)
+        yield Finding("server", "ok", f"{url} answers, version {version}")
+    yield from _check_clock(response, url)
     if client.request("GET", "/admin/settings").json().get("server", {}).get("analytics_enabled"):
         fix = "start it with PREFECT_SERVER_ANALYTICS_ENABLED=false, as `make up` does"
-        yield Finding("server", "bad", f"{where} reports to its makers", fix)
-    yield from _deployed(client)
+        yield Finding("server", "bad", f"{url} sends usage data", fix)
+    yield from _check_deployments(client)
 
 
-def _apart(response: "httpx.Response", where: str) -> Iterator[Finding]:
-    """Schedules are due by the server's clock."""
+def _check_clock(response: "httpx.Response", url: str) -> Iterator[Finding]:
+    """Compare clocks, since the server starts scheduled runs by its own."""
     if "date" not in response.headers:
         return
-    apart = abs(parsedate_to_datetime(response.headers["date"]).timestamp() - time.time())
-    if apart > TOLERANCE:
-        found = f"the clock of {where} is {apart / 60:.0f} minutes away from this one"
-        yield Finding("server", "bad", found, "set both, as with `timedatectl set-ntp true`")
+    difference = abs(parsedate_to_datetime(response.headers["date"]).timestamp() - time.time())
+    if difference > MAX_CLOCK_DIFFERENCE:
+        message = f"the clock of {url} differs by {difference / 60:.0f} minutes from this machine's"
+        yield Finding("server", "bad", message, "set both, for example with `timedatectl set-ntp true`")
 
 
-def _deployed(client: "SyncPrefectClient") -> Iterator[Finding]:
-    ours = [one for one in client.read_deployments() if "steward" in one.tags]
-    gone = [one.name for one in ours if any(not folder.is_dir() for folder in _folders(one.pull_steps or []))]
-    if gone:
-        found = f"deployments that start in a folder that is not there: {', '.join(sorted(gone))}"
-        yield Finding("server", "bad", found, "from this checkout: prefect deploy --all")
-    asleep = [
-        name
-        for name in sorted({one.work_pool_name for one in ours if one.work_pool_name})
-        if client.read_work_pool(name).status != "READY"
+def _check_deployments(client: "SyncPrefectClient") -> Iterator[Finding]:
+    deployments = [deployment for deployment in client.read_deployments() if "steward" in deployment.tags]
+    moved = [
+        deployment.name
+        for deployment in deployments
+        if any(not folder.is_dir() for folder in _working_directories(deployment.pull_steps or []))
     ]
-    for name in asleep:
-        found = f"no worker asks the pool {name} for work: what is scheduled waits"
-        yield Finding("server", "warn", found, f"make up; or: prefect worker start --pool {name}")
+    if moved:
+        message = f"deployments whose working directory does not exist: {', '.join(sorted(moved))}"
+        yield Finding("server", "bad", message, "from this checkout: prefect deploy --all")
+    for pool in sorted(
+        {deployment.work_pool_name for deployment in deployments if deployment.work_pool_name}
+    ):
+        if client.read_work_pool(pool).status != "READY":
+            message = f"no worker polls the work pool {pool}: scheduled runs wait"
+            fix = f"make up; or: prefect worker start --pool {pool}"
+            yield Finding("server", "warn", message, fix)
 
 
-def _folders(steps: list[dict[str, Any]]) -> list[Path]:
+def _working_directories(steps: list[dict[str, Any]]) -> list[Path]:
     return [
         Path(step[name]["directory"])
         for step in steps
@@ -99,8 +102,8 @@ def _folders(steps: list[dict[str, Any]]) -> list[Path]:
     ]
 
 
-def _temporary(look: Look) -> Iterator[Finding]:
-    """The version of the tables that a temporary server finds in the home, and would migrate at once."""
+def _check_temporary_database() -> Iterator[Finding]:
+    """Check the schema version of the database that a temporary server would open and migrate."""
     import prefect
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -108,7 +111,7 @@ def _temporary(look: Look) -> Iterator[Finding]:
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from tasks.tracking.database import UnreadableError, reading
+    from tasks.tracking.database import DatabaseUnreadableError, open_read_only
 
     file = PREFECT_HOME.value() / "prefect.db"
     if not file.exists():
@@ -120,16 +123,16 @@ def _temporary(look: Look) -> Iterator[Finding]:
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
     try:
-        with reading(f"sqlite:///{file}", still=True) as connection:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except (UnreadableError, SQLAlchemyError):
-        fix = f"restore it from a backup, or take it away: {FORGETS}"
-        yield Finding("server", "bad", f"{file} is no database of Prefect that can be read", fix)
+        with open_read_only(f"sqlite:///{file}", immutable=True) as connection:
+            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except (DatabaseUnreadableError, SQLAlchemyError):
+        fix = f"restore it from a backup, or move it away: {HISTORY_LOST}"
+        yield Finding("server", "bad", f"{file} is not a readable Prefect database", fix)
         return
-    known = {one.revision for one in script.walk_revisions()}
-    if found not in known:
-        fix = f"install the Prefect that wrote it, or take {file} away: {FORGETS}"
-        yield Finding("server", "bad", f"{file} is of version {found}, which Prefect here does not know", fix)
-    elif found != script.get_current_head():
-        fix = f"cp {file} {file}.backup, if you may go back to that version"
-        yield Finding("server", "warn", f"{file} is older than Prefect here: the next run migrates it", fix)
+    if version not in {revision.revision for revision in script.walk_revisions()}:
+        message = f"{file} has schema version {version}, which the installed Prefect does not know"
+        fix = f"install the Prefect that wrote it, or move {file} away: {HISTORY_LOST}"
+        yield Finding("server", "bad", message, fix)
+    elif version != script.get_current_head():
+        message = f"{file} is older than the installed Prefect: the next run migrates it"
+        yield Finding("server", "warn", message, f"to be able to go back: cp {file} {file}.backup")

@@ -1,0 +1,1 @@
+"""What `steward up` starts on this machine: Prefect server, MLflow UI, worker, deployments."""

@@ -1,4 +1,4 @@
-"""What the Prefect server does by itself about runs that no longer answer."""
+"""Automations of the Prefect server that end runs which stopped responding or run too long."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -8,54 +8,59 @@ if TYPE_CHECKING:
     from prefect.events.actions import ActionTypes
     from prefect.events.schemas.automations import AutomationCore
 
-# A run tells every so many seconds that it is alive; Prefect allows no fewer. A busy server may lose some of it:
-# six that are missing mean death.
-HEARTBEAT = 30
-SILENCE = timedelta(seconds=6 * HEARTBEAT)
-# No run of ours takes this long: it hangs.
-LONGEST = timedelta(hours=12)
-ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")}
+# The shortest interval between heartbeats that Prefect allows. A busy server may lose some of them.
+HEARTBEAT_SECONDS = 30
+HEARTBEAT_TIMEOUT = timedelta(seconds=6 * HEARTBEAT_SECONDS)
+# Longer than any run is expected to take.
+MAX_RUNTIME = timedelta(hours=12)
+FINAL_STATE_EVENTS = {
+    f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")
+}
 
 
-def ensure(client: "SyncPrefectClient") -> None:
-    """Each of ours is on the server once, as it is here; whether it is enabled stays as a person has set it."""
-    for ours in (zombies(), hanging()):
-        known = client.read_automations_by_name(ours.name)
-        if not known:
-            client.create_automation(ours)
+def ensure_automations(client: "SyncPrefectClient") -> None:
+    """Create or update both automations and delete duplicates; keep whether an operator disabled them."""
+    for automation in (missed_heartbeat_automation(), max_runtime_automation()):
+        existing = client.read_automations_by_name(automation.name)
+        if not existing:
+            client.create_automation(automation)
             continue
-        client.update_automation(known[0].id, ours.model_copy(update={"enabled": known[0].enabled}))
-        for double in known[1:]:
-            client.delete_automation(double.id)
+        update = automation.model_copy(update={"enabled": existing[0].enabled})
+        client.update_automation(existing[0].id, update)
+        for duplicate in existing[1:]:
+            client.delete_automation(duplicate.id)
 
 
-def zombies() -> "AutomationCore":
-    """Crashed, for a run whose heartbeats stopped before its end."""
+def missed_heartbeat_automation() -> "AutomationCore":
+    """Build the automation that marks a run as crashed when its heartbeats stop."""
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
 
-    beat = "prefect.flow-run.heartbeat"
-    message = f"no sign of life for {SILENCE.seconds} seconds: its process or its machine is gone"
-    return _missing(
+    heartbeat = "prefect.flow-run.heartbeat"
+    message = f"no heartbeat for {HEARTBEAT_TIMEOUT.seconds} seconds: the process or the machine has stopped"
+    return _missing_event_automation(
         "Crash runs that show no sign of life",
-        after=beat,
-        expect={beat, *ENDS},
-        within=SILENCE,
+        after=heartbeat,
+        expect={heartbeat, *FINAL_STATE_EVENTS},
+        within=HEARTBEAT_TIMEOUT,
         action=ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False),
     )
 
 
-def hanging() -> "AutomationCore":
-    """Cancelled, for a run that goes on and on; its worker ends the process."""
+def max_runtime_automation() -> "AutomationCore":
+    """Build the automation that cancels a run after `MAX_RUNTIME`; the worker then ends its process."""
     from prefect.events.actions import CancelFlowRun
 
-    name = f"Cancel runs that take longer than {LONGEST.total_seconds() / 3600:g} hours"
-    return _missing(
-        name, after="prefect.flow-run.Running", expect=ENDS, within=LONGEST, action=CancelFlowRun()
+    return _missing_event_automation(
+        f"Cancel runs that take longer than {MAX_RUNTIME.total_seconds() / 3600:g} hours",
+        after="prefect.flow-run.Running",
+        expect=FINAL_STATE_EVENTS,
+        within=MAX_RUNTIME,
+        action=CancelFlowRun(),
     )
 
 
-def _missing(
+def _missing_event_automation(
     name: str, after: str, expect: set[str], within: timedelta, action: "ActionTypes"
 ) -> "AutomationCore":
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture

@@ -1,4 +1,4 @@
-"""A child process with a log file of its own, which cannot outlive the process that started it. Linux."""
+"""Child processes that write to a log file and end with their parent; searching and ending processes. Linux only."""
 
 import ctypes
 import os
@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-# <sys/prctl.h>
-SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36
+import psutil
+
+# Options of prctl (<sys/prctl.h>), which psutil does not offer.
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
-class Child:
-    """`name` is how people call it; `log` is where everything goes that it says."""
+class ChildProcess:
+    """A running command: `name` is for messages, `log` receives its stdout and stderr."""
 
     name: str
     log: Path
@@ -28,92 +30,92 @@ class Child:
     def start(
         cls, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path
     ) -> Self:
-        """In a session of its own, so that Ctrl-C does not reach it before its turn. The log before is kept."""
+        """Start a command in its own session, so that Ctrl-C does not reach it. An existing log is kept."""
         if log.exists():
             log.replace(log.with_suffix(".log.before"))
-        with log.open("wb") as said:
+        with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
                 env=dict(environment),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_dies_with(os.getpid()),
+                preexec_fn=_end_with_parent(os.getpid()),
             )
         return cls(name, log, process)
 
     @property
-    def ended(self) -> str | None:
-        """How it ended, or None while it is alive."""
+    def exit_status(self) -> str | None:
+        """Exit code or signal; None while the process is running."""
         code = self.process.poll()
         if code is None:
             return None
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     @property
-    def obituary(self) -> str:
-        """How it ended, its last words, and where the others are."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-        return f"{self.ended}; its last words: {lines[-1].strip()}; see {self.log}"
+    def exit_summary(self) -> str:
+        """Exit status, last log line, log path."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() or ["none"]
+        return f"{self.exit_status}; last log line: {lines[-1].strip()}; see {self.log}"
 
-    def end(self, patience: float) -> None:
-        """SIGTERM; after `patience` seconds SIGKILL, to all that it started in its session too."""
+    def stop(self, timeout_seconds: float) -> None:
+        """Send SIGTERM; after the timeout, send SIGKILL to every process of its session."""
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience)
+            self.process.wait(timeout_seconds)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 def adopt_orphans() -> None:
-    """Whatever a descendant of this process leaves behind becomes a child of this process."""
-    LIBC.prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    """Make this process the parent of descendants whose own parent ends."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def children_of(pid: int) -> list[int]:
-    """Living children of a process."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            # The name, in brackets, may hold anything; state and parent come after it.
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
+def running_children(pid: int) -> list[psutil.Process]:
+    """Return the direct children of a process, without zombies; none if the process has ended."""
+    running = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    running.append(child)
+    return running
 
 
-def any_with(variable: str, value: str) -> bool:
-    """Whether a process that this user may look into was started with this in its environment."""
-    sought = f"{variable}={value}".encode()
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if sought in environment.read_bytes().split(b"\0"):
-                return True
-    return False
+def has_process_with_variable(name: str, value: str) -> bool:
+    """Tell whether a process was started with this environment variable; processes of other users are skipped."""
+    processes = psutil.process_iter(["environ"])
+    return any((process.info["environ"] or {}).get(name) == value for process in processes)
 
 
-def end_all(which: Callable[[], list[int]], patience: float) -> None:
-    """SIGTERM to each process that `which` names, newcomers too; SIGKILL to those left after `patience` seconds."""
-    told: set[int] = set()
-    until = time.monotonic() + patience
-    while living := which():
-        late = time.monotonic() > until
-        for pid in living:
-            if late or pid not in told:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
-        told.update(living)
+def terminate_all(list_processes: Callable[[], list[psutil.Process]], timeout_seconds: float) -> None:
+    """End processes until `list_processes` returns none.
+
+    Each listed process gets one SIGTERM, also if it is new; after the timeout, the remaining ones get SIGKILL.
+    """
+    signalled: set[psutil.Process] = set()
+    deadline = time.monotonic() + timeout_seconds
+    while processes := list_processes():
+        overdue = time.monotonic() > deadline
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                if overdue:
+                    process.kill()
+                elif process not in signalled:
+                    process.terminate()
+        signalled.update(processes)
         time.sleep(0.1)
 
 
-def _dies_with(parent: int) -> Callable[[], None]:
-    def ask() -> None:
-        LIBC.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
-        # It may have died before it was asked for.
+def _end_with_parent(parent: int) -> Callable[[], None]:
+    def set_death_signal() -> None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        # The parent may have ended before prctl took effect.
         if os.getppid() != parent:
             os._exit(1)
 
-    return ask
+    return set_death_signal

@@ -1,4 +1,4 @@
-"""Deployments as prefect.yaml says them, on a server, with forms that take no parameter that a flow does not have."""
+"""Deployments of prefect.yaml on a server, with parameter schemas that reject unknown names."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 TAG = "steward"
 
 
-def ensure_pool(client: "SyncPrefectClient", name: str) -> None:
-    """The pool of process workers is there."""
+def ensure_work_pool(client: "SyncPrefectClient", name: str) -> None:
+    """Create the pool of process workers unless it exists."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
@@ -23,29 +23,30 @@ def ensure_pool(client: "SyncPrefectClient", name: str) -> None:
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
 
 
-def seal(client: "SyncPrefectClient") -> list[str]:
-    """Refuse parameters with unknown names, which Prefect would let through and the flow then crash on.
+def enforce_parameter_schemas(client: "SyncPrefectClient") -> list[str]:
+    """Make the server reject unknown parameter names; return the names of the deployments.
 
-    The names of the deployments. Raises UsageError where prefect.yaml itself has such a parameter.
+    Without this, Prefect accepts such a name and the run crashes. Raises UsageError if prefect.yaml has one.
     """
     from prefect.client.schemas.actions import DeploymentUpdate
 
-    ours = [one for one in client.read_deployments() if TAG in one.tags]
-    for one in ours:
-        form = one.parameter_openapi_schema or {}
-        known = set(form.get("properties", {}))
-        unknown = _given(one) - known
+    deployments = [deployment for deployment in client.read_deployments() if TAG in deployment.tags]
+    for deployment in deployments:
+        schema = deployment.parameter_openapi_schema or {}
+        allowed = set(schema.get("properties", {}))
+        unknown = _parameter_names(deployment) - allowed
         if unknown:
             raise UsageError(
-                f"parameters of {one.entrypoint}: {', '.join(sorted(known))}",
-                f"{', '.join(sorted(unknown))} in the deployment {one.name}",
+                f"parameters of {deployment.entrypoint}: {', '.join(sorted(allowed))}",
+                f"{', '.join(sorted(unknown))} in the deployment {deployment.name}",
                 "correct prefect.yaml",
             )
-        closed = {**form, "additionalProperties": False}
-        client.update_deployment(one.id, DeploymentUpdate(parameter_openapi_schema=closed))
-    return sorted(one.name for one in ours)
+        closed = {**schema, "additionalProperties": False}
+        client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=closed))
+    return sorted(deployment.name for deployment in deployments)
 
 
-def _given(one: "DeploymentResponse") -> set[str]:
-    """Names of the parameters that the deployment or one of its schedules sets."""
-    return {name for said in (one.parameters, *(s.parameters for s in one.schedules)) for name in said or {}}
+def _parameter_names(deployment: "DeploymentResponse") -> set[str]:
+    """Return the parameters that the deployment or one of its schedules sets."""
+    settings = (deployment.parameters, *(schedule.parameters for schedule in deployment.schedules))
+    return {name for parameters in settings for name in parameters or {}}

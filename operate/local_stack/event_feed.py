@@ -1,4 +1,4 @@
-"""The ticker: what happens on a Prefect server, a line each: how runs fare, and what our own code says of them."""
+"""State changes of runs and log messages of Steward, read from a Prefect server as lines of text."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,72 +9,72 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 STATES = ("Running", "Completed", "Failed", "Crashed", "Cancelled", "Late", "AwaitingRetry", "Retrying")
-BAD = ("Failed", "Crashed")
-# Runs and servers write late: what comes this much later than it happened is still told.
-LATENESS = timedelta(seconds=60)
+FAILURE_STATES = ("Failed", "Crashed")
+# Runs and servers write with a delay: entries up to this old are still shown.
+MAX_DELAY = timedelta(seconds=60)
 
 
-class Ticker:
-    """`interface` is the address of the UI, for links."""
+class EventFeed:
+    """Events of a server since this object was made; `ui_url` is used in links to runs."""
 
-    def __init__(self, client: "SyncPrefectClient", interface: str) -> None:
-        self.client, self.interface = client, interface
-        self.begun = datetime.now(UTC)
-        self.told: dict[str, datetime] = {}
+    def __init__(self, client: "SyncPrefectClient", ui_url: str) -> None:
+        self.client, self.ui_url = client, ui_url
+        self.started = datetime.now(UTC)
+        self.shown: dict[str, datetime] = {}
         self.labels: dict[str, str] = {}
 
-    def lines(self) -> list[str]:
-        """What was not told before, in the order in which it happened. Raises httpx.HTTPError."""
-        since = max(self.begun, datetime.now(UTC) - LATENESS)
-        found = sorted([*self._states(since), *self._said(since)])
-        self.told = {key: at for key, at in self.told.items() if at > since - LATENESS}
-        return [f"{at.astimezone():%H:%M:%S}  {line}" for at, line in found]
+    def new_lines(self) -> list[str]:
+        """Return events that were not returned before, oldest first. Raises httpx.HTTPError."""
+        since = max(self.started, datetime.now(UTC) - MAX_DELAY)
+        events = sorted([*self._state_changes(since), *self._log_messages(since)])
+        self.shown = {key: time for key, time in self.shown.items() if time > since - MAX_DELAY}
+        return [f"{time.astimezone():%H:%M:%S}  {line}" for time, line in events]
 
-    def _states(self, since: datetime) -> Iterator[tuple[datetime, str]]:
+    def _state_changes(self, since: datetime) -> Iterator[tuple[datetime, str]]:
         names = [f"prefect.flow-run.{state}" for state in STATES]
-        asked = {"occurred": {"since": since.isoformat()}, "event": {"name": names}, "order": "ASC"}
-        answer = self.client.request("POST", "/events/filter", json={"filter": asked, "limit": 50})
-        for event in answer.json()["events"]:
-            run = event["resource"]["prefect.resource.id"].rpartition(".")[2]
-            at = datetime.fromisoformat(event["occurred"])
-            if self._is_new(event["id"], at):
-                yield at, f"{self._label(run)}  {self._state(run, event)}"
+        query = {"occurred": {"since": since.isoformat()}, "event": {"name": names}, "order": "ASC"}
+        response = self.client.request("POST", "/events/filter", json={"filter": query, "limit": 50})
+        for event in response.json()["events"]:
+            run_id = event["resource"]["prefect.resource.id"].rpartition(".")[2]
+            time = datetime.fromisoformat(event["occurred"])
+            if self._is_new(event["id"], time):
+                yield time, f"{self._label(run_id)}  {self._state(run_id, event)}"
 
-    def _state(self, run: str, event: dict[str, Any]) -> str:
-        state = event["event"].rpartition(".")[2]
-        why = " ".join((event["resource"].get("prefect.state-message") or "").split())
-        said = f"{state}: {why}" if why else str(state)
-        return f"{said}\n          {self.interface}/runs/flow-run/{run}" if state in BAD else said
+    def _state(self, run_id: str, event: dict[str, Any]) -> str:
+        state = str(event["event"].rpartition(".")[2])
+        message = " ".join((event["resource"].get("prefect.state-message") or "").split())
+        text = f"{state}: {message}" if message else state
+        return f"{text}\n          {self.ui_url}/runs/flow-run/{run_id}" if state in FAILURE_STATES else text
 
-    def _said(self, since: datetime) -> Iterator[tuple[datetime, str]]:
-        asked = {"timestamp": {"after_": since.isoformat()}, "level": {"ge_": 20}}
-        answer = self.client.request(
-            "POST", "/logs/filter", json={"logs": asked, "sort": "TIMESTAMP_DESC", "limit": 200}
+    def _log_messages(self, since: datetime) -> Iterator[tuple[datetime, str]]:
+        query = {"timestamp": {"after_": since.isoformat()}, "level": {"ge_": 20}}
+        response = self.client.request(
+            "POST", "/logs/filter", json={"logs": query, "sort": "TIMESTAMP_DESC", "limit": 200}
         )
-        for entry in answer.json():
-            at = datetime.fromisoformat(entry["timestamp"])
-            if entry["name"] == "steward" and entry["flow_run_id"] and self._is_new(entry["id"], at):
-                yield at, f"{self._label(entry['flow_run_id'])}    {entry['message']}"
+        for entry in response.json():
+            time = datetime.fromisoformat(entry["timestamp"])
+            if entry["name"] == "steward" and entry["flow_run_id"] and self._is_new(entry["id"], time):
+                yield time, f"{self._label(entry['flow_run_id'])}    {entry['message']}"
 
-    def _is_new(self, key: str, at: datetime) -> bool:
-        if key in self.told:
+    def _is_new(self, key: str, time: datetime) -> bool:
+        if key in self.shown:
             return False
-        self.told[key] = at
+        self.shown[key] = time
         return True
 
-    def _label(self, run: str) -> str:
-        """What it is a run of, and its name."""
-        if run not in self.labels:
-            self.labels[run] = self._named(run)
-        return self.labels[run]
+    def _label(self, run_id: str) -> str:
+        if run_id not in self.labels:
+            self.labels[run_id] = self._read_label(run_id)
+        return self.labels[run_id]
 
-    def _named(self, run: str) -> str:
+    def _read_label(self, run_id: str) -> str:
+        """Return deployment (or flow) and name of a run; its id if the server does not have it."""
         from prefect.exceptions import ObjectNotFound
 
         try:
-            known = self.client.read_flow_run(UUID(run))
-            if known.deployment_id:
-                return f"{self.client.read_deployment(known.deployment_id).name} {known.name}"
-            return f"{self.client.read_flow(known.flow_id).name} {known.name}"
+            run = self.client.read_flow_run(UUID(run_id))
+            if run.deployment_id:
+                return f"{self.client.read_deployment(run.deployment_id).name} {run.name}"
+            return f"{self.client.read_flow(run.flow_id).name} {run.name}"
         except ObjectNotFound:
-            return run
+            return run_id

@@ -1,4 +1,4 @@
-"""Runs that were handed to a worker and whose process ended before our code began: the reaper cannot know of them."""
+"""Flow runs whose process ended before Steward's code started: they hold no run lock, so no dead run is found."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -9,20 +9,26 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 log = logging.getLogger("steward")
-GONE = "Steward: its process ended before it could say how"
+MESSAGE = "Steward: the process ended before the flow started"
 
 
-def crash(client: "SyncPrefectClient", pool: str, present: set[str]) -> None:
-    """Crashed, for runs of a pool that have neither ended nor a process here; `present` are ids that live anyway."""
+def mark_crashed(client: "SyncPrefectClient", pool: str, active_run_ids: set[str]) -> None:
+    """Set runs of a work pool to Crashed if they have not ended and have no process on this machine.
+
+    Runs in `active_run_ids` hold a run lock and are left alone.
+    """
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.states import Crashed
 
     not_ended = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
-    handed = client.read_flow_runs(
+    runs = client.read_flow_runs(
         work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [pool]}}),
         flow_run_filter=FlowRunFilter.model_validate(not_ended),
     )
-    for run in handed:
-        if str(run.id) not in present and not child_process.any_with("PREFECT__FLOW_RUN_ID", str(run.id)):
-            client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
-            log.info("put right: %s had not begun", run.name)
+    for run in runs:
+        run_id = str(run.id)
+        if run_id in active_run_ids:
+            continue
+        if not child_process.has_process_with_variable("PREFECT__FLOW_RUN_ID", run_id):
+            client.set_flow_run_state(run.id, Crashed(message=MESSAGE), force=True)
+            log.info("repaired: %s ended before it started", run.name)

@@ -1,14 +1,15 @@
-"""Ports of loopback: whether one is free, and who has it."""
+"""TCP ports of the loopback interface: whether one is free, and which process uses it."""
 
 import socket
 from contextlib import suppress
-from pathlib import Path
+
+import psutil
 
 HOST = "127.0.0.1"
-LISTENING = "0A"
 
 
 def is_free(port: int) -> bool:
+    """Tell whether a server can be bound to a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -18,26 +19,13 @@ def is_free(port: int) -> bool:
     return True
 
 
-def holder(port: int) -> str | None:
-    """The process that listens on a port, as far as /proc tells this user."""
-    sockets = _listening(port)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            for handle in (process / "fd").iterdir():
-                with suppress(OSError):
-                    if handle.readlink().name in sockets:
-                        # Its name and no arguments: those may hold secrets.
-                        return f"{(process / 'comm').read_text().strip()}, process {process.name}"
+def listening_process(port: int) -> str | None:
+    """Return name and id of the process that listens on a port; None if it belongs to another user."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr or not connection.pid:
+            continue
+        if connection.laddr.port == port:
+            with suppress(psutil.NoSuchProcess):
+                # Only the name: arguments may contain secrets.
+                return f"{psutil.Process(connection.pid).name()}, process {connection.pid}"
     return None
-
-
-def _listening(port: int) -> set[str]:
-    """The sockets that listen on a port, as links in /proc name them."""
-    found = set()
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                    found.add(f"socket:[{fields[9]}]")
-    return found

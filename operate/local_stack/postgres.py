@@ -1,6 +1,6 @@
-"""PostgreSQL for both: MLflow in the database that is named, Prefect beside it in `<name>_prefect`.
+"""PostgreSQL databases of `steward up`: the named one for MLflow, and `<name>_prefect` for Prefect.
 
-The password travels in the environment of processes only: never in arguments, files or messages.
+The password is only in the environment of processes: never in arguments, files or messages.
 """
 
 from contextlib import closing
@@ -11,51 +11,56 @@ from ml.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-BESIDE = "_prefect"
+PREFECT_SUFFIX = "_prefect"
 
 
-def address(uri: str) -> "URL":
-    """As libpq reads it. Raises UsageError for what is no address of a PostgreSQL database."""
+def parse_url(uri: str) -> "URL":
+    """Parse the address of a PostgreSQL database as libpq reads it. Raises UsageError for any other address."""
     from tasks.tracking import database
 
-    url = database.address(uri)
+    url = database.parse_uri(uri)
     if url.get_backend_name() != "postgresql" or not url.database:
-        wanted = "--database postgresql://USER:PASSWORD@HOST:PORT/NAME"
-        raise UsageError(wanted, database.shown(uri), "name one, or leave it out for SQLite")
+        raise UsageError(
+            "--database postgresql://USER:PASSWORD@HOST:PORT/NAME",
+            database.redacted_url(uri),
+            "name such a database, or omit --database to use SQLite",
+        )
     return url.set(drivername="postgresql")
 
 
-def for_prefect(uri: str) -> str:
-    """What Prefect's server connects with, password included."""
-    url = address(uri)
+def prefect_url(uri: str) -> str:
+    """Return the address of Prefect's database, with password, for the driver of Prefect's server."""
+    url = parse_url(uri)
     query = {{"sslmode": "ssl"}.get(name, name): value for name, value in url.query.items()}
-    beside = url.set(drivername="postgresql+asyncpg", database=f"{url.database}{BESIDE}", query=query)
-    return beside.render_as_string(hide_password=False)
+    url = url.set(drivername="postgresql+asyncpg", database=f"{url.database}{PREFECT_SUFFIX}", query=query)
+    return url.render_as_string(hide_password=False)
 
 
-def create(uri: str) -> None:
-    """Make the two databases where they are missing. Raises UsageError where that cannot be."""
+def create_databases(uri: str) -> None:
+    """Create the two databases unless they exist. Raises UsageError if that fails."""
     import psycopg2
     from psycopg2 import sql
 
     from tasks.tracking import database
 
-    url = address(uri)
+    url = parse_url(uri)
     try:
         with closing(_connect(url)) as connection, connection.cursor() as cursor:
             connection.autocommit = True
-            for name in (url.database, f"{url.database}{BESIDE}"):
+            for name in (url.database, f"{url.database}{PREFECT_SUFFIX}"):
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
                 if cursor.fetchone() is None:
                     cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg2.Error as error:
-        said = str(error).strip().partition("\n")[0]
-        todo = f"see that it answers, and that {url.database}{BESIDE} is there or may be made by this user"
-        raise UsageError(f"PostgreSQL at {database.shown(uri)}", said, todo) from None
+        raise UsageError(
+            f"PostgreSQL at {database.redacted_url(uri)}",
+            str(error).strip().partition("\n")[0],
+            f"check that the server runs, and that {url.database}{PREFECT_SUFFIX} exists or this user may create it",
+        ) from None
 
 
 def _connect(url: "URL") -> Any:
-    """To the database that is named, or else to the one that is always there."""
+    """Connect to the named database; if it does not exist, to `postgres`, which always does."""
     import psycopg2
 
     try:
@@ -63,5 +68,5 @@ def _connect(url: "URL") -> Any:
     except psycopg2.OperationalError as error:
         if "does not exist" not in str(error):
             raise
-    beside = url.set(database="postgres").render_as_string(hide_password=False)
-    return psycopg2.connect(beside, connect_timeout=10)
+    default = url.set(database="postgres").render_as_string(hide_password=False)
+    return psycopg2.connect(default, connect_timeout=10)

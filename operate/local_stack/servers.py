@@ -1,7 +1,7 @@
-"""What `steward up` runs, on loopback: a Prefect server, MLflow, a worker with all deployments.
+"""The processes of `steward up`, on loopback: a Prefect server, MLflow, and a worker with all deployments.
 
-They end in this order: the runs (SIGTERM, so that each can say how it ended), the worker, MLflow, the server. A worker
-that ends kills its runs where they stand, and without a server it may try for minutes to reach one.
+They are stopped in this order: the runs (SIGTERM, so that each can record its end), the worker, MLflow, the server.
+A worker that stops kills its runs at once, and without a server it may retry for minutes.
 """
 
 import os
@@ -14,39 +14,40 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from operate.console import ROOT, say
+from operate.console import ROOT, print_message
 from operate.local_stack import automations, child_process, deployments, orphaned_runs, postgres
-from operate.local_stack.child_process import Child
+from operate.local_stack.child_process import ChildProcess
 from operate.local_stack.ports import HOST
 
 if TYPE_CHECKING:
+    import psutil
     from prefect.client.orchestration import SyncPrefectClient
 
     from tasks.settings import Settings
 
 POOL = WORKER = "steward"
-# Seconds: for each to be ready, for runs to end, for each to end.
-READY, RUNS_END, END = 180, 30, 20
+# Seconds for each server to become ready, for runs to end, for each server to stop.
+START_TIMEOUT, RUNS_TIMEOUT, STOP_TIMEOUT = 180, 30, 20
 
 
-class AskedToEndError(Exception):
-    """By Ctrl-C or by a signal."""
+class ShutdownRequestedError(Exception):
+    """Ctrl-C or a signal asked `steward up` to stop."""
 
 
-class ServersFailedError(Exception):
-    """One of them could not be started or ended by itself; the message is for the operator."""
+class ServerFailedError(Exception):
+    """A server could not be started or stopped unexpectedly; the message is for the operator."""
 
 
 @dataclass
 class Servers:
-    """`inherited` is the environment that they start from; `asked_to_end` is set by whoever wants them to end."""
+    """The servers and how they are reached; setting `shutdown_requested` stops the start of further ones."""
 
     settings: "Settings"
     port: int
     mlflow_port: int
-    inherited: Mapping[str, str]
-    asked_to_end: threading.Event = field(default_factory=threading.Event)
-    children: list[Child] = field(default_factory=list)
+    base_environment: Mapping[str, str]
+    shutdown_requested: threading.Event = field(default_factory=threading.Event)
+    children: list[ChildProcess] = field(default_factory=list)
     client: "SyncPrefectClient | None" = None
     deployed: list[str] = field(default_factory=list)
 
@@ -59,148 +60,159 @@ class Servers:
         return f"http://{HOST}:{self.mlflow_port}"
 
     def start(self) -> "SyncPrefectClient":
-        """All of them, in their order, until each is ready.
+        """Start all servers and wait until each is ready; return a client of the Prefect server.
 
-        Raises AskedToEndError or ServersFailedError; `end` is due then too.
+        Raises ShutdownRequestedError or ServerFailedError; the caller then calls `stop`.
         """
         child_process.adopt_orphans()
-        self._begin("prefect-server", ["prefect", "server", "start"], self._for_prefect_server())
-        # While the server wakes up: the libraries, and MLflow's database, which must be made before anyone asks for it.
+        self._start_server("prefect-server", ["prefect", "server", "start"], self._prefect_server_variables())
+        # Import libraries and create MLflow's tables, which its server needs, while Prefect's server starts.
         from prefect.client.orchestration import get_client
 
         from tasks.tracking import connection
 
         connection.connect(self.settings)
         command = f"mlflow server --host {HOST} --port {self.mlflow_port} --workers 1 --no-serve-artifacts"
-        command = f"{command} --default-artifact-root {self.settings.artifacts.as_uri()}"
-        self._begin("mlflow", command.split(), self._for_mlflow())
-        self._until(lambda: _answers(f"{self.prefect_url}/api/health"), "the Prefect server")
+        command = f"{command} --default-artifact-root {self.settings.artifacts_dir.as_uri()}"
+        self._start_server("mlflow", command.split(), self._mlflow_variables())
+        self._wait_until(lambda: _is_healthy(f"{self.prefect_url}/api/health"), "the Prefect server")
         self.client = get_client(sync_client=True).__enter__()
         self._deploy(self.client)
-        automations.ensure(self.client)
-        self._tell_the_truth(self.client)
-        began = datetime.now(UTC)
+        automations.ensure_automations(self.client)
+        self._reconcile_run_states(self.client)
+        started = datetime.now(UTC)
         command = f"prefect worker start --pool {POOL} --type process --name {WORKER}"
-        self._begin("worker", command.split())
-        self._until(lambda: self._polls_since(began), "the worker")
-        self._until(lambda: _answers(f"{self.mlflow_url}/health"), "MLflow")
+        self._start_server("worker", command.split())
+        self._wait_until(lambda: self._worker_polled_since(started), "the worker")
+        self._wait_until(lambda: _is_healthy(f"{self.mlflow_url}/health"), "MLflow")
         return self.client
 
     def check(self) -> None:
-        """Raises ServersFailedError where one has ended by itself."""
-        for one in self.children:
-            if one.ended:
-                raise ServersFailedError(f"{one.name} ended by itself: {one.obituary}, then start again")
+        """Raise ServerFailedError if a server has stopped."""
+        for child in self.children:
+            if child.exit_status:
+                raise ServerFailedError(
+                    f"{child.name} stopped unexpectedly: {child.exit_summary}, then run `steward up` again"
+                )
 
-    def end(self) -> None:
-        """All that was started, whatever state it is in; nothing is left behind."""
-        ours = {one.name: one for one in self.children}
-        if worker := ours.get("worker"):
-            child_process.end_all(lambda: child_process.children_of(worker.process.pid), RUNS_END)
-            worker.end(END)
-        # Runs whose worker died before them.
-        pids = {one.process.pid for one in self.children}
-        child_process.end_all(
-            lambda: [pid for pid in child_process.children_of(os.getpid()) if pid not in pids], RUNS_END
-        )
+    def stop(self) -> None:
+        """Stop everything that was started, in any state, and the processes of all runs."""
+        by_name = {child.name: child for child in self.children}
+        if worker := by_name.get("worker"):
+            child_process.terminate_all(
+                lambda: child_process.running_children(worker.process.pid), RUNS_TIMEOUT
+            )
+            worker.stop(STOP_TIMEOUT)
+        child_process.terminate_all(self._adopted_runs, RUNS_TIMEOUT)
         if self.client:
             try:
-                # Without a server, MLflow alone is put right; Prefect is at the next start.
-                self._tell_the_truth(None if ours["prefect-server"].ended else self.client)
+                # Without its server, only MLflow can be updated; Prefect is at the next start.
+                server_stopped = by_name["prefect-server"].exit_status
+                self._reconcile_run_states(None if server_stopped else self.client)
             except Exception as error:
-                say(f"runs that ended are put right at the next start: {type(error).__name__} now")
-        for one in reversed(self.children):
-            one.end(END)
-        child_process.end_all(lambda: child_process.children_of(os.getpid()), END)
+                print_message(
+                    f"states of ended runs will be repaired at the next start: {type(error).__name__}"
+                )
+        for child in reversed(self.children):
+            child.stop(STOP_TIMEOUT)
+        child_process.terminate_all(lambda: child_process.running_children(os.getpid()), STOP_TIMEOUT)
 
-    def _begin(self, name: str, command: list[str], more: Mapping[str, str] | None = None) -> Child:
-        """Start one of them, with its output in a log file."""
-        started = self._child(name, command, more)
-        self.children.append(started)
-        return started
+    def _adopted_runs(self) -> "list[psutil.Process]":
+        """Return the processes of runs whose worker ended before them."""
+        servers = {child.process.pid for child in self.children}
+        children = child_process.running_children(os.getpid())
+        return [child for child in children if child.pid not in servers]
 
-    def _child(self, name: str, command: list[str], more: Mapping[str, str] | None = None) -> Child:
-        logs = self.settings.home.resolve() / "logs"
+    def _start_server(
+        self, name: str, command: list[str], variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.children.append(self._start_process(name, command, variables))
+
+    def _start_process(
+        self, name: str, command: list[str], variables: Mapping[str, str] | None = None
+    ) -> ChildProcess:
+        logs = self.settings.state_dir.resolve() / "logs"
         logs.mkdir(exist_ok=True)
-        environment = {**self.inherited, **self.environment, **(more or {})}
-        return Child.start(name, [sys.executable, "-m", *command], logs / f"{name}.log", environment, ROOT)
+        environment = {**self.base_environment, **self.environment, **(variables or {})}
+        command = [sys.executable, "-m", *command]
+        return ChildProcess.start(name, command, logs / f"{name}.log", environment, ROOT)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What all of them and their runs know. Paths are absolute: runs start in another folder."""
-        known = self.settings
-        paths = {"HOME": known.home, "DATA_DIR": known.data_dir, "CONTRACTS": known.contracts}
+        """Variables of all servers and their runs. Paths are absolute, since runs start in another folder."""
+        settings = self.settings
+        paths = {"HOME": settings.state_dir, "DATA_DIR": settings.data_dir, "CONTRACTS": settings.contracts}
         return {
             **{f"STEWARD_{name}": str(path.resolve()) for name, path in paths.items() if path},
             "PWD": str(ROOT),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_SECONDS),
         }
 
-    def _for_prefect_server(self) -> dict[str, str]:
+    def _prefect_server_variables(self) -> dict[str, str]:
         database = {}
         if "postgresql" in self.settings.mlflow_uri.partition(":")[0]:
-            database["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.for_prefect(
-                self.settings.mlflow_uri
-            )
+            url = postgres.prefect_url(self.settings.mlflow_uri)
+            database["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
         return {
             "PREFECT_SERVER_API_HOST": HOST,
             "PREFECT_SERVER_API_PORT": str(self.port),
-            # Without it the UI asks port 4200, whatever the server's own is.
+            # Without it the UI calls port 4200, whatever the server's own port is.
             "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             **database,
         }
 
-    def _for_mlflow(self) -> dict[str, str]:
+    def _mlflow_variables(self) -> dict[str, str]:
         return {
-            # In the environment, as it may hold a password.
+            # In the environment, as it may contain a password.
             "MLFLOW_BACKEND_STORE_URI": self.settings.mlflow_uri,
-            # Jobs of language models, which nobody asked for.
+            # Jobs for language models, which Steward does not use.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
 
     def _deploy(self, client: "SyncPrefectClient") -> None:
-        """The pool and what prefect.yaml says. Raises UsageError for a parameter there that no flow has."""
-        deployments.ensure_pool(client, POOL)
-        deploying = self._child("deploy", ["prefect", "--no-prompt", "deploy", "--all"])
+        """Deploy prefect.yaml. Raises UsageError for a parameter in it that its flow does not have."""
+        deployments.ensure_work_pool(client, POOL)
+        deploy = self._start_process("deploy", ["prefect", "--no-prompt", "deploy", "--all"])
         try:
-            self._until(lambda: deploying.ended is not None, "prefect deploy")
+            self._wait_until(lambda: deploy.exit_status is not None, "prefect deploy")
         finally:
-            deploying.end(END)
-        if deploying.process.returncode:
-            raise ServersFailedError(f"prefect.yaml could not be deployed: {deploying.obituary}")
-        self.deployed = deployments.seal(client)
+            deploy.stop(STOP_TIMEOUT)
+        if deploy.process.returncode:
+            raise ServerFailedError(f"prefect.yaml could not be deployed: {deploy.exit_summary}")
+        self.deployed = deployments.enforce_parameter_schemas(client)
 
-    def _until(self, ready: Callable[[], bool], what: str) -> None:
-        """Wait, with an eye on all that runs already."""
-        until = time.monotonic() + READY
-        while not ready():
-            if self.asked_to_end.wait(0.2):
-                raise AskedToEndError
+    def _wait_until(self, is_ready: Callable[[], bool], name: str) -> None:
+        """Wait while all started servers run. Raises ShutdownRequestedError or ServerFailedError."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not is_ready():
+            if self.shutdown_requested.wait(0.2):
+                raise ShutdownRequestedError
             self.check()
-            if time.monotonic() > until:
-                logs = self.settings.home.resolve() / "logs"
-                raise ServersFailedError(f"{what} took more than {READY} s to get ready\nsee {logs}")
+            if time.monotonic() > deadline:
+                logs = self.settings.state_dir.resolve() / "logs"
+                raise ServerFailedError(f"{name} was not ready within {START_TIMEOUT} s\nsee {logs}")
 
-    def _polls_since(self, began: datetime) -> bool:
+    def _worker_polled_since(self, started: datetime) -> bool:
         assert self.client is not None
         workers = self.client.read_workers_for_work_pool(POOL)
-        beats = [one.last_heartbeat_time for one in workers if one.name == WORKER]
-        return any(beat and beat > began for beat in beats)
+        heartbeats = [worker.last_heartbeat_time for worker in workers if worker.name == WORKER]
+        return any(heartbeat and heartbeat > started for heartbeat in heartbeats)
 
-    def _tell_the_truth(self, client: "SyncPrefectClient | None") -> None:
-        """About runs whose process is gone: those that had begun, and those that had not yet."""
-        from flows.housekeeping.dead_runs import reap
+    def _reconcile_run_states(self, client: "SyncPrefectClient | None") -> None:
+        """Set the final state of runs whose process has ended, whether or not the flow had started."""
+        from flows.housekeeping.dead_runs import reconcile_dead_runs
         from tasks.locks import run_lock
         from tasks.tracking import connection
 
-        reap(connection.connect(self.settings), self.settings)
+        reconcile_dead_runs(connection.connect(self.settings), self.settings)
         if client:
-            orphaned_runs.crash(client, POOL, {told["id"] for told in run_lock.active_runs(self.settings)})
+            active = {metadata["id"] for metadata in run_lock.active_runs(self.settings)}
+            orphaned_runs.mark_crashed(client, POOL, active)
 
 
-def _answers(url: str) -> bool:
+def _is_healthy(url: str) -> bool:
     import httpx
 
     with suppress(httpx.HTTPError):

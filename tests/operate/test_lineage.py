@@ -1,4 +1,4 @@
-"""`steward lineage`: every link of an undisturbed version holds, and a disturbance breaks its own link only."""
+"""`steward lineage`: every step of an intact version is ok, and a change breaks only its own step."""
 
 import hashlib
 import json
@@ -22,107 +22,112 @@ from ml.errors import UsageError
 from tasks.settings import load
 from tasks.tracking import connection, registry, run_history
 
-# The home is made once, and disturbed in place.
+# The state directory is created once and changed in place.
 pytestmark = pytest.mark.xdist_group("champions")
 NAME = "fintech-risk.simulated"
-Ask = Callable[..., tuple[int, dict[str, Any]]]
-Links = dict[str, dict[str, Any]]
+RunCommand = Callable[..., tuple[int, dict[str, Any]]]
+Steps = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def links(made: Path, ask: Ask) -> Links:
-    """The undisturbed way back from the champion, link by link (of the fits, the last)."""
+def steps(trained_champions: Path, run_command: RunCommand) -> Steps:
+    """Return the lineage of the unchanged champion by step (of several fits, the last)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STEWARD_HOME", str(made / "home"))
-        patch.setenv("STEWARD_CONTRACTS", str(made / "contracts"))
-        return {link["link"]: link for link in ask("lineage", "fintech-risk")[1]["links"]}
+        patch.setenv("STEWARD_HOME", str(trained_champions / "home"))
+        patch.setenv("STEWARD_CONTRACTS", str(trained_champions / "contracts"))
+        return {step["name"]: step for step in run_command("lineage", "fintech-risk")[1]["steps"]}
 
 
-# On few rows, nothing beats the logistic regression.
-BEATEN = ["train prior", "train additive", "train LightGBM", "train ensemble"]
+# With few rows, the logistic regression is selected.
+OTHER_FITS = ["train constant", "train additive", "train LightGBM", "train ensemble"]
 
-# Nothing is said of what the simulated items are, nor of segments of their users; and the budget is short.
-LEFT_OUT = ("content", "popularity by segment", "re-ranked with transformer")
+# The simulated data have no item attributes and no segments of users, and the time budget is short.
+SKIPPED = ("content", "popularity by segment", "reranker with transformer")
 
 
 @pytest.mark.parametrize(
-    ("asked", "version", "champion", "fits"),
+    ("arguments", "version", "champion", "fits"),
     [
-        (["fintech-risk"], 1, True, BEATEN),
-        (["fintech-risk", "2"], 2, False, BEATEN),
-        (["health-prediction"], 1, True, BEATEN),
+        (["fintech-risk"], 1, True, OTHER_FITS),
+        (["fintech-risk", "2"], 2, False, OTHER_FITS),
+        (["health-prediction"], 1, True, OTHER_FITS),
         (
             ["ecommerce-recommendation"],
             1,
             True,
-            [f"train {name}" for name in CASE.candidates if name not in LEFT_OUT],
+            [f"train {name}" for name in CASE.candidates if name not in SKIPPED],
         ),
-        (["ecommerce-recommendation", "--data", "brief"], 1, True, ["train popularity of 30 days"]),
+        (["ecommerce-recommendation", "--data", "brief"], 1, True, ["train popularity (30 d)"]),
     ],
 )
-def test_every_link_holds(
-    asked: list[str], version: int, champion: bool, fits: list[str], champions: Path, ask: Ask
+def test_every_step_of_an_unchanged_version_is_ok(
+    arguments: list[str],
+    version: int,
+    champion: bool,
+    fits: list[str],
+    champions: Path,
+    run_command: RunCommand,
 ) -> None:
-    code, said = ask("lineage", *asked)
-    assert (code, said["broken"], said["version"], said["champion"]) == (0, [], version, champion)
-    assert {link["status"] for link in said["links"]} == {"ok"}, said["links"]
-    # From the decision down to what everything came from.
-    above = ["decision", "run", "prefect", "facts", "package", "model", "golden"]
-    below = ["split", "validate", "table", "contract", "source", "code", "libraries"]
-    assert [link["link"] for link in said["links"]] == [*above, *["fit"] * len(fits), *below]
-    assert [link["recorded"]["stage"] for link in said["links"] if link["link"] == "fit"] == fits
+    code, result = run_command("lineage", *arguments)
+    assert (code, result["broken"], result["version"], result["champion"]) == (0, [], version, champion)
+    assert {step["status"] for step in result["steps"]} == {"ok"}, result["steps"]
+    # From the decision to the data.
+    upper = ["decision", "run", "prefect", "facts", "package", "model", "golden"]
+    lower = ["split", "validate", "table", "contract", "source", "code", "libraries"]
+    assert [step["name"] for step in result["steps"]] == [*upper, *["fit"] * len(fits), *lower]
+    assert [step["recorded"]["stage"] for step in result["steps"] if step["name"] == "fit"] == fits
 
 
-def test_the_chain_tells_what_is_recorded(champions: Path, links: Links) -> None:
+def test_steps_contain_what_is_recorded(champions: Path, steps: Steps) -> None:
     client = connection.connect(load())
     version = registry.get_version(client, NAME, 1)
-    assert links["run"]["recorded"]["mlflow_run_id"] == version.run_id
-    assert links["package"]["recorded"]["digest"] == version.digest
-    assert links["model"]["recorded"]["parameters"]["candidate"] == "ml.tabular.linear:Linear"
+    assert steps["run"]["recorded"]["mlflow_run_id"] == version.run_id
+    assert steps["package"]["recorded"]["digest"] == version.digest
+    assert steps["model"]["recorded"]["parameters"]["candidate"] == "ml.tabular.linear:Linear"
     loans = champions / "loans.csv"
-    assert links["source"]["recorded"]["files"] == {
+    assert steps["source"]["recorded"]["files"] == {
         "loans.csv": hashlib.sha256(loans.read_bytes()).hexdigest()
     }
     contract = champions / "contracts" / "fintech_risk" / "simulated.json"
-    assert links["contract"]["recorded"]["file"] == str(contract)
+    assert steps["contract"]["recorded"]["file"] == str(contract)
     assert (
-        links["contract"]["recorded"]["digest"]
+        steps["contract"]["recorded"]["digest"]
         == hashlib.sha256(json.dumps(json.loads(contract.read_text()), indent=1).encode()).hexdigest()
     )
 
-    validated = links["validate"]
+    validated = steps["validate"]
     (rule,) = [line for line in validated["details"] if line.startswith("quarantine ")]
     assert "quarantine 3 of 1,500 by column_values_to_be_between(age)" in rule
     quarantine = pd.read_parquet(Path(validated["recorded"]["path"]) / "quarantine.parquet")
     assert f"quarantined rows: {validated['recorded']['path']}/quarantine.parquet" in validated["details"]
     assert quarantine["row"].tolist() == [3, 5, 8]
-    sizes = {part: facts["rows"] for part, facts in links["split"]["recorded"]["parts"].items()}
+    sizes = {name: size["rows"] for name, size in steps["split"]["recorded"]["datasets"].items()}
     assert sum(sizes.values()) == 1497
-    assert links["libraries"]["recorded"]["pandas"] == {"then": pd.__version__, "now": pd.__version__}
+    assert steps["libraries"]["recorded"]["pandas"] == {"then": pd.__version__, "now": pd.__version__}
 
 
-def test_a_person_reads_it_from_top_to_bottom(champions: Path) -> None:
+def test_text_output_has_a_line_for_each_step(champions: Path) -> None:
     done = CliRunner().invoke(steward.app, ["lineage", "fintech-risk", "2"])
     assert done.exit_code == 0
     head, *lines, end = done.stdout.splitlines()
-    assert (head, end.strip()) == (f"{NAME} version 2, champion is version 1", "every link holds")
-    told = [line for line in lines if not line.startswith(" " * 4)]
-    assert all(line.endswith("  ok") for line in told)
-    assert "line 2, " in told[0]
-    assert "champion before: version 1" in told[0]
-    assert any("by known_by(2025-06-01 00:00): nobody knew it then" in line for line in lines)
+    assert (head, end.strip()) == (f"{NAME} version 2, champion is version 1", "no broken step")
+    summaries = [line for line in lines if not line.startswith(" " * 4)]
+    assert all(line.endswith("  ok") for line in summaries)
+    assert "entry 2, " in summaries[0]
+    assert "champion before: version 1" in summaries[0]
+    assert any("by as_of(2025-06-01 00:00): the row is later than as_of" in line for line in lines)
 
 
-def test_what_was_skipped_is_told(champions: Path, ask: Ask) -> None:
-    _, said = ask("lineage", "ecommerce-recommendation", "--data", "brief")
-    (model,) = [link for link in said["links"] if link["link"] == "model"]
+def test_skipped_candidates_are_listed(champions: Path, run_command: RunCommand) -> None:
+    _, result = run_command("lineage", "ecommerce-recommendation", "--data", "brief")
+    (model,) = [step for step in result["steps"] if step["name"] == "model"]
     skipped = [line for line in model["details"] if "was skipped" in line]
     assert [line.partition(" was")[0] for line in skipped] == list(CASE.candidates)[1:]
-    assert "the training budget of 1e-09 s was spent" in skipped[0]
+    assert "the time budget of 1e-09 s was spent" in skipped[0]
 
 
 @contextmanager
-def written(path: Path, content: bytes) -> Iterator[None]:
+def replaced(path: Path, content: bytes) -> Iterator[None]:
     before = path.read_bytes()
     path.write_bytes(content)
     try:
@@ -132,8 +137,8 @@ def written(path: Path, content: bytes) -> Iterator[None]:
 
 
 @contextmanager
-def gone(path: Path) -> Iterator[None]:
-    """A file or a folder that is not there for a while."""
+def moved_away(path: Path) -> Iterator[None]:
+    """Move a file or folder away while the context is open."""
     aside = Path(os.environ["STEWARD_HOME"]).parent / f"aside-{path.name}"
     path.rename(aside)
     try:
@@ -143,41 +148,41 @@ def gone(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def both(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
+def together(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
     with first, second:
         yield
 
 
-def appended(path: Path) -> AbstractContextManager[None]:
-    return written(path, path.read_bytes() + b"\n")
+def append_byte(path: Path) -> AbstractContextManager[None]:
+    return replaced(path, path.read_bytes() + b"\n")
 
 
-def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> AbstractContextManager[None]:
+def edit_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> AbstractContextManager[None]:
     content = json.loads(path.read_text())
     change(content)
-    return written(path, json.dumps(content).encode())
+    return replaced(path, json.dumps(content).encode())
 
 
-def facts(links: Links, change: Callable[[dict[str, Any]], Any]) -> AbstractContextManager[None]:
-    return edited(artifacts(links) / "facts.json", change)
+def edit_facts(steps: Steps, change: Callable[[dict[str, Any]], Any]) -> AbstractContextManager[None]:
+    return edit_json(artifact_folder(steps) / "facts.json", change)
 
 
-def artifacts(links: Links) -> Path:
-    return Path(links["facts"]["recorded"]["artifacts"].removeprefix("file://"))
+def artifact_folder(steps: Steps) -> Path:
+    return Path(steps["facts"]["recorded"]["artifacts"].removeprefix("file://"))
 
 
-def held(links: Links, name: str) -> Path:
-    return Path(links[name]["recorded"]["path"])
+def folder_of(steps: Steps, name: str) -> Path:
+    return Path(steps[name]["recorded"]["path"])
 
 
-def ledger(champions: Path) -> Path:
+def ledger_file(champions: Path) -> Path:
     return champions / "home" / "ledger" / f"{NAME}.jsonl"
 
 
 @contextmanager
-def crashed(links: Links) -> Iterator[None]:
-    """A flow run that Prefect is told has crashed."""
-    run = UUID(links["prefect"]["recorded"]["flow_run_id"])
+def flow_run_crashed(steps: Steps) -> Iterator[None]:
+    """Set the flow run to Crashed in Prefect while the context is open."""
+    run = UUID(steps["prefect"]["recorded"]["flow_run_id"])
     with get_client(sync_client=True) as server:
         server.set_flow_run_state(run, Crashed(), force=True)
         yield
@@ -185,181 +190,192 @@ def crashed(links: Links) -> Iterator[None]:
 
 
 @contextmanager
-def alias_moved() -> Iterator[None]:
+def alias_moved_by_hand() -> Iterator[None]:
     client = connection.connect(load())
-    registry.move_alias(client, NAME, 2)
+    registry.set_champion(client, NAME, 2)
     yield
-    registry.move_alias(client, NAME, 1)
+    registry.set_champion(client, NAME, 1)
 
 
 @contextmanager
-def run_deleted(links: Links) -> Iterator[None]:
+def run_deleted(steps: Steps) -> Iterator[None]:
     client = connection.connect(load())
-    client.delete_run(links["run"]["recorded"]["mlflow_run_id"])
+    client.delete_run(steps["run"]["recorded"]["mlflow_run_id"])
     yield
-    client.restore_run(links["run"]["recorded"]["mlflow_run_id"])
+    client.restore_run(steps["run"]["recorded"]["mlflow_run_id"])
 
 
-# What is done to the home, by the links that it breaks and what they then say.
-DISTURBED: dict[str, tuple[Callable[[Path, Links], AbstractContextManager[None]], dict[str, str]]] = {
-    "a byte more in the source": (lambda c, _: appended(c / "loans.csv"), {"source": "changed"}),
-    "no source": (lambda c, _: gone(c / "loans.csv"), {"source": "gone"}),
+# What is changed in the state directory, and the status of the steps that it breaks.
+CHANGES: dict[str, tuple[Callable[[Path, Steps], AbstractContextManager[None]], dict[str, str]]] = {
+    "an additional byte in the source": (lambda c, _: append_byte(c / "loans.csv"), {"source": "modified"}),
+    "no source": (lambda c, _: moved_away(c / "loans.csv"), {"source": "missing"}),
     "another contract": (
-        lambda c, _: edited(
-            c / "contracts/fintech_risk/simulated.json", lambda j: j["meta"].update(budget=0.03)
+        lambda c, _: edit_json(
+            c / "contracts/fintech_risk/simulated.json",
+            lambda j: j["meta"].update(max_quarantined_share=0.03),
         ),
-        {"contract": "changed"},
+        {"contract": "modified"},
     ),
     "a contract with its columns in another order": (
-        lambda c, _: edited(
+        lambda c, _: edit_json(
             c / "contracts/fintech_risk/simulated.json",
             lambda j: j["meta"]["read"]["columns"].update(age=j["meta"]["read"]["columns"].pop("age")),
         ),
-        {"contract": "changed"},
+        {"contract": "modified"},
     ),
-    "no contract": (lambda c, _: gone(c / "contracts/fintech_risk/simulated.json"), {"contract": "gone"}),
-    "a byte more in the model": (
-        lambda _, links: appended(held(links, "package") / "model/model.json"),
-        {"package": "changed"},
+    "no contract": (
+        lambda c, _: moved_away(c / "contracts/fintech_risk/simulated.json"),
+        {"contract": "missing"},
     ),
-    "other code beside the model": (
-        lambda _, links: appended(held(links, "package").parents[1] / "code/ml/linear.py"),
-        {"package": "changed"},
+    "an additional byte in the model": (
+        lambda _, steps: append_byte(folder_of(steps, "package") / "model/model.json"),
+        {"package": "modified"},
     ),
-    "no model": (lambda _, links: gone(held(links, "package").parents[1]), {"package": "gone"}),
-    "no object of the fit": (lambda _, links: gone(held(links, "model")), {"model": "gone"}),
-    "no golden rows": (lambda _, links: gone(held(links, "golden")), {"golden": "gone"}),
-    "no object of another fit": (lambda _, links: gone(held(links, "fit")), {"fit": "gone"}),
-    "no object of the split": (lambda _, links: gone(held(links, "split")), {"split": "gone"}),
+    "modified code of the package": (
+        lambda _, steps: append_byte(folder_of(steps, "package").parents[1] / "code/ml/tabular/linear.py"),
+        {"package": "modified"},
+    ),
+    "no model": (lambda _, steps: moved_away(folder_of(steps, "package").parents[1]), {"package": "missing"}),
+    "no object of the fit": (lambda _, steps: moved_away(folder_of(steps, "model")), {"model": "missing"}),
+    "no golden rows": (lambda _, steps: moved_away(folder_of(steps, "golden")), {"golden": "missing"}),
+    "no object of another fit": (lambda _, steps: moved_away(folder_of(steps, "fit")), {"fit": "missing"}),
+    "no object of the split": (lambda _, steps: moved_away(folder_of(steps, "split")), {"split": "missing"}),
     "another row in quarantine": (
-        lambda _, links: written(
-            held(links, "validate") / "quarantine.parquet",
-            (held(links, "validate") / "excluded.parquet").read_bytes(),
+        lambda _, steps: replaced(
+            folder_of(steps, "validate") / "quarantine.parquet",
+            (folder_of(steps, "validate") / "excluded.parquet").read_bytes(),
         ),
-        {"validate": "changed"},
+        {"validate": "modified"},
     ),
-    "half a table": (
-        lambda _, links: written(held(links, "table") / "rows.parquet", b"PAR1"),
-        {"table": "changed"},
+    "a damaged table": (
+        lambda _, steps: replaced(folder_of(steps, "table") / "rows.parquet", b"PAR1"),
+        {"table": "modified"},
     ),
-    "no facts": (lambda _, links: gone(artifacts(links) / "facts.json"), {"facts": "gone"}),
-    "half the facts": (
-        lambda _, links: written(artifacts(links) / "facts.json", b'{"asked": {"seed": 0}'),
-        {"facts": "gone"},
+    "no facts": (lambda _, steps: moved_away(artifact_folder(steps) / "facts.json"), {"facts": "missing"}),
+    "incomplete facts": (
+        lambda _, steps: replaced(artifact_folder(steps) / "facts.json", b'{"params": {"seed": 0}'),
+        {"facts": "missing"},
     ),
     "facts without their stages": (
-        lambda _, links: facts(links, lambda j: j.pop("stages")),
-        {"facts": "changed"},
+        lambda _, steps: edit_facts(steps, lambda j: j.pop("stages")),
+        {"facts": "modified"},
     ),
     "neither facts nor model": (
-        lambda _, links: both(gone(artifacts(links) / "facts.json"), gone(held(links, "package").parents[1])),
-        {"facts": "gone", "package": "gone"},
+        lambda _, steps: together(
+            moved_away(artifact_folder(steps) / "facts.json"),
+            moved_away(folder_of(steps, "package").parents[1]),
+        ),
+        {"facts": "missing", "package": "missing"},
     ),
-    "no report": (lambda _, links: gone(artifacts(links) / "report.html"), {"facts": "gone"}),
+    "no report": (lambda _, steps: moved_away(artifact_folder(steps) / "report.html"), {"facts": "missing"}),
     "facts with another seed": (
-        lambda _, links: facts(links, lambda j: j["asked"].update(seed=1)),
-        {"facts": "changed"},
+        lambda _, steps: edit_facts(steps, lambda j: j["params"].update(seed=1)),
+        {"facts": "modified"},
     ),
-    "facts with a better figure": (
-        lambda _, links: facts(links, lambda j: j["test"]["metrics"].update(roc_auc=0.99)),
-        {"facts": "changed"},
+    "facts with a better metric": (
+        lambda _, steps: edit_facts(steps, lambda j: j["evaluation"]["metrics"].update(roc_auc=0.99)),
+        {"facts": "modified"},
     ),
     "facts with another split": (
-        lambda _, links: facts(links, lambda j: j["stages"][2].update(digest="0" * 64)),
-        {"facts": "changed", "split": "gone"},
+        lambda _, steps: edit_facts(steps, lambda j: j["stages"][2].update(digest="0" * 64)),
+        {"facts": "modified", "split": "missing"},
     ),
     "facts with fewer rows in quarantine": (
-        lambda _, links: facts(links, lambda j: j["validate"].update(quarantined=2)),
-        {"facts": "changed", "validate": "changed"},
+        lambda _, steps: edit_facts(steps, lambda j: j["validate"].update(quarantined=2)),
+        {"facts": "modified", "validate": "modified"},
     ),
-    "facts with fewer rows in the test": (
-        lambda _, links: facts(links, lambda j: j["split"]["parts"]["test"].update(rows=2)),
-        {"facts": "changed", "split": "changed"},
+    "facts with fewer test rows": (
+        lambda _, steps: edit_facts(steps, lambda j: j["split"]["datasets"]["test"].update(rows=2)),
+        {"facts": "modified", "split": "modified"},
     ),
-    "facts with another publisher, which nothing else tells": (
-        lambda _, links: facts(links, lambda j: j["about"].update(publisher="a better one")),
-        {"facts": "changed"},
+    "facts with another publisher, which is recorded nowhere else": (
+        lambda _, steps: edit_facts(steps, lambda j: j["publication"].update(publisher="a better one")),
+        {"facts": "modified"},
     ),
-    "another pandas": (
-        lambda _, links: facts(links, lambda j: j["versions"].update(pandas="2.0.0")),
-        {"facts": "changed", "libraries": "changed"},
+    "facts with another version of pandas": (
+        lambda _, steps: edit_facts(steps, lambda j: j["versions"].update(pandas="2.0.0")),
+        {"facts": "modified", "libraries": "modified"},
     ),
-    "code that is nowhere": (
-        lambda _, links: facts(links, lambda j: j["code"].update(dirty=True, digests={"ml": "0" * 64})),
-        {"facts": "changed", "code": "gone"},
+    "facts with code that does not exist": (
+        lambda _, steps: edit_facts(steps, lambda j: j["code"].update(dirty=True, digests={"ml": "0" * 64})),
+        {"facts": "modified", "code": "missing"},
     ),
-    "a line less in the ledger": (
-        lambda c, _: written(ledger(c), ledger(c).read_bytes().partition(b"\n")[2]),
-        {"decision": "gone"},
+    "a ledger without its first entry": (
+        lambda c, _: replaced(ledger_file(c), ledger_file(c).read_bytes().partition(b"\n")[2]),
+        {"decision": "missing"},
     ),
     "a gap in the ledger": (
-        lambda c, _: written(ledger(c), ledger(c).read_bytes().replace(b'{"line": 2', b'{"line": 3')),
-        {"decision": "changed"},
-    ),
-    "a ledger that speaks of another model": (
-        lambda c, links: written(
-            ledger(c),
-            ledger(c).read_bytes().replace(links["package"]["recorded"]["digest"].encode(), b"0" * 64),
+        lambda c, _: replaced(
+            ledger_file(c), ledger_file(c).read_bytes().replace(b'{"line": 2', b'{"line": 3')
         ),
-        {"decision": "changed"},
+        {"decision": "modified"},
     ),
-    "no ledger": (lambda c, _: gone(ledger(c)), {"decision": "gone"}),
-    "an alias moved by hand": (lambda *_: alias_moved(), {"decision": "changed"}),
-    "a deleted run": (lambda _, links: run_deleted(links), {"run": "gone", "facts": "gone"}),
-    "a flow run that says otherwise": (lambda _, links: crashed(links), {"prefect": "changed"}),
+    "a ledger entry about another model": (
+        lambda c, steps: replaced(
+            ledger_file(c),
+            ledger_file(c).read_bytes().replace(steps["package"]["recorded"]["digest"].encode(), b"0" * 64),
+        ),
+        {"decision": "modified"},
+    ),
+    "no ledger": (lambda c, _: moved_away(ledger_file(c)), {"decision": "missing"}),
+    "an alias moved by hand": (lambda *_: alias_moved_by_hand(), {"decision": "modified"}),
+    "a deleted run": (lambda _, steps: run_deleted(steps), {"run": "missing", "facts": "missing"}),
+    "another state of the flow run": (lambda _, steps: flow_run_crashed(steps), {"prefect": "modified"}),
 }
 
 
-# Links that have nothing to be held against when others are broken.
-UNTOLD = {
+# Steps that cannot be compared with anything when others are broken.
+UNVERIFIED_STEPS = {
     frozenset({"package"}): ["contract"],
     frozenset({"package", "facts"}): ["contract", "model"],
 }
 
 
-@pytest.mark.parametrize("disturbance", DISTURBED)
-def test_a_disturbance_breaks_its_own_link_only(
-    disturbance: str, champions: Path, links: Links, ask: Ask
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_breaks_only_its_own_step(
+    change: str, champions: Path, steps: Steps, run_command: RunCommand
 ) -> None:
-    disturb, expected = DISTURBED[disturbance]
-    with disturb(champions, links):
-        code, said = ask("lineage", "fintech-risk", "1")
-    assert {link["link"]: link["status"] for link in said["links"] if link["status"] != "ok"} == expected | (
-        dict.fromkeys(UNTOLD.get(frozenset(expected), ()), "unchecked")
-    )
-    assert (code, said["broken"]) == (1, list(expected))
+    make_change, expected = CHANGES[change]
+    with make_change(champions, steps):
+        code, result = run_command("lineage", "fintech-risk", "1")
+    assert {
+        step["name"]: step["status"] for step in result["steps"] if step["status"] != "ok"
+    } == expected | (dict.fromkeys(UNVERIFIED_STEPS.get(frozenset(expected), ()), "unverified"))
+    assert (code, result["broken"]) == (1, list(expected))
 
 
-def test_the_facts_of_a_killed_run_are_those_of_the_run_that_resumed_it(champions: Path, ask: Ask) -> None:
-    _, said = ask("lineage", "health-prediction")
-    of = {link["link"]: link for link in said["links"]}
-    run = of["run"]
+def test_facts_of_a_killed_run_are_those_of_the_run_that_resumed_it(
+    champions: Path, run_command: RunCommand
+) -> None:
+    _, result = run_command("lineage", "health-prediction")
+    steps = {step["name"]: step for step in result["steps"]}
+    run = steps["run"]
     client = connection.connect(load())
     version = registry.get_version(client, "health-prediction.simulated", 1)
     assert run["recorded"]["mlflow_run_id"] != version.run_id
     assert run["details"] == [f"registered by the run {version.run_id}, which ended before it decided"]
-    killed = run_history.remembered(client, version.run_id)
+    killed = run_history.read_run(client, version.run_id)
     assert killed
     assert (killed.status, killed.facts) == ("KILLED", None)
 
-    # As a run leaves them that had time to say that it ends.
-    left = Path(killed.artifacts.removeprefix("file://")) / "facts.json"
-    left.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(artifacts(of) / "facts.json", left)
-    assert ask("lineage", "health-prediction") == (0, said)
-    left.unlink()
+    # As if the killed run had still written its facts.
+    facts_file = Path(killed.artifact_uri.removeprefix("file://")) / "facts.json"
+    facts_file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(artifact_folder(steps) / "facts.json", facts_file)
+    assert run_command("lineage", "health-prediction") == (0, result)
+    facts_file.unlink()
 
 
-def test_asking_for_what_is_not_there_makes_nothing(
-    tmp_path: Path, champions: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+def test_unknown_version_creates_nothing(
+    tmp_path: Path, champions: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match=r"\(1, 2\); got version 7"):
-        ask("lineage", "fintech-risk", "7")
+        run_command("lineage", "fintech-risk", "7")
     with pytest.raises(UsageError, match=r"fintech-risk\.o'x; got none"):
-        ask("lineage", "fintech-risk", "--data", "o'x")
+        run_command("lineage", "fintech-risk", "--data", "o'x")
     with pytest.raises(UsageError, match="a use case"):
-        ask("lineage", "fintech")
+        run_command("lineage", "fintech")
     monkeypatch.setenv("STEWARD_HOME", str(tmp_path / "empty"))
     with pytest.raises(UsageError, match="steward run fintech-risk"):
-        ask("lineage", "fintech-risk")
+        run_command("lineage", "fintech-risk")
     assert not (tmp_path / "empty").exists()

@@ -1,4 +1,4 @@
-"""`steward maintain`, as an operator sees it."""
+"""`steward maintain`: text, JSON and errors."""
 
 import json
 import os
@@ -18,56 +18,56 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @pytest.fixture
-def old(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a result that nobody needs and that was last used long ago."""
+def expired(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Store a result past its retention; return its name."""
     monkeypatch.setenv("STEWARD_STORE_DAYS", "10")
     connection.connect(load())
     store = Store(home / "store")
     store.get_or_compute("new", lambda: StageResult({}, {}, {"x": b"new"}))
     folder = store.get_or_compute("old", lambda: StageResult({}, {}, {"x": bytes(5000)})).folder
-    then = time.time() - 11 * 86400
-    os.utime(folder / "manifest.json", (then, then))
+    past = time.time() - 11 * 86400
+    os.utime(folder / "manifest.json", (past, past))
     return folder.name
 
 
-def said(*arguments: str) -> str:
+def output_of(*arguments: str) -> str:
     result = CliRunner().invoke(steward.app, ["maintain", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout
 
 
-def test_says_what_would_go_and_then_what_went(home: Path, old: str) -> None:
-    would = said("--dry-run")
-    line = next(line for line in would.splitlines() if old in line)
+def test_dry_run_prints_the_same_as_the_deletion(home: Path, expired: str) -> None:
+    preview = output_of("--dry-run")
+    line = next(line for line in preview.splitlines() if expired in line)
     assert line.split()[:3] == ["result", "5.3", "kB"]
     assert "over 10 days" in line
-    assert "would free 5.3 kB; the store: " in would
-    assert (home / "store" / "objects" / old).is_dir()
-    assert said().replace("freed", "would free") == would
-    assert not (home / "store" / "objects" / old).exists()
-    assert said().startswith("0 things, freed 0 B")
+    assert "would free 5.3 kB; the store: " in preview
+    assert (home / "store" / "objects" / expired).is_dir()
+    assert output_of().replace("freed", "would free") == preview
+    assert not (home / "store" / "objects" / expired).exists()
+    assert output_of().startswith("0 objects, freed 0 B")
 
 
-def test_json_is_one_object(old: str) -> None:
-    would, did = (json.loads(said("--json", *more)) for more in (["--dry-run"], []))
-    assert (would.pop("dry_run"), did.pop("dry_run")) == (True, False)
-    assert would == did
-    (gone,) = did["gone"]
-    assert (gone["kind"], gone["name"]) == ("result", old)
-    assert did["freed_bytes"] == gone["bytes"] > 5000
-    assert 0 < did["store_bytes"] < 1000
+def test_json_is_one_object(expired: str) -> None:
+    preview, report = (json.loads(output_of("--json", *options)) for options in (["--dry-run"], []))
+    assert (preview.pop("dry_run"), report.pop("dry_run")) == (True, False)
+    assert preview == report
+    (deleted,) = report["deleted"]
+    assert (deleted["kind"], deleted["name"]) == ("result", expired)
+    assert report["freed_bytes"] == deleted["bytes"] > 5000
+    assert 0 < report["store_bytes"] < 1000
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], []], ids=["dry", "real"])
-def test_a_server_that_is_away_is_one_message(
-    home: Path, old: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+def test_unreachable_server_is_one_message(
+    home: Path, expired: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    nowhere = "http://127.0.0.1:9/api"
+    url = "http://127.0.0.1:9/api"
     with (
-        temporary_settings({PREFECT_API_URL: nowhere}),
-        pytest.raises(UsageError, match=f"a Prefect server at {nowhere}"),
+        temporary_settings({PREFECT_API_URL: url}),
+        pytest.raises(UsageError, match=f"a Prefect server at {url}"),
     ):
-        said(*arguments)
-    assert (home / "store" / "objects" / old).is_dir()
+        output_of(*arguments)
+    assert (home / "store" / "objects" / expired).is_dir()

@@ -1,4 +1,4 @@
-"""`steward reproduce`: the same again from what is recorded, or what differs and why, and nothing left behind."""
+"""`steward reproduce`: the same model from its records, or what differs and why; no file is changed."""
 
 import hashlib
 import json
@@ -20,19 +20,19 @@ from tasks.settings import load
 from tasks.tracking import connection, registry, run_history
 
 ROOT = Path(__file__).resolve().parents[2]
-# The home is made once, and disturbed in place.
+# The state directory is created once and changed in place.
 pytestmark = pytest.mark.xdist_group("champions")
 NAME = "fintech-risk.simulated"
-Ask = Callable[..., tuple[int, dict[str, Any]]]
-SEEDED = ["train additive", "train LightGBM", "train ensemble"]
-TABULAR = ["train prior", "train logistic regression", *SEEDED]
-SHOP = list(CASE.candidates)
-# The simulated log has no attributes of items and no segments of users, and its budget is short.
-LEFT_OUT = ["content", "popularity by segment", "re-ranked with transformer"]
-LEFT_OUT.sort(key=SHOP.index)
+RunCommand = Callable[..., tuple[int, dict[str, Any]]]
+RANDOM_STAGES = ["train additive", "train LightGBM", "train ensemble"]
+TABULAR_STAGES = ["train constant", "train logistic regression", *RANDOM_STAGES]
+RECOMMENDERS = list(CASE.candidates)
+# The simulated log has no item attributes and no segments of users, and the time budget is short.
+SKIPPED = ["content", "popularity by segment", "reranker with transformer"]
+SKIPPED.sort(key=RECOMMENDERS.index)
 
 
-def everything_in(folder: Path) -> dict[str, str]:
+def file_digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -41,40 +41,44 @@ def everything_in(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "stages", "skipped"),
+    ("arguments", "stages", "skipped"),
     [
-        (["fintech-risk"], TABULAR, []),
-        (["fintech-risk", "2"], TABULAR, []),
-        (["health-prediction"], TABULAR, []),
-        (["ecommerce-recommendation"], [f"train {name}" for name in SHOP if name not in LEFT_OUT], LEFT_OUT),
-        (["ecommerce-recommendation", "--data", "brief"], [f"train {SHOP[0]}"], SHOP[1:]),
+        (["fintech-risk"], TABULAR_STAGES, []),
+        (["fintech-risk", "2"], TABULAR_STAGES, []),
+        (["health-prediction"], TABULAR_STAGES, []),
+        (
+            ["ecommerce-recommendation"],
+            [f"train {name}" for name in RECOMMENDERS if name not in SKIPPED],
+            SKIPPED,
+        ),
+        (["ecommerce-recommendation", "--data", "brief"], [f"train {RECOMMENDERS[0]}"], RECOMMENDERS[1:]),
     ],
 )
-def test_the_same_again_and_the_home_untouched(
-    asked: list[str], stages: list[str], skipped: list[str], champions: Path, ask: Ask
+def test_reproduction_is_identical_and_changes_no_file(
+    arguments: list[str], stages: list[str], skipped: list[str], champions: Path, run_command: RunCommand
 ) -> None:
-    before = everything_in(champions)
-    code, said = ask("reproduce", *asked)
-    assert (code, said["verdict"], said["conditions"]) == (0, "identical", [])
-    assert all(one["same"] and one["then"] == one["now"] for one in said["compared"])
-    # Every stage that the run recorded, every file of the package, and the answers.
-    (run,) = [link for link in ask("lineage", *asked)[1]["links"] if link["link"] == "run"]
-    recorded = run_history.remembered(connection.connect(load()), run["recorded"]["mlflow_run_id"])
+    before = file_digests(champions)
+    code, result = run_command("reproduce", *arguments)
+    assert (code, result["verdict"], result["conditions"]) == (0, "identical", [])
+    assert all(item["is_same"] and item["recorded"] == item["current"] for item in result["compared"])
+    # Every recorded stage, every file of the package, and the predictions.
+    (run,) = [step for step in run_command("lineage", *arguments)[1]["steps"] if step["name"] == "run"]
+    recorded = run_history.read_run(connection.connect(load()), run["recorded"]["mlflow_run_id"])
     assert recorded
     assert recorded.facts
-    made = {one["what"]: one["now"] for one in said["compared"]}
-    digests = {line["stage"]: line["digest"] for line in recorded.facts["stages"]}
-    assert {name: made[name] for name in digests} == digests
+    current = {item["name"]: item["current"] for item in result["compared"]}
+    digests = {entry["stage"]: entry["digest"] for entry in recorded.facts["stages"]}
+    assert {name: current[name] for name in digests} == digests
     assert [name for name in digests if name.startswith("train ")] == stages
-    assert {"contract.json", "decision.json", "entities.npy", "model/model.json"} <= set(made)
-    assert "golden rows" in said["compared"][-1]["what"]
-    assert list(said["skipped"]) == skipped
-    assert everything_in(champions) == before
+    assert {"contract.json", "decision.json", "entities.npy", "model/model.json"} <= set(current)
+    assert "golden rows" in result["compared"][-1]["name"]
+    assert list(result["skipped"]) == skipped
+    assert file_digests(champions) == before
 
 
 @contextmanager
-def facts(change: Callable[[dict[str, Any]], Any]) -> Iterator[None]:
-    """Other facts of the champion's run, for a while."""
+def edited_facts(change: Callable[[dict[str, Any]], Any]) -> Iterator[None]:
+    """Change the facts of the champion's run while the context is open."""
     client = connection.connect(load())
     run = client.get_run(registry.get_version(client, NAME, 1).run_id)
     path = Path(run.info.artifact_uri.removeprefix("file://")) / "facts.json"
@@ -88,111 +92,113 @@ def facts(change: Callable[[dict[str, Any]], Any]) -> Iterator[None]:
         path.write_text(before)
 
 
-def differing(said: dict[str, Any]) -> list[str]:
-    return [one["what"] for one in said["compared"] if not one["same"]]
+def differing(result: dict[str, Any]) -> list[str]:
+    return [item["name"] for item in result["compared"] if not item["is_same"]]
 
 
-def test_a_seed_that_no_prediction_hangs_on(
-    champions: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+def test_other_seed_changes_only_random_candidates(
+    champions: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEWARD_THREADS", str(load().threads + 1))
-    with facts(lambda j: j["asked"].update(seed=1)):
-        code, said = ask("reproduce", "fintech-risk")
-    # The champion is a logistic regression, which draws nothing.
-    assert (code, said["verdict"], differing(said)) == (0, "the same predictions", SEEDED)
-    threads, *seeds, file = said["conditions"]
+    with edited_facts(lambda j: j["params"].update(seed=1)):
+        code, result = run_command("reproduce", "fintech-risk")
+    # The champion is a logistic regression, which uses no random numbers.
+    assert (code, result["verdict"], differing(result)) == (0, "same predictions", RANDOM_STAGES)
+    threads, *seeds, file = result["conditions"]
     assert threads == f"{load().threads} threads, then {load().threads - 1}"
     assert seeds
-    assert all("seed: facts.json says 1" in line for line in seeds)
-    assert "the file: facts.json says" in file
+    assert all("seed: 1 in facts.json" in line for line in seeds)
+    assert "digest of facts.json: " in file
 
 
-def test_another_parameter_is_another_model(champions: Path, ask: Ask) -> None:
-    def weaker(j: dict[str, Any]) -> None:
-        (line,) = [line for line in j["stages"] if line["stage"] == "train logistic regression"]
-        line["parameters"]["strengths"] = [1e-6]
-        line["digest"] = "0" * 64
+def test_other_hyperparameter_gives_another_model(champions: Path, run_command: RunCommand) -> None:
+    def with_strong_penalty(j: dict[str, Any]) -> None:
+        (entry,) = [entry for entry in j["stages"] if entry["stage"] == "train logistic regression"]
+        entry["parameters"]["inverse_penalties"] = [1e-6]
+        entry["digest"] = "0" * 64
 
-    with facts(weaker):
-        code, said = ask("reproduce", "fintech-risk")
-    assert (code, said["verdict"]) == (4, "differs")
-    assert {"train logistic regression", "model/model.json"} <= set(differing(said))
-    last = said["compared"][-1]
-    assert (last["what"], last["same"]) == ("predictions for 45 golden rows", False)
-    assert " apart" in last["now"]
-
-
-def test_a_gate_that_says_no_now(champions: Path, ask: Ask) -> None:
-    with facts(lambda j: j["asked"].update(as_of="2000-01-01 00:00:00")):
-        code, said = ask("reproduce", "fintech-risk")
-    assert (code, said["verdict"]) == (4, "differs")
-    assert differing(said) == ["gate data"]
-    assert "at least 20 clean rows" in said["compared"][-1]["now"]
+    with edited_facts(with_strong_penalty):
+        code, result = run_command("reproduce", "fintech-risk")
+    assert (code, result["verdict"]) == (4, "differs")
+    assert {"train logistic regression", "model/model.json"} <= set(differing(result))
+    last = result["compared"][-1]
+    assert (last["name"], last["is_same"]) == ("predictions for 45 golden rows", False)
+    assert ", differs by up to " in last["current"]
 
 
-def test_a_fit_that_the_clock_stopped(champions: Path, ask: Ask) -> None:
+def test_gate_that_fails_now_is_a_difference(champions: Path, run_command: RunCommand) -> None:
+    with edited_facts(lambda j: j["params"].update(as_of="2000-01-01 00:00:00")):
+        code, result = run_command("reproduce", "fintech-risk")
+    assert (code, result["verdict"]) == (4, "differs")
+    assert differing(result) == ["data gate"]
+    assert "at least 20 clean rows" in result["compared"][-1]["current"]
+
+
+def test_fit_stopped_by_the_time_budget_is_a_condition(champions: Path, run_command: RunCommand) -> None:
     def stopped(j: dict[str, Any]) -> None:
-        j["asked"]["budget"] = 1e-9
-        (line,) = [line for line in j["leaderboard"] if line["candidate"] == "LightGBM"]
-        line["stopped_by"] = "budget"
+        j["params"]["time_budget"] = 1e-9
+        (entry,) = [entry for entry in j["leaderboard"] if entry["candidate"] == "LightGBM"]
+        entry["stopped_by"] = "budget"
 
-    with facts(stopped):
-        _, said = ask("reproduce", "fintech-risk")
-    assert differing(said) == ["train LightGBM"]
-    assert "the clock stopped LightGBM, where it stood then" in said["conditions"]
+    with edited_facts(stopped):
+        _, result = run_command("reproduce", "fintech-risk")
+    assert differing(result) == ["train LightGBM"]
+    assert "LightGBM was stopped by the time budget" in result["conditions"]
 
 
-def test_another_source_is_refused(
-    tmp_path: Path, champions: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+def test_modified_or_missing_source_is_rejected(
+    tmp_path: Path, champions: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loans = champions / "loans.csv"
     content = loans.read_bytes()
     try:
         loans.write_bytes(content.replace(b"1", b"2", 1))
-        with pytest.raises(DataGateError, match=r"loans\.csv with the sha256 .*another file") as changed:
-            ask("reproduce", "fintech-risk")
+        with pytest.raises(DataGateError, match=r"loans\.csv with the sha256 .*another file") as modified:
+            run_command("reproduce", "fintech-risk")
         loans.unlink()
-        with pytest.raises(DataGateError, match="got none; put the file back") as gone:
-            ask("reproduce", "fintech-risk")
-        assert exit_code(changed.value) == exit_code(gone.value) == 3
-        # The same file, where a name would be looked for.
+        with pytest.raises(DataGateError, match="got none; put the file back") as missing:
+            run_command("reproduce", "fintech-risk")
+        assert exit_code(modified.value) == exit_code(missing.value) == 3
+        # The same file in the folder of data sets.
         (tmp_path / "loans").mkdir()
         (tmp_path / "loans" / "loans.csv").write_bytes(content)
         monkeypatch.setenv("STEWARD_DATA_DIR", str(tmp_path))
-        assert ask("reproduce", "fintech-risk")[0] == 0
+        assert run_command("reproduce", "fintech-risk")[0] == 0
     finally:
         loans.write_bytes(content)
 
 
-def test_without_the_golden_rows_the_registered_model_answers(champions: Path, ask: Ask) -> None:
-    links = {link["link"]: link for link in ask("lineage", "fintech-risk")[1]["links"]}
-    golden = Path(links["golden"]["recorded"]["path"])
+def test_without_golden_rows_the_registered_model_predicts_test_rows(
+    champions: Path, run_command: RunCommand
+) -> None:
+    steps = {step["name"]: step for step in run_command("lineage", "fintech-risk")[1]["steps"]}
+    golden = Path(steps["golden"]["recorded"]["path"])
     golden.rename(champions / "aside")
-    code, said = ask("reproduce", "fintech-risk")
+    code, result = run_command("reproduce", "fintech-risk")
     (champions / "aside").rename(golden)
-    assert (code, said["verdict"]) == (0, "identical")
-    assert said["compared"][-1]["what"] == "predictions for 50 test rows (the golden ones are gone)"
+    assert (code, result["verdict"]) == (0, "identical")
+    assert result["compared"][-1]["name"] == "predictions for 50 test rows (the golden rows are missing)"
 
 
-def test_without_a_record_or_a_package_there_is_nothing_to_compare(champions: Path, ask: Ask) -> None:
+def test_missing_facts_or_package_is_rejected(champions: Path, run_command: RunCommand) -> None:
     with (
-        facts(lambda j: j.clear()),
+        edited_facts(lambda j: j.clear()),
         pytest.raises(UsageError, match=f"the facts of {NAME} version 1; got none"),
     ):
-        ask("reproduce", "fintech-risk")
+        run_command("reproduce", "fintech-risk")
     client = connection.connect(load())
     folder = registry.download_verified(client, registry.get_version(client, NAME, 1))
     folder.rename(champions / "aside")
-    with pytest.raises(PackagingError, match="the package that was registered"):
-        ask("reproduce", "fintech-risk")
+    with pytest.raises(PackagingError, match="the registered package"):
+        run_command("reproduce", "fintech-risk")
     (champions / "aside").rename(folder)
 
 
-def test_other_code_is_named(tmp_path: Path, champions: Path) -> None:
+def test_modified_code_is_a_condition(tmp_path: Path, champions: Path) -> None:
     copy = tmp_path / "copy"
     skip = shutil.ignore_patterns(".venv", ".git", "mlruns", "tests", "*.egg-info", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=skip)
-    linear = copy / "ml" / "linear.py"
+    linear = copy / "ml" / "tabular" / "linear.py"
     patched = linear.read_text().replace('solver="lbfgs"', 'solver="newton-cg"')
     assert patched != linear.read_text()
     linear.write_text(patched)
@@ -200,8 +206,8 @@ def test_other_code_is_named(tmp_path: Path, champions: Path) -> None:
     command = [sys.executable, "steward.py", "reproduce", "fintech-risk"]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr
-    assert "  train prior: " in done.stdout
+    assert "  train constant: " in done.stdout
     assert "train logistic regression" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["    other code in ml/", "  differs"]
-    # Mixtures tell how far they are; nothing else is said beside the answer.
+    # Nothing else is printed to stderr but the progress of the ensemble.
     assert all(line.startswith("    ensemble: ") for line in done.stderr.splitlines())

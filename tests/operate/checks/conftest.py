@@ -1,24 +1,24 @@
-"""What the tests of single checks share."""
+"""Fixtures of the tests of single checks."""
 
 from collections.abc import Callable
 
 import pytest
 
 from operate.checks.finding import Finding
-from operate.doctor import CHECKS, examine
+from operate.doctor import CHECKS, run_checks
 
-Examine = Callable[..., list[Finding]]
+RunChecks = Callable[..., list[Finding]]
 
 
 @pytest.fixture
-def found() -> Examine:
-    """What the checks of these names find; each finding that is not ok names a fix."""
+def check() -> RunChecks:
+    """Return a function that runs checks by name; it asserts that each finding that is not ok has a fix."""
 
-    def look(*names: str, fix: bool = False, deep: bool = False) -> list[Finding]:
-        asked = [check for check in CHECKS if check.name in names]
-        assert len(asked) == len(names)
-        seen = list(examine(fix, deep, checks=asked))
-        assert all(bool(finding.fix) == (finding.state != "ok") for finding in seen), seen
-        return seen
+    def run(*names: str, fix: bool = False, deep: bool = False) -> list[Finding]:
+        selected = [check for check in CHECKS if check.name in names]
+        assert len(selected) == len(names)
+        findings = list(run_checks(fix, deep, checks=selected))
+        assert all(bool(finding.fix) == (finding.status != "ok") for finding in findings), findings
+        return findings
 
-    return look
+    return run

@@ -1,4 +1,4 @@
-"""What earlier runs left: runs that are gone, the ledger, the content store, contracts."""
+"""`doctor` on run states, ledgers, the content store and contracts."""
 
 import json
 import os
@@ -16,159 +16,160 @@ from tasks.settings import ROOT, load
 from tasks.storage.content_store import StageResult, Store
 from tasks.tracking import connection, run_history
 
-Examine = Callable[..., list[Finding]]
-KILLED = """
+RunChecks = Callable[..., list[Finding]]
+KILLED_RUN = """
 import os, signal
-from tasks.tracking import run_history as history, connection as tracking
+from tasks.tracking import connection
 from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.tracking.run import start_run
 from tasks.settings import load
 settings = load()
-with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated"}) as presence:
+with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated"}) as run_lock:
     tags = {LOCK_TAG: "r1", "steward.case": "fintech-risk", "steward.data": "simulated"}
-    run = start_run(tracking.connect(settings), settings, "fintech-risk", "killed", tags, [])
-    presence.update_metadata(mlflow_run_id=run.run_id)
+    run = start_run(connection.connect(settings), settings, "fintech-risk", "killed", tags, [])
+    run_lock.update_metadata(mlflow_run_id=run.run_id)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_run_that_was_killed(home: Path, found: Examine) -> None:
-    (none,) = found("runs")
-    assert (none.state, none.found) == ("ok", "0 at work, none that ended without a word")
+def test_killed_run_is_reported_and_repaired(home: Path, check: RunChecks) -> None:
+    (finding,) = check("runs")
+    assert (finding.status, finding.message) == ("ok", "no crashed runs; 0 running")
     done = subprocess.run(
-        [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        [sys.executable, "-c", KILLED_RUN], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
     )
     assert done.returncode == -9
     client = connection.connect(load())
-    (run,) = run_history.running(client, os.uname().nodename)
-    (bad,) = found("runs")
-    assert bad.state == "bad"
-    assert "fintech-risk on simulated is gone" in bad.found
-    assert run_history.status(client, run["mlflow_run_id"]) == "RUNNING"
-    # Without a server nobody can tell Prefect; MLflow is put right all the same.
+    (run,) = run_history.running_runs(client, os.uname().nodename)
+    (bad,) = check("runs")
+    assert bad.status == "bad"
+    assert "run of fintech-risk on simulated crashed" in bad.message
+    assert run_history.run_status(client, run["mlflow_run_id"]) == "RUNNING"
+    # Without a Prefect server, only MLflow is repaired.
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
-        mended, rest = found("runs", fix=True)
-    assert mended.found == "put right: a run of fintech-risk on simulated: in MLflow KILLED"
-    assert rest.state == "warn"
-    assert run_history.status(client, run["mlflow_run_id"]) == "KILLED"
+        fixed, rest = check("runs", fix=True)
+    assert fixed.message == "repaired: run of fintech-risk on simulated: in MLflow KILLED"
+    assert rest.status == "warn"
+    assert run_history.run_status(client, run["mlflow_run_id"]) == "KILLED"
 
 
-def decision(line: int, before: int | None, champion: int | None) -> dict[str, object]:
-    about = {"at": "2026-01-01T00:00:00+00:00", "model": "c.d", "verdict": "promote", "reason": "better"}
-    return {"line": line, **about, "before": before, "champion": champion}
+def decision(number: int, before: int | None, champion: int | None) -> dict[str, object]:
+    verdict = {"at": "2026-01-01T00:00:00+00:00", "model": "c.d", "verdict": "promote", "reason": "better"}
+    return {"line": number, **verdict, "before": before, "champion": champion}
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("entries", "text"),
     [
         ([decision(1, None, 1), decision(3, 1, 2)], "not numbered from 1 to 2"),
-        ([decision(1, None, 1), decision(2, 2, 3)], "line 2 begins with another champion"),
-        ([5], "a line (1) that is no decision"),
-        ([{"line": 1}], "a line (1) that is no decision"),
+        ([decision(1, None, 1), decision(2, 2, 3)], "entry 2 starts from another champion"),
+        ([5], "line 1 is not a decision"),
+        ([{"line": 1}], "line 1 is not a decision"),
     ],
 )
-def test_a_ledger_that_somebody_wrote_in(home: Path, found: Examine, lines: list[object], said: str) -> None:
+def test_edited_ledger_is_bad(home: Path, check: RunChecks, entries: list[object], text: str) -> None:
     (home / "ledger").mkdir()
-    (home / "ledger" / "c.d.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    bad = found("ledger")[0]
-    assert (bad.state, said in bad.found) == ("bad", True)
+    (home / "ledger" / "c.d.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    bad = check("ledger")[0]
+    assert (bad.status, text in bad.message) == ("bad", True)
 
 
-def test_half_a_line_is_told_and_does_no_harm(home: Path, found: Examine) -> None:
+def test_incomplete_ledger_entry_is_reported_and_ignored(home: Path, check: RunChecks) -> None:
     (home / "ledger").mkdir()
-    whole = json.dumps(decision(1, None, None))
-    (home / "ledger" / "c.d.jsonl").write_text(f'{whole}\n{{"line": 2, "at\n')
-    torn, sound = found("ledger")
-    assert (torn.state, "half a line (2)" in torn.found) == ("warn", True)
-    assert sound.found == "c.d: champion none in MLflow and ledger"
+    complete = json.dumps(decision(1, None, None))
+    (home / "ledger" / "c.d.jsonl").write_text(f'{complete}\n{{"line": 2, "at\n')
+    incomplete, intact = check("ledger")
+    assert incomplete.status == "warn"
+    assert incomplete.message.endswith("incomplete last entry (line 2) from a crash; ignored")
+    assert intact.message == "c.d: champion none in MLflow and ledger"
 
 
-def stored(home: Path, number: int) -> Path:
+def store_object(home: Path, number: int) -> Path:
     tables = {"rows": pd.DataFrame({"x": [number]})}
-    made = StageResult(tables, {"number": number}, {"note.txt": b"note"})
-    return Store(home / "store").get_or_compute(f"key-{number}", lambda: made).folder
+    result = StageResult(tables, {"number": number}, {"note.txt": b"note"})
+    return Store(home / "store").get_or_compute(f"key-{number}", lambda: result).folder
 
 
-def test_the_store_is_read_again(home: Path, found: Examine) -> None:
-    folders = [stored(home, number) for number in range(12)]
-    # The order in which they were written, whatever the clock's resolution.
+def test_newest_objects_of_the_store_are_verified_and_all_with_deep(home: Path, check: RunChecks) -> None:
+    folders = [store_object(home, number) for number in range(12)]
+    # Fix the order of modification times, independent of the clock's resolution.
     for age, folder in enumerate(reversed(folders)):
         os.utime(folder / "manifest.json", (10**9 - age, 10**9 - age))
-    (sound,) = found("store")
-    assert sound.found == "12 objects; 10 read again, each as its digest; all with --deep"
+    (intact,) = check("store")
+    assert intact.message == "12 objects; 10 verified by digest (all with --deep)"
     (folders[0] / "note.txt").write_bytes(b"other")
-    assert [one.state for one in found("store")] == ["ok"]
-    (bad,) = found("store", deep=True)
-    assert (bad.state, bad.found) == ("bad", f"{folders[0]}: the file note.txt is another")
+    assert [finding.status for finding in check("store")] == ["ok"]
+    (bad,) = check("store", deep=True)
+    assert (bad.status, bad.message) == ("bad", f"{folders[0]}: the file note.txt was changed")
 
 
-def _other_rows(folder: Path) -> Path:
+def _modify_rows(folder: Path) -> Path:
     pd.DataFrame({"x": [7]}).to_parquet(folder / "rows.parquet")
     return folder
 
 
-def _damaged_rows(folder: Path) -> Path:
+def _damage_rows(folder: Path) -> Path:
     (folder / "rows.parquet").write_bytes(b"PAR1")
     return folder
 
 
-def _no_rows(folder: Path) -> Path:
+def _delete_rows(folder: Path) -> Path:
     (folder / "rows.parquet").unlink()
     return folder
 
 
-def _no_manifest(folder: Path) -> Path:
+def _delete_manifest(folder: Path) -> Path:
     (folder / "manifest.json").unlink()
     return folder
 
 
-def _other_manifest(folder: Path) -> Path:
+def _modify_manifest(folder: Path) -> Path:
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"number": 1', '"number": 2'))
     return folder
 
 
-def _no_key(folder: Path) -> Path:
+def _modify_key(folder: Path) -> Path:
     path = folder.parents[1] / "keys" / "key-1.json"
     path.write_text("{}")
     return path
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "text"),
     [
-        (_other_rows, "the table rows is another"),
-        (_damaged_rows, "cannot be read"),
-        (_no_rows, "no file rows.parquet"),
-        (_no_manifest, "it has no manifest"),
-        (_other_manifest, "its manifest is not the one that it was named after"),
-        (_no_key, "it is no key"),
+        (_modify_rows, "the table rows was changed"),
+        (_damage_rows, "cannot be read"),
+        (_delete_rows, "missing: rows.parquet"),
+        (_delete_manifest, "no manifest"),
+        (_modify_manifest, "the manifest was changed"),
+        (_modify_key, "not a key of the store"),
     ],
 )
-def test_what_is_damaged_in_the_store_can_be_taken_away(
-    home: Path, found: Examine, harm: Callable[[Path], Path], said: str
+def test_damage_in_the_store_is_reported_and_can_be_deleted(
+    home: Path, check: RunChecks, damage: Callable[[Path], Path], text: str
 ) -> None:
-    harmed = harm(stored(home, 1))
-    (bad,) = found("store")
-    assert bad.state == "bad"
-    assert bad.found.startswith(f"{harmed}: {said}")
+    damaged = damage(store_object(home, 1))
+    (bad,) = check("store")
+    assert bad.status == "bad"
+    assert bad.message.startswith(f"{damaged}: {text}")
     command, _, _ = bad.fix.partition(":")
     subprocess.run(command.split(), check=True)
-    assert [one.state for one in found("store")] == ["ok"]
-    # As the fix says: it is computed again.
-    assert stored(home, 1).joinpath("manifest.json").exists()
+    assert [finding.status for finding in check("store")] == ["ok"]
+    # As the fix says, it is computed again.
+    assert store_object(home, 1).joinpath("manifest.json").exists()
 
 
-def test_contracts(home: Path, contracts: Path, found: Examine) -> None:
-    known = len(list(contracts.glob("*/*.json")))
-    (sound,) = found("contracts")
-    assert sound.found.startswith(f"{known} of ")
+def test_invalid_contracts_are_bad(home: Path, contracts: Path, check: RunChecks) -> None:
+    count = len(list(contracts.glob("*/*.json")))
+    (valid,) = check("contracts")
+    assert valid.message.startswith(f"{count} contracts in ")
     folder = contracts / "fintech_risk"
     contract = json.loads((folder / "simulated.json").read_text())
     contract["expectations"][0]["type"] = "expect_the_impossible"
     (folder / "simulated.json").write_text(json.dumps(contract))
     (folder / "give_me_some_credit.json").write_text("{")
-    credit, simulated, rest = found("contracts")
-    assert (credit.state, "JSON in" in credit.found) == ("bad", True)
-    assert (simulated.state, "Great Expectations knows" in simulated.found) == ("bad", True)
-    assert rest.found.startswith(f"{known - 2} of ")
+    credit, simulated, rest = check("contracts")
+    assert (credit.status, "JSON in" in credit.message) == ("bad", True)
+    assert (simulated.status, "Great Expectations knows" in simulated.message) == ("bad", True)
+    assert rest.message.startswith(f"{count - 2} contracts in ")

@@ -1,4 +1,4 @@
-"""The Prefect server that runs report to, or the memory that a temporary one would begin with."""
+"""`doctor` on the Prefect server, or on the database that a temporary server would open."""
 
 import json
 import sqlite3
@@ -17,12 +17,12 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from operate.checks.finding import Finding
 
-Examine = Callable[..., list[Finding]]
+RunChecks = Callable[..., list[Finding]]
 
 
 @contextmanager
-def answering(answers: dict[str, str], date: str | None = None) -> Iterator[str]:
-    """Something else than a server of this version, on a free port; its address."""
+def fake_server(answers: dict[str, str], date: str | None = None) -> Iterator[str]:
+    """Serve fixed answers on a free port, HTML where there are none; yield the URL of the API."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -47,14 +47,14 @@ def answering(answers: dict[str, str], date: str | None = None) -> Iterator[str]
             thread.join()
 
 
-def test_one_that_answers(home: Path, found: Examine, prefect_api: str) -> None:
-    assert found("server") == [
+def test_running_server_is_ok(home: Path, check: RunChecks, prefect_api: str) -> None:
+    assert check("server") == [
         Finding("server", "ok", f"{prefect_api} answers, version {prefect.__version__}")
     ]
 
 
-def test_deployments_of_a_checkout_that_moved_and_a_pool_without_a_worker(
-    home: Path, found: Examine, prefect_api: str, tmp_path: Path
+def test_missing_working_directory_is_bad_and_pool_without_worker_warns(
+    home: Path, check: RunChecks, prefect_api: str, tmp_path: Path
 ) -> None:
     @flow
     def empty() -> None:
@@ -63,73 +63,73 @@ def test_deployments_of_a_checkout_that_moved_and_a_pool_without_a_worker(
     def deploy(name: str, folder: Path) -> None:
         step = {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
         client.create_deployment(
-            flow_id, name, pull_steps=[step], tags=["steward"], work_pool_name="nobody-asks"
+            flow_id, name, pull_steps=[step], tags=["steward"], work_pool_name="unpolled"
         )
 
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(empty)
-        pool = {"name": "nobody-asks", "type": "process"}
+        pool = {"name": "unpolled", "type": "process"}
         client.request("POST", "/work_pools/", json=pool)
         try:
             deploy("here", tmp_path)
             deploy("moved", tmp_path / "gone")
-            _, moved, asleep = found("server")
+            _, moved, unpolled = check("server")
         finally:
             client.request("DELETE", "/flows/{id}", path_params={"id": flow_id})
-            client.request("DELETE", "/work_pools/{name}", path_params={"name": "nobody-asks"})
-    assert (moved.state, moved.fix) == ("bad", "from this checkout: prefect deploy --all")
-    assert moved.found.endswith("not there: moved")
-    assert (asleep.state, "nobody-asks" in asleep.found) == ("warn", True)
-    assert len(found("server")) == 1
+            client.request("DELETE", "/work_pools/{name}", path_params={"name": "unpolled"})
+    assert (moved.status, moved.fix) == ("bad", "from this checkout: prefect deploy --all")
+    assert moved.message.endswith("does not exist: moved")
+    assert (unpolled.status, "unpolled" in unpolled.message) == ("warn", True)
+    assert len(check("server")) == 1
 
 
-def test_none_that_answers(home: Path, found: Examine) -> None:
+def test_unreachable_server_is_reported_without_secrets(home: Path, check: RunChecks) -> None:
     with temporary_settings({PREFECT_API_URL: "http://ann:s3cret@127.0.0.1:9/api"}):
-        (bad,) = found("server")
-    assert (bad.state, bad.found) == (
+        (bad,) = check("server")
+    assert (bad.status, bad.message) == (
         "bad",
         "no Prefect server answers at http://127.0.0.1:9/api: ConnectError",
     )
 
 
-def test_something_else_that_answers(home: Path, found: Examine) -> None:
-    with answering({}) as url, temporary_settings({PREFECT_API_URL: url}):
-        (bad,) = found("server")
-    assert (bad.state, bad.found) == ("bad", f"what answers at {url} is no Prefect API")
+def test_server_without_prefect_api_is_bad(home: Path, check: RunChecks) -> None:
+    with fake_server({}) as url, temporary_settings({PREFECT_API_URL: url}):
+        (bad,) = check("server")
+    assert (bad.status, bad.message) == ("bad", f"the server at {url} has no Prefect API")
 
 
-def test_one_of_another_version_that_reports_and_has_another_time(home: Path, found: Examine) -> None:
+def test_other_version_telemetry_and_clock_are_bad(home: Path, check: RunChecks) -> None:
     answers = {
         "/api/admin/version": '"2.0.1"',
         "/api/admin/settings": json.dumps({"server": {"analytics_enabled": True}}),
         "/api/deployments/filter": "[]",
     }
-    long_ago = formatdate(10**9, usegmt=True)
-    with answering(answers, long_ago) as url, temporary_settings({PREFECT_API_URL: url}):
-        version, clock, telemetry = found("server")
-    assert {one.state for one in (version, clock, telemetry)} == {"bad"}
-    assert f"is version 2.0.1, and Prefect here is {prefect.__version__}" in version.found
-    assert "the clock of" in clock.found
-    assert "reports to its makers" in telemetry.found
+    old_date = formatdate(10**9, usegmt=True)
+    with fake_server(answers, old_date) as url, temporary_settings({PREFECT_API_URL: url}):
+        version, clock, telemetry = check("server")
+    assert {finding.status for finding in (version, clock, telemetry)} == {"bad"}
+    assert f"has version 2.0.1, but {prefect.__version__} is installed here" in version.message
+    assert "the clock of" in clock.message
+    assert "sends usage data" in telemetry.message
 
 
 @pytest.mark.parametrize(
-    ("version", "state", "said"),
+    ("version", "status", "text"),
     [
         ("ffffffffffff", "bad", "does not know"),
         ("9725c1cbee35", "warn", "is older"),
-        (None, "bad", "no database of Prefect"),
+        (None, "bad", "not a readable Prefect database"),
     ],
 )
-def test_the_memory_of_temporary_servers(
-    home: Path, found: Examine, tmp_path: Path, version: str | None, state: str, said: str
+def test_schema_version_of_the_temporary_database_is_checked(
+    home: Path, check: RunChecks, tmp_path: Path, version: str | None, status: str, text: str
 ) -> None:
     with temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}):
-        assert [one.state for one in found("server")] == ["ok"]
+        assert [finding.status for finding in check("server")] == ["ok"]
         with closing(sqlite3.connect(tmp_path / "prefect.db")) as connection, connection:
             connection.execute("CREATE TABLE alembic_version (version_num)")
             connection.execute("INSERT INTO alembic_version VALUES (?)", (version,))
         if version is None:
             (tmp_path / "prefect.db").write_text("no database")
-        _, finding = found("server")
-    assert (finding.state, said in finding.found) == (state, True)
+        _, finding = check("server")
+    assert (finding.status, text in finding.message) == (status, True)

@@ -1,0 +1,89 @@
+"""Text output of the commands in `steward.py`."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import steward
+from flows.recording.outcome import RunOutcome
+from operate.printing import print_outcomes, print_scores
+from tasks.ledger import Ledger
+from tasks.settings import load
+
+
+def output_of(*arguments: str) -> list[str]:
+    result = CliRunner().invoke(steward.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def test_validate_prints_a_line_per_rule_and_the_counts(home: Path, contracts: Path) -> None:
+    *rules, counts = output_of("validate", "fintech-risk")
+    (rule,) = [line for line in rules if "to_be_between(debt_to_income): a debt" in line]
+    assert rule.split()[:3] == ["passed", "warn", "0"]
+    assert all(" violations  " in line for line in rules)
+    assert counts == "1,500 rows = 1,500 clean, 0 quarantined, 0 excluded"
+
+
+def test_champion_prints_the_last_decision_and_history_all(home: Path) -> None:
+    ledger = Ledger(load().ledger_dir, "fintech-risk.simulated")
+    ledger.path.parent.mkdir()
+    ledger.append({"verdict": "promote", "reason": "first", "before": None, "champion": 1, "version": 1})
+    ledger.append({"verdict": "rollback", "reason": "a bug", "before": 1, "champion": None})
+    first, last = output_of("champion", "fintech-risk", "--history")
+    assert first.endswith("  promote on v1: champion v1; first")
+    assert last.endswith("  rollback: no champion; a bug")
+    assert output_of("champion", "fintech-risk") == [last]
+
+
+def test_data_prints_source_and_licence(home: Path, contracts: Path) -> None:
+    lines = output_of("data")
+    start = lines.index("fintech-risk --data simulated  (simulated)")
+    assert [line.split(":")[0].strip() for line in lines[start + 2 : start + 4]] == ["source", "licence"]
+
+
+def outcome(**fields: object) -> RunOutcome:
+    defaults = {
+        "case": "fintech-risk",
+        "data": "simulated",
+        "champion": "fintech-risk.simulated",
+        "version": 3,
+        "verdict": "promote",
+        "metric": "roc_auc",
+        "value": 0.75,
+        "low": 0.7,
+        "high": 0.8,
+        "baseline": 0.5,
+        "rows": 100,
+        "quarantined": 0,
+        "excluded": 0,
+        "seconds": 2.5,
+        "reused": ["source"],
+        "report": "/report.html",
+        "gates": ["data", "split"],
+        "reason": "better",
+        "candidate": "LightGBM",
+    }
+    return RunOutcome(**{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def test_outcomes_are_printed_as_a_table_with_reasons(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = outcome(case="other", version=None, verdict="refused", value=None, baseline=None, reused=[])
+    print_outcomes([outcome(), failed], as_json=False)
+    text = capsys.readouterr().out
+    promoted, rejected = [line.split() for line in text.splitlines() if "below" in line]
+    assert promoted[:4] == ["fintech-risk", "simulated", "v3", "LightGBM"]
+    assert {"all", "2", "0.5000", "promote"} <= set(promoted)
+    assert {"none", "-", "refused", "data,", "split"} <= set(rejected)
+    assert "[0.7000, 0.8000]" in text
+    assert "fintech-risk: promote, better\n    reused: source\n    report: /report.html\n" in text
+    assert f"sqlite:///{home / 'mlflow.db'}" in text
+
+
+def test_scores_are_printed_with_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"rows": 1200, "scored": 1190, "quarantined": 10, "excluded": 0}
+    print_scores({**counts, "champion": "a.b", "version": 2, "out": "scores.parquet"})
+    assert capsys.readouterr().out == (
+        "1,190 of 1,200 rows scored by a.b version 2 (10 quarantined, 0 excluded): scores.parquet\n"
+    )
