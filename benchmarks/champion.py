@@ -1,9 +1,8 @@
-"""From a large file to a champion: `python -m benchmarks.champion`, through the command that users say.
+"""A whole run on a large file, from the file to a champion: `python -m benchmarks.champion`.
 
-Applicants are simulated, numbers that mean nothing are added until there are `--columns` features, and the contract of
-the simulated lender is extended by them. `steward run fintech-risk` then reads, validates, splits, trains, judges,
-packages and registers in an empty memory. Printed: what each stage took, the wall time of the whole command, and the
-highest resident memory of the largest of its processes.
+Applicants are simulated, and random numbers are added until there are `--columns` features; the contract of the
+simulated lender is extended by them. `steward run fintech-risk` then runs in an empty state directory. Prints the
+seconds of each stage, the wall time of the command, and the peak resident memory of its largest process.
 """
 
 import argparse
@@ -26,21 +25,21 @@ from ml.simulators import SIMULATORS
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 LIBRARIES = ("prefect", "mlflow", "great-expectations", "lightgbm", "scikit-learn", "pandas", "numpy")
-# What the issue of large tables may cost on two cores.
-MINUTES, GIGABYTES = 15, 6
+# Bounds for 1,000,000 rows on two cores.
+MAX_MINUTES, MAX_GIGABYTES = 15, 6
 
 
 def write(folder: Path, rows: int, columns: int) -> tuple[Path, Path]:
-    """The table and its contract."""
+    """Write the table and its contract, and return their paths."""
     contract: dict[str, Any] = json.loads((ROOT / "expectations/fintech_risk/simulated.json").read_text())
     read, roles = contract["meta"]["read"], contract["meta"]["roles"]
     table = SIMULATORS["lender"](rows, SEED).rows
-    no_features = {roles["target"]["column"], roles["id"], roles["time"], *roles["ignored"]}
-    known = [name for name in read["columns"] if name not in no_features]
-    if columns < len(known):
-        raise SystemExit(f"expected at least {len(known)} columns, got {columns}")
+    other_columns = {roles["target"]["column"], roles["id"], roles["time"], *roles["ignored"]}
+    features = [name for name in read["columns"] if name not in other_columns]
+    if columns < len(features):
+        raise SystemExit(f"expected at least {len(features)} columns; got {columns}; raise --columns")
     generator = np.random.default_rng(SEED)
-    noise = [f"noise_{i:02}" for i in range(columns - len(known))]
+    noise = [f"noise_{i:02}" for i in range(columns - len(features))]
     table = table.assign(**{name: generator.normal(size=rows) for name in noise})
     contract["name"] = "fintech-risk.large"
     contract["meta"]["read"] = {
@@ -54,53 +53,58 @@ def write(folder: Path, rows: int, columns: int) -> tuple[Path, Path]:
 
 
 def main() -> None:
-    """Write the table, run the command, print what it cost."""
+    """Write the table, run the command, print its costs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--columns", type=int, default=30)
-    parser.add_argument("--budget", type=float, default=600.0, help="seconds of training; by default 600")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--time-budget", type=float, default=600.0, help="seconds of training; by default 600"
+    )
+    options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     print(f"python {platform.python_version()}, {cores} cores, {platform.machine()}")
     print(", ".join(f"{name} {version(name)}" for name in LIBRARIES))
     print(
-        f"{asked.rows:,} x {asked.columns} features, seed {SEED}, a budget of {asked.budget:g} s of training"
+        f"{options.rows:,} x {options.columns} features, seed {SEED}, time budget {options.time_budget:g} s"
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        data, contract = write(folder, asked.rows, asked.columns)
-        home = folder / "home"
-        command = ["steward", "run", "fintech-risk", "--data", str(data), "--contract", str(contract)]
-        begun = time.perf_counter()
-        done = subprocess.run(
-            [
-                Path(sys.executable).with_name("steward"),
-                *command[1:],
-                "--budget",
-                str(asked.budget),
-                "--json",
-            ],
-            env={**os.environ, "STEWARD_HOME": str(home)},
+        data, contract = write(folder, options.rows, options.columns)
+        command = [str(Path(sys.executable).with_name("steward")), "run", "fintech-risk", "--json"]
+        command += [
+            "--data",
+            str(data),
+            "--contract",
+            str(contract),
+            "--time-budget",
+            f"{options.time_budget}",
+        ]
+        started = time.perf_counter()
+        process = subprocess.run(
+            command,
+            env={**os.environ, "STEWARD_HOME": str(folder / "state")},
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
             check=False,
         )
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-        if done.returncode:
-            raise SystemExit(f"expected a champion, got exit code {done.returncode}; see above for why")
-        outcome = json.loads(done.stdout)
+        if process.returncode:
+            raise SystemExit(f"expected a champion; got exit code {process.returncode}; see the log above")
+        outcome = json.loads(process.stdout)
         facts = json.loads(Path(outcome["report"]).with_name("facts.json").read_text())
-    for line in facts["stages"]:
-        print(f"  {line['stage']:<26} {line['seconds'] or 0.0:8.1f} s")
-    for line in facts["leaderboard"]:
-        told = f"{line['value']:.4f} [{line['low']:.4f}, {line['high']:.4f}]"
-        print(f"  {line['candidate']:<26} {facts['metric']} {told}{' leads' if line['leads'] else ''}")
+    for stage in facts["stages"]:
+        print(f"  {stage['stage']:<26} {stage['seconds'] or 0.0:8.1f} s")
+    for entry in facts["leaderboard"]:
+        estimate = f"{entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"
+        print(f"  {entry['candidate']:<26} {facts['metric']} {estimate}{' leads' if entry['leads'] else ''}")
     print(f"  {outcome['verdict']}: {facts['metric']} {outcome['value']:.4f} on test rows")
-    print(f"  {seconds / 60:.1f} minutes (at most {MINUTES}), {gigabytes:.1f} GB (at most {GIGABYTES})")
+    print(
+        f"  {seconds / 60:.1f} minutes (at most {MAX_MINUTES}), {gigabytes:.1f} GB (at most {MAX_GIGABYTES})"
+    )
 
 
 if __name__ == "__main__":

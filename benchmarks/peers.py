@@ -1,4 +1,4 @@
-"""What candidates are held against: LightGBM as it comes, and AutoGluon in an environment of its own."""
+"""Peers to compare with: LightGBM with its defaults, and AutoGluon in an environment of its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from ml.estimator import FitResources
 
 @dataclass(frozen=True)
 class LightGBMDefaultsModel:
-    """LightGBM's booster, and the categories that training rows had."""
+    """LightGBM's booster, and the categories of each column in the training rows."""
 
     booster: Any
     categories: Mapping[str, pd.CategoricalDtype]
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        # A category that training rows did not have is as good as missing.
-        known = {c: frame[c].where(frame[c].isin(kind.categories)) for c, kind in self.categories.items()}
-        answer = self.booster.predict(frame.assign(**known).astype(dict(self.categories)))
-        return pd.DataFrame({"probability": answer}, index=frame.index)
+        # Categories that are not in the training rows count as missing.
+        cleaned = {c: frame[c].where(frame[c].isin(dtype.categories)) for c, dtype in self.categories.items()}
+        probability = self.booster.predict(frame.assign(**cleaned).astype(dict(self.categories)))
+        return pd.DataFrame({"probability": probability}, index=frame.index)
 
     def files(self) -> dict[str, bytes]:
         return {"model.txt": self.booster.model_to_string().encode()}
@@ -29,17 +29,17 @@ class LightGBMDefaultsModel:
 
 @dataclass(frozen=True)
 class LightGBMDefaults:
-    """What everyone starts from: 100 rounds of LightGBM, its own categorical splits, no early stop."""
+    """LightGBM with 100 rounds, its own categorical splits and no early stopping."""
 
     rounds: int = 100
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LightGBMDefaultsModel:
-        """`valid` is not looked at."""
+        """Train the booster; `valid` is ignored."""
         import lightgbm
 
-        texts = [str(name) for name in train.frame if isinstance(train.frame[name].dtype, pd.StringDtype)]
+        columns = [str(name) for name in train.frame if isinstance(train.frame[name].dtype, pd.StringDtype)]
         categories = {
-            name: pd.CategoricalDtype(sorted(train.frame[name].dropna().unique())) for name in texts
+            name: pd.CategoricalDtype(sorted(train.frame[name].dropna().unique())) for name in columns
         }
         data = lightgbm.Dataset(train.frame.astype(dict(categories)), train.truth)
         params = {"objective": "binary", "seed": resources.seed, "num_threads": resources.threads}
@@ -47,7 +47,7 @@ class LightGBMDefaults:
         return LightGBMDefaultsModel(booster, categories)
 
 
-# Run by the interpreter of AutoGluon's environment, on a folder as `benchmarks.fits` takes it; `unit` is no feature.
+# Run by the interpreter of AutoGluon's environment on a folder as in `benchmarks.fit_server`; `unit` is no feature.
 AUTOGLUON = """
 import json, resource, sys, time
 from pathlib import Path
@@ -59,12 +59,13 @@ folder = Path(sys.argv[1])
 spec = json.loads((folder / "spec.json").read_text())
 
 def cpu_seconds():
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 def peak_mb():
-    (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
+    status = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = [line for line in status if line.startswith("VmHWM")]
+    return int(peak.split()[1]) / 1024
 
 def table(name):
     frame = pd.read_parquet(folder / f"{name}.parquet").drop(columns="unit")
@@ -72,23 +73,23 @@ def table(name):
 
 train, test = table("train"), table("test")
 train["truth"] = train["truth"].astype(int)
-wall, cpu = time.perf_counter(), cpu_seconds()
+started, cpu_started = time.perf_counter(), cpu_seconds()
 predictor = TabularPredictor(
     label="truth", problem_type="binary", eval_metric="roc_auc", path=str(folder / "autogluon"), verbosity=1
 )
 predictor.fit(
     train, presets="best_quality", time_limit=spec["seconds"], num_cpus=spec["threads"], num_gpus=0
 )
-fitted, used = time.perf_counter(), cpu_seconds()
+fitted, cpu_fitted = time.perf_counter(), cpu_seconds()
 probability = predictor.predict_proba(test.drop(columns="truth"))[1].to_numpy()
 costs = {
-    "cpu_seconds": used - cpu,
-    "wall_seconds": fitted - wall,
+    "cpu_seconds": cpu_fitted - cpu_started,
+    "wall_seconds": fitted - started,
     "predict_seconds": time.perf_counter() - fitted,
     "peak_mb": peak_mb(),
     "bytes": sum(p.stat().st_size for p in (folder / "autogluon").rglob("*") if p.is_file()),
     "stopped_by": None,
-    "described": {"models": predictor.model_names(), "best": predictor.model_best},
+    "composition": {"models": predictor.model_names(), "best": predictor.model_best},
 }
 np.save(folder / "probability.npy", probability.astype(np.float64))
 (folder / "costs.json").write_text(json.dumps(costs))

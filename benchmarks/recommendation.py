@@ -1,17 +1,16 @@
-"""How good recommenders are, and what they cost: `python -m benchmarks.recommendation`. Needs STEWARD_DATA_DIR.
+"""Quality and costs of recommenders: `python -m benchmarks.recommendation`. Needs STEWARD_DATA_DIR.
 
-Every measure is over the full catalogue, items of the history left out (unless the contract lets them return), ties
-counted as half. `cover` is the share of the catalogue that anyone is shown in ten, `novel` the mean self-information of
-these in bits, `unlike` the mean of 1 - cosine between the ten of a list. Each fit is a process of its own.
+All metrics are over the full catalogue, without items of the history (unless the contract allows repeats), ties counted
+as half. `cover` is the share of the catalogue in any top ten, `novel` the mean self-information of the items there in
+bits, `unlike` the mean of 1 - cosine between the items of a top ten. Each fit runs in a process of its own.
 
-Protocols: `last` foretells each user's last event (leave-one-out); "like for like" learns nothing from the event before
-it and is shown it, as published models are, "all before" learns from it too. `time` foretells what came after an
-instant; `session` the last event of later sessions; `any` a basket's item left out by a hash; `random` a quarter of
-each user's events, as Microsoft Recommenders does.
+Protocols: `last` predicts the last event of each user (leave-one-out): "like for like" does not train on the event
+before it, which is in the history, as in published results; "all before" trains on it too. `time` predicts what came
+after an instant; `session` the last event of later sessions; `random_last_out` an item of each basket, chosen by a
+hash; `random` a quarter of each user's events, as Microsoft Recommenders does.
 
 Values are means over seeds of means over users, ± half of their 95 % intervals over users; differences are paired by
-user. A result that is found under the same key in --out (data, model, variant, seed, code of ml/ and libraries) is not
-made again.
+user. A result in --out with the same key (data, model, variant, seed, code of ml/ and libraries) is not computed again.
 """
 
 import argparse
@@ -29,21 +28,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import exams, recommenders
+from benchmarks import recommender_fit
+from benchmarks.next_item_splits import SETS, NextItemSplit, load_split
 from benchmarks.tabular import code_of, processor
 from flows import ecommerce_recommendation
-from ml.data.digest import digest_of
-from ml.evaluation.confidence_intervals import mean_difference, mean_interval
+from ml.data.dataset import Dataset
+from ml.data.digest import json_digest
+from ml.evaluation.mean_intervals import mean_difference, mean_interval
 
-# Where models are declared, and how they are asked.
-DECLARED = (str(recommenders.__file__), str(ecommerce_recommendation.__file__))
+# Where candidates are declared: results depend on these files besides `ml/`.
+DECLARATIONS = (str(recommender_fit.__file__), str(ecommerce_recommendation.__file__))
 LIBRARIES = ("numpy", "scipy", "implicit", "lightgbm", "torch", "pandas")
-# Those whose answer hangs on a seed.
-CHANCE = ("ALS", "re-ranked", "transformer", recommenders.WITH_TRANSFORMER, recommenders.DIVERSE)
-MEASURES = {
+# Models that depend on the seed.
+RANDOM_MODELS = (
+    "ALS",
+    "reranker",
+    recommender_fit.TRANSFORMER,
+    recommender_fit.WITH_TRANSFORMER,
+    recommender_fit.DIVERSIFIED,
+)
+# Not measured by default.
+OPTIONAL_MODELS = (recommender_fit.WITH_TRANSFORMER, recommender_fit.TUNED_EASE, recommender_fit.DIVERSIFIED)
+METRICS = {
     f"{name}@{k}": f"{column}@{k}"
     for name, column in (("NDCG", "ndcg"), ("HR", "hit_rate"), ("MRR", "mrr"))
-    for k in recommenders.DEPTHS
+    for k in recommender_fit.DEPTHS
 }
 # NDCG@10 (HR@10) of others, in the same protocol.
 PUBLISHED = {
@@ -60,14 +69,17 @@ PUBLISHED = {
 }
 
 
-def measure(exam: exams.Exam, asked: argparse.Namespace) -> dict[tuple[str, str], dict[str, Any]]:
-    """By variant and model: `users`, a measure of each user as its mean over seeds, and the costs, likewise."""
-    found = {}
-    for variant, learn in exam.learn.items():
-        for model in asked.models.split(","):
-            seeds = range(asked.seeds) if model in CHANCE else range(1)
-            made = [_run(exam, variant, learn, model, seed, asked) for seed in seeds]
-            runs = [run for run in made if run]
+Results = dict[tuple[str, str], dict[str, Any]]
+
+
+def measure(split: NextItemSplit, options: argparse.Namespace) -> Results:
+    """Return by variant and model: metrics per user in `users`, averaged over seeds, and averaged costs."""
+    results = {}
+    for variant, train in split.train.items():
+        for model in options.models.split(","):
+            seeds = range(options.seeds) if model in RANDOM_MODELS else range(1)
+            all_runs = [_result(split, variant, train, model, seed, options) for seed in seeds]
+            runs = [run for run in all_runs if run]
             if not runs:
                 continue
             users = {name: np.mean([run["users"][name] for run in runs], axis=0) for name in runs[0]["users"]}
@@ -76,144 +88,165 @@ def measure(exam: exams.Exam, asked: argparse.Namespace) -> dict[tuple[str, str]
                 for name, value in runs[0].items()
                 if isinstance(value, float)
             }
-            found[variant, model] = {"users": users, **costs, "seeds": len(runs)}
-    return found
+            results[variant, model] = {"users": users, **costs, "seeds": len(runs)}
+    return results
 
 
-def _run(
-    exam: exams.Exam, variant: str, learn: Any, model: str, seed: int, asked: argparse.Namespace
+def _result(
+    split: NextItemSplit, variant: str, train: Dataset, model: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any] | None:
-    """One fit, made or found; None where the model does not suit the table."""
-    about = {
-        "exam": exam.digest,
-        "protocol": exam.protocol,
+    """Compute the result of one fit, or read it from --out; None if the candidate was skipped."""
+    inputs = {
+        "split": split.digest,
+        "protocol": split.protocol,
         "variant": variant,
         "model": model,
         "seed": seed,
-        "seconds": asked.seconds,
+        "seconds": options.seconds,
         "code": code_of(model),
-        "declared": [hashlib.sha256(Path(one).read_bytes()).hexdigest() for one in DECLARED],
+        "declarations": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in DECLARATIONS],
         "libraries": {name: version(name) for name in LIBRARIES},
     }
-    kept = asked.out / digest_of(about)[:24]
-    if not (kept / "costs.json").exists():
-        _fit(exam, learn, about, kept, asked)
-        told = json.loads((kept / "costs.json").read_text())
-        said = told.get("refused") or f"{told['fit_seconds']:.0f} s"
-        print(f"{exam.set}, {variant}, {model}, seed {seed}: {said}", file=sys.stderr, flush=True)
-    costs: dict[str, Any] = json.loads((kept / "costs.json").read_text())
-    if "refused" in costs:
+    folder = options.out / json_digest(inputs)[:24]
+    if not (folder / "costs.json").exists():
+        _fit(split, train, inputs, folder, options)
+        costs = json.loads((folder / "costs.json").read_text())
+        summary = costs.get("skipped") or f"{costs['fit_seconds']:.0f} s"
+        print(f"{split.set}, {variant}, {model}, seed {seed}: {summary}", file=sys.stderr, flush=True)
+    result: dict[str, Any] = json.loads((folder / "costs.json").read_text())
+    if "skipped" in result:
         return None
-    return {**costs, "users": pd.read_parquet(kept / recommenders.USERS)}
+    return {**result, "users": pd.read_parquet(folder / recommender_fit.USERS)}
 
 
-def _fit(exam: exams.Exam, learn: Any, about: dict[str, Any], kept: Path, asked: argparse.Namespace) -> None:
+def _fit(
+    split: NextItemSplit, train: Dataset, inputs: dict[str, Any], result: Path, options: argparse.Namespace
+) -> None:
+    """Run a fit in a process of its own, and write its result to the folder `result`."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        learn.table().to_parquet(folder / "learn.parquet")
-        exam.test.to_table().to_parquet(folder / "test.parquet")
-        told = {name: getattr(exam.test, name) for name in ("repeat", "blocked", "decay", "asked")}
-        spec = {**about, "threads": asked.threads, **told}
+        train.to_table().to_parquet(folder / "train.parquet")
+        split.test.to_table().to_parquet(folder / "test.parquet")
+        settings = ("allow_repeats", "never_recommend", "decay", "split_by")
+        spec = {
+            **inputs,
+            "threads": options.threads,
+            **{name: getattr(split.test, name) for name in settings},
+        }
         (folder / "spec.json").write_text(json.dumps(spec))
-        (folder / "items.json").write_text(json.dumps(exam.test.item_attributes))
-        command = [sys.executable, "-m", "benchmarks.recommenders", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        kept.mkdir(parents=True, exist_ok=True)
-        if done.returncode and "CandidateSkipped" in done.stderr:
-            (kept / "costs.json").write_text(json.dumps({"refused": done.stderr.strip().splitlines()[-1]}))
+        (folder / "items.json").write_text(json.dumps(split.test.item_attributes))
+        command = [sys.executable, "-m", "benchmarks.recommender_fit", str(folder)]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        result.mkdir(parents=True, exist_ok=True)
+        if process.returncode and "CandidateSkipped" in process.stderr:
+            skipped = {"skipped": process.stderr.strip().splitlines()[-1]}
+            (result / "costs.json").write_text(json.dumps(skipped))
             return
-        if done.returncode:
+        if process.returncode:
             raise SystemExit(
-                f"expected {about['model']} to end well, got:\n{done.stderr[-2000:]}\nWhat was measured is kept in "
-                f"{asked.out}: say the same again to go on"
+                f"expected a fit of {inputs['model']}; got:\n{process.stderr[-2000:]}\nResults so far are in "
+                f"{options.out}: repeat the command to continue"
             )
-        for name in (recommenders.USERS, "costs.json"):
-            (kept / name).write_bytes((folder / name).read_bytes())
+        for name in (recommender_fit.USERS, "costs.json"):
+            (result / name).write_bytes((folder / name).read_bytes())
 
 
-def text(exam: exams.Exam, found: dict[tuple[str, str], dict[str, Any]], reference: str) -> str:
-    """The table of one exam, and the paired differences to the reference model."""
-    users = len(exam.test.frame)
-    lines = [f"{exam.set}, by {exam.protocol}: {users:,} users asked; data {exam.digest[:12]}"]
-    if published := PUBLISHED.get((exam.protocol, exam.set)):
+def format_results(split: NextItemSplit, results: Results, reference: str) -> str:
+    """Format the table of one split, and paired differences to the reference model."""
+    lines = [
+        f"{split.set}, by {split.protocol}: {len(split.test.frame):,} test users; data {split.digest[:12]}"
+    ]
+    if published := PUBLISHED.get((split.protocol, split.set)):
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
-    for variant in exam.learn:
-        own = {model: line for (of, model), line in found.items() if of == variant}
-        lines.append(f"  {variant:<29}" + "".join(f"{name:<15}" for name in MEASURES).rstrip())
-        lines += [f"    {model:<27}{_measures(line)}" for model, line in own.items()]
+    for variant in split.train:
+        by_model = {model: result for (name, model), result in results.items() if name == variant}
+        lines.append(f"  {variant:<29}" + "".join(f"{name:<15}" for name in METRICS).rstrip())
+        lines += [f"    {model:<27}{_format_metrics(result)}" for model, result in by_model.items()]
         lines.append(" " * 31 + "cover  novel  unlike  seeds  fit s  ask s  one ms  peak MB")
-        lines += [f"    {model:<27}{_costs(line)}" for model, line in own.items()]
-        best = found.get((variant, reference))
-        for (of, model), line in found.items():
-            if of == variant and best and model != reference and model.startswith(("re-ranked", "trans")):
-                gap = mean_difference(line["users"]["ndcg@10"], best["users"]["ndcg@10"])
-                told = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] p {gap.p_value:.3f}"
-                lines.append(f"    {model} less {reference}, NDCG@10: {told}")
+        lines += [f"    {model:<27}{_format_costs(result)}" for model, result in by_model.items()]
+        if reference not in by_model:
+            continue
+        reference_ndcg = by_model[reference]["users"]["ndcg@10"]
+        for model, result in by_model.items():
+            if not _is_simple(model):
+                gap = mean_difference(result["users"]["ndcg@10"], reference_ndcg)
+                interval = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] p {gap.p_value:.3f}"
+                lines.append(f"    {model} less {reference}, NDCG@10: {interval}")
     return "\n".join(lines) + "\n"
 
 
-def _measures(line: dict[str, Any]) -> str:
-    """Each measure as a mean over users, and half of its 95 % interval."""
-    own = [mean_interval(line["users"][column]) for column in MEASURES.values()]
-    return " ".join(f"{one.value:.4f} ±{(one.high - one.low) / 2:.4f}" for one in own)
+def _format_metrics(result: dict[str, Any]) -> str:
+    """Format each metric as its mean over users and half of its 95 % interval."""
+    intervals = [mean_interval(result["users"][column]) for column in METRICS.values()]
+    return " ".join(f"{found.value:.4f} ±{(found.high - found.low) / 2:.4f}" for found in intervals)
 
 
-def _costs(line: dict[str, Any]) -> str:
+def _format_costs(result: dict[str, Any]) -> str:
     return (
-        f"{line['coverage']:5.2f}  {line['novelty']:5.1f}  {line['diversity']:6.3f}  {line['seeds']:5d}  "
-        f"{line['fit_seconds']:5.0f}  {line['ask_seconds']:5.1f}  {line['one_ms']:6.1f}  {line['peak_mb']:7.0f}"
+        f"{result['coverage']:5.2f}  {result['novelty']:5.1f}  {result['diversity']:6.3f}  "
+        f"{result['seeds']:5d}  {result['fit_seconds']:5.0f}  {result['predict_seconds']:5.1f}  "
+        f"{result['single_user_ms']:6.1f}  {result['peak_mb']:7.0f}"
     )
 
 
-def best_simple(found: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """The model of most NDCG@10 that neither ranks anew nor is a network."""
-    worth: dict[str, float] = {}
-    for (_, model), line in found.items():
-        if not model.startswith(("re-ranked", "trans")):
-            worth[model] = max(worth.get(model, 0.0), float(line["users"]["ndcg@10"].mean()))
-    return max(worth, key=lambda model: worth[model], default="")
+def _is_simple(model: str) -> bool:
+    """Check that a model neither reranks nor is a network."""
+    return not model.startswith(("reranker", "transformer"))
+
+
+def best_simple_model(results: Results) -> str:
+    """Return the simple model with the highest NDCG@10 of any variant; "" without simple models."""
+    ndcg: dict[str, float] = {}
+    for (_, model), result in results.items():
+        if _is_simple(model):
+            ndcg[model] = max(ndcg.get(model, 0.0), float(result["users"]["ndcg@10"].mean()))
+    return max(ndcg, key=lambda model: ndcg[model], default="")
 
 
 def arguments() -> argparse.Namespace:
-    """The command line, each name in it checked."""
+    """Parse the command line and check the names in it."""
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.recommendation",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    every = ",".join(f"{protocol}/{name}" for protocol, names in exams.SETS.items() for name in names)
-    usual = [
-        m
-        for m in recommenders.MODELS
-        if m not in (recommenders.WITH_TRANSFORMER, recommenders.EASE_CHOSEN, recommenders.DIVERSE)
-    ]
-    parser.add_argument("--sets", default=every, help="protocol/set with commas between; by default all")
+    sets = [f"{protocol}/{name}" for protocol, names in SETS.items() for name in names]
+    models = recommender_fit.MODELS
+    default_models = [model for model in models if model not in OPTIONAL_MODELS]
     parser.add_argument(
-        "--models", default=",".join(usual), help="likewise; all: " + ", ".join(recommenders.MODELS)
+        "--sets", default=",".join(sets), help="PROTOCOL/SET, separated by commas; by default all"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="of models that have chance; by default 3")
+    parser.add_argument(
+        "--models", default=",".join(default_models), help="likewise; all: " + ", ".join(models)
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="of models that depend on it; by default 3")
     parser.add_argument("--threads", type=int, default=cores, help="of each fit; by default all cores")
-    parser.add_argument("--seconds", type=float, default=1200.0, help="that a fit may use; by default 1200")
-    parser.add_argument("--out", type=Path, default=Path("recommendation"), help="folder to go on with")
-    asked = parser.parse_args()
-    for names, known in ((asked.sets, every.split(",")), (asked.models, recommenders.MODELS)):
-        unknown = [name for name in names.split(",") if name not in known]
+    parser.add_argument("--seconds", type=float, default=1200.0, help="time limit of a fit; by default 1200")
+    parser.add_argument(
+        "--out", type=Path, default=Path("recommendation"), help="folder of results to reuse and to add to"
+    )
+    options = parser.parse_args()
+    for names, valid_names in ((options.sets, sets), (options.models, models)):
+        unknown = [name for name in names.split(",") if name not in valid_names]
         if unknown:
-            parser.error(f"expected some of {', '.join(known)}; got {', '.join(unknown)}")
-    return asked
+            parser.error(
+                f"expected some of {', '.join(valid_names)}; got {', '.join(unknown)}; correct the names"
+            )
+    return options
 
 
 def main() -> None:
-    """Measure what is asked for, and print it with what it was measured on."""
-    asked = arguments()
-    print(f"python {platform.python_version()}, {asked.threads} of {os.cpu_count()} cores, {processor()}")
+    """Measure, and print results with versions and hardware."""
+    options = arguments()
+    print(f"python {platform.python_version()}, {options.threads} of {os.cpu_count()} cores, {processor()}")
     print(", ".join(f"{name} {version(name)}" for name in LIBRARIES) + f", ml/ {code_of('ml')[:12]}")
-    print(f"seeds 0 to {asked.seeds - 1}; at most {asked.seconds:g} s a fit\n")
-    for one in asked.sets.split(","):
-        exam = exams.load(*one.split("/"))
-        found = measure(exam, asked)
-        print(text(exam, found, best_simple(found)), flush=True)
+    print(f"seeds 0 to {options.seeds - 1}; at most {options.seconds:g} s a fit\n")
+    for name in options.sets.split(","):
+        protocol, _, set_name = name.partition("/")
+        split = load_split(protocol, set_name)
+        results = measure(split, options)
+        print(format_results(split, results, best_simple_model(results)), flush=True)
 
 
 if __name__ == "__main__":

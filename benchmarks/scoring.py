@@ -1,20 +1,18 @@
-"""What the package costs beside the bare estimator: `python -m benchmarks.scoring`, as ratios of one run.
+"""Overhead of scoring through a model package: `python -m benchmarks.scoring`.
 
-1,000,000 rows of 20 numbers, and of 16 numbers and 4 categories, through `mlflow.pyfunc` and the package, against what
-LightGBM alone needs for the same rows as a matrix; for one model and for a bag of five. And one row through the package
-without a frame, against LightGBM's own call for one row.
+1,000,000 rows of 20 numbers, and of 16 numbers and 4 categories, are scored by the package and through `mlflow.pyfunc`,
+and by LightGBM alone on the same rows as a matrix; for one model and for a bag of five. And one row is scored by the
+package without a frame, and by LightGBM's own call for one row.
 """
 
 import argparse
 import cProfile
 import logging
-import os
 import platform
 import pstats
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,26 +22,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import tables
+from benchmarks import synthetic_table
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
-from ml.ensemble.bagging import Bagged, BaggedModel
+from ml.device import available_cores
+from ml.ensemble.bagging import CrossValidatedBag, CrossValidatedBagModel
 from ml.estimator import FitResources
 from ml.package import Package, read, write
 from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
 from tasks.packaging import save_mlflow_model
 
-ROWS, TRAINED_ON, SEED, REPEATS, SINGLES = 1_000_000, 20_000, 0, 3, 2000
+ROWS, TRAINING_ROWS, SEED, REPEATS, SINGLE_ROW_CALLS = 1_000_000, 20_000, 0, 3, 2000
 LIBRARIES = ("mlflow", "lightgbm", "pandas", "numpy")
-# Seconds of the package for each second of the bare estimator.
-BOUND = 1.2
+# Seconds of the package per second of LightGBM alone.
+MAX_RATIO = 1.2
 # Milliseconds for one row of one model.
-ONE_ROW = 0.3
+MAX_SINGLE_ROW_MS = 0.3
 
 
-def numbers_only() -> Contract:
-    """Twenty columns of numbers."""
+def numeric_contract() -> Contract:
+    """Create a contract of twenty numeric columns."""
     columns = dict.fromkeys((f"number_{i:02}" for i in range(20)), "number")
     read_as = {
         "files": ["table.parquet"],
@@ -52,118 +51,125 @@ def numbers_only() -> Contract:
     }
     roles = {"target": {"column": "defaulted", "positive": ["1"]}}
     return parse(
-        {"name": "fintech-risk.numbers", "expectations": [], "meta": {"read": read_as, "roles": roles}}
+        {
+            "name": "fintech-risk.numbers",
+            "expectations": [],
+            "meta": {"schema_version": 2, "read": read_as, "roles": roles},
+        }
     )
 
 
-def rows_of(contract: Contract, rows: int, seed: int) -> pd.DataFrame:
-    """The features of so many rows."""
+def create_features(contract: Contract, rows: int, seed: int) -> pd.DataFrame:
+    """Create the feature columns of the contract."""
     if contract.name.endswith(".table"):
-        return tables.table(rows, seed)[list(contract.features)]
+        return synthetic_table.create_table(rows, seed)[list(contract.features)]
     generator = np.random.default_rng(seed)
     return pd.DataFrame({name: generator.normal(size=rows) for name in contract.features})
 
 
-def fitted(candidate: Any, contract: Contract) -> Any:
-    """A model of 300 trees each: how many there are decides what scoring costs."""
-    frame = rows_of(contract, TRAINED_ON, SEED + 1)
+def fit(candidate: Any, contract: Contract) -> Any:
+    """Fit a candidate on synthetic rows."""
+    frame = create_features(contract, TRAINING_ROWS, SEED + 1)
     numbers = frame.select_dtypes("number").fillna(0.0).to_numpy()
     noise = np.random.default_rng(SEED).normal(size=len(frame))
     truth = pd.Series((numbers[:, 0] * numbers[:, 1] + numbers[:, 2] + noise > 1).astype("float64"))
-    part = Dataset(frame, truth, np.arange(len(frame), dtype="uint64"))
-    return candidate.fit(part, part.take(np.arange(0, len(frame), 5)), FitResources(SEED, cores()))
+    train = Dataset(frame, truth, np.arange(len(frame), dtype="uint64"))
+    valid = train.take(np.arange(0, len(frame), 5))
+    return candidate.fit(train, valid, FitResources(SEED, available_cores()))
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def bare(model: Any, frame: pd.DataFrame) -> Callable[[], object]:
-    """LightGBM's own predictions of the encoded rows, one booster after the other."""
-    models = model.models if isinstance(model, BaggedModel) else (model,)
-    boosting = [one for one in models if isinstance(one, GradientBoostingModel)]
+def lightgbm_call(model: Any, frame: pd.DataFrame) -> Callable[[], object]:
+    """Return a function that predicts the encoded rows with LightGBM alone, one booster after the other."""
+    models = model.models if isinstance(model, CrossValidatedBagModel) else (model,)
+    boosting = [model for model in models if isinstance(model, GradientBoostingModel)]
     X = boosting[0].encoding.encode(frame)
-    return lambda: [one._booster.predict(X, num_threads=cores()) for one in boosting]
+    return lambda: [member._booster.predict(X, num_threads=available_cores()) for member in boosting]
 
 
-def seconds(*calls: Callable[[], object]) -> list[float]:
-    """The median of each, in turn."""
-    taken: list[list[float]] = [[] for _ in calls]
+def median_seconds(*calls: Callable[[], object]) -> list[float]:
+    """Time the calls in turn, and return the median of each."""
+    seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(REPEATS):
-        for call, times in zip(calls, taken, strict=True):
-            begun = time.perf_counter()
+        for call, times in zip(calls, seconds, strict=True):
+            started = time.perf_counter()
             call()
-            times.append(time.perf_counter() - begun)
-    return [median(times) for times in taken]
+            times.append(time.perf_counter() - started)
+    return [median(times) for times in seconds]
 
 
-def elsewhere(call: Callable[[], object]) -> list[tuple[float, str]]:
-    """The three dearest functions of a call besides LightGBM, with their share of its time."""
+def slowest_functions(call: Callable[[], object]) -> list[tuple[float, str]]:
+    """Return the three slowest functions of a call besides LightGBM, with their share of its time."""
     profile = cProfile.Profile()
     profile.runcall(call)
     stats: dict[tuple[str, int, str], tuple[Any, ...]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    whole = sum(entry[2] for entry in stats.values())
-    own = [(entry[2] / whole, f"{Path(f).name}:{name}") for (f, _, name), entry in stats.items()]
-    return sorted(
-        (line for line in own if "lightgbm" not in line[1] and "basic.py" not in line[1]), reverse=True
-    )[:3]
+    total = sum(entry[2] for entry in stats.values())
+    shares = [(entry[2] / total, f"{Path(file).name}:{name}") for (file, _, name), entry in stats.items()]
+    others = [entry for entry in shares if "lightgbm" not in entry[1] and "basic.py" not in entry[1]]
+    return sorted(others, reverse=True)[:3]
 
 
 def measure(contract: Contract, candidates: dict[str, Any], rows: int) -> None:
-    """Batch and single rows of each candidate."""
+    """Time batches and single rows of each candidate."""
     import mlflow.pyfunc
 
-    frame = rows_of(contract, rows, SEED + 2)
+    frame = create_features(contract, rows, SEED + 2)
     print(
         f"\n{rows:,} x {frame.shape[1]} rows of {contract.name}, medians of {REPEATS} in turn, seed {SEED}, seconds"
     )
     for name, candidate in candidates.items():
-        model = fitted(candidate, contract)
-        packed = Package(model, contract.source, {"threshold": 0.5}, np.empty(0, "uint64"))
+        model = fit(candidate, contract)
+        package = Package(model, contract.source, {"threshold": 0.5}, np.empty(0, "uint64"))
         with tempfile.TemporaryDirectory() as scratch:
             data = Path(scratch) / "package"
             data.mkdir()
-            write(packed, data)
-            save_mlflow_model(packed, data, Path(scratch) / "model")
-            loaded = mlflow.pyfunc.load_model(str(Path(scratch) / "model"))
-            again = read(data)
-        alone, package, all_of_it = seconds(
-            bare(model, frame), partial(again.predict, frame), partial(loaded.predict, frame)
+            write(package, data)
+            save_mlflow_model(package, data, Path(scratch) / "model")
+            pyfunc = mlflow.pyfunc.load_model(str(Path(scratch) / "model"))
+            loaded = read(data)
+        lightgbm_seconds, package_seconds, pyfunc_seconds = median_seconds(
+            lightgbm_call(model, frame), partial(loaded.predict, frame), partial(pyfunc.predict, frame)
         )
-        told = f"package {package:.2f} ({package / alone:.2f}), mlflow.pyfunc {all_of_it:.2f} ({all_of_it / alone:.2f})"
-        print(f"  {name:<10} LightGBM {alone:.2f}, {told}; at most {BOUND}")
-        shares = ", ".join(f"{share:.1%} {what}" for share, what in elsewhere(partial(again.predict, frame)))
+        print(
+            f"  {name:<10} LightGBM {lightgbm_seconds:.2f}, "
+            f"package {package_seconds:.2f} ({package_seconds / lightgbm_seconds:.2f}), "
+            f"mlflow.pyfunc {pyfunc_seconds:.2f} ({pyfunc_seconds / lightgbm_seconds:.2f}); at most {MAX_RATIO}"
+        )
+        functions = slowest_functions(partial(loaded.predict, frame))
+        shares = ", ".join(f"{share:.1%} {function}" for share, function in functions)
         print(f"             besides LightGBM: {shares}")
-        print(f"             {one_row(again, model, frame)}")
+        print(f"             {single_row(loaded, model, frame)}")
 
 
-def one_row(package: Package, model: Any, frame: pd.DataFrame) -> str:
-    """Milliseconds for one row without a frame."""
-    some = frame.head(100).astype(object).where(frame.head(100).notna(), None)
-    cells: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in some.to_dict("records")]
-    single = bare(model, frame.head(1))
+def single_row(package: Package, model: Any, frame: pd.DataFrame) -> str:
+    """Time the prediction of one row without a frame, in milliseconds."""
+    first = frame.head(1).astype(object).where(frame.head(1).notna(), None)
+    cells: dict[str, Any] = {str(name): value for name, value in first.iloc[0].items()}
+    call_lightgbm = lightgbm_call(model, frame.head(1))
     times = []
-    for call in (single, lambda: package.predict_row(cells[0])):
-        begun = time.perf_counter()
-        for _ in range(SINGLES):
+    for call in (call_lightgbm, lambda: package.predict_row(cells)):
+        started = time.perf_counter()
+        for _ in range(SINGLE_ROW_CALLS):
             call()
-        times.append(1000 * (time.perf_counter() - begun) / SINGLES)
-    return f"one row: LightGBM {times[0]:.3f} ms, package {times[1]:.3f} ms; at most {ONE_ROW} for one model"
+        times.append(1000 * (time.perf_counter() - started) / SINGLE_ROW_CALLS)
+    return (
+        f"one row: LightGBM {times[0]:.3f} ms, package {times[1]:.3f} ms; "
+        f"at most {MAX_SINGLE_ROW_MS} for one model"
+    )
 
 
 def main() -> None:
-    """Print everything, with what it was measured on."""
+    """Print all measurements with versions and hardware."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
-    asked = parser.parse_args()
-    print(f"python {platform.python_version()}, {cores()} cores, {platform.machine()}")
+    options = parser.parse_args()
+    print(f"python {platform.python_version()}, {available_cores()} cores, {platform.machine()}")
     print(", ".join(f"{name} {version(name)}" for name in LIBRARIES))
-    # Trees are not stopped early: rows of the training part are their valid part.
-    one = GradientBoosting(max_rounds=300, patience=300)
-    candidates = {"one model": one, "bag of 5": Bagged(replace(one), folds=5)}
-    for contract in (numbers_only(), tables.contract()):
-        measure(contract, candidates, asked.rows)
+    # Never stopped early, as the validation rows are training rows: all models have 300 trees per booster.
+    boosting = GradientBoosting(max_rounds=300, patience=300)
+    candidates = {"one model": boosting, "bag of 5": CrossValidatedBag(boosting, folds=5)}
+    for contract in (numeric_contract(), synthetic_table.create_contract()):
+        measure(contract, candidates, options.rows)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""How good tabular candidates are, and what they cost: `python -m benchmarks.tabular`. Needs STEWARD_DATA_DIR.
+"""Quality and costs of tabular candidates: `python -m benchmarks.tabular`. Needs STEWARD_DATA_DIR.
 
-Repeated stratified outer folds (3 x 3; 10 x 3 below 2,000 rows; rows of a group stay together) judge procedures, never
-a model that is registered. A candidate learns from the outer training rows only; where it wants a valid part, a
-stratified fifth of these is it. Each fit is a process of its own. CPU seconds are those of the fit, children included;
-imports and prediction are not in them. Peak memory is that of the process.
+Repeated stratified outer folds (3 x 3; 10 x 3 below 2,000 rows; rows of a group stay together) evaluate procedures,
+never a registered model. A candidate is fitted on the outer training rows only; one that needs a validation set gets a
+stratified fifth of them. Each fit runs in a process of its own. CPU seconds include child processes of the fit, but not
+imports and predictions. Peak memory is that of the process.
 
-Measures are means over splits with the corrected resampled t interval (Nadeau and Bengio, 2003); differences are
-paired over splits. Each result is a JSON line of the file given with --out as soon as it is there; one that is found
-in it under the same key (rows, split, candidate, code of ml/, libraries, threads, seconds) is not made again.
+Metrics are means over splits with the corrected resampled t interval (Nadeau and Bengio, 2003); differences are paired
+over splits. Each result is written as a JSON line to the file given with --out. A result that the file has under the
+same key (rows, split, candidate, code of ml/, libraries, threads, seconds) is not computed again.
 
-    --protocol tabarena                    3 folds, once; rows outside of a contract's population stay, as published
+    --protocol tabarena                    3 folds, once; rows that a contract excludes stay, as in published results
     --peer autogluon --peer-python PATH    AutoGluon best quality on the same splits, in an environment of its own
 """
 
@@ -29,61 +29,75 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import fits, leaderboard, peers
-from benchmarks.datasets import SETS, BenchmarkTable, load
-from benchmarks.outer import Results, Split, splits, valid_fifth
-from ml.data.digest import digest_of
+from benchmarks import peers
+from benchmarks.fit_server import CANDIDATES, FitServer, benchmark_candidate
+from benchmarks.outer_folds import OuterFold, ResultFile, outer_folds, train_valid_split
+from benchmarks.tabular_datasets import SETS, BenchmarkTable, load_table
+from benchmarks.tabular_report import format_results
+from ml.data.digest import json_digest
 from ml.evaluation import binary_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("lightgbm", "scikit-learn", "torch", "numpy", "scipy", "pandas")
-SMALL = 2000
+# Tables of fewer rows get more repeats.
+MIN_LARGE_TABLE_ROWS = 2000
 AUTOGLUON = "AutoGluon"
-MEASURES = ("roc_auc", "brier", "log_loss", "calibration_error", "calibration_slope")
+METRICS = ("roc_auc", "brier_score", "log_loss", "calibration_error", "calibration_slope")
 
 
 def measure(
-    data: BenchmarkTable, candidates: list[str], results: Results, run: fits.Fits, asked: argparse.Namespace
+    data: BenchmarkTable,
+    candidates: list[str],
+    stored: ResultFile,
+    server: FitServer,
+    options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
-    """A line for each split and candidate, made or found."""
-    few = len(data.part.frame) < SMALL
-    repeats = asked.repeats or (1 if asked.protocol == "tabarena" else 10 if few else 3)
-    lines = []
-    for one in splits(data.part, data.grouped, asked.folds, repeats):
+    """Return a result for each fold and candidate, computed or read from the file."""
+    is_small = len(data.dataset.frame) < MIN_LARGE_TABLE_ROWS
+    repeats = options.repeats or (1 if options.protocol == "tabarena" else 10 if is_small else 3)
+    results = []
+    for fold in outer_folds(data.dataset, data.grouped, options.folds, repeats):
         for candidate in candidates:
-            about = _about(data, one, candidate, asked)
-            key = digest_of(about)
-            if key not in results.known:
-                sizes = {"train_rows": len(one.train), "test_rows": len(one.test)}
-                found = _fit(data, one, candidate, run, asked)
-                results.add({"key": key, **about, **sizes, **found})
-                said = f"AUC {found['roc_auc']:.4f}, {found['cpu_seconds']:.2f} CPU s"
-                place = f"{data.name}, repeat {one.repeat}, fold {one.fold}"
-                print(f"{place}, {candidate}: {said}", file=sys.stderr, flush=True)
-            lines.append(results.known[key])
-    return lines
+            inputs = _inputs(data, fold, candidate, options)
+            key = json_digest(inputs)
+            if key not in stored.results:
+                sizes = {"train_rows": len(fold.train), "test_rows": len(fold.test)}
+                result = _fit(data, fold, candidate, server, options)
+                stored.add({"key": key, **inputs, **sizes, **result})
+                print(
+                    f"{data.name}, repeat {fold.repeat}, fold {fold.fold}, {candidate}: "
+                    f"AUC {result['roc_auc']:.4f}, {result['cpu_seconds']:.2f} CPU s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            results.append(stored.results[key])
+    return results
 
 
-def _about(data: BenchmarkTable, one: Split, candidate: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """Everything that a result hangs on."""
-    peer = candidate == AUTOGLUON
+def _inputs(
+    data: BenchmarkTable, fold: OuterFold, candidate: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Collect everything that a result depends on."""
+    is_peer = candidate == AUTOGLUON
     return {
         "set": data.name,
         "data": data.digest,
-        "folds": asked.folds,
-        "repeat": one.repeat,
-        "fold": one.fold,
+        "folds": options.folds,
+        "repeat": fold.repeat,
+        "fold": fold.fold,
         "candidate": candidate,
         "code": code_of(candidate),
-        "libraries": _peer(asked.peer_python) if peer else {name: version(name) for name in LIBRARIES},
-        "threads": asked.threads,
-        "seconds": asked.peer_seconds if peer else asked.seconds,
+        "libraries": _peer_versions(options.peer_python)
+        if is_peer
+        else {name: version(name) for name in LIBRARIES},
+        "threads": options.threads,
+        "seconds": options.peer_seconds if is_peer else options.seconds,
     }
 
 
 @cache
 def code_of(candidate: str) -> str:
-    """SHA-256 of what computes a result: a peer's own code, else `ml/`."""
+    """Hash the code that computes a result: that of a peer, otherwise all of `ml/`; SHA-256."""
     if candidate == AUTOGLUON:
         return hashlib.sha256(peers.AUTOGLUON.encode()).hexdigest()
     if candidate == "LightGBM defaults":
@@ -95,124 +109,132 @@ def code_of(candidate: str) -> str:
 
 
 def _fit(
-    data: BenchmarkTable, one: Split, candidate: str, run: fits.Fits, asked: argparse.Namespace
+    data: BenchmarkTable, fold: OuterFold, candidate: str, server: FitServer, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """The measures and costs of one candidate on one split."""
-    peer = candidate == AUTOGLUON
-    train, test = data.part.take(one.train), data.part.take(one.test)
-    parts = {"train": train, "test": test}
-    if not peer and fits.entry(candidate).wants_valid:
-        teach, choose = valid_fifth(train, data.grouped, seed=one.repeat)
-        parts |= {"train": teach, "valid": choose}
+    """Measure metrics and costs of one candidate on one fold."""
+    is_peer = candidate == AUTOGLUON
+    train, test = data.dataset.take(fold.train), data.dataset.take(fold.test)
+    datasets = {"train": train, "test": test}
+    if not is_peer and benchmark_candidate(candidate).needs_valid:
+        train, valid = train_valid_split(train, data.grouped, seed=fold.repeat)
+        datasets |= {"train": train, "valid": valid}
     spec = {
         "candidate": candidate,
-        "seed": one.repeat,
-        "threads": asked.threads,
-        "seconds": asked.peer_seconds if peer else asked.seconds,
-        "special": data.part.sentinel_values,
+        "seed": fold.repeat,
+        "threads": options.threads,
+        "seconds": options.peer_seconds if is_peer else options.seconds,
+        "sentinel_values": data.dataset.sentinel_values,
     }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "spec.json").write_text(json.dumps(spec))
-        for name, part in parts.items():
-            # A peer sees columns under their own names.
-            table = part.frame.assign(truth=part.truth, unit=part.units) if peer else part.to_table()
+        for name, dataset in datasets.items():
+            table = dataset.to_table()
+            if is_peer:  # a peer gets columns under their original names
+                table = dataset.frame.assign(truth=dataset.truth, unit=dataset.units)
             table.to_parquet(folder / f"{name}.parquet", index=False)
-        fitted = _peer_fit(asked.peer_python, folder, run.environment) if peer else run.run(folder)
-        if fitted != 0:
+        if is_peer:
+            exit_code = _fit_peer(options.peer_python, folder, server.environment)
+        else:
+            exit_code = server.fit(folder)
+        if exit_code != 0:
             raise SystemExit(
-                f"expected {candidate} to end well, got exit code {fitted}; see above for why. What was measured "
-                "is kept with --out: say the same again to go on"
+                f"expected a fit of {candidate}; got exit code {exit_code}; see its traceback above. Results so far "
+                "are in the file of --out: repeat the command to continue"
             )
         probability = np.load(folder / "probability.npy")
         costs: dict[str, Any] = json.loads((folder / "costs.json").read_text())
-    return {**_measured(test.truth.to_numpy(), probability), **costs}
+    return {**_metrics(test.truth.to_numpy(), probability), **costs}
 
 
-def _peer_fit(python: str, folder: Path, environment: Mapping[str, str]) -> int:
-    """The exit code of AutoGluon on this folder; what went wrong stands on stderr."""
+def _fit_peer(python: str, folder: Path, environment: Mapping[str, str]) -> int:
+    """Run AutoGluon on a folder and return its exit code; its traceback is printed to stderr."""
     command = [python, "-W", "ignore", "-c", peers.AUTOGLUON, str(folder)]
     return subprocess.run(
         command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, check=False
     ).returncode
 
 
-def _measured(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None]:
-    """Every measure; None where these rows have no value of it."""
-    measured: dict[str, float | None] = {}
-    for name in MEASURES:
+def _metrics(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None]:
+    """Compute all metrics; None where one is undefined for these rows."""
+    metrics: dict[str, float | None] = {}
+    for name in METRICS:
         try:
-            measured[name] = getattr(binary_metrics, name)(truth, probability)
-        except binary_metrics.UndefinedMeasureError:
-            measured[name] = None
-    return measured
+            metrics[name] = getattr(binary_metrics, name)(truth, probability)
+        except binary_metrics.UndefinedMetricError:
+            metrics[name] = None
+    return metrics
 
 
 @cache
-def _peer(python: str) -> dict[str, str]:
-    """AutoGluon's version in its own environment."""
+def _peer_versions(python: str) -> dict[str, str]:
+    """Read the version of AutoGluon in its own environment."""
     script = "from importlib.metadata import version; print(version('autogluon.tabular'))"
-    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False)
-    if done.returncode:
+    process = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False)
+    if process.returncode:
         raise SystemExit(
-            f"expected AutoGluon in the environment of {python}, got none; install autogluon.tabular there "
+            f"expected AutoGluon in the environment of {python}; got none; install autogluon.tabular there "
             "with the extras lightgbm, catboost, xgboost and fastai, or leave --peer out"
         )
-    return {"autogluon.tabular": done.stdout.strip()}
+    return {"autogluon.tabular": process.stdout.strip()}
 
 
 def processor() -> str:
-    """The kind of machine, as Linux tells it."""
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    """Return the model name of the processor, on Linux only; otherwise the architecture."""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
 def arguments() -> argparse.Namespace:
-    """The command line, each name in it checked."""
+    """Parse the command line and check the names in it."""
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.tabular",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("--sets", default=",".join(SETS), help="names with commas between; by default all")
-    parser.add_argument("--candidates", default=",".join(fits.NAMES), help="likewise")
+    parser.add_argument("--sets", default=",".join(SETS), help="names separated by commas; by default all")
+    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="likewise")
     parser.add_argument("--protocol", choices=("repeated", "tabarena"), default="repeated")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--repeats", type=int, help="by default 3, and 10 below 2,000 rows")
     parser.add_argument("--threads", type=int, default=cores, help="of each fit; by default all cores")
-    parser.add_argument("--seconds", type=float, default=60.0, help="that a candidate may use; by default 60")
+    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of a fit; by default 60")
     parser.add_argument("--peer", choices=("autogluon",))
     parser.add_argument("--peer-python", help="the interpreter of the peer's environment")
-    parser.add_argument("--peer-seconds", type=float, default=600.0, help="by default 600")
-    parser.add_argument("--out", type=Path, help="file of JSON lines to go on with and to add to")
-    asked = parser.parse_args()
-    for names, known in ((asked.sets, SETS), (asked.candidates, fits.NAMES)):
-        unknown = [name for name in names.split(",") if name not in known]
+    parser.add_argument(
+        "--peer-seconds", type=float, default=600.0, help="time limit of the peer; by default 600"
+    )
+    parser.add_argument("--out", type=Path, help="file of JSON lines with results to reuse and to add to")
+    options = parser.parse_args()
+    for names, valid_names in ((options.sets, SETS), (options.candidates, CANDIDATES)):
+        unknown = [name for name in names.split(",") if name not in valid_names]
         if unknown:
-            parser.error(f"expected some of {', '.join(known)}; got {', '.join(unknown)}")
-    if asked.peer and not asked.peer_python:
-        parser.error("expected --peer-python, the interpreter of the peer's environment; got none")
-    return asked
+            parser.error(
+                f"expected some of {', '.join(valid_names)}; got {', '.join(unknown)}; correct the names"
+            )
+    if options.peer and not options.peer_python:
+        parser.error("expected --peer-python, the interpreter of the peer's environment; got none; name it")
+    return options
 
 
 def main() -> None:
-    """Measure what is asked for, and print it with what it was measured on."""
-    asked = arguments()
-    candidates = asked.candidates.split(",") + ([AUTOGLUON] if asked.peer else [])
-    results = Results(asked.out)
-    print(f"python {platform.python_version()}, {asked.threads} of {os.cpu_count()} cores, {processor()}")
+    """Measure, and print results with versions and hardware."""
+    options = arguments()
+    candidates = options.candidates.split(",") + ([AUTOGLUON] if options.peer else [])
+    stored = ResultFile(options.out)
+    print(f"python {platform.python_version()}, {options.threads} of {os.cpu_count()} cores, {processor()}")
     print(", ".join(f"{name} {version(name)}" for name in LIBRARIES) + f", ml/ {code_of('ensemble')[:12]}")
-    if asked.peer:
-        (known,) = _peer(asked.peer_python).values()
-        print(f"AutoGluon {known}, best quality, {asked.peer_seconds:g} s")
-    print(f"seed: the number of the repeat; at most {asked.seconds:g} s a fit; 95 % intervals over splits")
-    with fits.Fits(asked.candidates.split(","), asked.threads) as run:
-        for name in asked.sets.split(","):
-            data = load(name, published=asked.protocol == "tabarena")
-            lines = measure(data, candidates, results, run, asked)
-            print(leaderboard.text(data, lines, asked.folds), flush=True)
+    if options.peer:
+        (peer_version,) = _peer_versions(options.peer_python).values()
+        print(f"AutoGluon {peer_version}, best quality, {options.peer_seconds:g} s")
+    print(f"seed: the number of the repeat; at most {options.seconds:g} s a fit; 95 % intervals over splits")
+    with FitServer(options.candidates.split(","), options.threads) as server:
+        for name in options.sets.split(","):
+            data = load_table(name, whole_population=options.protocol == "tabarena")
+            results = measure(data, candidates, stored, server, options)
+            print(format_results(data, results, options.folds), flush=True)
 
 
 if __name__ == "__main__":
