@@ -9,22 +9,22 @@ run: .venv/.installed  ## the three use cases on simulated data, to three champi
 	@.venv/bin/steward run all
 
 up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATABASE=postgresql://... for both
-	@# In the environment: everyone on the machine can read the arguments of a process.
+	@# In the environment, because everyone on the machine can read the arguments of a process.
 	@$(if $(DATABASE),STEWARD_TRACKING_URI="$$DATABASE") .venv/bin/steward up
 
 test: check  ## all tests; real-data tests run where STEWARD_DATA_DIR is set
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
-matrix: .venv/.installed-dev  ## every way to end a run, at every step of every flow; in a quarter of an hour
+matrix: .venv/.installed-dev  ## stop runs in every way at every step of every flow; takes a quarter of an hour
 	.venv/bin/python -m pytest -n 2 -m matrix
 
-check: .venv/.installed-dev  ## format, lint, types, the rules of the folders
+check: .venv/.installed-dev  ## format, lint, types, import rules
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-clean:  ## the environment, not the memory in mlruns/
+clean:  ## delete the environment, not the state in mlruns/
 	rm -rf .venv
 
 .venv/.installed: pyproject.toml constraints.txt
