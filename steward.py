@@ -67,7 +67,9 @@ def run(
     case: Annotated[str, typer.Argument(help="A use case, or `all`.")],
     data: DataOption = "simulated",
     contract: ContractOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of training. The test rows do not depend on it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of training. The test rows do not depend on it.")
+    ] = 0,
     time_budget: Annotated[
         float | None,
         typer.Option(

@@ -194,6 +194,7 @@ def test_form_describes_every_parameter(case: str, server: Server) -> None:
     [
         ("fintech-risk", {"seed": "many"}, "'many' is not of type 'integer'"),
         ("fintech-risk", {"time_budget": None}, "None is not of type 'number'"),
+        ("fintech-risk", {"time_budget": -1}, "-1 is less than or equal to the minimum of 0"),
         ("fintech-risk", {"sed": 1}, "'sed' was unexpected"),
         ("fintech-risk-score", {"data": "new.csv"}, "'out' is a required property"),
         ("maintenance", {"dry_run": "perhaps"}, "'perhaps' is not of type 'boolean'"),
@@ -254,11 +255,12 @@ def test_scheduled_run_on_unchanged_data_is_unchanged(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("invalid time budget", "invalid parameters"),
+        ("invalid time budget", "time_budget: Input should be greater than 0"),
         (
-            "invalid time budget",
-            "expected a time budget of more than 0 seconds; got -1; set --time-budget SECONDS",
+            "unknown data",
+            "UsageError: expected a data set of health-prediction (cardio_70k, diabetes_130_hospitals, ",
         ),
-        ("unknown data", "expected a data set of health-prediction (cardio_70k, diabetes_130_hospitals, "),
     ],
 )
 def test_impossible_run_fails_with_one_message(
@@ -266,7 +268,7 @@ def test_impossible_run_fails_with_one_message(
 ) -> None:
     state = later_runs[name]["state"]
     assert state["type"] == "FAILED"
-    assert f"UsageError: {message}" in state["message"]
+    assert message in state["message"]
     label = f"{later_runs[name]['name']}  Failed: "
     server.up.wait_until(lambda: label in server.up.output)
     (line,) = [line for line in server.up.output.splitlines() if label in line]

@@ -56,9 +56,7 @@ def test_every_link_and_path_of_a_page_exists(page: Path) -> None:
     text = page.read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
-    paths = re.findall(
-        r"`((?:flows|tasks|ml|operate|tests|benchmarks|expectations)/[\w./-]*\.(?:py|json|j2))`", text
-    )
+    paths = re.findall(r"`((?:flows|tasks|ml|operate|tests|benchmarks)/[\w./-]*\.(?:py|j2))`", text)
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 

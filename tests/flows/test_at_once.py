@@ -21,13 +21,15 @@ import json, os, sys
 from dataclasses import replace
 from flows import fintech_risk, health_prediction
 from flows.ecommerce_recommendation import ecommerce_recommendation
+from flows.training_flow import training_flow
 from prefect.events.worker import EventsWorker
 
-for module in (fintech_risk, health_prediction):
+def quick_flow(case):
     # The ensemble is left out to save time.
-    quick = {name: candidate for name, candidate in module.CASE.candidates.items() if name != "ensemble"}
-    module.CASE = replace(module.CASE, candidates=quick)
-fintech_risk, health_prediction = fintech_risk.fintech_risk, health_prediction.health_prediction
+    candidates = {name: candidate for name, candidate in case.candidates.items() if name != "ensemble"}
+    return training_flow(replace(case, candidates=candidates))
+
+fintech_risk, health_prediction = quick_flow(fintech_risk.CASE), quick_flow(health_prediction.CASE)
 flows = [(fintech_risk, 0)] * 3 + [(fintech_risk, 1)] * 2 + [(health_prediction, 0)] * 2
 flows += [(ecommerce_recommendation, 0)]
 start, signal = os.pipe()

@@ -99,7 +99,7 @@ def loans() -> pd.DataFrame:
 
 
 IN_A_RUN = {
-    "empty file": (lambda path: path.write_text(""), "as the contract's meta.read says"),
+    "empty file": (lambda path: path.write_text(""), "as the contract's meta.read describes it"),
     "header only": (lambda path: loans().head(0).to_csv(path, index=False), "enough_rows"),
     "missing column": (
         lambda path: loans().drop(columns="income").to_csv(path, index=False),

@@ -104,7 +104,7 @@ def test_other_seed_changes_only_random_candidates(
         code, result = run_command("reproduce", "fintech-risk")
     # The champion is a logistic regression, which uses no random numbers.
     assert (code, result["verdict"], differing(result)) == (0, "same predictions", RANDOM_STAGES)
-    threads, *seeds, file = result["conditions"]
+    threads, file, *seeds = result["conditions"]
     assert threads == f"{load().threads} threads, then {load().threads - 1}"
     assert seeds
     assert all("seed: 1 in facts.json" in line for line in seeds)

@@ -155,16 +155,16 @@ def test_only_the_last_events_of_very_long_histories_make_pairs(
     short = frame.assign(
         items=frame["items"].map(lambda items: items[-6:]), times=frame["times"].map(lambda t: t[-6:])
     )
-    expected, whole = fit(candidate, short), fitted_model(candidate)
+    expected, unlimited = fit(candidate, short), fitted_model(candidate)
     monkeypatch.setattr(histories, "MAX_PAIR_EVENTS", 6)
     found = fit(candidate, frame)
-    assert found.catalogue == whole.catalogue
+    assert found.catalogue == unlimited.catalogue
     assert found.catalogue.items == expected.catalogue.items
     entries = {
         name: [data for file, data in model.files().items() if file.endswith("data.npy")]
-        for name, model in (("found", found), ("expected", expected), ("whole", whole))
+        for name, model in (("found", found), ("expected", expected), ("unlimited", unlimited))
     }
-    assert entries["found"] == entries["expected"] != entries["whole"]
+    assert entries["found"] == entries["expected"] != entries["unlimited"]
 
 
 @each_candidate
@@ -250,9 +250,9 @@ def test_item_similarities_match_a_hand_calculation() -> None:
 def test_item_neighbours_match_a_dense_computation(repeat: bool) -> None:
     model = fit(ItemKNN(neighbours=5, shrinkage=3.0), clusters(), repeat=repeat)
     assert isinstance(model, ItemKNNModel)
-    had = (model.catalogue.encode(clusters()).count_matrix().toarray() > 0).astype(float)
-    root = np.sqrt(had.sum(axis=0))
-    cosine = had.T @ had / (np.outer(root, root) + 3.0)
+    binary = (model.catalogue.encode(clusters()).count_matrix().toarray() > 0).astype(float)
+    norms = np.sqrt(binary.sum(axis=0))
+    cosine = binary.T @ binary / (np.outer(norms, norms) + 3.0)
     if not repeat:
         np.fill_diagonal(cosine, 0.0)
     kept = np.argsort(-cosine, axis=1, kind="stable")[:, :5]
@@ -288,9 +288,9 @@ def test_user_factors_minimise_the_weighted_loss() -> None:
     model = fitted_model(ALS(factors=8))
     assert isinstance(model, ALSModel)
     counts = model.catalogue.encode(new_users()).count_matrix()
-    X, Y, had = model.user_factors(counts), model.item_factors.astype(np.float64), counts.toarray()
-    confidence = np.where(had > 0, model.alpha * had, 1.0)
-    gradient = (confidence * ((had > 0) - X @ Y.T)) @ Y - model.regularization * X
+    X, Y, count_matrix = model.user_factors(counts), model.item_factors.astype(np.float64), counts.toarray()
+    confidence = np.where(count_matrix > 0, model.alpha * count_matrix, 1.0)
+    gradient = (confidence * ((count_matrix > 0) - X @ Y.T)) @ Y - model.regularization * X
     np.testing.assert_allclose(gradient, 0.0, atol=1e-9)
 
 
@@ -355,8 +355,8 @@ def test_als_uses_an_index_for_a_large_catalogue_and_logs_its_recall(
 
 
 def test_als_does_not_depend_on_the_number_of_threads() -> None:
-    one, two = (fit(ALS(factors=8), clusters(), threads) for threads in (1, 2))
-    assert one.files() == two.files()
+    single_thread, two_threads = (fit(ALS(factors=8), clusters(), threads) for threads in (1, 2))
+    assert single_thread.files() == two_threads.files()
 
 
 def test_als_stops_after_one_iteration_when_time_is_up() -> None:
@@ -476,8 +476,8 @@ def test_popularity_days_limit_the_fallback_to_recent_events(candidate: Recommen
     recent = fit(replace(candidate, popularity_days=2.5), clusters())
     expected = fitted_model(Popularity(2.5)).predict(frame_of({"v3": []}))
     pd.testing.assert_frame_equal(recent.predict(frame_of({"v3": []})), expected)
-    some = frame_of({"v1": ["a03", "b00"]})
-    pd.testing.assert_frame_equal(recent.predict(some), fitted_model(candidate).predict(some))
+    with_history = frame_of({"v1": ["a03", "b00"]})
+    pd.testing.assert_frame_equal(recent.predict(with_history), fitted_model(candidate).predict(with_history))
 
 
 @each_candidate
@@ -490,8 +490,8 @@ def test_an_empty_frame_gives_an_empty_prediction(candidate: Recommender) -> Non
 
 @each_candidate
 def test_users_who_had_everything_get_no_list(candidate: Recommender) -> None:
-    everything = sorted({item for items in clusters()["items"] for item in items})
-    prediction = fitted_model(candidate).predict(frame_of({"all": everything, "most": everything[1:]}))
+    all_items = sorted({item for items in clusters()["items"] for item in items})
+    prediction = fitted_model(candidate).predict(frame_of({"all": all_items, "most": all_items[1:]}))
     assert lists_by_user(prediction) == {"most": ["a00"]}
 
 
@@ -506,8 +506,8 @@ def test_one_user_and_one_item_are_enough(candidate: Recommender, history: list[
 @each_candidate
 def test_lists_have_at_most_list_length_items(candidate: Recommender) -> None:
     rng = np.random.default_rng(3)
-    many = {f"u{user}": [f"{i:03}" for i in rng.choice(200, 30, replace=False)] for user in range(30)}
-    prediction = fit(candidate, frame_of(many)).predict(frame_of(many))
+    log = {f"u{user}": [f"{i:03}" for i in rng.choice(200, 30, replace=False)] for user in range(30)}
+    prediction = fit(candidate, frame_of(log)).predict(frame_of(log))
     assert (prediction.groupby("user").size() == LIST_LENGTH).all()
 
 
@@ -520,38 +520,38 @@ def test_a_log_without_events_is_an_error(candidate: Recommender) -> None:
 def test_ease_matches_its_formula() -> None:
     model = fit(EASE(penalty=5.0, decay=0.5), clusters())
     assert isinstance(model, EASEModel)
-    had = (model.catalogue.encode(clusters()).count_matrix().toarray() > 0).astype(float)
-    P = np.linalg.inv(had.T @ had + 5.0 * np.eye(had.shape[1]))
+    binary = (model.catalogue.encode(clusters()).count_matrix().toarray() > 0).astype(float)
+    P = np.linalg.inv(binary.T @ binary + 5.0 * np.eye(binary.shape[1]))
     expected = P / -np.diag(P)
     np.fill_diagonal(expected, 0.0)
     np.testing.assert_allclose(model.item_weights.toarray(), expected, atol=1e-5)
-    one = model.catalogue.encode(frame_of({"u": ["a01", "b02", "a03"]}))
+    history = model.catalogue.encode(frame_of({"u": ["a01", "b02", "a03"]}))
     rows = [model.catalogue.items.index(item) for item in ("a01", "b02", "a03")]
     scores = 0.25 * expected[rows[0]] + 0.5 * expected[rows[1]] + expected[rows[2]]
-    np.testing.assert_allclose(model.scores(one)[0], scores, atol=1e-5)
+    np.testing.assert_allclose(model.scores(history)[0], scores, atol=1e-5)
 
 
 def test_ease_solves_its_ridge_regression() -> None:
     """The gradient of |X - XB|^2 + penalty |B|^2 is 0 outside the diagonal, which is fixed at 0."""
     model = fit(EASE(penalty=5.0, decay=1.0), clusters())
     assert isinstance(model, EASEModel)
-    had, B = (
+    binary, B = (
         (model.catalogue.encode(clusters()).count_matrix().toarray() > 0).astype(float),
         model.item_weights.toarray(),
     )
-    gradient = had.T @ (had @ B - had) + 5.0 * B
+    gradient = binary.T @ (binary @ B - binary) + 5.0 * B
     np.fill_diagonal(gradient, 0.0)
     np.testing.assert_allclose(gradient, 0.0, atol=1e-3)
 
 
 def test_ease_keeps_the_largest_weights() -> None:
-    whole, few = (fit(EASE(penalty=5.0, neighbours=n), clusters()) for n in (500, 3))
-    assert isinstance(whole, EASEModel)
-    assert isinstance(few, EASEModel)
-    dense = np.abs(whole.item_weights.toarray())
-    assert (np.diff(few.item_weights.indptr) == 3).all()
+    full_model, pruned_model = (fit(EASE(penalty=5.0, neighbours=n), clusters()) for n in (500, 3))
+    assert isinstance(full_model, EASEModel)
+    assert isinstance(pruned_model, EASEModel)
+    dense = np.abs(full_model.item_weights.toarray())
+    assert (np.diff(pruned_model.item_weights.indptr) == 3).all()
     third = np.sort(dense, axis=1)[:, -3]
-    kept = np.abs(few.item_weights.toarray())
+    kept = np.abs(pruned_model.item_weights.toarray())
     assert (np.where(kept > 0, kept, np.inf).min(axis=1) >= third - 1e-6).all()
 
 
