@@ -111,7 +111,7 @@ def test_unknown_keys_of_one_object_are_named_together() -> None:
     [
         ("read", "seperator", "'seperator' is probably 'separator'"),
         ("roles", "weight", "'weight' is 'event_weight' in schema_version 2"),
-        (None, "foretelling", "'foretelling' is 'leakage_exceptions' in schema_version 2"),
+        (None, "special", "'special' is 'sentinel_values' in schema_version 2"),
         (None, "xyz", "correct or remove it"),
     ],
 )
