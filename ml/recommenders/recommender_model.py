@@ -12,7 +12,7 @@ from scipy import sparse
 
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
-from ml.interactions.sparse_matrices import csr_from_files, csr_to_files, from_npy, to_npy
+from ml.interactions.sparse_matrices import CSR_ARRAYS, csr_from_files, csr_to_files, from_npy, to_npy
 from ml.serialization import from_safetensors, to_safetensors
 
 
@@ -62,7 +62,8 @@ class RecommenderModel(ABC):
         """Read what `files` wrote."""
         values: dict[str, Any] = json.loads(files["model.json"])
         for name in cls._field_names():
-            if f"{name}.data.npy" in files:
+            # One array of a matrix is enough to expect all: a package without one of them must not load.
+            if any(f"{name}.{array}.npy" in files for array in CSR_ARRAYS):
                 values[name] = csr_from_files(name, files, tuple(values[name]))
             elif f"{name}.npy" in files:
                 values[name] = from_npy(files, f"{name}.npy")

@@ -76,7 +76,7 @@ def test_trials_are_child_runs(loans: Path) -> None:
         assert trial.data.tags["mlflow.parentRunId"] == parent_runs()[0].info.run_id
         assert trial.data.metrics["out_of_fold.loss"] > 0
         assert {"num_leaves", "learning_rate", "pruned"} <= set(trial.data.params)
-    assert "3 trials of other hyperparameters" in Path(outcome.report).read_text()
+    assert "3 tuning trials of its gradient-boosted trees" in Path(outcome.report).read_text()
 
 
 def test_unchanged_inputs_end_a_run_and_changed_inputs_do_not(loans: Path) -> None:
