@@ -173,7 +173,7 @@ def triggered_run(seed: int) -> dict[str, Any]:
         while not any(task.name.startswith("quality gate") and task.end_time for task in tasks):
             tasks = client.read_task_runs(task_run_filter=of_run)
             time.sleep(0.2)
-        # A worker that is asked to stop may wait for long; it is not needed any more.
+        # A worker may take long to stop after a signal; it is not needed any more.
         worker.kill()
         worker.wait()
     server.stop()
