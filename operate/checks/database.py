@@ -29,7 +29,7 @@ def database(context: CheckContext) -> Iterator[Finding]:
     if file and is_missing(file):
         yield _missing(context, file)
         return
-    # Raises for a database that cannot be read, and for tables of another version.
+    # Raises for a database that cannot be read, and for tables that are unfinished or of another version.
     schema = require_current_schema(uri)
     if schema.found is None:
         yield Finding("database", "ok", f"{kind} at {location}, empty: the first run creates the tables")
@@ -52,7 +52,8 @@ def _missing(context: CheckContext, file: Path) -> Finding:
 
 
 def fix_database(context: CheckContext) -> Iterator[str]:
-    """Roll back the unfinished transaction of a process that was killed."""
+    """Roll back the unfinished transaction of a process that was killed, and make unfinished tables again."""
+    from tasks.tracking.connection import finish_tables
     from tasks.tracking.database import recover_journal
 
     file = context.database_file
@@ -60,6 +61,8 @@ def fix_database(context: CheckContext) -> Iterator[str]:
     if journal and journal.exists():
         recover_journal(context.settings.mlflow_uri)
         yield f"rolled back an unfinished transaction in {file}"
+    if finish_tables(context.settings):
+        yield "made MLflow's tables again, which were unfinished and held nothing"
 
 
 def _damage(context: CheckContext) -> str:

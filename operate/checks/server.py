@@ -108,10 +108,9 @@ def _check_temporary_database() -> Iterator[Finding]:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
     from prefect.settings import PREFECT_HOME
-    from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from tasks.tracking.database import DatabaseUnreadableError, open_read_only
+    from tasks.tracking.database import DatabaseUnreadableError, open_read_only, schema_revision, table_names
 
     file = PREFECT_HOME.value() / "prefect.db"
     if not file.exists():
@@ -124,10 +123,16 @@ def _check_temporary_database() -> Iterator[Finding]:
     script = ScriptDirectory.from_config(config)
     try:
         with open_read_only(f"sqlite:///{file}", immutable=True) as connection:
-            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            tables, version = table_names(connection), schema_revision(connection)
     except (DatabaseUnreadableError, SQLAlchemyError):
+        tables, version = {"unreadable"}, None
+    if version is None and tables - {"alembic_version"}:
         fix = f"restore it from a backup, or move it away: {HISTORY_LOST}"
         yield Finding("server", "bad", f"{file} is not a readable Prefect database", fix)
+        return
+    if version is None:
+        # Each of Prefect's migrations is a transaction: the next server repeats the one that was killed.
+        yield Finding("server", "ok", f"{file} has no tables yet: the next run creates them")
         return
     if version not in {revision.revision for revision in script.walk_revisions()}:
         message = f"{file} has schema version {version}, which the installed Prefect does not know"

@@ -5,17 +5,18 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlflow
 from alembic.script import ScriptDirectory
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_alembic_config
+from sqlalchemy import Connection
 
 from ml.errors import UsageError
 from tasks.settings import Settings
-from tasks.tracking import database
+from tasks.tracking import database, table_creation
 
 log = logging.getLogger("steward")
 # The name under which flows use MLflow's client: they do not import mlflow.
@@ -27,14 +28,14 @@ RETRY_PAUSES = (1, 2)
 
 
 def connect(settings: Settings) -> Client:
-    """Connect to MLflow's database and create it on first use; a lock keeps two processes from creating it at once.
+    """Connect to MLflow's database; its tables are created on first use, under a lock against a second process.
 
     Raises UsageError where it cannot be reached, or where its tables are of another version: nothing is migrated
     without being asked for.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.state_dir / "mlflow.lock"):
-        _wait_until_usable(settings.mlflow_uri)
+        _prepare_tables(settings.mlflow_uri)
         client = _client(settings)
         client.search_experiments(max_results=1)
     return client
@@ -42,29 +43,70 @@ def connect(settings: Settings) -> Client:
 
 @dataclass(frozen=True)
 class SchemaVersions:
-    """Versions of MLflow's tables: the one found (None: no tables), and the one that the installed MLflow expects."""
+    """Versions of MLflow's tables: the one found (None: no tables), and the one that the installed MLflow expects.
+
+    Tables are `unfinished` where their creation was interrupted and they hold nothing of value.
+    """
 
     found: str | None
     expected: str
     is_older: bool
+    is_unfinished: bool = False
 
 
 def read_schema_versions(uri: str, timeout_seconds: float = database.LOCK_TIMEOUT) -> SchemaVersions:
     """Read the version of MLflow's tables without creating or migrating any.
 
-    `timeout_seconds` bounds the wait for the lock of another process. Raises UsageError where none can be read.
+    `timeout_seconds` bounds the wait for the lock of another process. Raises UsageError where none can be read, for
+    tables of another application, and for tables without a version that hold something.
     """
-    with database.open_read_only(uri, timeout_seconds) as connection:
-        found = database.schema_revision(connection)
     script = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
     expected = str(script.get_current_head())
     revisions = {script_revision.revision for script_revision in script.walk_revisions()}
-    return SchemaVersions(found, expected, found in revisions - {expected})
+    with database.open_read_only(uri, timeout_seconds) as connection:
+        tables = database.table_names(connection)
+        found = database.schema_revision(connection)
+        is_older = found in revisions - {expected}
+        if (found is None and tables) or is_older:
+            return _unfinished_versions(connection, tables, SchemaVersions(found, expected, is_older))
+        if tables and "experiments" not in tables:
+            raise _other_tables(tables)
+    return SchemaVersions(found, expected, is_older)
+
+
+def _unfinished_versions(
+    connection: Connection, tables: set[str], versions: SchemaVersions
+) -> SchemaVersions:
+    """Decide whether tables without the current version were left by a killed process, and hold nothing."""
+    if not table_creation.are_mlflow_tables(tables):
+        if versions.is_older:
+            return versions
+        raise _other_tables(tables)
+    with_rows = table_creation.tables_with_rows(connection)
+    if not with_rows:
+        return replace(versions, is_unfinished=True)
+    if versions.found is None:
+        raise UsageError(
+            "complete tables of MLflow",
+            f"tables without a version, with rows in {', '.join(with_rows)}",
+            "restore the database from a backup, or move it away: the next run creates new tables",
+        )
+    return versions
+
+
+def _other_tables(tables: set[str]) -> UsageError:
+    return UsageError("MLflow's tables", f"{len(tables)} other tables", "give MLflow a database of its own")
 
 
 def require_current_schema(uri: str, timeout_seconds: float = database.LOCK_TIMEOUT) -> SchemaVersions:
-    """Raise UsageError for tables of another version: MLflow would migrate older ones as soon as it connects."""
+    """Raise UsageError for unfinished tables and for those of another version, which MLflow would migrate by itself."""
     versions = read_schema_versions(uri, timeout_seconds)
+    if versions.is_unfinished:
+        raise UsageError(
+            "complete tables of MLflow",
+            "tables that a process which was killed left unfinished; they hold nothing",
+            "start any run, which makes them again, or: steward doctor --fix",
+        )
     if versions.found in (None, versions.expected):
         return versions
     # The command shown holds no password; libpq also reads it from the environment.
@@ -93,22 +135,45 @@ def _client(settings: Settings) -> Client:
     return MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
 
 
-def _wait_until_usable(uri: str) -> None:
-    """Return once the database can be used or is yet to be created; raise UsageError after a few attempts."""
+def finish_tables(settings: Settings) -> bool:
+    """Make unfinished tables again; return whether there were any. Raises UsageError."""
+    uri, file = settings.mlflow_uri, database.sqlite_file(settings.mlflow_uri)
+    if (file and database.is_missing(file)) or not read_schema_versions(uri, LOCK_TIMEOUT).is_unfinished:
+        return False
+    with FileLock(settings.state_dir / "mlflow.lock"):
+        # Another process may have made them again.
+        if not read_schema_versions(uri, LOCK_TIMEOUT).is_unfinished:
+            return False
+        table_creation.create_tables(uri)
+    return True
+
+
+def _prepare_tables(uri: str) -> None:
+    """Return once the database has tables of the current version; create them where there are none.
+
+    Raises UsageError after a few attempts to reach the database.
+    """
     file = database.sqlite_file(uri)
-    if file and database.is_missing(file):
-        return
+    if file:
+        table_creation.delete_unfinished_files(file)
+    if (file and database.is_missing(file)) or not _has_tables(uri, file is not None):
+        table_creation.create_tables(uri)
+    require_current_schema(uri, LOCK_TIMEOUT)
+
+
+def _has_tables(uri: str, is_file: bool) -> bool:
+    """Return whether there are complete tables, of any version."""
     database.recover_journal(uri, LOCK_TIMEOUT)
-    for pause in RETRY_PAUSES:
+    for pause in (*RETRY_PAUSES, None):
         try:
-            require_current_schema(uri, LOCK_TIMEOUT)
-            return
+            versions = read_schema_versions(uri, LOCK_TIMEOUT)
+            return versions.found is not None and not versions.is_unfinished
         except database.DatabaseUnreadableError:
-            if file:
+            if is_file or pause is None:
                 raise
             # A server that restarts, or that has no free connection, is back soon. MLflow would retry for 100 seconds.
             time.sleep(pause)
-    require_current_schema(uri, LOCK_TIMEOUT)
+    return False
 
 
 def vacuum_database(settings: Settings) -> int:

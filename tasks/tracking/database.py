@@ -99,24 +99,24 @@ def recover_journal(uri: str, timeout_seconds: float = LOCK_TIMEOUT) -> None:
             raise _unreadable(error, uri) from None
 
 
-def schema_revision(connection: Connection) -> str | None:
-    """Read the Alembic revision of MLflow's tables; None without tables.
+def table_names(connection: Connection) -> set[str]:
+    """Return the names of all tables."""
+    return set(inspect(connection).get_table_names())
 
-    Raises UsageError for tables of another application.
+
+def schema_revision(connection: Connection) -> str | None:
+    """Read the Alembic revision of the tables; None where there is none, as before the first migration.
+
+    Raises UsageError for several revisions.
     """
-    tables = inspect(connection).get_table_names()
-    if not tables:
+    if "alembic_version" not in table_names(connection):
         return None
-    if not {"experiments", "alembic_version"} <= set(tables):
-        raise UsageError(
-            "MLflow's tables", f"{len(tables)} other tables", "give MLflow a database of its own"
-        )
     revisions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    if len(revisions) != 1:
+    if len(revisions) > 1:
         raise UsageError(
             "one version of MLflow's tables", f"{len(revisions)}", "restore the database from a backup"
         )
-    return str(revisions[0])
+    return str(revisions[0]) if revisions else None
 
 
 def _unreadable(error: Exception, uri: str) -> DatabaseUnreadableError:

@@ -156,6 +156,8 @@ def test_older_schema_is_not_migrated_and_the_suggested_command_migrates_it(
     home: Path, check: RunChecks
 ) -> None:
     file = home / "mlflow.db"
+    # Without anything of value in it, it would be made again.
+    start_run(tracking.connect(load()), load(), "fintech-risk", "kept", {}, [])
     engine = sqlalchemy.create_engine(f"sqlite:///{file}")
     with engine.begin() as connection:
         configuration = mlflow_database._get_alembic_config(str(engine.url))  # type: ignore[no-untyped-call]

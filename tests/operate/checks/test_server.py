@@ -1,7 +1,11 @@
 """`doctor` on the Prefect server, or on the database that a temporary server would open."""
 
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -133,3 +137,52 @@ def test_schema_version_of_the_temporary_database_is_checked(
             (tmp_path / "prefect.db").write_text("no database")
         _, finding = check("server")
     assert (finding.status, text in finding.message) == (status, True)
+
+
+KILLED_CREATION = """
+import asyncio, os, signal, sys
+from prefect.server.database.dependencies import provide_database_interface
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+remaining = [int(sys.argv[1])]
+
+@event.listens_for(Engine, "before_cursor_execute")
+def count(*_):
+    remaining[0] -= 1
+    if remaining[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(provide_database_interface().create_db())
+"""
+
+
+def create_prefect_database(folder: Path, kill_at: int = 0) -> int:
+    """Run Prefect's migrations, of 8,747 SQL statements, and kill them at one of these; return the exit code."""
+    environment = {**os.environ, "PREFECT_HOME": str(folder)}
+    arguments = [sys.executable, "-W", "ignore", "-c", KILLED_CREATION, str(kill_at)]
+    return subprocess.run(arguments, env=environment, capture_output=True, check=False).returncode
+
+
+def test_temporary_database_of_a_server_that_was_killed_at_its_first_start_is_not_reported(
+    home: Path, check: RunChecks, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "prefect.db")) as connection:
+        # All that is on disk before the first migration is complete.
+        connection.execute("PRAGMA journal_mode = WAL")
+    with temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}):
+        _, finding = check("server")
+    assert (finding.status, finding.message) == (
+        "ok",
+        f"{tmp_path / 'prefect.db'} has no tables yet: the next run creates them",
+    )
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("statement", [5, 20, 60, 200, 900, 3000, 6000, 8700])
+def test_kills_while_prefects_tables_are_created_are_completed_by_the_next_server(
+    home: Path, check: RunChecks, tmp_path: Path, statement: int
+) -> None:
+    assert create_prefect_database(tmp_path, statement) == -signal.SIGKILL
+    assert create_prefect_database(tmp_path) == 0
+    with temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}):
+        assert [finding.status for finding in check("server")] == ["ok"]
