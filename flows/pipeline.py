@@ -86,7 +86,7 @@ def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
         reconcile_dead_runs(client, settings)
         recorder = RunRecorder.start(client, settings, case, params, dataset, lock)
         with recorder, model_lock(settings, dataset.contract.name):
-            store = Store(settings.state_dir.resolve() / "store", params.fresh)
+            store = Store(settings.state_dir.resolve() / "store", params.fresh, recorder.result_damaged)
             yield TrainingContext(case, params, dataset, settings, store, recorder)
 
 

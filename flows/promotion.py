@@ -29,6 +29,7 @@ from tasks.ledger import (
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
+from tasks.tracking.model_folder import PACKAGE_PATH, ModelDigests
 from tasks.tracking.registry import ModelVersion
 
 TrainingContext = RunContext[RunRecorder]
@@ -84,6 +85,7 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     alias = Alias(*registry.champion_alias_accessors(client, name))
     details = {
         "model_digest": version.digest,
+        "artifact_digest": _verified_digests(context, version, ledger).file_list,
         "test_digest": splits.digest,
         "run_id": recorder.run_id,
         "primary": challenger.evaluation["primary"],
@@ -105,6 +107,18 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     return recorder.log_verdict(verdict, version, summary, entry)
 
 
+def _verified_digests(context: TrainingContext, version: ModelVersion, ledger: Ledger) -> ModelDigests:
+    """Return the digests that the ledger has of a version; for its first decision, those of its verified folder.
+
+    Raises PackagingError where the registered folder is not what was registered.
+    """
+    recorded = ledger.find_model_digests(version.number)
+    if recorded is None:
+        with registry.verified_copy(context.listener.client, version, version.digests):
+            return version.digests
+    return recorded
+
+
 def compare_with_champion(
     context: TrainingContext, challenger: Challenger, champion: ModelVersion | None, splits: StoredResult
 ) -> tuple[Verdict, Estimate]:
@@ -118,11 +132,12 @@ def compare_with_champion(
         return Verdict(KEEP_CHAMPION, "this model is already the champion"), challenger.estimate
     evaluator, test = context.case.evaluator, load_dataset(splits, "test")
     try:
-        folder = registry.download_verified(context.listener.client, champion)
-        entities = read_training_entities(folder / "data" / registry.PACKAGE_FOLDER, champion.digest)
-        rows = evaluator.rows_not_trained_on(test, entities)
-        shared = test.take(rows)
-        champion_predictions, _ = packaging.predict_in_clean_process(folder, shared.frame)
+        digests = Ledger(context.settings.ledger_dir, champion.name).model_digests(champion.number)
+        with registry.verified_copy(context.listener.client, champion, digests) as folder:
+            entities = read_training_entities(folder / PACKAGE_PATH, digests.package)
+            rows = evaluator.rows_not_trained_on(test, entities)
+            shared = test.take(rows)
+            champion_predictions, _ = packaging.predict_in_clean_process(folder, shared.frame)
         predictions = challenger.package.predict(shared.frame)
         left_out = len(test.frame) - len(rows)
         verdict = promotion.compare_with_champion(

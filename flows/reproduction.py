@@ -30,6 +30,7 @@ from ml.simulators import SIMULATORS
 from tasks import packaging
 from tasks.evaluate import FinalFit, build_leaderboard
 from tasks.facts import LeaderboardEntry
+from tasks.ledger import Ledger
 from tasks.locate import DatasetSource
 from tasks.source import read_source
 from tasks.storage.content_store import Store, StoredResult
@@ -116,7 +117,7 @@ def _instant(text: str | None) -> datetime | None:
 
 def _recorded_source(record: ModelVersionRecord) -> DatasetSource:
     """Return contract and files as recorded. Raises DataGateError where one is missing or modified."""
-    contract = parse(record.package.json(provenance.CONTRACT))
+    contract = parse(record.package.contract)
     simulator = contract.read.simulator
     if simulator and simulator not in SIMULATORS:
         raise DataGateError(f"the simulator {simulator}", "none of that name", USE_RECORDED_CODE)
@@ -223,13 +224,13 @@ def _compare_predictions(record: ModelVersionRecord, package: Package, test: Dat
     """Compare predictions for the golden rows within 1e-12; where those are missing, for the first test rows."""
     golden = record.golden_rows()
     if golden.path:
-        rows = pd.read_parquet(golden.path / "golden.parquet")
-        recorded = pd.read_parquet(golden.path / "predictions.parquet")
+        rows, recorded = golden.table("golden"), golden.table("predictions")
         name = f"{PREDICTIONS} for {len(rows)} golden rows"
     else:
         rows = test.frame.head(packaging.GOLDEN_ROWS).reset_index(drop=True)
-        folder = registry.download_verified(record.client, record.version)
-        recorded, _ = packaging.predict_in_clean_process(folder, rows)
+        digests = Ledger(record.settings.ledger_dir, record.version.name).model_digests(record.version.number)
+        with registry.verified_copy(record.client, record.version, digests) as folder:
+            recorded, _ = packaging.predict_in_clean_process(folder, rows)
         name = f"{PREDICTIONS} for {len(rows)} test rows (the golden rows are missing)"
     current = package.predict(rows)
     try:

@@ -14,12 +14,13 @@ from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
 from tasks import packaging
 from tasks import score as scoring
+from tasks.ledger import Ledger
 from tasks.locate import DatasetSource
 from tasks.settings import load
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.tracking import connection, registry
-from tasks.tracking.registry import ModelVersion
+from tasks.tracking.model_folder import PACKAGE_PATH
 from tasks.use_cases import use_case_names
 from tasks.validate import apply_contract
 
@@ -57,16 +58,18 @@ def score(
         raise UsageError(
             f"a champion of {case}.{contract}", "none", f"run `steward run {case} --data {contract}` first"
         )
-    folder = registry.download_verified(client, champion)
-    rules = _scoring_contract(folder, champion, source)
-    if reasons < 0 or (reasons and not rules.is_recommendation):
-        raise UsageError(
-            "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
-        )
-    raw = read_files(DatasetSource(contract, rules, (source,)), Store(settings.state_dir.resolve() / "store"))
-    clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
-    params = {REASONS_PARAMETER: reasons} if reasons else None
-    prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
+    digests = Ledger(settings.ledger_dir, champion.name).model_digests(champion.number)
+    with registry.verified_copy(client, champion, digests) as folder:
+        rules = _scoring_contract(folder / PACKAGE_PATH, digests.package, source)
+        if reasons < 0 or (reasons and not rules.is_recommendation):
+            raise UsageError(
+                "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
+            )
+        store = Store(settings.state_dir.resolve() / "store")
+        raw = read_files(DatasetSource(contract, rules, (source,)), store)
+        clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
+        params = {REASONS_PARAMETER: reasons} if reasons else None
+        prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
     prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)
     if reasons and "explanation_items" not in prediction:
         raise UsageError(
@@ -83,10 +86,9 @@ def score(
     return {"case": case, "champion": champion.name, **result}
 
 
-def _scoring_contract(folder: Path, champion: ModelVersion, source: Path) -> Contract:
+def _scoring_contract(package: Path, digest: str, source: Path) -> Contract:
     """Return the champion's contract, reading `source` instead of its files or simulator."""
-    package = folder / "data" / registry.PACKAGE_FOLDER
-    contract = parse(read_contract(package, champion.digest))
+    contract = parse(read_contract(package, digest))
     return replace(
         contract, read=contract.read.model_copy(update={"files": (source.name,), "simulator": None})
     )

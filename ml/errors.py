@@ -51,6 +51,12 @@ class LeakageError(DataGateError):
     gate = "split"
 
 
+class StoredResultError(StewardError):
+    """A result in the content store is damaged or missing; the same command computes it again."""
+
+    gate = "store"
+
+
 class CandidateSkipped(StewardError):
     """A candidate cannot be trained on a table of this size or kind; the other candidates continue."""
 

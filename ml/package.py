@@ -26,6 +26,8 @@ from ml.explanations.history_attribution import ExplainableModel, ItemScorer, ad
 from ml.serialization import class_name, load_model
 
 MANIFEST = "manifest.json"
+# Far above the size of any manifest that was written.
+MAX_MANIFEST_BYTES = 2**24
 FORMAT_VERSION = 1
 # Name of the MLflow prediction parameter that asks for explanations.
 REASONS_PARAMETER = "reasons"
@@ -174,13 +176,13 @@ def read(folder: Path, expected_digest: str | None = None) -> Package:
     model_files = {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
     model = load_model(manifest["model"], model_files)
     with _readable("decision.json"):
-        decision = {**json.loads(files["decision.json"])}
+        decision = {**_parse_json(files["decision.json"])}
     return Package(model, _contract(files), decision, _entities(files))
 
 
 def _contract(files: Mapping[str, bytes]) -> dict[str, Any]:
     with _readable("contract.json"):
-        return {**json.loads(files["contract.json"])}
+        return {**_parse_json(files["contract.json"])}
 
 
 def _entities(files: Mapping[str, bytes]) -> np.ndarray:
@@ -224,13 +226,17 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
         raise PackagingError(
             f"a package in {folder.name}/", f"no {MANIFEST}", "restore the model's artifacts"
         )
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise PackagingError(
+            f"at most {MAX_MANIFEST_BYTES:,} bytes in {MANIFEST}", "more", "restore the model's artifacts"
+        )
     data = path.read_bytes()
     if expected is not None and _sha256(data) != expected:
         raise PackagingError(
             f"the package {expected[:12]}", _sha256(data)[:12], "restore the artifacts that were registered"
         )
     try:
-        manifest: dict[str, Any] = {**json.loads(data)}
+        manifest: dict[str, Any] = {**_parse_json(data)}
     except (ValueError, TypeError, RecursionError):
         raise PackagingError(
             f"a JSON object in {MANIFEST}", "something else", "restore the model's artifacts"
@@ -247,7 +253,12 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
             f"missing or of another type: {invalid}",
             "restore the model's artifacts",
         )
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
+    paths = list(folder.rglob("*"))
+    if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in paths):
+        raise PackagingError(
+            "only files and folders in a package", "a symbolic link or special file", "restore the artifacts"
+        )
+    present = {path.relative_to(folder).as_posix() for path in paths if path.is_file()} - {MANIFEST}
     if present != set(manifest["files"]):
         different = sorted(present ^ set(manifest["files"]))
         raise PackagingError(
@@ -267,6 +278,17 @@ def code_digest(folder: Path) -> str:
 def _json(value: Mapping[str, Any]) -> bytes:
     # Not sorted: the order of a contract's columns names the columns of a file without a header.
     return json.dumps(value, indent=1).encode()
+
+
+def _parse_json(data: bytes) -> Any:
+    """Parse JSON. Raises ValueError also for a key that an object has twice: readers disagree about its value."""
+
+    def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("expected each key once")
+        return dict(pairs)
+
+    return json.loads(data, object_pairs_hook=without_repeated_keys)
 
 
 def _sha256(data: bytes) -> str:

@@ -35,8 +35,7 @@ class FinalFit:
 
 def load_fitted_model(fitted: StoredResult) -> Model:
     """Load the model that a fit stored."""
-    files = {p.name: p.read_bytes() for p in fitted.folder.iterdir() if p.name != "manifest.json"}
-    return load_model(fitted.facts["model"], files)
+    return load_model(fitted.facts["model"], fitted.files())
 
 
 def select_leader(
@@ -95,7 +94,7 @@ def build_leaderboard(
                 "seconds": stored.facts["seconds"],
                 "stopped_by": stored.facts["stopped_by"],
                 "composition": stored.facts["composition"],
-                "megabytes": sum(p.stat().st_size for p in stored.folder.iterdir()) / 1e6,
+                "megabytes": stored.size_bytes / 1e6,
                 "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
                 "reused": stored.reused,
                 "leads": False,

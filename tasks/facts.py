@@ -197,6 +197,13 @@ class StageEntry(TypedDict):
     parameters: NotRequired[Any]
 
 
+class DamagedResult(TypedDict):
+    """A stored result that was damaged and is not used: of which stage, and how it differed from its digests."""
+
+    stage: str
+    damage: str
+
+
 class GateEntry(TypedDict):
     """One gate that the run reached."""
 
@@ -258,4 +265,5 @@ class RunFacts(TypedDict):
     champion_estimate: NotRequired[dict[str, float | None]]
     ledger_entry: NotRequired[int]
     stopped: NotRequired[StoppedFacts]
+    damaged_results: NotRequired[list[DamagedResult]]
     seconds: NotRequired[float]

@@ -12,8 +12,9 @@ moved afterwards, so that the next run completes what a crash in between left un
     before      version of the champion before the decision, or null
     champion    version of the champion after it, or null
 
-Entries about a challenger also have its `version`, its `model_digest`, the `test_digest` it was evaluated on, and the
-`difference` from the champion.
+Entries about a challenger also have its `version`, its `model_digest` (of the package), its `artifact_digest` (of the
+list of all files of the registered model, tasks/tracking/model_folder.py), the `test_digest` it was evaluated on, and
+the `difference` from the champion.
 """
 
 import json
@@ -26,8 +27,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from ml.errors import UsageError
+from ml.errors import PackagingError, UsageError
 from tasks.facts_upgrade import FORMER_VERDICTS
+from tasks.tracking.model_folder import ModelDigests
 
 PROMOTE, KEEP_CHAMPION = "promote", "keep_champion"
 INCONCLUSIVE, CHAMPION_UNUSABLE = "inconclusive", "champion_unusable"
@@ -82,6 +84,27 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         return numbered
+
+    def find_model_digests(self, version: int) -> ModelDigests | None:
+        """Return the digests of a version as the first decision about it recorded them, if there is one.
+
+        Entries of earlier releases lack the digest of the list of files.
+        """
+        for entry in self.entries():
+            if entry.get("version") == version and isinstance(entry.get("model_digest"), str):
+                return ModelDigests(entry["model_digest"], str(entry.get("artifact_digest") or ""))
+        return None
+
+    def model_digests(self, version: int) -> ModelDigests:
+        """Return the recorded digests of a version whose code is to be run. Raises PackagingError."""
+        digests = self.find_model_digests(version)
+        if digests is None:
+            raise PackagingError(
+                f"a ledger entry about {self.name} version {version}",
+                "none",
+                f"restore {self.path} from a backup, or roll back to a version that it knows",
+            )
+        return digests
 
     def find_decision(self, model_digest: str, test_digest: str) -> dict[str, Any] | None:
         """Return the last entry about this model on this test dataset, if any."""

@@ -27,7 +27,8 @@ from ml.data.dataset import Dataset
 from ml.errors import PackagingError
 from ml.package import Package
 from tasks.storage.content_store import StageResult, Store, key_of
-from tasks.tracking.registry import PACKAGE_FOLDER, PackagedModel
+from tasks.tracking.model_folder import PACKAGE_FOLDER, check_structure
+from tasks.tracking.registry import PackagedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("tasks/packaging.py", "ml")
@@ -77,6 +78,7 @@ def package_model(package: Package, test: Dataset, folder: Path, store: Store) -
         data.mkdir()
         digest = model_package.write(package, data)
         save_mlflow_model(package, data, folder)
+    check_structure(folder)
     signature = MlflowModel.load(folder).signature
     if signature is None or signature.inputs is None or signature.outputs is None:
         raise PackagingError("a signature", "none", "check that every column of the input example has a type")
@@ -86,7 +88,9 @@ def package_model(package: Package, test: Dataset, folder: Path, store: Store) -
     assert_same_predictions(expected, got)
     key = key_of("golden", CODE, model=digest, rows=len(golden))
     store.get_or_compute(
-        key, lambda: StageResult({"golden": golden, "predictions": expected}, {"model": digest})
+        key,
+        lambda: StageResult({"golden": golden, "predictions": expected}, {"model": digest}),
+        "golden rows",
     )
     megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
     return PackagedModel(folder, digest, megabytes, milliseconds, _pinned_requirements(package))

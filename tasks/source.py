@@ -57,7 +57,7 @@ def read_source(dataset_source: DatasetSource, store: Store) -> StoredResult:
     key = key_of(
         "source", CODE, ("numpy",), simulator=options.simulator, rows=options.rows, seed=options.seed
     )
-    return store.get_or_compute(key, lambda: _simulate(options))
+    return store.get_or_compute(key, lambda: _simulate(options), "source")
 
 
 def read_files(dataset_source: DatasetSource, store: Store) -> StoredResult:
@@ -78,7 +78,7 @@ def read_files(dataset_source: DatasetSource, store: Store) -> StoredResult:
         # Recorded in the facts.
         published=[contract.publication.get("url"), contract.publication.get("sha256")],
     )
-    return store.get_or_compute(key, lambda: _read_files(dataset_source, digests))
+    return store.get_or_compute(key, lambda: _read_files(dataset_source, digests), "source")
 
 
 def _simulate(options: ReadOptions) -> StageResult:

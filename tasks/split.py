@@ -73,7 +73,7 @@ def split(
 
     rows = clean.table("clean")
     _require_no_future_rows(rows, contract, now)
-    stored = store.get_or_compute(key, make)
+    stored = store.get_or_compute(key, make, "split")
     _raise_if_leaking(stored.facts)
     return stored
 

@@ -68,7 +68,9 @@ def fit(
     """
     key = _fit_key(candidate, splits, "train", resources, time_budget)
     return store.get_or_compute(
-        key, lambda: _fit(name, candidate, splits, "train", resources, _StepCache(store, key))
+        key,
+        lambda: _fit(name, candidate, splits, "train", resources, _StepCache(store, key)),
+        f"train {name}",
     )
 
 
@@ -79,7 +81,9 @@ def refit(
     """Store the files of a model that is fitted to the dataset `train_valid`, without a time limit."""
     key = _fit_key(candidate, splits, "train_valid", resources, float("inf"))
     return store.get_or_compute(
-        key, lambda: _fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key))
+        key,
+        lambda: _fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key)),
+        f"refit {name}",
     )
 
 
@@ -111,7 +115,7 @@ class _StepCache:
     def get_or_compute(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the facts of a step as `ml.estimator.StepCache`; computed facts have `seconds`."""
         key = key_of("step", CODE, LIBRARIES, fit=self.fit_key, step=name)
-        stored = self.store.get_or_compute(key, lambda: StageResult({}, compute()))
+        stored = self.store.get_or_compute(key, lambda: StageResult({}, compute()), f"step {name}")
         self.seconds += stored.facts["seconds"] if stored.reused else 0.0
         return dict(stored.facts)
 

@@ -75,7 +75,7 @@ def validate(raw: StoredResult, contract: Contract, as_of: datetime | None, stor
         facts["seconds"] = time.perf_counter() - started
         return StageResult(tables, facts)
 
-    return store.get_or_compute(key, make)
+    return store.get_or_compute(key, make, "validate")
 
 
 def apply_contract(

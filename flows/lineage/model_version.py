@@ -1,20 +1,25 @@
 """One version of a registered model, with everything that is recorded about it."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
 
 from flows.lineage.step import MISSING, MODIFIED, OK
-from ml.errors import PackagingError, UsageError
-from ml.package import MANIFEST
+from ml.errors import PackagingError, StoredResultError, UsageError
+from ml.package import read_contract, verify
 from tasks.ledger import Ledger
 from tasks.settings import Settings
-from tasks.storage.content_store import Store, find_damage
+from tasks.storage.content_store import Store
+from tasks.storage.object_folder import count_rows, find_damage, read_manifest, read_table
 from tasks.tracking import connection, registry, run_history
-from tasks.tracking.registry import PACKAGE_FOLDER, ModelVersion
+from tasks.tracking.model_folder import PACKAGE_PATH
+from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run_history import RecordedRun
 
 # Facts that every run with a verdict has recorded.
@@ -33,20 +38,34 @@ REQUIRED_FACTS = (
 
 @dataclass(frozen=True)
 class VerifiedFolder:
-    """A recorded folder compared with its digest; `path` is None where it cannot be used."""
+    """A recorded folder compared with its digest; `path` is None, and `manifest` empty, where it cannot be used."""
 
     status: str
     reason: str = ""
     path: Path | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
-    def json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file of the folder; empty where the folder cannot be used."""
-        return {**json.loads((self.path / name).read_bytes())} if self.path else {}
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The manifest of the folder; empty where the folder cannot be used."""
-        return self.json(MANIFEST)
+@dataclass(frozen=True)
+class VerifiedPackage(VerifiedFolder):
+    """A registered package, with its contract as it was verified."""
+
+    contract: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VerifiedResult(VerifiedFolder):
+    """An object of the content store; its tables are verified again when they are read."""
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a table. Raises StoredResultError."""
+        assert self.path
+        return read_table(self.path, read_manifest(self.path), name)
+
+    def row_count(self, name: str) -> int:
+        """Count the rows of a table. Raises StoredResultError."""
+        assert self.path
+        return count_rows(self.path, read_manifest(self.path), name)
 
 
 @dataclass(frozen=True)
@@ -88,25 +107,29 @@ class ModelVersionRecord:
         return {entry["stage"]: entry for entry in self.facts.get("stages", [])}
 
     @cached_property
-    def package(self) -> VerifiedFolder:
-        """The registered package, compared with its digest and that of its code."""
-        if registry.download(self.client, self.version) is None:
-            number = str(self.version.number)
-            uri = self.client.get_model_version_download_uri(self.version.name, number)
-            return VerifiedFolder(MISSING, f"no files at {uri}, the location in MLflow")
+    def package(self) -> VerifiedPackage:
+        """The registered package; the whole model is compared with the digests in the ledger, else with MLflow's."""
+        location = registry.artifact_location(self.client, self.version)
+        if not registry.artifacts_exist(self.client, self.version):
+            return VerifiedPackage(MISSING, f"no files at {location}, the location in MLflow")
+        model_ledger = Ledger(self.settings.ledger_dir, self.version.name)
+        digests = model_ledger.find_model_digests(self.version.number) or self.version.digests
         try:
-            folder = registry.download_verified(self.client, self.version)
-            return VerifiedFolder(OK, path=folder / "data" / PACKAGE_FOLDER)
+            with registry.verified_copy(self.client, self.version, digests) as folder:
+                manifest, _ = verify(folder / PACKAGE_PATH, digests.package)
+                contract = read_contract(folder / PACKAGE_PATH, digests.package)
         except PackagingError as error:
-            return VerifiedFolder(MODIFIED, f"expected {error.expected}; got {error.got}")
+            return VerifiedPackage(MODIFIED, f"expected {error.expected}; got {error.got}")
+        path = Path(unquote(urlparse(location).path)) / PACKAGE_PATH
+        return VerifiedPackage(OK, path=path, manifest=manifest, contract=contract)
 
-    def stored_object(self, digest: str) -> VerifiedFolder:
+    def stored_object(self, digest: str) -> VerifiedResult:
         """Find the object of the content store with this content digest."""
         return _first_intact(
             [folder for folder, manifest in self._objects if manifest.get("digest") == digest]
         )
 
-    def golden_rows(self) -> VerifiedFolder:
+    def golden_rows(self) -> VerifiedResult:
         """Find the rows on which the packaging gate tested this version, with its predictions."""
         facts = {"model": self.version.digest}
         return _first_intact([folder for folder, manifest in self._objects if manifest.get("facts") == facts])
@@ -116,14 +139,15 @@ class ModelVersionRecord:
         return list(Store(self.settings.state_dir.resolve() / "store").objects())
 
 
-def _first_intact(folders: list[Path]) -> VerifiedFolder:
+def _first_intact(folders: list[Path]) -> VerifiedResult:
     # Several objects may have equal content; one undamaged copy is enough.
-    intact = next((folder for folder in folders if not find_damage(folder)), None)
-    if intact:
-        return VerifiedFolder(OK, path=intact)
+    for folder in folders:
+        with suppress(StoredResultError):
+            if not find_damage(folder):
+                return VerifiedResult(OK, path=folder, manifest=dict(read_manifest(folder)))
     if folders:
-        return VerifiedFolder(MODIFIED, "damaged in the store")
-    return VerifiedFolder(MISSING, "not in the store")
+        return VerifiedResult(MODIFIED, "damaged in the store")
+    return VerifiedResult(MISSING, "not in the store")
 
 
 def find_model_version(case: str, data: str, number: int | None, settings: Settings) -> ModelVersionRecord:

@@ -95,7 +95,7 @@ def contract(record: ModelVersionRecord) -> LineageStep:
     if not path.is_file():
         return LineageStep("contract", summary, MISSING, ("the package contains a copy",), recorded)
     try:
-        current, packaged = json.loads(path.read_bytes()), record.package.json(CONTRACT)
+        current, packaged = json.loads(path.read_bytes()), record.package.contract
         # The order of the columns has a meaning, white space has none.
         if json.dumps(current) == json.dumps(packaged):
             return LineageStep("contract", summary, OK, (), recorded)

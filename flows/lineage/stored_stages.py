@@ -4,10 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-import pyarrow.parquet as pq
-
-from flows.lineage.model_version import ModelVersionRecord, VerifiedFolder
+from flows.lineage.model_version import ModelVersionRecord, VerifiedFolder, VerifiedResult
 from flows.lineage.step import MODIFIED, UNVERIFIED, LineageStep
 from ml.data.digest import json_digest
 
@@ -66,13 +63,13 @@ def _golden(record: ModelVersionRecord) -> LineageStep:
     return LineageStep("golden", summary, golden.status, _reason(golden), {"path": str(golden.path or "")})
 
 
-def _split(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedFolder) -> LineageStep:
+def _split(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedResult) -> LineageStep:
     """Compare the sizes of the datasets with the stored tables."""
     facts = record.facts["split"]
     sizes = {name: size["rows"] for name, size in facts["datasets"].items()}
     policy = ", ".join(f"{name} {value}" for name, value in facts.get("policy", {}).items() if value)
     # Runs before 0.2.0 stored the dataset train_valid as `refit`.
-    legacy = {"train_valid": "refit"} if _has_table(stored, "refit") else {}
+    legacy = {"train_valid": "refit"} if "refit" in stored.manifest.get("tables", {}) else {}
     counted = _row_counts(stored, [legacy.get(name, name) for name in sizes])
     counted = {new: counted[old] for new, old in ((n, legacy.get(n, n)) for n in sizes) if old in counted}
     summary = ", ".join(f"{name} {rows:,}" for name, rows in sizes.items())
@@ -80,7 +77,7 @@ def _split(record: ModelVersionRecord, entry: Mapping[str, Any], stored: Verifie
     return _with_miscounts(step, _miscounts(sizes, counted), (policy,) if policy else ())
 
 
-def _validation(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedFolder) -> LineageStep:
+def _validation(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedResult) -> LineageStep:
     """Compare the counts of the contract gate with the stored tables, and list the rules that removed rows."""
     facts = record.facts["validate"]
     details = [
@@ -91,16 +88,15 @@ def _validation(record: ModelVersionRecord, entry: Mapping[str, Any], stored: Ve
     counted = _row_counts(stored, ["clean"])
     for count, table in (("quarantined", "quarantine"), ("excluded", "excluded")):
         if stored.path:
-            path = stored.path / f"{table}.parquet"
-            counted[count] = int(pd.read_parquet(path, columns=["row"])["row"].nunique())
-            details += [f"{count} rows: {path}"] if facts[count] else []
+            counted[count] = int(stored.table(table)["row"].nunique())
+            details += [f"{count} rows: {stored.path / table}.parquet"] if facts[count] else []
     counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
     summary = f"{facts['rows']:,} rows = {counts}"
     step = _stage_step("validate", entry, stored, summary, facts)
     return _with_miscounts(step, _miscounts(facts, counted), tuple(details))
 
 
-def _table(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedFolder) -> LineageStep:
+def _table(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedResult) -> LineageStep:
     """Compare the number of rows that were read with the stored table."""
     facts = record.facts["source"]
     dropped = facts["dropped_columns"]
@@ -109,15 +105,9 @@ def _table(record: ModelVersionRecord, entry: Mapping[str, Any], stored: Verifie
     return _with_miscounts(step, _miscounts(facts, _row_counts(stored, ["rows"])), details)
 
 
-def _has_table(stored: VerifiedFolder, table: str) -> bool:
-    return stored.path is not None and (stored.path / f"{table}.parquet").is_file()
-
-
-def _row_counts(stored: VerifiedFolder, tables: list[str]) -> dict[str, int]:
+def _row_counts(stored: VerifiedResult, tables: list[str]) -> dict[str, int]:
     """Count the rows of stored tables; empty where the object cannot be used."""
-    if not stored.path:
-        return {}
-    return {table: pq.read_metadata(stored.path / f"{table}.parquet").num_rows for table in tables}
+    return {table: stored.row_count(table) for table in tables} if stored.path else {}
 
 
 def _miscounts(facts: Mapping[str, Any], counted: Mapping[str, int]) -> tuple[str, ...]:

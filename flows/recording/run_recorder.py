@@ -22,7 +22,7 @@ from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.reporting import report
 from tasks.settings import Settings
-from tasks.storage.content_store import StoredResult
+from tasks.storage.content_store import StoredResult, log_damage
 from tasks.tracking import connection, registry
 from tasks.tracking.registry import ModelVersion, PackagedModel
 from tasks.tracking.run import MlflowRun, start_run
@@ -123,6 +123,11 @@ class RunRecorder:
             origin = self.facts["source"]["origin"]
             self.mlflow_run.log_datasets({name: result.digest}, self.facts["contract"], origin)
         log.info("  %s: %s%s", name, stage_summary(name, facts), " (reused)" if result.reused else "")
+
+    def result_damaged(self, stage: str, damage: str) -> None:
+        """Record a stored result that was damaged, and is computed again."""
+        self.facts.setdefault("damaged_results", []).append({"stage": stage, "damage": damage})
+        log_damage(stage, damage)
 
     def candidate_skipped(self, candidate: str, reason: str) -> None:
         """Record a candidate that was not fitted."""

@@ -36,7 +36,7 @@ def _described(value: Any) -> list[Any]:
 
 def last_outcome(store: Store, key: str) -> Mapping[str, Any] | None:
     """Return the outcome of the last run with these inputs; None where there was none."""
-    result = store.lookup(key)
+    result = store.lookup(key, "outcome")
     return result.facts if result else None
 
 

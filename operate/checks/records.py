@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ml.errors import PackagingError
+from ml.errors import PackagingError, StoredResultError
 from operate.checks.finding import CheckContext, Finding, NoRunsYetError
 from tasks.ledger import Alias, Ledger, reconcile_alias
 
@@ -70,9 +70,14 @@ def ledger(context: CheckContext) -> Iterator[Finding]:
         yield from _compare_champions(name, last, champion.number if champion else None)
         if champion:
             try:
-                registry.download_verified(client, champion)
+                digests = Ledger(folder, name).model_digests(champion.number)
+                with registry.verified_copy(client, champion, digests):
+                    pass
             except PackagingError as error:
-                message = f"champion {name} version {champion.number} does not load: {error.got}"
+                message = (
+                    f"champion {name} version {champion.number} does not load:"
+                    f" expected {error.expected}; got {error.got}"
+                )
                 fix = (
                     f"restore {context.settings.artifacts_dir} from a backup; or: steward champion --rollback"
                 )
@@ -150,7 +155,8 @@ def _version(number: int | None) -> str:
 
 def store(context: CheckContext) -> Iterator[Finding]:
     """Check keys and objects of the content store; a deep check verifies the digests of all objects."""
-    from tasks.storage.content_store import find_damage
+    from tasks.storage.key_file import read_key
+    from tasks.storage.object_folder import find_damage
 
     folder = context.state_dir / "store"
     objects = [path for path in (folder / "objects").glob("[!.]*") if path.is_dir()]
@@ -159,18 +165,16 @@ def store(context: CheckContext) -> Iterator[Finding]:
     verified = complete if context.deep else complete[-SAMPLE_SIZE:]
     damaged = dict.fromkeys(set(objects) - set(complete), "no manifest")
     damaged |= {path: damage for path in verified if (damage := find_damage(path))}
-    keys = (folder / "keys").glob("[!.]*.json")
-    damaged |= {path: "not a key of the store" for path in keys if not _is_key(path)}
+    for path in (folder / "keys").glob("[!.]*.json"):
+        try:
+            read_key(path)
+        except FileNotFoundError:
+            pass  # deleted since it was listed
+        except StoredResultError:
+            damaged[path] = "not a key of the store"
     for path, damage in sorted(damaged.items()):
         yield Finding("store", "bad", f"{path}: {damage}", f"rm -r {path}: the next run computes it again")
     if not damaged:
         rest = "" if len(verified) == len(complete) else " (all with --deep)"
         message = f"{len(complete):,} objects; {len(verified):,} verified by digest{rest}"
         yield Finding("store", "ok", message)
-
-
-def _is_key(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_text())["object"], str)
-    except (ValueError, KeyError, TypeError, OSError):
-        return False

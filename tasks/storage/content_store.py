@@ -1,10 +1,13 @@
 """Content store: results of stages, addressed by a key of everything that they were computed from.
 
-    objects/<digest>/          one result: Parquet tables, files, and manifest.json
+    objects/<digest>/          one result: Parquet tables, files, and manifest.json (tasks/storage/object_folder.py)
     keys/<key>.json            the object that a computation resulted in
 
 A killed run resumes where it stopped and a repeated run reuses results, because the key of a stage covers the digests
 of its inputs, its parameters, the code that computes it and the versions of the libraries that it uses.
+
+Every read is verified. What is damaged or missing when it is looked up is deleted and computed again; what is damaged
+later stops the run with StoredResultError, and the next run computes it again.
 
 The modification time of an object's manifest is the time of its last use. Garbage collection holds an exclusive lock on
 the store while it checks that time and moves the object away; a run that uses an object holds a shared lock.
@@ -13,6 +16,7 @@ the store while it checks that time and moves the object away; a run that uses a
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -26,16 +30,34 @@ from typing import Any
 
 import pandas as pd
 
-from ml.data.digest import json_digest, table_digest
+from ml.data.digest import json_digest
+from ml.errors import StoredResultError
+from tasks.storage.key_file import key_content, read_key
+from tasks.storage.locked_folder import delete_damaged, store_lock
+from tasks.storage.object_folder import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    count_rows,
+    damaged,
+    find_damage,
+    read_file,
+    read_manifest,
+    read_table,
+    write_object,
+)
+from tasks.storage.regular_files import read_regular
 
 ROOT = Path(__file__).resolve().parents[2]
+
+log = logging.getLogger("steward")
 
 
 @dataclass(frozen=True)
 class StoredResult:
     """A reference to an object of the store, small enough to be passed between tasks.
 
-    `facts` (JSON) are what the stage found out; `reused` says whether an earlier call computed the object.
+    `facts` (JSON) are what the stage found out; `reused` says whether an earlier call computed the object. Reading
+    raises StoredResultError where the object was damaged since; it is then deleted, so that the next run computes it.
     """
 
     digest: str
@@ -45,12 +67,38 @@ class StoredResult:
     reused: bool
 
     def table(self, table_name: str) -> pd.DataFrame:
-        """Read a table."""
-        return pd.read_parquet(self.folder / f"{table_name}.parquet")
+        """Read a table. Raises StoredResultError."""
+        with self._deleted_if_damaged():
+            return read_table(self.folder, read_manifest(self.folder), table_name)
+
+    def row_count(self, table_name: str) -> int:
+        """Count the rows of a table. Raises StoredResultError."""
+        with self._deleted_if_damaged():
+            return count_rows(self.folder, read_manifest(self.folder), table_name)
 
     def file(self, name: str) -> bytes:
-        """Read a file."""
-        return (self.folder / name).read_bytes()
+        """Read a file. Raises StoredResultError."""
+        with self._deleted_if_damaged():
+            return read_file(self.folder, read_manifest(self.folder), name)
+
+    def files(self) -> dict[str, bytes]:
+        """Read all files, by name. Raises StoredResultError."""
+        with self._deleted_if_damaged():
+            manifest = read_manifest(self.folder)
+            return {name: read_file(self.folder, manifest, name) for name in manifest["files"]}
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all files in the folder."""
+        return sum(path.stat().st_size for path in self.folder.glob("*"))
+
+    @contextmanager
+    def _deleted_if_damaged(self) -> Iterator[None]:
+        try:
+            yield
+        except StoredResultError:
+            delete_damaged(self.folder.parents[1], self.folder)
+            raise
 
 
 @dataclass(frozen=True)
@@ -62,87 +110,115 @@ class StageResult:
     files: Mapping[str, bytes] | None = None
 
 
+# Receives the name of a stage, and how its stored result was damaged.
+DamageListener = Callable[[str, str], None]
+
+
+def log_damage(stage: str, damage: str) -> None:
+    """Log that a stored result cannot be used."""
+    log.warning("  the stored result of stage %s was damaged (%s); it is computed again", stage, damage)
+
+
 class Store:
-    """Stores and finds results in a folder; with `fresh`, all are computed again and replace the earlier ones."""
+    """Stores and finds results in a folder; with `fresh`, all are computed again and replace the earlier ones.
 
-    def __init__(self, folder: Path, fresh: bool = False) -> None:
-        self.folder, self.fresh = folder, fresh
+    `on_damage` is called for each result that was stored and cannot be used.
+    """
 
-    def get_or_compute(self, key: str, compute: Callable[[], StageResult]) -> StoredResult:
-        """Return the object under `key`; if it is missing or incomplete, compute, write and read it back."""
-        stored = None if self.fresh else self.lookup(key)
+    def __init__(self, folder: Path, fresh: bool = False, on_damage: DamageListener = log_damage) -> None:
+        self.folder, self.fresh, self.on_damage = folder, fresh, on_damage
+
+    def get_or_compute(self, key: str, compute: Callable[[], StageResult], stage: str = "") -> StoredResult:
+        """Return the object under `key`; if it is missing or damaged, compute, write and read it back.
+
+        `stage` names the result for people. Raises StoredResultError where a damaged object cannot be deleted.
+        """
+        stored = None if self.fresh else self.lookup(key, stage)
         if stored:
             return stored
         folder = self._write(compute())
-        self._write_atomically(self._key_path(key), json.dumps({"object": folder.name}).encode())
+        self._write_atomically(self._key_path(key), key_content(key, folder.name))
         return self._read(folder, reused=False)
 
-    def lookup(self, key: str) -> StoredResult | None:
-        """Return the object under `key`; None where it is missing or incomplete."""
+    def lookup(self, key: str, stage: str = "") -> StoredResult | None:
+        """Return the object under `key`; None where there is none, or, once it is reported and deleted, a damaged one.
+
+        Every file of the object is compared with its digest.
+        """
+        folder = path = self._key_path(key)
         try:
-            name = json.loads(self._key_path(key).read_text())["object"]
+            folder = self.folder / "objects" / read_key(path)
+            return self._verified(folder)
         except FileNotFoundError:
             return None
-        folder = self.folder / "objects" / name
-        return self._read(folder, reused=True) if self._mark_used(folder) else None
+        except StoredResultError as damage:
+            self.on_damage(stage or key[:12], damage.got)
+            delete_damaged(self.folder, folder)
+            return None
+
+    def _verified(self, folder: Path) -> StoredResult:
+        """Protect an object from garbage collection, and compare every file with its digest."""
+        if not self._mark_used(folder):
+            raise damaged("missing: the whole object" if not folder.exists() else f"missing: {MANIFEST_FILE}")
+        if damage := find_damage(folder):
+            raise damaged(damage)
+        return self._read(folder, reused=True)
 
     def _mark_used(self, folder: Path) -> bool:
         """Mark an object as used now, which protects it from garbage collection; return False where it is missing."""
         with store_lock(self.folder, fcntl.LOCK_SH):
             try:
                 # The manifest is the last file written before the folder gets its final name.
-                os.utime(folder / "manifest.json")
-            except FileNotFoundError:
+                os.utime(folder / MANIFEST_FILE)
+            except (FileNotFoundError, NotADirectoryError):
                 return False
+            except OSError as error:
+                raise damaged(f"{MANIFEST_FILE} cannot be read ({type(error).__name__})") from None
             return True
 
     def objects(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Yield the folder and the manifest (digest, tables, files, facts) of every object."""
-        for path in sorted((self.folder / "objects").glob("[!.]*/manifest.json")):
+        """Yield the folder and the manifest (digest, tables, files, facts) of every object, without verifying it."""
+        for path in sorted((self.folder / "objects").glob(f"[!.]*/{MANIFEST_FILE}")):
             # Garbage collection may delete it in the meantime; an unreadable manifest counts as no object.
-            with suppress(FileNotFoundError, ValueError):
-                yield path.parent, json.loads(path.read_text())
+            with suppress(OSError, ValueError, RecursionError):
+                manifest = json.loads(read_regular(path, MAX_MANIFEST_BYTES))
+                if isinstance(manifest, dict):
+                    yield path.parent, manifest
 
     def _key_path(self, key: str) -> Path:
         return self.folder / "keys" / f"{key}.json"
 
     def _write(self, result: StageResult) -> Path:
         """Write to a temporary folder, then rename it, so that no reader ever sees a partial object."""
-        files = dict(result.files or {})
-        tables = {name: table_digest(frame) for name, frame in result.tables.items()}
-        content = {
-            "tables": tables,
-            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        }
-        manifest = {"digest": json_digest(content), **content, "facts": result.facts}
-        # The name covers the facts too: computations with equal tables may have different facts.
-        target = self.folder / "objects" / json_digest(manifest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if self._mark_used(target):
-            return target
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        objects = self.folder / "objects"
+        objects.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=objects))
         try:
-            for name, frame in result.tables.items():
-                frame.to_parquet(temporary / f"{name}.parquet", index=False)
-            for name, data in files.items():
-                (temporary / name).write_bytes(data)
-            (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-            self._move_into_place(temporary, target)
+            name = write_object(temporary, result.tables, result.files or {}, result.facts)
+            self._move_into_place(temporary, objects / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return target
+        return objects / name
 
     def _move_into_place(self, temporary: Path, target: Path) -> None:
-        try:
-            with store_lock(self.folder, fcntl.LOCK_SH):
-                temporary.rename(target)
-        except OSError:
-            # Another run may have written the same object in the meantime: equal digests mean equal content.
-            if not (target / "manifest.json").exists():
-                raise
+        """Name an object, unless an intact one has the name already: equal names mean equal content."""
+        for is_last_attempt in (False, True):
+            with suppress(StoredResultError):
+                self._verified(target)
+                return
+            if os.path.lexists(target):
+                delete_damaged(self.folder, target)
+            try:
+                with store_lock(self.folder, fcntl.LOCK_SH):
+                    temporary.rename(target)
+                return
+            except OSError:
+                # Another run may have written the same object in the meantime.
+                if is_last_attempt or not target.exists():
+                    raise
 
     def _read(self, folder: Path, reused: bool) -> StoredResult:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = read_manifest(folder)
         return StoredResult(manifest["digest"], folder, tuple(manifest["tables"]), manifest["facts"], reused)
 
     def _write_atomically(self, path: Path, data: bytes) -> None:
@@ -152,38 +228,6 @@ class Store:
             file.write(data)
         with store_lock(self.folder, fcntl.LOCK_SH):
             Path(temporary).replace(path)
-
-
-@contextmanager
-def store_lock(store: Path, mode: int) -> Iterator[None]:
-    """Lock the folder of a store, which must exist: `fcntl.LOCK_SH` for shared or `fcntl.LOCK_EX` for exclusive."""
-    handle = os.open(store, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, mode)
-        yield
-    finally:
-        os.close(handle)
-
-
-def find_damage(folder: Path) -> str:
-    """Describe how an object differs from its name and manifest, after computing all digests again; "" if intact."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        content = {"tables": dict(manifest["tables"]), "files": dict(manifest["files"])}
-        if json_digest(manifest) != folder.name or json_digest(content) != manifest["digest"]:
-            return "the manifest was changed"
-        named = [*(f"{table}.parquet" for table in content["tables"]), *content["files"]]
-        if missing := [name for name in named if not (folder / name).is_file()]:
-            return f"missing: {', '.join(missing)}"
-        for name, digest in content["tables"].items():
-            if table_digest(pd.read_parquet(folder / f"{name}.parquet")) != digest:
-                return f"the table {name} was changed"
-        for name, digest in content["files"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                return f"the file {name} was changed"
-    except Exception as error:  # readers fail on damaged files with many kinds of errors
-        return f"cannot be read ({type(error).__name__})"
-    return ""
 
 
 def key_of(stage: str, code: Sequence[str], libraries: Sequence[str] = (), **inputs: Any) -> str:

@@ -6,13 +6,18 @@ deletion is killed, the next one empties the trash; a run that no longer finds a
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.storage.content_store import store_lock
+from ml.errors import StoredResultError
+from tasks.storage.key_file import read_key
+from tasks.storage.locked_folder import store_lock
+from tasks.storage.object_folder import MANIFEST_FILE, MAX_MANIFEST_BYTES
+from tasks.storage.regular_files import read_regular
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,12 @@ def delete_orphaned_files(store: Path, orphans: Iterable[OrphanedFile]) -> list[
                 continue
             if path.parent != trash and _read_object(path):
                 continue
+            # A run deletes what it found damaged, and may be faster.
+            if not os.path.lexists(path):
+                continue
             path = path.replace(trash / path.name)
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         deleted.append(orphan)
     return deleted
 
@@ -123,7 +132,7 @@ def _move_to_trash(store: Path, stored: StoredObject, trash: Path) -> bool:
     """Move an object to the trash if nobody used it since it was listed; the exclusive lock keeps users out."""
     folder = store / "objects" / stored.name
     with store_lock(store, fcntl.LOCK_EX), suppress(FileNotFoundError):
-        if (folder / "manifest.json").stat().st_mtime_ns != stored.last_used:
+        if (folder / MANIFEST_FILE).stat().st_mtime_ns != stored.last_used:
             return False
         folder.rename(trash / stored.name)
         for key in stored.keys:
@@ -135,35 +144,36 @@ def _move_to_trash(store: Path, stored: StoredObject, trash: Path) -> bool:
 
 def _read_object(folder: Path, keys: tuple[Path, ...] = ()) -> StoredObject | None:
     """Return None for a partial object: one without a complete manifest, or (leading dot) one still being written."""
-    path = folder / "manifest.json"
+    path = folder / MANIFEST_FILE
     try:
-        last_used, manifest = path.stat().st_mtime_ns, json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        last_used = path.stat().st_mtime_ns
+        manifest = json.loads(read_regular(path, MAX_MANIFEST_BYTES))
+        digest, facts = str(manifest["digest"]), {**manifest["facts"]}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     if folder.name.startswith("."):
         return None
-    facts = manifest["facts"]
     return StoredObject(
         name=folder.name,
         size_bytes=_size(folder) + sum(map(_size, keys)),
         last_used=last_used,
-        identifiers=frozenset({folder.name, manifest["digest"], str(facts.get("model"))}),
+        identifiers=frozenset({folder.name, digest, str(facts.get("model"))}),
         keys=keys,
         report=str(facts.get("report", "")),
     )
 
 
 def _target(key: Path) -> str:
-    """Return the object that a key points to; empty for a partial key."""
+    """Return the object that a key points to; empty for a partial or damaged key."""
     try:
-        return str(json.loads(key.read_text())["object"])
-    except (FileNotFoundError, ValueError, KeyError):
+        return read_key(key)
+    except (FileNotFoundError, StoredResultError):
         return ""
 
 
 def _has_target(store: Path, key: Path) -> bool:
     target = _target(key)
-    return bool(target) and (store / "objects" / target / "manifest.json").exists()
+    return bool(target) and (store / "objects" / target / MANIFEST_FILE).exists()
 
 
 def _entries(folder: Path, pattern: str) -> list[Path]:

@@ -1,13 +1,17 @@
 """Model registry: register packages as model versions, move the champion alias, download and verify versions."""
 
+import logging
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
-import mlflow.pyfunc
+import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
@@ -15,9 +19,15 @@ from mlflow.models import Model as MlflowModel
 
 from ml import package
 from ml.errors import PackagingError
+from tasks.tracking import model_folder
+from tasks.tracking.model_folder import CODE_PATH, MLMODEL, PACKAGE_PATH, ModelDigests, write_file_list
 
-# The alias of the version that is in use, and the folder of our package inside an MLflow model's `data/`.
-CHAMPION_ALIAS, PACKAGE_FOLDER = "champion", "package"
+# The alias of the version that is in use, and the tags with the digests of its package and of its list of files.
+CHAMPION_ALIAS = "champion"
+DIGEST_TAG, FILE_LIST_TAG = "steward.digest", "steward.artifact_digest"
+
+
+log = logging.getLogger("steward")
 
 
 @dataclass(frozen=True)
@@ -34,19 +44,20 @@ class PackagedModel:
     requirements: tuple[str, ...]
 
 
-def log_model(client: MlflowClient, run_id: str, packaged: PackagedModel) -> str:
-    """Log the model folder as an output of the run; return the model id."""
+def log_model(client: MlflowClient, run_id: str, packaged: PackagedModel) -> tuple[str, str]:
+    """Log the model folder as an output of the run; return the model id and the digest of its list of files."""
     run = client.get_run(run_id)
     logged = client.create_logged_model(
-        run.info.experiment_id, name="model", source_run_id=run_id, tags={"steward.digest": packaged.digest}
+        run.info.experiment_id, name="model", source_run_id=run_id, tags={DIGEST_TAG: packaged.digest}
     )
     mlflow_model = MlflowModel.load(packaged.folder)
     mlflow_model.run_id, mlflow_model.model_id = run_id, logged.model_id
-    mlflow_model.save(packaged.folder / "MLmodel")
+    mlflow_model.save(packaged.folder / MLMODEL)
+    file_list_digest = write_file_list(packaged.folder)
     client.log_model_artifacts(logged.model_id, str(packaged.folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return str(logged.model_id)
+    return str(logged.model_id), file_list_digest
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,11 @@ class ModelVersion:
     source: str
     tags: Mapping[str, str]
     run_id: str = ""
+
+    @property
+    def digests(self) -> ModelDigests:
+        """The digests in MLflow's tags; for a version that the ledger knows, those of the ledger count."""
+        return ModelDigests(self.digest, self.tags.get(FILE_LIST_TAG, ""))
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
@@ -84,13 +100,13 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id = log_model(client, run_id, packaged)
+    model_id, file_list_digest = log_model(client, run_id, packaged)
     created = client.create_model_version(
         name,
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
-        tags={**tags, "steward.digest": packaged.digest},
+        tags={**tags, DIGEST_TAG: packaged.digest, FILE_LIST_TAG: file_list_digest},
     )
     return _version(created)
 
@@ -142,35 +158,62 @@ def champion_alias_accessors(
     return read, partial(set_champion, client, name)
 
 
-def download(client: MlflowClient, version: ModelVersion) -> Path | None:
-    """Download the folder of a version; None where its artifacts are missing."""
-    uri = client.get_model_version_download_uri(version.name, str(version.number))
-    if not mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri):
-        return None
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
+def artifact_location(client: MlflowClient, version: ModelVersion) -> str:
+    """Return the URI of the folder of a version, as MLflow recorded it."""
+    return str(client.get_model_version_download_uri(version.name, str(version.number)))
 
 
-def download_verified(client: MlflowClient, version: ModelVersion) -> Path:
-    """Download the folder of a version and verify its package and its code against their digests.
+def artifacts_exist(client: MlflowClient, version: ModelVersion) -> bool:
+    """Return whether there are any files where MLflow says that the version is."""
+    uri = artifact_location(client, version)
+    return bool(mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri))
 
-    Raises PackagingError where they differ or are missing: the code in the folder will be executed.
+
+@contextmanager
+def verified_copy(client: MlflowClient, version: ModelVersion, digests: ModelDigests) -> Iterator[Path]:
+    """Yield a private copy of the folder of a version, verified file by file, until the context is left.
+
+    Raises PackagingError where anything differs from `digests` or is missing: code of the folder will be executed.
     """
-    folder = download(client, version)
-    if folder is None:
+    if not digests.file_list:
+        log.info(
+            "  %s version %d was registered by an earlier release: its package and code are verified and used,"
+            " its other files are not",
+            version.name,
+            version.number,
+        )
+    with tempfile.TemporaryDirectory(prefix="steward-model-") as scratch:
+        copy = Path(scratch) / "verified"
+        copy.mkdir()
+        model_folder.copy_verified(_download(client, version, Path(scratch)), copy, digests)
+        manifest, _ = package.verify(copy / PACKAGE_PATH, digests.package)
+        if package.code_digest(copy / CODE_PATH) != manifest["code"]:
+            raise PackagingError(
+                "the code that was registered with the model", "other code", "restore the model's artifacts"
+            )
+        yield copy
+
+
+def _download(client: MlflowClient, version: ModelVersion, scratch: Path) -> Path:
+    """Return the folder of a version: where it is on this machine, or a download into `scratch`."""
+    uri = artifact_location(client, version)
+    if not artifacts_exist(client, version):
         raise PackagingError(
             f"the files of {version.name} version {version.number}", "none", "restore the model's artifacts"
         )
-    manifest, _ = package.verify(folder / "data" / PACKAGE_FOLDER, version.digest)
-    if package.code_digest(folder / "code" / "ml") != manifest["code"]:
-        raise PackagingError(
-            "the code that was registered with the model", "other code", "restore the model's artifacts"
+    # Files on this machine stay where they are: MLflow would follow symbolic links and wait for pipes.
+    is_local = urlparse(uri).scheme in ("", "file")
+    target = None if is_local else tempfile.mkdtemp(dir=scratch)
+    return Path(
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=uri, dst_path=target, tracking_uri=client.tracking_uri
         )
-    return folder
+    )
 
 
 def _version(raw: Any) -> ModelVersion:
     tags = dict(raw.tags)
-    digest = tags.get("steward.digest", "")
+    digest = tags.get(DIGEST_TAG, "")
     return ModelVersion(raw.name, int(raw.version), digest, raw.source, tags, raw.run_id or "")
 
 

@@ -187,7 +187,8 @@ def test_missing_facts_or_package_is_rejected(champions: Path, run_command: RunC
     ):
         run_command("reproduce", "fintech-risk")
     client = connection.connect(load())
-    folder = registry.download_verified(client, registry.get_version(client, NAME, 1))
+    location = registry.artifact_location(client, registry.get_version(client, NAME, 1))
+    folder = Path(location.removeprefix("file://"))
     folder.rename(champions / "aside")
     with pytest.raises(PackagingError, match="the registered package"):
         run_command("reproduce", "fintech-risk")

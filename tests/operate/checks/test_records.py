@@ -139,7 +139,7 @@ def _modify_key(folder: Path) -> Path:
     ("damage", "text"),
     [
         (_modify_rows, "the table rows was changed"),
-        (_damage_rows, "cannot be read"),
+        (_damage_rows, "the table rows was changed"),
         (_delete_rows, "missing: rows.parquet"),
         (_delete_manifest, "no manifest"),
         (_modify_manifest, "the manifest was changed"),

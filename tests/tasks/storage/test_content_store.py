@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from tasks.storage import content_store as module
-from tasks.storage.content_store import StageResult, Store, StoredResult, find_damage, key_of
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
+from tasks.storage.object_folder import find_damage
 
 CHILD = """
 import os, signal, sys

@@ -20,7 +20,8 @@ from ml.tabular.gradient_boosting import GradientBoosting
 from tasks.packaging import save_mlflow_model
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
-from tasks.tracking.registry import PACKAGE_FOLDER, PackagedModel
+from tasks.tracking.model_folder import PACKAGE_FOLDER, PACKAGE_PATH
+from tasks.tracking.registry import PackagedModel
 from tasks.tracking.run import start_run
 
 NAME = "toy.rows"
@@ -120,10 +121,11 @@ def test_the_champion_is_the_version_with_the_alias(
 
 def test_a_downloaded_version_is_what_was_registered(models: ToyRegistry, packaged: PackagedModel) -> None:
     version = models.register(packaged)
-    folder = registry.download_verified(models.client, version)
-    downloaded = ml_package.read(folder / "data" / PACKAGE_FOLDER, packaged.digest)
-    assert downloaded.model.files() == boosted().files()
-    assert MlflowModel.load(folder).run_id == models.run_id
+    with registry.verified_copy(models.client, version, version.digests) as folder:
+        downloaded = ml_package.read(folder / PACKAGE_PATH, packaged.digest)
+        assert downloaded.model.files() == boosted().files()
+        assert MlflowModel.load(folder).run_id == models.run_id
+    assert not folder.exists()
 
 
 def find(artifacts: Path, name: str) -> Path:
@@ -165,13 +167,14 @@ def test_changed_artifacts_are_rejected(
 ) -> None:
     version = models.register(packaged)
     tamper(models.artifacts)
-    with pytest.raises(PackagingError):
-        registry.download_verified(models.client, version)
+    with pytest.raises(PackagingError), registry.verified_copy(models.client, version, version.digests):
+        pytest.fail("it was accepted")
 
 
 def test_a_version_without_a_digest_is_rejected(models: ToyRegistry, packaged: PackagedModel) -> None:
     version = models.register(packaged)
     models.client.delete_model_version_tag(NAME, str(version.number), "steward.digest")
     without_digest = registry.get_version(models.client, NAME, version.number)
-    with pytest.raises(PackagingError):
-        registry.download_verified(models.client, without_digest)
+    digests = without_digest.digests
+    with pytest.raises(PackagingError), registry.verified_copy(models.client, without_digest, digests):
+        pytest.fail("it was accepted")
