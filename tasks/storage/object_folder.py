@@ -53,7 +53,7 @@ def write_object(
     """
     content = {
         "tables": {name: table_digest(frame) for name, frame in tables.items()},
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        "files": {name: sha256(data) for name, data in files.items()},
     }
     stored_files: dict[str, StoredFile] = {}
     for name, frame in tables.items():
@@ -71,7 +71,7 @@ def write_object(
 
 def _write_file(path: Path, data: bytes | memoryview) -> StoredFile:
     path.write_bytes(data)
-    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    return {"sha256": sha256(data), "size": len(data)}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -162,6 +162,11 @@ def find_damage(folder: Path) -> str:
     return ""
 
 
+def sha256(data: bytes | memoryview) -> str:
+    """Compute the SHA-256 of a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def damaged(description: str) -> StoredResultError:
     """Return the error for a result that must not be used."""
     return StoredResultError(
@@ -185,7 +190,7 @@ def _verify_file(folder: Path, manifest: Manifest, name: str, subject: str) -> N
 def _read_verified(folder: Path, manifest: Manifest, name: str, subject: str) -> bytes:
     """Read a file into memory and compare these bytes with their digest, where the manifest has one."""
     expected = manifest.get("stored_files", {}).get(name)
-    sha256 = expected["sha256"] if expected else manifest["files"].get(name)
+    digest = expected["sha256"] if expected else manifest["files"].get(name)
     try:
         data = read_regular(folder / name, expected["size"] if expected else MAX_FILE_BYTES)
     except FileNotFoundError:
@@ -194,6 +199,6 @@ def _read_verified(folder: Path, manifest: Manifest, name: str, subject: str) ->
         raise damaged(f"{subject} was changed") from None
     except OSError as error:
         raise damaged(f"{subject} cannot be read ({type(error).__name__})") from None
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+    if digest is not None and sha256(data) != digest:
         raise damaged(f"{subject} was changed")
     return data

@@ -1,6 +1,7 @@
 """Maintenance deletes what is past its retention, and keeps what an alias, the ledger or an active run needs."""
 
 import hashlib
+import json
 import os
 import signal
 import sqlite3
@@ -157,7 +158,11 @@ def test_deletes_what_the_preview_listed_and_keeps_what_is_needed(tmp_path: Path
     # Every later use still works.
     goldens = [p.parent for p in home.glob("store/objects/*/golden.parquet")]
     assert len(goldens) == 2
+    for golden in goldens:
+        (golden / "golden.parquet").write_bytes(b"PAR1")
     again = run_flow(RunParameters(seed=1))
+    facts = json.loads(Path(again.report).with_name("facts.json").read_text())
+    assert facts["damaged_results"] == [{"stage": "golden rows", "damage": "the table golden was changed"}]
     assert set(again.reused) >= {"source", "validate", "split", "train constant", "train LightGBM"}
     # The run made no new decision, but its report is shown as long as inputs are unchanged.
     assert deleted_names(preview(load()), "run") == []

@@ -1,16 +1,23 @@
 """Content store: what is reused, what is computed again, and what a killed process leaves behind."""
 
+import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ml.data.digest import json_digest
+from ml.errors import StoredResultError
 from tasks.storage import content_store as module
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
+from tasks.storage.locked_folder import delete_damaged
 from tasks.storage.object_folder import find_damage
 
 CHILD = """
@@ -222,6 +229,135 @@ def test_find_damage_detects_every_kind_of_change(damage: str, stored: StoredRes
         case "name":
             folder = folder.rename(folder.with_name("0" * 64))
     assert find_damage(folder)
+
+
+def test_a_damaged_result_is_reported_and_computed_again(
+    tmp_path: Path, stored: StoredResult, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The labels of a table are exchanged in a valid Parquet file."""
+    rows = stored.table("rows")
+    rows.assign(b=["y", "x"]).to_parquet(stored.folder / "rows.parquet", index=False)
+    damages: list[tuple[str, str]] = []
+    store = Store(tmp_path, on_damage=lambda stage, damage: damages.append((stage, damage)))
+
+    def compute() -> StageResult:
+        return StageResult({"rows": rows}, {"found": 2}, {"note.txt": b"hello"})
+
+    again = store.get_or_compute("key", compute, "validate")
+    assert damages == [("validate", "the table rows was changed")]
+    assert (again.digest, again.reused) == (stored.digest, False)
+    assert again.table("rows")["b"].tolist() == ["x", "y"]
+    assert store.get_or_compute("key", compute).reused
+    assert not list((tmp_path / "trash").iterdir())
+    (again.folder / "note.txt").write_bytes(b"hallo")
+    Store(tmp_path).get_or_compute("key", compute, "validate")
+    message = "the stored result of stage validate was damaged (the file note.txt was changed)"
+    assert f"{message}; it is computed again" in caplog.text
+
+
+@pytest.mark.parametrize("read", ["table", "file", "files", "row_count"])
+def test_a_result_damaged_after_its_lookup_stops_the_run_and_is_deleted(
+    tmp_path: Path, stored: StoredResult, read: str
+) -> None:
+    name = "note.txt" if read in ("file", "files") else "rows.parquet"
+    data = (stored.folder / name).read_bytes()
+    (stored.folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    arguments = {"file": ["note.txt"], "table": ["rows"], "row_count": ["rows"]}.get(read, [])
+    with pytest.raises(
+        StoredResultError, match="was changed; repeat the command: it computes the result again"
+    ):
+        getattr(stored, read)(*arguments)
+    assert not stored.folder.exists()
+    assert Store(tmp_path).lookup("key") is None
+
+
+def test_files_that_the_manifest_does_not_name_are_not_read(stored: StoredResult) -> None:
+    (stored.folder / "more.json").write_text("{}")
+    assert list(stored.files()) == ["note.txt"]
+
+
+def write_as_earlier_release(stored: StoredResult) -> Path:
+    """Rewrite object and key in the form of releases that had no digests of files and no checksum of keys."""
+    manifest = json.loads((stored.folder / "manifest.json").read_text())
+    del manifest["stored_files"]
+    folder = stored.folder.rename(stored.folder.with_name(json_digest(manifest)))
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    key = stored.folder.parents[1] / "keys" / "key.json"
+    key.write_text(json.dumps({"object": folder.name}))
+    return folder
+
+
+def test_objects_of_earlier_releases_are_verified_by_content(tmp_path: Path, stored: StoredResult) -> None:
+    rows = stored.table("rows")
+    folder = write_as_earlier_release(stored)
+    earlier = Store(tmp_path).lookup("key")
+    assert earlier
+    pd.testing.assert_frame_equal(earlier.table("rows"), rows)
+    assert (earlier.row_count("rows"), earlier.file("note.txt")) == (2, b"hello")
+    # Another file with equal content is the same table; a changed cell is not.
+    rows.to_parquet(folder / "rows.parquet", index=False, compression="gzip")
+    assert Store(tmp_path).lookup("key") == earlier
+    rows.assign(b=["x", "z"]).to_parquet(folder / "rows.parquet", index=False)
+    assert find_damage(folder) == "the table rows was changed"
+    with pytest.raises(StoredResultError, match="the table rows was changed"):
+        earlier.table("rows")
+    assert Store(tmp_path).lookup("key") is None
+
+
+def test_the_key_of_another_computation_is_not_used(tmp_path: Path) -> None:
+    Store(tmp_path).get_or_compute("one", lambda: result(1))
+    Store(tmp_path).get_or_compute("two", lambda: result(2))
+    shutil.copy(tmp_path / "keys" / "two.json", tmp_path / "keys" / "one.json")
+    assert Store(tmp_path).get_or_compute("one", lambda: result(1)).facts["found"] == 1
+
+
+def test_numbers_as_keys_of_facts_do_not_look_like_damage(tmp_path: Path) -> None:
+    """JSON makes them text, which is sorted differently."""
+    facts = {number: number for number in (2, 10)}
+    Store(tmp_path).get_or_compute("key", lambda: StageResult({}, facts))  # type: ignore[arg-type]
+    reused = Store(tmp_path).get_or_compute("key", result)
+    assert (reused.reused, reused.facts) == (True, {"2": 2, "10": 10})
+
+
+def test_an_object_that_another_process_healed_is_kept(stored: StoredResult) -> None:
+    delete_damaged(stored.folder.parents[1], stored.folder)
+    assert stored.file("note.txt") == b"hello"
+
+
+def test_a_pipe_in_place_of_a_file_is_damage(tmp_path: Path, stored: StoredResult) -> None:
+    """Opening it to read would wait for ever."""
+    (stored.folder / "note.txt").unlink()
+    os.mkfifo(stored.folder / "note.txt")
+    assert find_damage(stored.folder) == "the file note.txt cannot be read (NotRegularFileError)"
+    assert Store(tmp_path).lookup("key") is None
+
+
+def test_a_file_of_any_size_does_not_fill_the_memory(stored: StoredResult) -> None:
+    """The file is sparse: it takes no space on the disk."""
+    with (stored.folder / "rows.parquet").open("r+b") as file:
+        file.truncate(2**40)
+    tracemalloc.start()
+    try:
+        assert find_damage(stored.folder) == "the table rows was changed"
+        with pytest.raises(StoredResultError):
+            stored.table("rows")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_damaged_object_that_cannot_be_deleted_is_an_error_with_the_next_step(
+    tmp_path: Path, stored: StoredResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    (stored.folder / "note.txt").write_bytes(b"")
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(
+        StoredResultError, match=f"Permission denied in .*; delete {stored.folder}, then repeat"
+    ):
+        Store(tmp_path).lookup("key")
 
 
 CODE = ("ml/data", "tasks/split.py")

@@ -260,3 +260,14 @@ def test_files_that_became_complete_since_they_were_listed_are_kept(tmp_path: Pa
     away.rename(folder)
     assert delete_orphaned_files(tmp_path, orphans) == []
     assert Store(tmp_path).lookup("one")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "1", '{"facts": 1, "digest": ""}', "[" * 100_000, "\0"])
+def test_an_object_with_an_unreadable_manifest_is_orphaned(tmp_path: Path, text: str) -> None:
+    names = create_store(tmp_path, *KEYS)
+    (tmp_path / "objects" / names["one"] / "manifest.json").write_text(text)
+    assert {stored.name for stored in list_objects(tmp_path)} == {names["two"], names["three"]}
+    orphans = orphaned_files(tmp_path, FAR_FUTURE)
+    assert [orphan.path.name for orphan in orphans] == [names["one"]]
+    assert delete_orphaned_files(tmp_path, orphans) == orphans
+    assert not Store(tmp_path).get_or_compute("one", lambda: result("one")).reused
