@@ -2,8 +2,9 @@
 
     python -m benchmarks.store_verification --rows 20000
 
-Each case runs twice in a new state directory, on simulated data: a first run, and a repeated one that reuses all stages.
-A last line scores a file with the champion. Seconds are those of the process and its clean process, wall clock.
+Each case runs twice in a new state directory on simulated data: a first run, and one that reuses all stages. The last
+line of a case scores a file with the champion. Seconds are wall clock, with those of the clean processes.
+
 """
 
 import argparse
