@@ -31,6 +31,7 @@ from operate.up import up
 
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
+    from ml.contract.read_options import ReadOptions
 
 # Free bytes below which a failed run is reported as out of disk space: databases and files grow in blocks.
 FULL_DISK_BYTES = 2**20
@@ -220,15 +221,17 @@ def champion(
 @app.command("data")
 def list_data(as_json: JsonLinesOption = False) -> None:
     """List use cases and the data sets that have a contract, with source and licence."""
+    from tasks.locate import load_contract
     from tasks.settings import load
     from tasks.use_cases import use_case_names
 
     settings = load()
     for case in use_case_names():
         for path in sorted((settings.contracts / case.replace("-", "_")).glob("*.json")):
-            meta = json.loads(path.read_text(encoding="utf-8"))["meta"]
-            state = _data_state(path.stem, meta["read"], settings.data_dir)
-            publication = {k: meta.get(k, "") for k in ("description", "publisher", "url", "licence")}
+            contract = load_contract(case, str(path), settings)
+            state = _data_state(path.stem, contract.read, settings.data_dir)
+            keys = ("description", "publisher", "url", "licence")
+            publication = {key: contract.publication.get(key, "") for key in keys}
             dataset = {"case": case, "data": path.stem, "state": state, **publication}
             if as_json:
                 typer.echo(json.dumps(dataset))
@@ -236,14 +239,14 @@ def list_data(as_json: JsonLinesOption = False) -> None:
                 printing.print_dataset(dataset)
 
 
-def _data_state(name: str, read: Mapping[str, Any], data_dir: Path | None) -> str:
+def _data_state(name: str, read: "ReadOptions", data_dir: Path | None) -> str:
     """Tell whether the files of a data set are on this machine."""
-    if "simulator" in read:
+    if read.simulator:
         return "simulated"
     if not data_dir:
         return "STEWARD_DATA_DIR is not set"
-    folder = data_dir / (read.get("folder") or name)
-    missing = [file for file in read["files"] if not (folder / file).exists()]
+    folder = data_dir / (read.folder or name)
+    missing = [file for file in read.files if not (folder / file).exists()]
     return f"missing {', '.join(missing)}" if missing else "ready"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ml.contract.json_text import read_json
 from ml.contract.parser import parse
 from ml.data.casting import cast_columns
 from ml.data.target import PREDICTION_COLUMN
@@ -182,7 +183,7 @@ def read(folder: Path, expected_digest: str | None = None) -> Package:
 
 def _contract(files: Mapping[str, bytes]) -> dict[str, Any]:
     with _readable("contract.json"):
-        return {**_parse_json(files["contract.json"])}
+        return read_json(files["contract.json"], "contract.json")
 
 
 def _entities(files: Mapping[str, bytes]) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Evaluate the rules of a contract with Great Expectations, the only file that imports it."""
+"""Evaluate the rules of a contract with Great Expectations, the only file that imports it.
+
+Great Expectations evaluates row conditions as code, and regular expressions in exponential time. It gets neither: rows
+are selected and patterns are matched before, by functions of `ml.data`, and it judges the result.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -13,8 +17,14 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
 from great_expectations.validator.validator import Validator
 
+from ml.contract.expectations import CONDITION
 from ml.contract.schema import Rule
+from ml.data.pattern_matches import pattern_matches
+from ml.data.row_masks import row_mask
 from ml.errors import ContractError
+
+# What a column of matches holds for a cell that is good.
+GOOD_CELL = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,12 +40,15 @@ class RuleEvaluation:
 
 
 def evaluate_rules(rules: Sequence[Rule], frame: pd.DataFrame) -> list[RuleEvaluation]:
-    """Evaluate each rule on all rows of `frame`; results are in the order of the rules."""
+    """Evaluate each rule on the rows of `frame`, numbered from 0, that its row condition selects.
+
+    Results are in the order of the rules.
+    """
     evaluations: dict[int, RuleEvaluation] = {}
-    for columns, positions in _positions_by_columns(rules).items():
-        suite = build_suite([rules[p] for p in positions], "rules")
-        table = frame[list(columns)] if columns else frame
-        evaluations |= dict(zip(positions, _evaluate_suite(suite, table), strict=True))
+    for positions in _groups(rules):
+        group = [rules[position] for position in positions]
+        table = _input_table(group[0], frame)
+        evaluations |= dict(zip(positions, _evaluate_suite(build_suite(group, "rules"), table), strict=True))
     return [evaluations[position] for position in range(len(rules))]
 
 
@@ -44,7 +57,7 @@ def build_suite(rules: Sequence[Rule], name: str) -> gx.ExpectationSuite:
     expectations = []
     for position, rule in enumerate(rules):
         # Great Expectations returns results in its own order: each expectation carries its position.
-        configuration = {"type": rule.type, "kwargs": dict(rule.kwargs), "meta": {"rule": position}}
+        configuration = {**_expectation(rule), "meta": {"rule": position}}
         problem = _find_problem(configuration)
         if problem is not None:
             raise ContractError(
@@ -54,17 +67,38 @@ def build_suite(rules: Sequence[Rule], name: str) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(name=name, expectations=expectations)
 
 
-def _positions_by_columns(rules: Sequence[Rule]) -> dict[tuple[str, ...], list[int]]:
-    """Group the positions of rules by the columns that they need; () for the whole table.
+def _groups(rules: Sequence[Rule]) -> list[list[int]]:
+    """Group the positions of rules that can be evaluated on the same table.
 
     Great Expectations copies all columns that it gets, once for each column with missing values.
     """
-    groups: dict[tuple[str, ...], list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for position, rule in enumerate(rules):
-        # A row condition names columns inside an expression.
-        columns = () if "row_condition" in rule.kwargs else rule.columns
-        groups.setdefault(columns, []).append(position)
-    return groups
+        key = position if rule.patterns else (rule.columns, rule.row_condition)
+        groups.setdefault(key, []).append(position)
+    return list(groups.values())
+
+
+def _input_table(rule: Rule, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows and columns that a rule looks at; for regular expressions, whether each cell is good."""
+    condition, columns = rule.row_condition, list(rule.columns)
+    rows = frame if condition is None else frame[row_mask(condition, frame)]
+    if not rule.patterns:
+        return rows[columns] if columns else rows
+    (column,) = columns
+    found = pattern_matches(rows[column], rule.patterns)
+    matches = found.all(axis=1) if rule.kwargs.get("match_on") == "all" else found.any(axis=1)
+    good = ~matches if "_not_match_" in rule.type else matches
+    return pd.DataFrame({column: np.where(rows[column].isna(), np.nan, good)}, index=rows.index)
+
+
+def _expectation(rule: Rule) -> dict[str, Any]:
+    """Return type and arguments of the expectation that judges the input table of a rule."""
+    kwargs = {name: value for name, value in rule.kwargs.items() if name not in CONDITION}
+    if not rule.patterns:
+        return {"type": rule.type, "kwargs": kwargs}
+    common = {name: kwargs[name] for name in ("column", "mostly") if name in kwargs}
+    return {"type": "expect_column_values_to_be_in_set", "kwargs": {**common, "value_set": [GOOD_CELL]}}
 
 
 def _evaluate_suite(suite: gx.ExpectationSuite, frame: pd.DataFrame) -> list[RuleEvaluation]:

@@ -1,9 +1,9 @@
 """Find the contract and the files of a dataset, by name or by path."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml.contract.json_text import read_json_file
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import ContractError, UsageError
@@ -53,7 +53,7 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
         )
     folder = settings.data_dir / (loaded.read.folder or data)
     next_step = f"put the file there ({_download_address(loaded)}), or set STEWARD_DATA_DIR"
-    files = tuple(_require_file(folder / name, next_step) for name in loaded.read.files)
+    files = tuple(_require_file(_inside(folder, name, settings), next_step) for name in loaded.read.files)
     return DatasetSource(data, loaded, files, _find_side_table(loaded, folder, settings))
 
 
@@ -68,10 +68,8 @@ def load_contract(case: str, contract: str, settings: Settings) -> Contract:
             contract,
             f"or write {path.name}",
         )
-    try:
-        loaded = parse(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ContractError(f"JSON in {path}", str(error), "correct the file") from None
+    with path.open("rb") as file:
+        loaded = parse(read_json_file(file, str(path)))
     if not loaded.name.startswith(f"{case}."):
         raise ContractError(f"a contract of {case} in {path}", loaded.name, f"name it {case}.<data set>")
     if loaded.read.simulator and loaded.read.simulator not in SIMULATORS:
@@ -85,10 +83,10 @@ def _find_side_table(contract: Contract, folder: Path, settings: Settings) -> Pa
     """Return the side table of items, None if the contract has none. Raises UsageError if it is missing."""
     if contract.item_attributes is None:
         return None
-    path = folder / contract.item_attributes.file
+    path = _inside(folder, contract.item_attributes.file, settings)
     if not path.is_file() and settings.data_dir:
-        contract_folder = contract.read.folder or contract.name.partition(".")[2]
-        path = settings.data_dir / contract_folder / contract.item_attributes.file
+        contract_folder = settings.data_dir / (contract.read.folder or contract.name.partition(".")[2])
+        path = _inside(contract_folder, contract.item_attributes.file, settings)
     address = _download_address(contract)
     return _require_file(
         path, f"put the file that lists the items there ({address}), or remove meta.item_attributes"
@@ -97,6 +95,19 @@ def _find_side_table(contract: Contract, folder: Path, settings: Settings) -> Pa
 
 def _download_address(contract: Contract) -> str:
     return str(contract.publication.get("url", "see the contract"))
+
+
+def _inside(folder: Path, name: str, settings: Settings) -> Path:
+    """Return the path of a file that a contract names. Raises ContractError for a link that leaves the data folders."""
+    path = folder / name
+    roots = [folder.resolve()] + ([settings.data_dir.resolve()] if settings.data_dir else [])
+    if not any(path.resolve().is_relative_to(root) for root in roots):
+        raise ContractError(
+            f"a file inside {folder} for {name!r}",
+            "a link that leads out of it",
+            "copy the file there, or give its path with --data",
+        )
+    return path
 
 
 def _require_file(path: Path, next_step: str) -> Path:

@@ -96,7 +96,7 @@ def apply_contract(
     # Rows outside the population are excluded before any other rule sees them.
     if as_of:
         builtin_checks.exclude_later_rows(state, as_of)
-    rules = [rule for rule in contract.rules if set(rule.columns) <= set(types)]
+    rules = [rule for rule in contract.rules if set(rule.required_columns) <= set(types)]
     _apply_rules([rule for rule in rules if rule.action == "exclude"], state)
     builtin_checks.exclude_later_rows_of_entities(state)
     _apply_rules([rule for rule in rules if rule.action != "exclude"], state)

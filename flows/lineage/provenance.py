@@ -13,6 +13,7 @@ from typing import Any
 from flows.lineage.model_version import ModelVersionRecord
 from flows.lineage.step import MISSING, MODIFIED, OK, UNVERIFIED, LineageStep, worst_status
 from flows.recording import code_version
+from ml.contract.json_text import read_json_file
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import ContractError
@@ -95,7 +96,8 @@ def contract(record: ModelVersionRecord) -> LineageStep:
     if not path.is_file():
         return LineageStep("contract", summary, MISSING, ("the package contains a copy",), recorded)
     try:
-        current, packaged = json.loads(path.read_bytes()), record.package.contract
+        with path.open("rb") as file:
+            current, packaged = read_json_file(file, str(path)), record.package.contract
         # The order of the columns has a meaning, white space has none.
         if json.dumps(current) == json.dumps(packaged):
             return LineageStep("contract", summary, OK, (), recorded)

@@ -9,7 +9,7 @@ from ml.contract.log_checks import check_event_weights, check_item_table, check_
 from ml.contract.problems import Problem, listed, quoted
 from ml.contract.read_options import LINE_FORMATS, ReadOptions
 from ml.contract.roles import Roles
-from ml.contract.schema import COLUMN_ARGUMENTS, MetaDraft, Rule, SplitPolicy, feature_columns
+from ml.contract.schema import MetaDraft, SplitPolicy, feature_columns
 from ml.contract.split_checks import check_split
 
 NUMERIC = ("number", "integer")
@@ -26,7 +26,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             "meta.first_row_per": _first_row_columns(meta),
         }
         for place, named in columns.items():
-            yield from _unknown_columns(named, read, place)
+            yield from unknown_columns(named, read, place)
         yield from check_sentinel_values(meta.sentinel_values, read)
     if roles:
         yield from check_roles(roles)
@@ -46,7 +46,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
 def check_read(read: ReadOptions) -> Iterator[Problem]:
     """Check how files are found and put together."""
     if read.row_column is not None:
-        yield from _unknown_columns([read.row_column], read, "meta.read.row_column")
+        yield from unknown_columns([read.row_column], read, "meta.read.row_column")
         if (
             read.columns.get(read.row_column, "integer") != "integer"
             or read.row_column == read.source_column
@@ -121,7 +121,7 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
 
 def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
     """Check that columns with a role are read, with types that the role can be computed from."""
-    yield from _unknown_columns(roles.columns(), read, "meta.roles")
+    yield from unknown_columns(roles.columns(), read, "meta.roles")
     numeric_target = None if roles.positive else roles.target
     allowed: Sequence[tuple[str | None, tuple[str, ...], str]] = (
         (numeric_target, NUMERIC, "target"),
@@ -139,26 +139,6 @@ def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
                 quoted(read.columns[column]),
                 "correct meta.read.columns, or give the target its positive classes",
             )
-
-
-def check_rule(place: str, rule: Rule, read: ReadOptions | None) -> Iterator[Problem]:
-    """Check the columns of an expectation, and that its action fits what it finds."""
-    wrong = [key for key in COLUMN_ARGUMENTS if not isinstance(rule.kwargs.get(key, ""), str)]
-    for key in wrong:
-        yield Problem(f"a string in {place}.kwargs.{key}", quoted(rule.kwargs[key]), "name one column")
-    column_list = rule.kwargs.get("column_list", [])
-    if not isinstance(column_list, list | tuple) or not all(isinstance(c, str) for c in column_list):
-        yield Problem(
-            f"a list of strings in {place}.kwargs.column_list", "something else", "list the columns"
-        )
-    elif read and not wrong:
-        yield from _unknown_columns(rule.columns, read, place)
-    if rule.action in ("quarantine", "exclude") and not rule.is_row_level:
-        yield Problem(
-            f"fail or warn in {place}.meta.action",
-            f"{rule.action} for {quoted(rule.type)}",
-            "choose one of them: this expectation finds no single rows",
-        )
 
 
 def check_sentinel_values(
@@ -197,7 +177,8 @@ def _first_row_columns(meta: MetaDraft) -> tuple[str, ...]:
     return (meta.first_row_per.entity, meta.first_row_per.order_by) if meta.first_row_per else ()
 
 
-def _unknown_columns(columns: Collection[str], read: ReadOptions, place: str) -> Iterator[Problem]:
+def unknown_columns(columns: Collection[str], read: ReadOptions, place: str) -> Iterator[Problem]:
+    """Check that columns are among those that are read."""
     if unknown := sorted(set(columns) - set(read.columns)):
         yield Problem(
             f"columns of meta.read.columns in {place}",

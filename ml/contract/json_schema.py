@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from ml.contract.schema import ContractFile
+from ml.contract.arguments import Arguments
+from ml.contract.expectations import EXPECTATIONS, Expectation
+from ml.contract.schema import ContractFile, Rule
 
 
 class _Untitled(GenerateJsonSchema):
@@ -17,11 +20,32 @@ class _Untitled(GenerateJsonSchema):
 
 def json_schema() -> str:
     """Return the text of expectations/contract.schema.json."""
-    schema = {
-        "$schema": GenerateJsonSchema.schema_dialect,
-        **ContractFile.model_json_schema(schema_generator=_Untitled),
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (ContractFile, "validation"),
+        (Arguments, "validation"),
+    ]
+    _, definitions = models_json_schema(models, schema_generator=_Untitled)
+    sections = definitions["$defs"]
+    rule, contract = sections[Rule.__name__], sections.pop(ContractFile.__name__)
+    rule["properties"]["type"]["enum"] = list(EXPECTATIONS)
+    arguments = {
+        "$ref": f"#/$defs/{Arguments.__name__}",
+        "description": rule["properties"]["kwargs"]["description"],
     }
+    rule["properties"]["kwargs"] = arguments
+    rule["allOf"] = [_arguments_of(expectation) for expectation in dict.fromkeys(EXPECTATIONS.values())]
+    schema = {"$schema": GenerateJsonSchema.schema_dialect, "$defs": sections, **contract}
     return json.dumps(_one_line(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _arguments_of(expectation: Expectation) -> dict[str, Any]:
+    """Return the condition that expectations of one kind have the arguments that they need, and no others."""
+    types = [name for name, other in EXPECTATIONS.items() if other == expectation]
+    names = {"propertyNames": {"enum": list(expectation.arguments)}, "required": list(expectation.required)}
+    return {
+        "if": {"properties": {"type": {"enum": types}}},
+        "then": {"properties": {"kwargs": names}},
+    }
 
 
 def _one_line(schema: Any) -> Any:

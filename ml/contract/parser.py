@@ -6,9 +6,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from ml.contract import version_1
-from ml.contract.checks import check_meta, check_rule
+from ml.contract.checks import check_meta
 from ml.contract.problems import EXAMPLES, Problem, listed, quoted, to_error, validation_problems
+from ml.contract.rule_checks import check_rules
 from ml.contract.schema import Contract, ContractFile, MetaDraft, Rule
+from ml.contract.values import MAX_RULES
 from ml.errors import ContractError
 
 SCHEMA_VERSION = 2
@@ -28,8 +30,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
         problems += validation_problems(error)
         meta, rules, invalid = _valid_sections(raw, error)
     problems += check_meta(meta, invalid)
-    for number, rule in rules.items():
-        problems += check_rule(f"expectations[{number}]", rule, meta.read)
+    problems += check_rules(rules, meta.read)
     if problems or file is None:
         raise to_error(problems, note)
     return Contract.from_file(file, source)
@@ -75,5 +76,14 @@ def _valid_sections(
     expectations = raw.get("expectations")
     if not isinstance(expectations, list | tuple):
         expectations = []
-    rules = {n: Rule.model_validate(rule) for n, rule in enumerate(expectations) if n not in wrong_rules}
-    return MetaDraft.model_validate(sections), rules, invalid
+    rules = {n: _valid_rule(rule) for n, rule in enumerate(expectations[:MAX_RULES]) if n not in wrong_rules}
+    valid_rules = {n: rule for n, rule in rules.items() if rule}
+    return MetaDraft.model_validate(sections), valid_rules, invalid
+
+
+def _valid_rule(rule: Any) -> Rule | None:
+    """Return a rule; None if it is invalid, which no error says where there are too many rules."""
+    try:
+        return Rule.model_validate(rule)
+    except ValidationError:
+        return None

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ml.contract.arguments import FORMAT_CODES, Arguments, Partition, QuantileRanges
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles, Target
 from ml.contract.schema import ContractFile, FirstRowPer, Meta, Rule, RuleMeta, SplitPolicy
@@ -28,6 +29,9 @@ SECTIONS: Mapping[tuple[str, ...], type[Section]] = {
     (): ContractFile,
     ("expectations",): Rule,
     ("expectations", "meta"): RuleMeta,
+    ("expectations", "kwargs"): Arguments,
+    ("expectations", "kwargs", "quantile_ranges"): QuantileRanges,
+    ("expectations", "kwargs", "partition_object"): Partition,
     ("meta",): Meta,
     ("meta", "read"): ReadOptions,
     ("meta", "roles"): Roles,
@@ -47,6 +51,11 @@ TYPES = {
     "dict_type": "an object",
     "model_type": "an object",
     "label": "a string or a whole number",
+    "bound": "a number, or a date such as 2024-05-01T00:00:00,",
+    "cell": "a string, a number, true, false or null",
+    "date_format": f"a format of dates with each of the codes {FORMAT_CODES} at most once",
+    "file_name": "the name of a file in the folder of the data set, without ~, .., \\ or a leading /",
+    "encoding": "a text encoding that Python knows, such as latin-1,",
 }
 BOUNDS = {
     "greater_than": "a number above {gt:g}",
@@ -54,6 +63,8 @@ BOUNDS = {
     "less_than": "a number below {lt:g}",
     "less_than_equal": "a number of at most {le:g}",
     "too_short": "at least {min_length} value",
+    "too_long": "at most {max_length:,} values",
+    "string_too_long": "at most {max_length:,} characters",
 }
 PATTERNS = {
     NAME: ("a name such as fintech-risk.my_loans", "name it <case>.<data set>"),
@@ -106,11 +117,12 @@ def listed(values: Iterable[Any]) -> str:
     return f"[{', '.join(map(quoted, every[:MAX_VALUES]))}{more}]"
 
 
-def validation_problems(error: ValidationError) -> list[Problem]:
-    """Translate the errors of pydantic: unknown keys first, those of one object together."""
+def validation_problems(error: ValidationError, root: Location = ()) -> list[Problem]:
+    """Translate the errors of pydantic in the section at `root`: unknown keys first, those of one object together."""
     unknown_keys: dict[Location, list[str]] = {}
     others = []
     for details in error.errors(include_url=False):
+        details["loc"] = (*root, *details["loc"])
         if details["type"] == "extra_forbidden":
             *parent, key = details["loc"]
             unknown_keys.setdefault(tuple(parent), []).append(str(key))
@@ -123,7 +135,7 @@ def _unknown_keys(parent: Location, unknown: Sequence[str]) -> Problem:
     keys = _keys(parent)
     corrections = [text for key in unknown[:MAX_VALUES] if (text := _correction(key, keys))]
     return Problem(
-        f"only the keys {', '.join(keys)} in {_place(parent)}",
+        f"only the keys {', '.join(keys)} in {place_of(parent)}",
         listed(unknown) if len(unknown) > 1 else quoted(unknown[0]),
         ", ".join(corrections) or f"correct or remove {'them' if len(unknown) > 1 else 'it'}",
     )
@@ -139,9 +151,9 @@ def _correction(wrong: str, words: Sequence[str]) -> str | None:
 
 def _problem(details: ErrorDetails) -> Problem:
     kind, location, value = details["type"], details["loc"], details["input"]
-    context, place = details.get("ctx", {}), _place(location)
+    context, place = details.get("ctx", {}), place_of(location)
     if kind == "missing":
-        return Problem(f"the key {location[-1]!r} in {_place(location[:-1])}", _keys_of(value), "add it")
+        return Problem(f"the key {location[-1]!r} in {place_of(location[:-1])}", _keys_of(value), "add it")
     if kind == "literal_error":
         words = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
         step = _correction(value, words) if isinstance(value, str) else None
@@ -167,7 +179,7 @@ def _path(location: Location) -> tuple[str, ...]:
     return tuple(part for part in location if isinstance(part, str))
 
 
-def _place(location: Location) -> str:
+def place_of(location: Location) -> str:
     """Name a place as in meta.read.columns['age'] or expectations[0].kwargs."""
     text = ""
     for depth, part in enumerate(location):

@@ -1,12 +1,27 @@
 """How the files of a data set are read: the table or log itself, and the side table of its items."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from ml.contract.values import Bool, Folder, Section, WholeNumber
+from pydantic import Field
+
+from ml.contract.values import (
+    MAX_COLUMNS,
+    MAX_FILES,
+    Bool,
+    ColumnName,
+    Columns,
+    Encoding,
+    FileName,
+    Folder,
+    Section,
+    WholeNumber,
+    Word,
+)
 
 ColumnType = Literal["number", "integer", "category", "time", "epoch"]
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
+MAX_SIMULATED_ROWS = 10_000_000
 # Formats with one history per line: lines have different lengths, so the file cannot name its columns.
 LINE_FORMATS = ("sequences", "baskets")
 
@@ -14,36 +29,36 @@ LINE_FORMATS = ("sequences", "baskets")
 class ReadOptions(Section):
     """How the files are read. Readers guess nothing."""
 
-    columns: Mapping[str, ColumnType]
+    columns: Annotated[Mapping[ColumnName, ColumnType], Field(max_length=MAX_COLUMNS)]
     """Every column that is read, with its type; other columns are dropped. In a file without header, in its order."""
-    files: tuple[str, ...] = ()
-    """Names of the files."""
+    files: Annotated[tuple[FileName, ...], Field(max_length=MAX_FILES)] = ()
+    """Names of the files, in their folder."""
     folder: Folder | None = None
     """Folder of the files below STEWARD_DATA_DIR; by default it has the name of the contract."""
     format: Literal["csv", "parquet", "sequences", "baskets"] = "csv"
     """`sequences`: a line is a user, then the items. `baskets`: a line is the items of one user, its number the user.
     Each item becomes a row with the first two columns."""
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     """Encoding of a text file, by a name that Python knows."""
-    separator: str = ","
+    separator: Word = ","
     """Text between two cells."""
     header: Bool = True
     """Whether the first line has the names of the columns."""
-    missing: tuple[str, ...] = ("",)
+    missing: Annotated[tuple[Word, ...], Field(max_length=MAX_FILES)] = ("",)
     """Words that mean that a cell has no value."""
     strip: Bool = False
     """Whether white space is taken off both ends of each cell of a text file, before `missing` is looked up."""
-    source_column: str | None = None
+    source_column: ColumnName | None = None
     """Column that gets the name of the file without its ending; several files are stacked."""
-    row_column: str | None = None
+    row_column: ColumnName | None = None
     """Column that gets the number of the row, from 1 and over all files, where a log has no other order."""
-    join: str | None = None
+    join: ColumnName | None = None
     """Key column on which several files are joined, instead of stacked."""
-    simulator: str | None = None
+    simulator: Word | None = None
     """Name of a simulator that makes the rows, instead of files."""
-    rows: WholeNumber = 0
+    rows: Annotated[WholeNumber, Field(le=MAX_SIMULATED_ROWS)] = 0
     """Number of rows that the simulator makes."""
-    seed: WholeNumber = 0
+    seed: Annotated[WholeNumber, Field(ge=0)] = 0
     """Seed of the simulator."""
 
     @property
@@ -55,23 +70,23 @@ class ReadOptions(Section):
 class ItemTable(Section):
     """A side table with attributes of items, also of items without interactions; in a file beside those of the log."""
 
-    file: str
-    """Name of the file."""
+    file: FileName
+    """Name of the file, in the folder of the others."""
     format: Literal["csv", "json"] = "csv"
     """`json`: an object of item to list of attributes (strings or whole numbers)."""
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     """Encoding of the file."""
-    separator: str = ","
+    separator: Word = ","
     """Text between two cells of a CSV file. Cells may be quoted where it is one character long."""
     header: Bool = True
     """Whether the first line of a CSV file has the names of the columns."""
-    columns: tuple[str, ...] = ()
+    columns: Columns = ()
     """Names of all columns in their order, where a CSV file has no header."""
-    item: str = ""
+    item: ColumnName = ""
     """Column of a CSV file that has the item."""
-    attributes: tuple[str, ...] = ()
+    attributes: Columns = ()
     """Columns of a CSV file that have the attributes."""
-    list_separator: str | None = None
+    list_separator: Word | None = None
     """Text between the attributes of one cell, where a cell has several."""
-    missing: tuple[str, ...] = ("",)
+    missing: Annotated[tuple[Word, ...], Field(max_length=MAX_FILES)] = ("",)
     """Words that mean that a cell has no attribute."""

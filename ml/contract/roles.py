@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from ml.contract.values import Bool, Labels, Number, Section
+from ml.contract.values import Bool, ColumnName, Columns, Labels, Number, Section, Text
 
 
 class Target(Section):
     """The column to predict: two classes where `positive` or `above` is given, else a number."""
 
-    column: str
+    column: ColumnName
     """Name of the column."""
     positive: Labels = ()
     """Values that are the positive class; all others are the negative one."""
@@ -23,31 +23,31 @@ class Roles(Section):
 
     target_definition: Target | None = Field(default=None, alias="target")
     """The column to predict in a table; a log has `user` and `item` instead."""
-    id: str | None = None
+    id: ColumnName | None = None
     """Identifier of a row: one row each, never a feature."""
-    time: str | None = None
+    time: ColumnName | None = None
     """When the row or event happened."""
-    group: str | None = None
+    group: ColumnName | None = None
     """Entity with several rows, such as a patient; all its rows are in one dataset of the split."""
-    site: str | None = None
+    site: ColumnName | None = None
     """Where the row comes from, such as a hospital; split by `site` holds out whole sites."""
-    sensitive: tuple[str, ...] = ()
+    sensitive: Columns = ()
     """Columns by which subgroups are compared. They stay features unless they are also `ignored`."""
-    ignored: tuple[str, ...] = ()
+    ignored: Columns = ()
     """Columns that are no features."""
-    user: str | None = None
+    user: ColumnName | None = None
     """Who interacts, in a log."""
-    item: str | None = None
+    item: ColumnName | None = None
     """What is recommended, in a log."""
-    event_order: str | None = None
+    event_order: ColumnName | None = None
     """Order of the events of a user, where a log has no time, or the same time for several events."""
-    event_weight: str | None = None
+    event_weight: ColumnName | None = None
     """How much an event counts: a number above 0, or a category with its weights in `event_weight_by_value`."""
-    segment: str | None = None
+    segment: ColumnName | None = None
     """Group of the user, such as a country; users without history are recommended what is popular in their segment."""
     allow_repeat_recommendations: Bool = False
     """Whether items that a user already has may be recommended again."""
-    descriptions: Mapping[str, str] = Field(default_factory=dict)
+    descriptions: Mapping[str, Text] = Field(default_factory=dict)
     """What a column means, by column; reports show it."""
 
     @property

@@ -4,16 +4,28 @@ A contract is a JSON file that loads as a Great Expectations suite. Great Expect
 `Meta` does: an unknown key is an error, never a rule that silently does nothing. docs/contract.md explains every key.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from ml.contract.expectations import EXPECTATIONS
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles
-from ml.contract.values import Codes, Labels, Name, Number, Reason, Section, Share
+from ml.contract.row_condition import Condition, columns_of, parse_row_condition
+from ml.contract.values import (
+    MAX_RULES,
+    Codes,
+    ColumnName,
+    Labels,
+    Name,
+    Number,
+    Reason,
+    Section,
+    Share,
+    Text,
+)
 
 PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256")
 # Ways to split a table of rows.
@@ -25,11 +37,6 @@ LOG_SPLITS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "last": (("time", "event_order"), False),
     "random_last_out": ((), False),
 }
-# Expectations that find single bad rows; all others judge the batch as a whole.
-ROW_EXPECTATION = re.compile(
-    r"expect_(column_values|column_pair_values|column_value_lengths|multicolumn|select_column|compound_columns)_"
-    r"(?!to_be_of_type|to_be_in_type_list)"
-)
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 
 
@@ -46,10 +53,10 @@ class RuleMeta(Section):
 class Rule(Section):
     """One expectation of Great Expectations with its action and reason."""
 
-    type: str
+    type: Text
     """Name of the expectation, such as `expect_column_values_to_be_between`."""
     kwargs: Mapping[str, Any]
-    """Arguments of the expectation. `mostly` is the share of rows that must be good, from 0 to 1."""
+    """Arguments of the expectation."""
     meta: RuleMeta
 
     @property
@@ -76,9 +83,27 @@ class Rule(Section):
         return f"{self.type.removeprefix('expect_')}({', '.join(self.columns)})"
 
     @property
+    def row_condition(self) -> Condition | None:
+        """Return which rows the expectation looks at, None for all of them."""
+        text = self.kwargs.get("row_condition")
+        return parse_row_condition(text) if text else None
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """Return the columns that a table needs for this rule: those of the expectation and of its row condition."""
+        condition = self.row_condition
+        return self.columns + (columns_of(condition) if condition else ())
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Return the regular expressions that are searched for."""
+        one = (self.kwargs["regex"],) if "regex" in self.kwargs else ()
+        return (*one, *self.kwargs.get("regex_list", ()))
+
+    @property
     def is_row_level(self) -> bool:
         """Return whether the expectation finds single bad rows."""
-        return bool(ROW_EXPECTATION.match(self.type))
+        return self.type in EXPECTATIONS and EXPECTATIONS[self.type].finds_rows
 
 
 class SplitPolicy(Section):
@@ -110,9 +135,9 @@ class SplitPolicy(Section):
 class FirstRowPer(Section):
     """Keep only the first row of each entity; later rows are excluded from the population."""
 
-    entity: str
+    entity: ColumnName
     """Column of the entity, such as a patient."""
-    order_by: str
+    order_by: ColumnName
     """Column that orders the rows, such as a date."""
     reason: Reason
     """Why later rows are left out."""
@@ -122,17 +147,17 @@ class MetaDraft(Section):
     """The sections of `meta` that are valid; `read` and `roles` may be missing, and the others are checked anyway."""
 
     schema_version: Literal[2] = 2
-    description: str | None = None
+    description: Text | None = None
     """What the data are."""
-    publisher: str | None = None
+    publisher: Text | None = None
     """Who publishes them."""
-    licence: str | None = None
+    licence: Text | None = None
     """Under which terms they may be used."""
-    citation: str | None = None
+    citation: Text | None = None
     """How they are cited."""
-    url: str | None = None
+    url: Text | None = None
     """Where the files come from."""
-    sha256: Mapping[str, str] | None = None
+    sha256: Mapping[str, Text] | None = None
     """SHA-256 of the published files, by file name; a run names files that differ."""
     read: ReadOptions | None = None
     roles: Roles | None = None
@@ -172,7 +197,7 @@ class ContractFile(Section):
 
     name: Name
     """`<case>.<data set>`, such as `fintech-risk.my_loans`; models are registered under it."""
-    expectations: tuple[Rule, ...]
+    expectations: Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)]
     """Rules that the data must keep, in any order."""
     meta: Meta
 

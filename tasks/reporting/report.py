@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
-from ml.contract.schema import ROW_EXPECTATION
+from ml.contract.expectations import EXPECTATIONS
 from tasks.facts import RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric
@@ -108,7 +108,8 @@ def _template() -> Template:
 
 
 def _is_row_rule(rule: str) -> bool:
-    return bool(ROW_EXPECTATION.match(f"expect_{rule}")) or str(rule).startswith(ROW_RULES)
+    expectation = EXPECTATIONS.get(f"expect_{str(rule).partition('(')[0]}")
+    return (expectation is not None and expectation.finds_rows) or str(rule).startswith(ROW_RULES)
 
 
 def _banner(facts: RunFacts) -> Banner:
