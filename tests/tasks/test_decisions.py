@@ -19,6 +19,7 @@ from ml.errors import UsageError
 from tasks.decisions import AliasMovedError, commit_verdict, reconcile_champion, rollback, start_ledger
 from tasks.ledger import CHAMPION_UNUSABLE, INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Ledger, Verdict, read_state
 from tasks.ledger_chain import Head, RecordState, sha256
+from tasks.tracking.model_folder import ModelDigests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +50,9 @@ class FileRecord:
 
     def versions(self) -> set[int]:
         return set(range(1, 100))
+
+    def digests(self, version: int) -> ModelDigests:
+        return ModelDigests(f"m{version}", "")
 
     def create(self) -> None:
         pass

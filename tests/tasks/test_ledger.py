@@ -22,8 +22,8 @@ from tasks.ledger import (
     LedgerError,
     ModelRecord,
     Verdict,
+    proven_digests,
     read_state,
-    require_proven_champion,
 )
 from tasks.ledger_chain import sha256
 from tasks.settings import Settings, load
@@ -162,12 +162,12 @@ def test_a_damaged_ledger_stops_decisions_with_one_message(
         )
     assert record.read().champion == 3
     assert ledger.read_bytes() == (data or b"")
-    # Scoring uses a champion that the head still vouches for.
+    # Scoring uses a champion whose digests the head still vouches for.
     if is_proven:
-        require_proven_champion(ledger, record, 3)
+        assert proven_digests(ledger, record, 3).package == "m3"
     else:
         with pytest.raises(LedgerError):
-            require_proven_champion(ledger, record, 3)
+            proven_digests(ledger, record, 3)
     (finding,) = check_ledgers(fix=True)
     assert (finding.status, problem in finding.message) == ("bad", True)
     assert "--accept --reason TEXT" in finding.fix
@@ -180,7 +180,7 @@ def test_an_old_entry_that_was_edited_is_no_proof_of_its_champion(
     ledger, record = decided
     ledger.path.write_bytes(edited(ledger.read_bytes().splitlines(), 1))
     with pytest.raises(LedgerError):
-        require_proven_champion(ledger, record, 1)
+        proven_digests(ledger, record, 1)
 
 
 def test_an_unreadable_ledger_is_one_message(own_home: tuple[Ledger, ModelRecord]) -> None:
@@ -228,7 +228,7 @@ def test_a_lost_database_is_found_and_no_first_champion_is_made(
     with pytest.raises(LedgerError, match="version 3, the champion by the last entry, is not in MLflow's"):
         decide(*new, 1)
     with pytest.raises(LedgerError):
-        require_proven_champion(*new, 1)
+        proven_digests(*new, 1)
     # The way out is recorded; the earlier entries stay, but no rollback goes to a version that was lost.
     assert accept_ledger(*new, "no backup")["champion"] is None
     assert decide(*new, 1)["champion"] == 1
@@ -377,6 +377,8 @@ def test_the_command_shows_the_chain_and_accepts_a_damaged_ledger_with_a_reason(
     )
     assert entry["problems"] == [f"line 4 {NOT_WRITTEN}"]
     assert entry["accepted_by"]
+    # Of the champion, MLflow's digests count from now on.
+    assert proven_digests(ledger, record, 3).package == entry["model_digest"] == "d"
     assert entry["previous"] == sha256(damaged)
     assert ledger.read_bytes().startswith(damaged)
     # The forged champion is not one that a rollback returns to.
