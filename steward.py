@@ -24,6 +24,7 @@ from operate.console import (
     require_case,
 )
 from operate.doctor import doctor
+from operate.ledger import ledger
 from operate.lineage import lineage
 from operate.maintain import maintain
 from operate.reproduce import reproduce
@@ -268,6 +269,7 @@ def backfill(
 
 
 app.command()(doctor)
+app.command()(ledger)
 app.command()(lineage)
 app.command()(reproduce)
 app.command()(maintain)

@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows.housekeeping import prefect_runs
 from flows.housekeeping.dead_runs import DeadRun, find_dead_runs, reconcile_dead_runs
+from flows.housekeeping.ledgers import require_intact_ledgers
 from flows.housekeeping.retention import (
     RequiredObjects,
     ledger_references,
@@ -132,8 +133,9 @@ def _maintain(settings: Settings) -> MaintenanceReport:
 def _clean_up(context: _Context) -> None:
     """Delete in an order in which a kill between two steps leaves nothing without what it depends on.
 
-    A preview takes the same path without deleting.
+    A preview takes the same path without deleting. Raises LedgerError: a ledger says what is still needed.
     """
+    require_intact_ledgers(context.settings, context.client)
     protected = protected_since(context.settings, context.lock_id)
     objects = garbage_collection.list_objects(context.store)
     # Where inputs are unchanged, users are shown the report of the last decision: an artifact of its run.

@@ -10,6 +10,7 @@ from prefect import State
 from prefect.runtime import flow_run
 
 from flows.housekeeping.dead_runs import reconcile_dead_runs
+from flows.housekeeping.ledgers import open_ledger
 from flows.promotion import TrainingContext, promote, register
 from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
@@ -21,6 +22,7 @@ from ml.errors import UsageError
 from tasks import train as training
 from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
 from tasks.facts import LeaderboardEntry
+from tasks.ledger import require_intact
 from tasks.locate import DatasetSource, find_dataset
 from tasks.locks.model_lock import model_lock
 from tasks.locks.run_lock import RunLock
@@ -86,6 +88,8 @@ def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
         reconcile_dead_runs(client, settings)
         recorder = RunRecorder.start(client, settings, case, params, dataset, lock)
         with recorder, model_lock(settings, dataset.contract.name):
+            # A decision that could not be recorded would cost the whole training.
+            require_intact(*open_ledger(settings, client, dataset.contract.name))
             store = Store(settings.state_dir.resolve() / "store", params.fresh, recorder.result_damaged)
             yield TrainingContext(case, params, dataset, settings, store, recorder)
 

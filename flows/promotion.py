@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
 from flows.recording.run_facts import ChampionSummary
 from flows.recording.run_recorder import RunRecorder
@@ -14,17 +15,16 @@ from ml.errors import PackagingError
 from ml.package import Package, read_training_entities
 from tasks import packaging
 from tasks import promote as promotion
+from tasks.decisions import AliasMovedError, commit_verdict, start_ledger
 from tasks.evaluate import FinalFit
 from tasks.facts import EvaluationFacts
 from tasks.ledger import (
     CHAMPION_UNUSABLE,
     KEEP_CHAMPION,
     PROMOTE,
-    Alias,
-    AliasMovedError,
-    Ledger,
     Verdict,
-    commit_verdict,
+    find_proven_digests,
+    proven_digests,
 )
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
@@ -74,18 +74,18 @@ def register(
         version = registry.register(
             recorder.client, context.contract.name, recorder.run_id, packaged, tags, case.question
         )
+    start_ledger(*open_ledger(context.settings, recorder.client, version.name))
     return Challenger(version, package, evaluation)
 
 
 def promote(context: TrainingContext, challenger: Challenger, splits: StoredResult) -> RunOutcome:
-    """Decide about the challenger, and decide again if another run moved the alias in between."""
+    """Decide about the challenger, and decide again if another run moved the alias in between. Raises LedgerError."""
     recorder, name = context.listener, context.contract.name
     client, version = recorder.client, challenger.version
-    ledger = Ledger(context.settings.ledger_dir, name)
-    alias = Alias(*registry.champion_alias_accessors(client, name))
+    ledger, record = open_ledger(context.settings, client, name)
     details = {
         "model_digest": version.digest,
-        "artifact_digest": _verified_digests(context, version, ledger).file_list,
+        "artifact_digest": _verified_digests(context, version).file_list,
         "test_digest": splits.digest,
         "run_id": recorder.run_id,
         "primary": challenger.evaluation["primary"],
@@ -96,7 +96,7 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
         verdict, estimate = compare_with_champion(context, challenger, champion, splits)
         with suppress(AliasMovedError):
             expected = champion.number if champion else None
-            entry, is_new = commit_verdict(ledger, alias, verdict, version.number, expected, details)
+            entry, is_new = commit_verdict(ledger, record, verdict, version.number, expected, details)
             break
     if not is_new and entry["champion"] is not None:
         reason = f"already decided about this model on the same test rows (ledger entry {entry['line']})"
@@ -107,14 +107,16 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     return recorder.log_verdict(verdict, version, summary, entry)
 
 
-def _verified_digests(context: TrainingContext, version: ModelVersion, ledger: Ledger) -> ModelDigests:
+def _verified_digests(context: TrainingContext, version: ModelVersion) -> ModelDigests:
     """Return the digests that the ledger has of a version; for its first decision, those of its verified folder.
 
     Raises PackagingError where the registered folder is not what was registered.
     """
-    recorded = ledger.find_model_digests(version.number)
+    client = context.listener.client
+    opened = open_ledger(context.settings, client, version.name)
+    recorded = find_proven_digests(*opened, version.number)
     if recorded is None:
-        with registry.verified_copy(context.listener.client, version, version.digests):
+        with registry.verified_copy(client, version, version.digests):
             return version.digests
     return recorded
 
@@ -132,8 +134,10 @@ def compare_with_champion(
         return Verdict(KEEP_CHAMPION, "this model is already the champion"), challenger.estimate
     evaluator, test = context.case.evaluator, load_dataset(splits, "test")
     try:
-        digests = Ledger(context.settings.ledger_dir, champion.name).model_digests(champion.number)
-        with registry.verified_copy(context.listener.client, champion, digests) as folder:
+        client = context.listener.client
+        opened = open_ledger(context.settings, client, champion.name)
+        digests = proven_digests(*opened, champion.number)
+        with registry.verified_copy(client, champion, digests) as folder:
             entities = read_training_entities(folder / PACKAGE_PATH, digests.package)
             rows = evaluator.rows_not_trained_on(test, entities)
             shared = test.take(rows)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flows.housekeeping.ledgers import open_ledger
 from flows.lineage import provenance
 from flows.lineage.model_version import ModelVersionRecord
 from flows.lineage.step import OK
@@ -30,7 +31,7 @@ from ml.simulators import SIMULATORS
 from tasks import packaging
 from tasks.evaluate import FinalFit, build_leaderboard
 from tasks.facts import LeaderboardEntry
-from tasks.ledger import Ledger
+from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
 from tasks.source import read_source
 from tasks.storage.content_store import Store, StoredResult
@@ -228,7 +229,8 @@ def _compare_predictions(record: ModelVersionRecord, package: Package, test: Dat
         name = f"{PREDICTIONS} for {len(rows)} golden rows"
     else:
         rows = test.frame.head(packaging.GOLDEN_ROWS).reset_index(drop=True)
-        digests = Ledger(record.settings.ledger_dir, record.version.name).model_digests(record.version.number)
+        opened = open_ledger(record.settings, record.client, record.version.name, read_only=True)
+        digests = proven_digests(*opened, record.version.number)
         with registry.verified_copy(record.client, record.version, digests) as folder:
             recorded, _ = packaging.predict_in_clean_process(folder, rows)
         name = f"{PREDICTIONS} for {len(rows)} test rows (the golden rows are missing)"

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
+from flows.housekeeping.ledgers import open_ledger
 from flows.recording import notifications
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
@@ -14,7 +15,7 @@ from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
 from tasks import packaging
 from tasks import score as scoring
-from tasks.ledger import Ledger
+from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
 from tasks.settings import load
 from tasks.source import read_files
@@ -58,7 +59,7 @@ def score(
         raise UsageError(
             f"a champion of {case}.{contract}", "none", f"run `steward run {case} --data {contract}` first"
         )
-    digests = Ledger(settings.ledger_dir, champion.name).model_digests(champion.number)
+    digests = proven_digests(*open_ledger(settings, client, champion.name), champion.number)
     with registry.verified_copy(client, champion, digests) as folder:
         rules = _scoring_contract(folder / PACKAGE_PATH, digests.package, source)
         if reasons < 0 or (reasons and not rules.is_recommendation):

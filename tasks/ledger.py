@@ -1,39 +1,55 @@
-"""Record promotion decisions in an append-only ledger, and keep the champion alias consistent with it.
+"""The ledger of a registered model: a file with one JSON object per line, one for each decision about its champion.
 
-The ledger of a registered model is a file with one JSON object per line. The entry is written first and the alias
-moved afterwards, so that the next run completes what a crash in between left undone. Keys of an entry:
+Keys of an entry:
 
     line        number of the entry, from 1
     at, model   time (UTC) and name of the registered model
-    verdict     promote, keep_champion, inconclusive, champion_unusable, rollback, or external (the alias was moved by
-                other means); `keep` and `incomparable` in entries of version 0.1 are read as keep_champion and
-                champion_unusable
+    verdict     promote, keep_champion, inconclusive, champion_unusable, rollback, external (the alias was moved by
+                other means), or accepted (a person accepted a damaged ledger); `keep` and `incomparable` in entries of
+                version 0.1 are read as keep_champion and champion_unusable
     reason      a sentence
     before      version of the champion before the decision, or null
     champion    version of the champion after it, or null
+    previous    the link to the line before (tasks/ledger_chain.py)
 
 Entries about a challenger also have its `version`, its `model_digest` (of the package), its `artifact_digest` (of the
 list of all files of the registered model, tasks/tracking/model_folder.py), the `test_digest` it was evaluated on, and
-the `difference` from the champion.
+the `difference` from the champion. An acceptance has the same of the champion.
+
+A decision is recorded in four steps: its digest is written to MLflow as pending; the entry is appended; the alias is
+moved; the digest becomes the head in MLflow. This distinguishes a crash between two steps from a forged line, which
+MLflow does not know, and from an alias moved by hand, which leaves nothing pending (tasks/decisions.py).
 """
 
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock
 
-from ml.errors import PackagingError, UsageError
-from tasks.facts_upgrade import FORMER_VERDICTS
+from ml.errors import PackagingError, StewardError
+from tasks.ledger_chain import Chain, Entry, Head, RecordState, check_chain, first_link, sha256, split_lines
 from tasks.tracking.model_folder import ModelDigests
 
+log = logging.getLogger("steward")
 PROMOTE, KEEP_CHAMPION = "promote", "keep_champion"
 INCONCLUSIVE, CHAMPION_UNUSABLE = "inconclusive", "champion_unusable"
 ROLLBACK, EXTERNAL = "rollback", "external"
+# A ledger of this size would hold fifty thousand decisions.
+MAX_BYTES = 64 * 2**20
+# Reads that a decision of another process may interrupt before the last one counts.
+MAX_READS = 5
+
+
+class LedgerError(StewardError):
+    """The ledger, or what MLflow holds about it, is not as it was written; no champion was changed."""
+
+    gate = "ledger"
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,20 @@ class Verdict:
     units: int | None = None
 
 
+class ModelRecord(Protocol):
+    """Read and write what MLflow holds about one registered model, for the ledger of one state directory."""
+
+    @property
+    def state_dir_id(self) -> str: ...
+    def read(self) -> RecordState: ...
+    def versions(self) -> set[int]: ...
+    def digests(self, version: int) -> ModelDigests: ...
+    def create(self) -> None: ...
+    def move_champion(self, version: int) -> None: ...
+    def write_head(self, head: Head) -> None: ...
+    def write_pending(self, digest: str | None) -> None: ...
+
+
 class Ledger:
     """The decisions about one registered model, oldest first; entries are only ever appended."""
 
@@ -56,174 +86,176 @@ class Ledger:
         self.path = folder / f"{name}.jsonl"
         self.name = name
 
-    def entries(self) -> list[dict[str, Any]]:
-        """Read all entries; an incomplete last line from a crash is no entry."""
-        if not self.path.exists():
-            return []
-        return [entry for line in self.path.read_text().splitlines() if (entry := _parse_entry(line))]
+    def read_bytes(self) -> bytes:
+        """Read the file; empty where there is none. Raises LedgerError where it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise ledger_error(self, error.strerror or type(error).__name__) from None
+        if len(data) > MAX_BYTES:
+            raise ledger_error(self, f"more than {MAX_BYTES >> 20} MB")
+        return data
+
+    def entries(self) -> list[Entry]:
+        """Read all entries, unchecked and for display; lines that hold none are left out. Raises LedgerError."""
+        lines, _ = split_lines(self.read_bytes())
+        return [line.entry for line in lines if line.entry is not None]
 
     def lock(self) -> FileLock:
-        """Return the lock that must be held to append."""
+        """Return the lock that must be held to record a decision."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path.with_suffix(".lock"))
 
-    def append(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Append an entry and return it with number and time; it is on disk when this returns. Hold the lock."""
-        numbered = {
-            "line": len(self.entries()) + 1,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": self.name,
-            **entry,
-        }
-        incomplete = (
-            self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
-        )
-        with self.path.open("a", encoding="utf-8") as file:
-            # An incomplete last line from a crash is ended first.
-            file.write(("\n" if incomplete else "") + json.dumps(numbered) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return numbered
+    def append(self, content: bytes) -> None:
+        """Append bytes to the file; they are on disk when this returns. Hold the lock."""
+        with self.path.open("ab") as file:
+            size = file.tell()
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                # A full disk: what was written of them is removed.
+                self.truncate(size)
+                raise
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def truncate(self, size: int) -> None:
+        """Remove what follows the first `size` bytes: the rest of a line that was not completed. Hold the lock."""
+        os.truncate(self.path, size)
 
     def find_model_digests(self, version: int) -> ModelDigests | None:
-        """Return the digests of a version as the first decision about it recorded them, if there is one.
-
-        Entries of earlier releases lack the digest of the list of files.
-        """
-        for entry in self.entries():
-            if entry.get("version") == version and isinstance(entry.get("model_digest"), str):
-                return ModelDigests(entry["model_digest"], str(entry.get("artifact_digest") or ""))
-        return None
-
-    def model_digests(self, version: int) -> ModelDigests:
-        """Return the recorded digests of a version whose code is to be run. Raises PackagingError."""
-        digests = self.find_model_digests(version)
-        if digests is None:
-            raise PackagingError(
-                f"a ledger entry about {self.name} version {version}",
-                "none",
-                f"restore {self.path} from a backup, or roll back to a version that it knows",
-            )
-        return digests
-
-    def find_decision(self, model_digest: str, test_digest: str) -> dict[str, Any] | None:
-        """Return the last entry about this model on this test dataset, if any."""
-        matches = [
-            entry
-            for entry in self.entries()
-            if entry.get("model_digest") == model_digest and entry.get("test_digest") == test_digest
-        ]
-        return matches[-1] if matches else None
-
-
-def _parse_entry(line: str) -> dict[str, Any] | None:
-    """Parse a line of the ledger; None if it is incomplete (no proper prefix of a JSON object is valid JSON)."""
-    try:
-        entry: dict[str, Any] = json.loads(line)
-    except ValueError:
-        return None
-    if isinstance(entry, dict) and entry.get("verdict") in FORMER_VERDICTS:
-        entry["verdict"] = FORMER_VERDICTS[entry["verdict"]]
-    return entry
+        """Return the digests of a version as the first entry about it recorded them, unchecked and for display."""
+        return _find_digests(self.entries(), version)
 
 
 @dataclass(frozen=True)
-class Alias:
-    """Read and move the champion alias of one registered model; None means that there is no champion."""
+class LedgerState:
+    """A ledger compared with what MLflow holds about it; `problems` is empty where both are as they were written."""
 
-    read: Callable[[], int | None]
-    move: Callable[[int], None]
+    data: bytes
+    chain: Chain
+    record: RecordState
+    problems: tuple[str, ...]
+
+    @property
+    def last(self) -> Entry | None:
+        """The last entry; None without entries."""
+        return self.chain.proven[-1] if self.chain.proven else None
 
 
-class AliasMovedError(Exception):
-    """Another run moved the alias since the comparison: compare again, with the new champion."""
-
-
-def reconcile_alias(ledger: Ledger, alias: Alias) -> int | None:
-    """Make ledger and alias agree, and return the version of the champion. The caller holds the ledger's lock.
-
-    An alias that was not moved yet, because of a crash, is moved; one that was moved by other means is recorded.
-    """
-    entries, current = ledger.entries(), alias.read()
-    if not entries:
-        return current
-    last = entries[-1]
-    if current == last["champion"]:
-        return current
-    if current == last["before"]:
-        alias.move(last["champion"])
-        return int(last["champion"])
-    ledger.append(
-        {
-            "verdict": EXTERNAL,
-            "reason": "the alias was moved outside of the ledger",
-            "before": last["champion"],
-            "champion": current,
-        }
+def ledger_error(ledger: Ledger, *problems: str) -> LedgerError:
+    """Return the error that stops every decision about the model of a damaged ledger."""
+    case, _, data = ledger.name.partition(".")
+    command = f"steward ledger {case} --data {data}"
+    return LedgerError(
+        f"the ledger of {ledger.name} as it was written, {ledger.path}",
+        "; ".join(problems),
+        f"restore it or MLflow's database from a backup; or look at it ({command}) and accept it:"
+        f" {command} --accept --reason TEXT",
     )
-    return current
 
 
-def commit_verdict(
-    ledger: Ledger,
-    alias: Alias,
-    verdict: Verdict,
-    challenger: int,
-    expected: int | None,
-    details: Mapping[str, Any],
-) -> tuple[dict[str, Any], bool]:
-    """Record a verdict and move the alias, if the champion is still the `expected` version (compare and set).
+def read_state(ledger: Ledger, record: ModelRecord) -> LedgerState:
+    """Compare the ledger with MLflow at one moment, as another process may be deciding. Raises LedgerError."""
+    for _ in range(MAX_READS):
+        before, data, state = record.read(), ledger.read_bytes(), record.read()
+        if (before.head, before.pending) == (state.head, state.pending):
+            break
+    first = first_link(ledger.name, record.state_dir_id)
+    chain = check_chain(data, state.head, state.pending, ledger.name, first)
+    return LedgerState(data, chain, state, (*chain.problems, *_missing_champion(chain, record, state)))
 
-    `details` has `model_digest` and `test_digest`: there is one decision for each pair. Returns the entry, and whether
-    it is new. Raises AliasMovedError.
+
+def _missing_champion(chain: Chain, record: ModelRecord, state: RecordState) -> list[str]:
+    """Find a champion that MLflow does not know. Where MLflow holds the head, its database is the right one."""
+    entries = [line.entry for line in chain.lines if line.entry is not None]
+    champion = entries[-1]["champion"] if entries and state.head is None else None
+    if champion is None or chain.is_interrupted or champion in record.versions():
+        return []
+    return [f"version {champion}, the champion by the last entry, is not in MLflow's registry"]
+
+
+def require_intact(ledger: Ledger, record: ModelRecord) -> LedgerState:
+    """Return the state of a ledger without problems. Raises LedgerError."""
+    state = read_state(ledger, record)
+    if state.problems:
+        raise ledger_error(ledger, *state.problems)
+    return state
+
+
+def find_proven_digests(ledger: Ledger, record: ModelRecord, version: int) -> ModelDigests | None:
+    """Return the digests of a version from an entry that the chain proves, if there is one.
+
+    A forged line after the head, for example, says nothing about the champion, which can still be used. Raises
+    LedgerError where the ledger has problems that leave no proof about the version.
     """
-    with ledger.lock():
-        current = reconcile_alias(ledger, alias)
-        previous = ledger.find_decision(details["model_digest"], details["test_digest"])
-        if previous:
-            return previous, False
-        if current != expected:
-            raise AliasMovedError
-        champion = challenger if verdict.verdict == PROMOTE else current
-        entry = ledger.append(
-            {
-                "verdict": verdict.verdict,
-                "reason": verdict.reason,
-                "version": challenger,
-                "before": current,
-                "champion": champion,
-                "difference": verdict.difference,
-                **details,
-            }
+    state = read_state(ledger, record)
+    digests = _find_digests(state.chain.proven, version)
+    if digests is None and state.problems:
+        raise ledger_error(ledger, *state.problems)
+    if state.problems:
+        log.warning("  the ledger of %s has problems: %s", ledger.name, "; ".join(state.problems))
+    return digests
+
+
+def proven_digests(ledger: Ledger, record: ModelRecord, version: int) -> ModelDigests:
+    """Return the digests of a version whose code is to be run. Raises LedgerError, and PackagingError without any."""
+    digests = find_proven_digests(ledger, record, version)
+    if digests is None:
+        raise PackagingError(
+            f"a ledger entry about {ledger.name} version {version}",
+            "none",
+            f"restore {ledger.path} from a backup, or roll back to a version that it knows",
         )
-        if champion is not None and champion != current:
-            alias.move(champion)
-        return entry, True
+    return digests
 
 
-def rollback(ledger: Ledger, alias: Alias, reason: str) -> dict[str, Any]:
-    """Make the previous champion the champion again. Raises UsageError if there is none."""
-    with ledger.lock():
-        current = reconcile_alias(ledger, alias)
-        champions = _champion_history(ledger.entries())
-        previous = champions if current is None else champions[:-1]
-        if not previous:
-            raise UsageError(
-                f"a champion of {ledger.name} before the present one", "none in the ledger", "see --history"
-            )
-        version = previous[-1]
-        entry = ledger.append({"verdict": ROLLBACK, "reason": reason, "before": current, "champion": version})
-        alias.move(version)
-        return entry
+def _find_digests(entries: Iterable[Entry], version: int) -> ModelDigests | None:
+    """Return the digests in the first entry about a version; earlier releases recorded none of the list of files."""
+    for entry in entries:
+        if entry.get("version") == version and isinstance(entry.get("model_digest"), str):
+            return ModelDigests(entry["model_digest"], str(entry.get("artifact_digest") or ""))
+    return None
 
 
-def _champion_history(entries: list[dict[str, Any]]) -> list[int]:
-    """Return the successive champions; a rollback removes those after the champion that it returns to."""
-    champions: list[int] = []
-    for entry in (e for e in entries if e["champion"] not in (None, e["before"])):
-        if entry["verdict"] == ROLLBACK:
-            while champions[-1] != entry["champion"]:
-                champions.pop()
-        else:
-            champions.append(int(entry["champion"]))
-    return champions
+def record_entry(
+    ledger: Ledger,
+    record: ModelRecord,
+    state: LedgerState,
+    entry: Mapping[str, Any],
+    moves_champion: bool = False,
+) -> Entry:
+    """Record an entry in four steps and return it with number, time and link. The caller holds the lock.
+
+    `state` is that of the ledger now; where it has problems, the entry is an acceptance of these.
+    """
+    chain, data = state.chain, state.data
+    base = data if not data or data.endswith(b"\n") else data + b"\n"
+    continues = chain.is_chained and not state.problems
+    if continues and chain.lines:
+        previous = chain.head.digest
+    else:
+        previous = sha256(base) if base or state.problems else first_link(ledger.name, record.state_dir_id)
+    numbered = {
+        "line": sum(line.entry is not None for line in chain.lines) + 1,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": ledger.name,
+        **entry,
+        "previous": previous,
+    }
+    if base and not continues:
+        log.info("  the chain of the ledger of %s starts after its %d bytes", ledger.name, len(base))
+    line = json.dumps(numbered).encode()
+    record.write_pending(sha256(line))
+    ledger.append(base[len(data) :] + line + b"\n")
+    if moves_champion:
+        record.move_champion(numbered["champion"])
+    record.write_head(Head(base.count(b"\n") + 1, sha256(line)))
+    record.write_pending(None)
+    return numbered

@@ -171,6 +171,20 @@ def home(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
+def write_ledger(home: Path) -> Callable[..., None]:
+    """Return a function that writes the ledger of a model into `home`, as earlier versions did: without a chain."""
+
+    def write(name: str, *entries: dict[str, object]) -> None:
+        path = home / "ledger" / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        common = {"at": "2026-01-01T00:00:00+00:00", "model": name, "reason": "better"}
+        numbered = [{"line": number, **common, **entry} for number, entry in enumerate(entries, 1)]
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in numbered))
+
+    return write
+
+
+@pytest.fixture
 def contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set STEWARD_CONTRACTS to a copy of the contracts with fewer simulated rows, which a test may change."""
     folder = copy_contracts(tmp_path / "contracts")

@@ -1,12 +1,13 @@
 """What maintenance must keep: everything that an alias, the ledger or an active run needs."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ml.errors import UsageError
 from tasks.ledger import Ledger
+from tasks.ledger_chain import ACCEPTED, Entry
 from tasks.locks import run_lock
 from tasks.settings import Settings
 from tasks.tracking import connection, run_history
@@ -35,25 +36,34 @@ class RequiredObjects:
 
 
 def ledger_references(settings: Settings) -> LedgerReferences:
-    """Collect everything that any entry of any ledger refers to."""
-    entries = [
-        (path.stem, entry)
-        for path in sorted(settings.ledger_dir.glob("*.jsonl"))
-        for entry in Ledger(settings.ledger_dir, path.stem).entries()
-    ]
+    """Collect everything that any entry of any ledger refers to.
 
-    def versions(*fields: str) -> frozenset[tuple[str, int]]:
-        return frozenset(
-            (name, int(entry[field]))
-            for name, entry in entries
-            for field in fields
-            if entry.get(field) is not None
-        )
-
+    Champions before a ledger was accepted may be lost, with the database that they were in.
+    """
+    names = sorted(path.stem for path in settings.ledger_dir.glob("*.jsonl"))
+    ledgers = {name: Ledger(settings.ledger_dir, name).entries() for name in names}
+    current = {name: _since_acceptance(entries) for name, entries in ledgers.items()}
     return LedgerReferences(
-        versions("before", "champion"),
-        versions("before", "champion", "version"),
-        frozenset(entry["run_id"] for _, entry in entries if entry.get("run_id")),
+        _versions(current, "before", "champion"),
+        _versions(ledgers, "before", "champion", "version"),
+        frozenset(
+            str(entry["run_id"]) for entries in ledgers.values() for entry in entries if entry.get("run_id")
+        ),
+    )
+
+
+def _since_acceptance(entries: list[Entry]) -> list[Entry]:
+    starts = [number for number, entry in enumerate(entries) if entry["verdict"] == ACCEPTED]
+    return entries[starts[-1] :] if starts else entries
+
+
+def _versions(ledgers: Mapping[str, list[Entry]], *fields: str) -> frozenset[tuple[str, int]]:
+    return frozenset(
+        (name, int(entry[field]))
+        for name, entries in ledgers.items()
+        for entry in entries
+        for field in fields
+        if entry.get(field) is not None
     )
 
 

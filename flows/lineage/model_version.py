@@ -13,12 +13,13 @@ import pandas as pd
 from flows.lineage.step import MISSING, MODIFIED, OK
 from ml.errors import PackagingError, StoredResultError, UsageError
 from ml.package import read_contract, verify
-from tasks.ledger import Ledger
+from tasks.ledger import Ledger, read_state
 from tasks.settings import Settings
 from tasks.storage.content_store import Store
 from tasks.storage.object_folder import count_rows, find_damage, read_manifest, read_table
 from tasks.tracking import connection, registry, run_history
 from tasks.tracking.model_folder import PACKAGE_PATH
+from tasks.tracking.model_record import model_record
 from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run_history import RecordedRun
 
@@ -83,6 +84,13 @@ class ModelVersionRecord:
     def ledger(self) -> list[dict[str, Any]]:
         """All decisions about this model name, oldest first."""
         return Ledger(self.settings.ledger_dir, self.version.name).entries()
+
+    @cached_property
+    def ledger_problems(self) -> tuple[str, ...]:
+        """What is wrong with the ledger, compared with the head that MLflow holds."""
+        name = self.version.name
+        record = model_record(self.client, name, self.settings, read_only=True)
+        return read_state(Ledger(self.settings.ledger_dir, name), record).problems
 
     @cached_property
     def decision(self) -> dict[str, Any] | None:

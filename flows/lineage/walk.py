@@ -27,12 +27,9 @@ def walk(record: ModelVersionRecord) -> Iterator[LineageStep]:
 
 
 def _decision(record: ModelVersionRecord) -> LineageStep:
-    """Check the ledger entry about the version, the ledger for gaps, and the registry alias against the ledger."""
+    """Check the ledger entry about the version, the chain of the ledger, and the registry alias against the ledger."""
     number, decision = record.version.number, record.decision
-    numbers = [entry.get("line") for entry in record.ledger]
-    problems = []
-    if numbers != list(range(1, len(numbers) + 1)):
-        problems.append(f"entries are missing from the ledger: it has {', '.join(map(str, numbers))}")
+    problems = [f"the ledger: {problem}" for problem in record.ledger_problems]
     if record.ledger and record.ledger[-1]["champion"] != record.champion:
         problems.append(
             f"champion in MLflow: {record.champion}, in the ledger: {record.ledger[-1]['champion']}"

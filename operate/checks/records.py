@@ -1,18 +1,13 @@
 """Checks of what earlier runs recorded: run states, ledgers, champions, content store."""
 
-import json
 import os
 from collections.abc import Iterator
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
 
 from ml.errors import PackagingError, StoredResultError
 from operate.checks.finding import CheckContext, Finding, NoRunsYetError
-from tasks.ledger import Alias, Ledger, reconcile_alias
+from tasks.ledger import Ledger, LedgerError, LedgerState, ledger_error, proven_digests, read_state
 
-# Keys of every ledger entry.
-REQUIRED_KEYS = {"line", "at", "model", "verdict", "reason", "before", "champion"}
 # Number of objects of the store, the newest, that are verified without --deep.
 SAMPLE_SIZE = 10
 
@@ -54,99 +49,88 @@ def fix_runs(context: CheckContext) -> Iterator[str]:
 
 
 def ledger(context: CheckContext) -> Iterator[Finding]:
-    """Check that each ledger is readable and complete, and has the same champion as MLflow."""
+    """Check that each ledger is as it was written, and has the same champion as MLflow."""
+    from flows.housekeeping.ledgers import ledger_names, open_ledger
     from tasks.tracking import registry
 
-    folder = context.settings.ledger_dir
-    paths = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    for path in paths.values():
-        yield from _check_entries(path)
-    client = context.client
-    registered = {item.version.name for item in registry.list_all_versions(client)}
-    for name in sorted({*registered, *paths}):
-        champion = registry.get_champion(client, name) if name in registered else None
-        entries = [entry for entry in Ledger(folder, name).entries() if _is_decision(entry)]
-        last = entries[-1] if entries else None
-        yield from _compare_champions(name, last, champion.number if champion else None)
+    client, settings = context.client, context.settings
+    for name in ledger_names(settings, client):
+        opened = open_ledger(settings, client, name, read_only=True)
+        try:
+            state = read_state(*opened)
+        except LedgerError as error:
+            yield Finding("ledger", "bad", f"{name}: {error.got}", error.next_step)
+            continue
+        yield from _describe_state(opened[0], state)
+        champion = registry.get_champion(client, name)
         if champion:
             try:
-                digests = Ledger(folder, name).model_digests(champion.number)
+                digests = proven_digests(*opened, champion.number)
                 with registry.verified_copy(client, champion, digests):
                     pass
+            except LedgerError:
+                continue  # reported above
             except PackagingError as error:
                 message = (
                     f"champion {name} version {champion.number} does not load:"
                     f" expected {error.expected}; got {error.got}"
                 )
-                fix = (
-                    f"restore {context.settings.artifacts_dir} from a backup; or: steward champion --rollback"
-                )
+                fix = f"restore {settings.artifacts_dir} from a backup; or: steward champion --rollback"
                 yield Finding("ledger", "bad", message, f"see `artifacts`; {fix}")
 
 
 def fix_ledger(context: CheckContext) -> Iterator[str]:
-    """Complete a promotion that a crash interrupted between ledger and alias."""
-    from tasks.tracking import registry
+    """Complete a decision that a crash interrupted, and record an alias that was moved; accept nothing."""
+    from flows.housekeeping.ledgers import ledger_names, open_ledger
+    from tasks.decisions import reconcile_champion
 
-    client, folder = context.client, context.settings.ledger_dir
-    for path in sorted(folder.glob("*.jsonl")):
-        model_ledger = Ledger(folder, path.stem)
-        alias = Alias(*registry.champion_alias_accessors(client, path.stem))
-        with model_ledger.lock():
-            before = alias.read()
-            after = reconcile_alias(model_ledger, alias)
-        if before != after:
-            yield f"champion of {path.stem}: {_version(before)} before, {_version(after)} now, as in the ledger"
-
-
-def _check_entries(path: Path) -> Iterator[Finding]:
-    """Check that the lines of a ledger are decisions, numbered and without gaps."""
-    entries: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            name = "last entry" if number == len(lines) else "entry"
-            message = f"{path}: incomplete {name} (line {number}) from a crash; ignored"
-            yield Finding("ledger", "warn", message, "nothing to do: that decision was not made")
-            continue
-        if not _is_decision(entry):
-            fix = f"restore {path} from a backup, or delete that line"
-            yield Finding("ledger", "bad", f"{path}: line {number} is not a decision", fix)
-            return
-        entries.append(entry)
-    fix = f"restore {path} from a backup: lines are only ever appended"
-    if [entry["line"] for entry in entries] != list(range(1, len(entries) + 1)):
-        message = f"{path}: the entries are not numbered from 1 to {len(entries)}"
-        yield Finding("ledger", "bad", message, fix)
-    for earlier, later in pairwise(entries):
-        if later["before"] != earlier["champion"]:
-            message = f"{path}: entry {later['line']} starts from another champion than the entry before left"
-            yield Finding("ledger", "bad", message, fix)
+    client, settings = context.client, context.settings
+    for name in ledger_names(settings, client):
+        model_ledger, record = open_ledger(settings, client, name)
+        with suppress(LedgerError), model_ledger.lock():
+            before = read_state(model_ledger, record)
+            after = reconcile_champion(model_ledger, record)
+            if (before.record, before.data) != (after.record, after.data):
+                was, now = _version(before.record.champion), _version(after.record.champion)
+                yield f"champion of {name}: {was} before, {now} now, as in the ledger"
 
 
-def _is_decision(entry: Any) -> bool:
-    return isinstance(entry, dict) and entry.keys() >= REQUIRED_KEYS
-
-
-def _compare_champions(name: str, last: dict[str, Any] | None, alias: int | None) -> Iterator[Finding]:
-    """Distinguish the four cases of `reconcile_alias`."""
-    if last is None:
+def _describe_state(model_ledger: Ledger, state: LedgerState) -> Iterator[Finding]:
+    """Report problems; otherwise distinguish the cases of `reconcile_champion`."""
+    name, path = model_ledger.name, model_ledger.path
+    last, alias = state.last, state.record.champion
+    if state.problems:
+        error = ledger_error(model_ledger, *state.problems)
+        yield Finding("ledger", "bad", f"{path}: {error.got}", error.next_step)
+        return
+    for number in _incomplete_lines(state):
+        message = f"{path}: incomplete entry (line {number}) from a crash; ignored"
+        yield Finding("ledger", "warn", message, "nothing to do: that decision was not made")
+    repair = "the next decision repairs it, as does: steward doctor --fix"
+    if state.chain.is_interrupted and last:
+        message = f"{name}: {_version(last['champion'])} won, but a crash left {_version(alias)} as champion"
+        if alias == last["champion"]:
+            message = f"{name}: a crash left the decision about {_version(alias)} incomplete in MLflow"
+        yield Finding("ledger", "bad", message, repair)
+    elif last is None:
         if alias is not None:
             message = f"{name}: version {alias} is champion, but there is no ledger entry"
             yield Finding("ledger", "warn", message, f"restore {name}.jsonl from a backup")
     elif alias == last["champion"]:
         yield Finding("ledger", "ok", f"{name}: champion {_version(alias)} in MLflow and ledger")
-    elif alias == last["before"]:
-        message = f"{name}: {_version(last['champion'])} won, but a crash left {_version(alias)} as champion"
-        yield Finding("ledger", "bad", message, "the next run repairs it, as does: steward doctor --fix")
     else:
         message = (
             f"{name}: {_version(alias)} is champion in MLflow, {_version(last['champion'])} in the ledger"
         )
         fix = "steward doctor --fix records the change in the ledger; to undo it: steward champion --rollback"
         yield Finding("ledger", "bad", message, fix)
+
+
+def _incomplete_lines(state: LedgerState) -> Iterator[int]:
+    """Yield the numbers of lines that a crash cut short, which earlier versions left in the file."""
+    yield from (line.number for line in state.chain.lines if not line.is_json and not state.chain.is_chained)
+    if state.chain.incomplete:
+        yield len(state.chain.lines) + 1
 
 
 def _version(number: int | None) -> str:

@@ -25,6 +25,7 @@ from ml.recommenders.popularity import Popularity
 from ml.tabular.constant import Constant, ConstantModel
 from ml.tabular.gradient_boosting import GradientBoosting
 from tasks import packaging
+from tasks.ledger import LedgerError
 from tasks.settings import load
 from tasks.split import Datasets, split_rows
 from tasks.tracking import connection
@@ -33,6 +34,10 @@ QUICK = replace(
     fintech_risk.CASE,
     candidates={"constant": Constant(), "LightGBM": GradientBoosting(max_rounds=20)},
     thresholds=QualityThresholds(min_primary=0.5),
+)
+FIRST_DECISION = (
+    b'{"line": 1, "at": "2026-01-01T00:00:00+00:00", "model": "fintech-risk.simulated", "verdict": "promote",'
+    b' "reason": "the first champion", "version": 1, "before": null, "champion": 1}\n'
 )
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 
@@ -80,6 +85,32 @@ def edit_contract(contracts: Path, change: Callable[[dict[str, Any]], None]) -> 
     contract = json.loads(path.read_text())
     change(contract)
     path.write_text(json.dumps(contract))
+
+
+def test_a_damaged_ledger_stops_a_run_before_it_trains(home: Path) -> None:
+    """Also the ledger beside an MLflow database that was lost: that one knows no version of the champion."""
+    ledger = home / "ledger" / "fintech-risk.simulated.jsonl"
+    ledger.parent.mkdir()
+    for content, problem in (
+        (b"null\n", "line 1 is not an entry"),
+        (FIRST_DECISION, "is not in MLflow's registry"),
+    ):
+        ledger.write_bytes(content)
+        state = run_flow(QUICK)
+        assert state.is_failed()
+        with pytest.raises(
+            LedgerError, match=f"expected the ledger of fintech-risk.simulated .*; got .*{problem}"
+        ):
+            state.result()
+        assert finished_tasks(state) == []
+        client = connection.connect(load())
+        experiment = client.get_experiment_by_name("fintech-risk")
+        assert experiment
+        last, *_ = client.search_runs([experiment.experiment_id])
+        assert (last.info.status, last.data.tags["steward.verdict"]) == ("FAILED", "rejected")
+        assert problem in last.data.tags["steward.reason"]
+        assert ledger.read_bytes() == content
+    assert client.search_registered_models() == []
 
 
 def test_contract_gate_stops_data_with_too_many_quarantined_rows(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from flows.housekeeping.ledgers import open_ledger
 from flows.scoring import score
 from ml import package as ml_package
 from ml.data.dataset import Dataset
@@ -28,11 +29,12 @@ from ml.errors import PackagingError
 from ml.estimator import FitResources
 from ml.package import Package
 from ml.tabular.gradient_boosting import GradientBoosting
-from tasks.ledger import PROMOTE, Alias, Ledger, Verdict, commit_verdict
+from tasks.decisions import commit_verdict
+from tasks.ledger import PROMOTE, Ledger, LedgerError, Verdict
 from tasks.packaging import save_mlflow_model
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
-from tasks.tracking.model_folder import FILE_LIST, PACKAGE_FOLDER, write_file_list
+from tasks.tracking.model_folder import FILE_LIST, PACKAGE_FOLDER, ModelDigests, write_file_list
 from tasks.tracking.registry import FILE_LIST_TAG, ModelVersion, PackagedModel
 from tasks.tracking.run import start_run
 
@@ -116,9 +118,9 @@ def register_champion(
         (location(client, version) / FILE_LIST).unlink()
         client.delete_model_version_tag(name, str(version.number), FILE_LIST_TAG)
         del digests["artifact_digest"]
-    ledger, alias = Ledger(settings.ledger_dir, name), Alias(*registry.champion_alias_accessors(client, name))
+    ledger, record = open_ledger(settings, client, name)
     details = {**digests, "test_digest": "t", "run_id": run_id, "primary": "roc_auc", "value": 0.5}
-    commit_verdict(ledger, alias, Verdict(PROMOTE, "the first"), version.number, None, details)
+    commit_verdict(ledger, record, Verdict(PROMOTE, "the first"), version.number, None, details)
     return settings, version
 
 
@@ -150,6 +152,12 @@ def champion(
     for name in ("steward.digest", FILE_LIST_TAG):
         if name in version.tags:
             client.set_model_version_tag(version.name, str(version.number), name, version.tags[name])
+
+
+def recorded_digests(champion: Champion) -> ModelDigests:
+    digests = Ledger(Settings().ledger_dir, champion.version.name).find_model_digests(1)
+    assert digests
+    return digests
 
 
 def plant_loader(champion: Champion) -> None:
@@ -341,7 +349,7 @@ def test_a_version_of_an_earlier_release_is_named_as_such(
 ) -> None:
     change_requirements(champion)
     with caplog.at_level("INFO", "steward"):
-        digests = Ledger(Settings().ledger_dir, champion.version.name).model_digests(1)
+        digests = recorded_digests(champion)
         with registry.verified_copy(champion.client, champion.version, digests) as copy:
             assert not (copy / "requirements.txt").exists()
     assert "version 1 was registered by an earlier release: its package and code are verified" in caplog.text
@@ -349,7 +357,7 @@ def test_a_version_of_an_earlier_release_is_named_as_such(
 
 def test_a_verified_copy_has_no_bytecode(champion: Champion) -> None:
     plant_bytecode(champion)
-    digests = Ledger(Settings().ledger_dir, champion.version.name).model_digests(1)
+    digests = recorded_digests(champion)
     with registry.verified_copy(champion.client, champion.version, digests) as copy:
         assert (copy / "code" / "ml" / "package.py").exists()
         assert not list(copy.rglob("*.pyc"))
@@ -357,15 +365,25 @@ def test_a_verified_copy_has_no_bytecode(champion: Champion) -> None:
 
 def test_a_version_without_a_decision_is_refused(champion: Champion) -> None:
     """Whoever can write to MLflow can register a version and move the alias."""
-    ledger = Ledger(Settings().ledger_dir, champion.version.name)
-    ledger.path.unlink()
-    with pytest.raises(PackagingError, match=r"a ledger entry about fintech-risk\.toy version 1; got none"):
+    client, name = champion.client, champion.version.name
+    other = client.create_model_version(name, champion.folder.as_uri(), tags=dict(champion.version.tags))
+    client.set_registered_model_alias(name, "champion", other.version)
+    try:
+        with pytest.raises(
+            PackagingError, match=r"a ledger entry about fintech-risk\.toy version \d; got none"
+        ):
+            champion.score()
+    finally:
+        client.set_registered_model_alias(name, "champion", "1")
+        client.delete_model_version(name, other.version)
+    (Settings().ledger_dir / f"{name}.jsonl").unlink()
+    with pytest.raises(LedgerError, match="the file is missing"):
         champion.score()
 
 
 def test_the_copy_that_was_verified_is_loaded(champion: Champion) -> None:
     """A change between verification and loading has no effect."""
-    digests = Ledger(Settings().ledger_dir, champion.version.name).model_digests(1)
+    digests = recorded_digests(champion)
     with registry.verified_copy(champion.client, champion.version, digests) as copy:
         change_code(champion)
         assert champion.code() not in (copy / "code" / "ml" / "package.py").read_text()

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,12 +34,11 @@ from flows.pipeline import run
 from flows.recording.outcome import RunOutcome
 from flows.scoring import score
 from flows.use_case import RunParameters
-from ml.errors import DataGateError, UsageError
+from ml.errors import DataGateError, StewardError
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
 from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
-from tasks.ledger import Ledger
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.locks.run_lock import HOST_TAG, RunLock
 from tasks.settings import ROOT, Settings, load
@@ -189,7 +189,9 @@ def test_the_store_is_reduced_to_its_maximum_size(home: Path, monkeypatch: pytes
     assert store.lookup("3")
 
 
-def test_versions_with_an_alias_or_a_decision_are_kept_with_their_runs(home: Path) -> None:
+def test_versions_with_an_alias_or_a_decision_are_kept_with_their_runs(
+    home: Path, write_ledger: Callable[..., None]
+) -> None:
     settings = load()
     client = connection.connect(settings)
     client.create_registered_model(NAME)
@@ -201,15 +203,8 @@ def test_versions_with_an_alias_or_a_decision_are_kept_with_their_runs(home: Pat
         source.finish("KILLED")
         assert started.index(source) == 3 or register(client, home, source)
     client.set_registered_model_alias(NAME, "shadow", "1")
-    settings.ledger_dir.mkdir()
-    entry = {
-        "verdict": "keep_champion",
-        "before": None,
-        "champion": None,
-        "version": 2,
-        "run_id": started[3].run_id,
-    }
-    Ledger(settings.ledger_dir, NAME).append(entry)
+    decision = {"verdict": "keep_champion", "before": None, "champion": None}
+    write_ledger(NAME, {**decision, "version": 2, "run_id": started[3].run_id})
     assert deleted_names(maintenance(), "run") == [started[2].run_id]
     assert versions(client) == [1, 2]
     assert runs(client) == {started[0].run_id, started[1].run_id, started[3].run_id}
@@ -332,10 +327,10 @@ def test_an_active_run_without_a_start_time_protects_everything(home: Path) -> N
 
 
 @pytest.mark.parametrize("lost", ["version", "facts"])
-def test_nothing_is_deleted_when_the_record_of_a_champion_is_missing(home: Path, lost: str) -> None:
+def test_nothing_is_deleted_when_the_record_of_a_champion_is_missing(
+    home: Path, lost: str, write_ledger: Callable[..., None]
+) -> None:
     settings = load()
-    ledger = Ledger(settings.ledger_dir, NAME)
-    settings.ledger_dir.mkdir()
     client = connection.connect(settings)
     kept = start_run(client, settings, QUICK.name, "kept", {}, [])
     kept.finish("FINISHED")
@@ -344,15 +339,16 @@ def test_nothing_is_deleted_when_the_record_of_a_champion_is_missing(home: Path,
     Store(home / "store").get_or_compute("key", lambda: StageResult({}, {}))
     age(home)
     about = {"verdict": "promote", "before": None, "version": 1, "run_id": kept.run_id}
-    ledger.append({**about, "champion": 1})
+    write_ledger(NAME, {**about, "champion": 1})
+    message = "version 1, the champion by the last entry, is not in MLflow's registry"
     if lost == "facts":
         client.create_registered_model(NAME)
         register(client, home, kept)
+        message = "version 1 of fintech-risk.simulated with its facts"
     before = tree(home)
-    message = "version 1 of fintech-risk.simulated with its facts"
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(StewardError, match=message):
         preview(settings)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(StewardError, match=message):
         maintenance()
     assert {k for k in before if not k.startswith("model_locks/")} <= set(tree(home))
     assert runs(client) == {kept.run_id, other.run_id}

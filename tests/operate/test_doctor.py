@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from prefect import flow
 
 from flows import fintech_risk
+from flows.housekeeping.ledgers import open_ledger
 from flows.pipeline import run
 from flows.scoring import score
 from flows.use_case import RunParameters
@@ -24,7 +26,8 @@ from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
 from operate.checks.finding import Finding
 from operate.doctor import CHECKS, Check, run_checks
-from tasks.ledger import Ledger
+from tasks.decisions import commit_verdict
+from tasks.ledger import Ledger, Verdict
 from tasks.settings import load
 from tasks.tracking import connection, registry, run_history
 
@@ -204,8 +207,14 @@ def test_copied_state_directory_warns_and_is_not_rewritten(moved: Path) -> None:
 
 
 def _crash_before_the_alias(client: connection.Client) -> None:
-    ledger = Ledger(load().ledger_dir, NAME)
-    ledger.append({"verdict": "promote", "reason": "better", "before": 1, "champion": 2})
+    def stop(version: int) -> None:
+        raise KeyboardInterrupt
+
+    ledger, record = open_ledger(load(), client, NAME)
+    record.move_champion = stop  # type: ignore[method-assign]
+    details = {"model_digest": "m2", "test_digest": "t"}
+    with suppress(KeyboardInterrupt):
+        commit_verdict(ledger, record, Verdict("promote", "better"), 2, 1, details)
 
 
 def _move_alias_by_hand(client: connection.Client) -> None:
@@ -245,13 +254,13 @@ def test_champion_with_modified_files_is_bad(moved: Path) -> None:
 
 
 def test_check_that_raises_is_a_finding(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (home / "ledger" / "s3cret.jsonl").mkdir(parents=True)
     checks = {check.name: check for check in CHECKS}
     absent = Check("folders", "operate.checks.does_not_exist")
-    failed, missing, ok = run_checks(checks=[checks["ledger"], absent, checks["state_dir"]])
-    assert (failed.check, failed.message) == ("ledger", "the check itself failed: IsADirectoryError")
+    raising = Check("GIGABYTE", "operate.checks.machine")  # not a function
+    failed, missing, ok = run_checks(checks=[raising, absent, checks["state_dir"]])
+    assert (failed.check, failed.message) == ("GIGABYTE", "the check itself failed: TypeError")
     assert missing.message == "the check itself failed: ModuleNotFoundError"
     assert ok.status == "ok"
     assert capsys.readouterr().err == ""
-    list(run_checks(verbose=True, checks=[checks["ledger"]]))
+    list(run_checks(verbose=True, checks=[raising]))
     assert "Traceback" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Text output of the commands in `steward.py`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,6 @@ from typer.testing import CliRunner
 import steward
 from flows.recording.outcome import RunOutcome
 from operate.printing import print_outcomes, print_scores
-from tasks.ledger import Ledger
-from tasks.settings import load
 
 
 def output_of(*arguments: str) -> list[str]:
@@ -26,11 +25,12 @@ def test_validate_prints_a_line_per_rule_and_the_counts(home: Path, contracts: P
     assert counts == "1,500 rows = 1,500 clean, 0 quarantined, 0 excluded"
 
 
-def test_champion_prints_the_last_decision_and_history_all(home: Path) -> None:
-    ledger = Ledger(load().ledger_dir, "fintech-risk.simulated")
-    ledger.path.parent.mkdir()
-    ledger.append({"verdict": "promote", "reason": "first", "before": None, "champion": 1, "version": 1})
-    ledger.append({"verdict": "rollback", "reason": "a bug", "before": 1, "champion": None})
+def test_champion_prints_the_last_decision_and_history_all(write_ledger: Callable[..., None]) -> None:
+    write_ledger(
+        "fintech-risk.simulated",
+        {"verdict": "promote", "reason": "first", "before": None, "champion": 1, "version": 1},
+        {"verdict": "rollback", "reason": "a bug", "before": 1, "champion": None},
+    )
     first, last = output_of("champion", "fintech-risk", "--history")
     assert first.endswith("  promote on v1: champion v1; first")
     assert last.endswith("  rollback: no champion; a bug")

@@ -1,6 +1,5 @@
 """`doctor` on the state directory, folders, disk, versions, telemetry and clock."""
 
-import json
 import os
 import shutil
 import time
@@ -116,12 +115,12 @@ def test_variables_that_enable_telemetry_are_bad(
     ]
 
 
-def test_clock_behind_recorded_times_is_bad(home: Path, check: RunChecks) -> None:
-    ledger = home / "ledger" / "fintech-risk.simulated.jsonl"
-    ledger.parent.mkdir()
-
+def test_clock_behind_recorded_times_is_bad(
+    home: Path, check: RunChecks, write_ledger: Callable[..., None]
+) -> None:
     def write_entry(time_of_entry: datetime) -> None:
-        ledger.write_text(json.dumps({"at": time_of_entry.isoformat()}) + "\n")
+        decision = {"verdict": "promote", "before": None, "champion": 1, "at": time_of_entry.isoformat()}
+        write_ledger("fintech-risk.simulated", decision)
 
     write_entry(datetime.now(UTC))
     assert [finding.status for finding in check("clock")] == ["ok"]

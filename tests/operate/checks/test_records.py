@@ -63,8 +63,8 @@ def decision(number: int, before: int | None, champion: int | None) -> dict[str,
     [
         ([decision(1, None, 1), decision(3, 1, 2)], "not numbered from 1 to 2"),
         ([decision(1, None, 1), decision(2, 2, 3)], "entry 2 starts from another champion"),
-        ([5], "line 1 is not a decision"),
-        ([{"line": 1}], "line 1 is not a decision"),
+        ([5], "line 1 is not an entry"),
+        ([{"line": 1}], "line 1 is not an entry"),
     ],
 )
 def test_edited_ledger_is_bad(home: Path, check: RunChecks, entries: list[object], text: str) -> None:
@@ -80,7 +80,7 @@ def test_incomplete_ledger_entry_is_reported_and_ignored(home: Path, check: RunC
     (home / "ledger" / "c.d.jsonl").write_text(f'{complete}\n{{"line": 2, "at\n')
     incomplete, intact = check("ledger")
     assert incomplete.status == "warn"
-    assert incomplete.message.endswith("incomplete last entry (line 2) from a crash; ignored")
+    assert incomplete.message.endswith("incomplete entry (line 2) from a crash; ignored")
     assert intact.message == "c.d: champion none in MLflow and ledger"
 
 
