@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
 from pydantic import Field
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording import notifications
+from flows.temporary_server import local_flow
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import UsageError
@@ -31,7 +31,7 @@ COLUMNS_BEFORE_0_2 = {"because": "explanation_items", "shares": "explanation_wei
 ReasonCount = Annotated[int, Field(ge=0)]
 
 
-@flow(name="score", persist_result=False)
+@local_flow("score")
 def score(
     case: CaseName, data: str, out: str, contract: str = "simulated", reasons: ReasonCount = 0
 ) -> dict[str, Any]:
