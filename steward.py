@@ -47,6 +47,10 @@ DataOption = Annotated[str, typer.Option(help="A data set that has a contract, o
 ContractOption = Annotated[
     str | None, typer.Option(help="Name or file of the contract. Default: the contract named as the data.")
 ]
+AcceptDriftOption = Annotated[
+    str | None,
+    typer.Option(help="Reason to accept data that differ severely from the last accepted batch."),
+]
 VerboseOption = Annotated[bool, typer.Option(help="Show what Prefect and other libraries log.")]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="Print JSON lines to stdout, everything else to stderr.")
@@ -82,6 +86,7 @@ def run(
         int, typer.Option(help="Maximum number of tuning trials of the ensemble within the time budget.")
     ] = 0,
     fresh: Annotated[bool, typer.Option(help="Recompute every stage instead of reusing results.")] = False,
+    accept_drift: AcceptDriftOption = None,
     verbose: VerboseOption = False,
     as_json: JsonLinesOption = False,
 ) -> None:
@@ -89,7 +94,13 @@ def run(
     from tasks.use_cases import use_case_names
 
     names = use_case_names() if case == "all" else [case]
-    params: dict[str, Any] = {"data": data, "contract": contract, "seed": seed, "trials": trials}
+    params: dict[str, Any] = {
+        "data": data,
+        "contract": contract,
+        "seed": seed,
+        "trials": trials,
+        "accept_drift": accept_drift,
+    }
     if time_budget is not None:
         params["time_budget"] = time_budget
     with console_logging(verbose):
@@ -176,6 +187,7 @@ def score(
     reasons: Annotated[
         int, typer.Option(help="Recommenders only: explain this many of each user's top items.")
     ] = 0,
+    accept_drift: AcceptDriftOption = None,
     verbose: VerboseOption = False,
     as_json: JsonLinesOption = False,
 ) -> None:
@@ -184,7 +196,14 @@ def score(
         require_case(case)
         from flows.scoring import score as flow
 
-        facts = flow(case=case, data=data, out=str(out), contract=contract, reasons=reasons)
+        facts = flow(
+            case=case,
+            data=data,
+            out=str(out),
+            contract=contract,
+            reasons=reasons,
+            accept_drift=accept_drift,
+        )
     if as_json:
         typer.echo(json.dumps(facts))
     else:

@@ -23,11 +23,14 @@ import pandas as pd
 from scipy.stats import binom
 
 from benchmarks.fault_cases import ALL_DATA, CleanData, Fault, Outcome, Phase
+from ml.drift.compare import EVERYTHING, Scope
+from ml.drift.summary import summarize
 from ml.errors import StewardError
+from tasks.drift import Reference, compare_batch, require_no_damage
 from tasks.locate import DatasetSource
 from tasks.source import read_files
 from tasks.split import split
-from tasks.storage.content_store import Store, StoredResult
+from tasks.storage.content_store import Store
 from tasks.validate import apply_contract, validate
 
 FAULT_MODULES = ("benchmarks.table_faults", "benchmarks.batch_faults")
@@ -73,7 +76,7 @@ def _gates(data: CleanData, path: Path, phase: Phase, rows: int) -> Iterator[tup
     contract, store = data.contract(), Store(path.parent / "store")
     raw = read_files(DatasetSource(data.name, contract, (path,)), store)
     if phase == "scoring":
-        facts = apply_contract(raw.table("rows"), contract, scoring=True).facts
+        frame, _, _, facts = apply_contract(raw.table("rows"), contract, scoring=True)
     else:
         clean = validate.fn(raw, contract, None, store)
         facts = clean.facts  # type: ignore[assignment]
@@ -84,13 +87,28 @@ def _gates(data: CleanData, path: Path, phase: Phase, rows: int) -> Iterator[tup
         if result["violations"] > usual:
             outcome: Outcome = "warned" if result["action"] == "warn" else "quarantined"
             yield outcome, "contract", f"{result['rule']}: {result['violations']}"
+    rows_of_batch = frame if phase == "scoring" else clean.table("clean")
+    if phase != "first training":
+        yield from _drift_gate(data, rows_of_batch, phase, rows)
     if phase != "scoring":
-        yield from _split_gates(data, clean, store)
+        split.fn(clean, contract, data.split_function, datetime.now(UTC), store)
 
 
-def _split_gates(data: CleanData, clean: StoredResult, store: Store) -> Iterator[tuple[Outcome, str, str]]:
-    split.fn(clean, data.contract(), data.split_function, datetime.now(UTC), store)
-    yield from ()
+def _drift_gate(
+    data: CleanData, batch: pd.DataFrame, phase: Phase, rows: int
+) -> Iterator[tuple[Outcome, str, str]]:
+    reference = Reference("the reference batch", _reference_summary(data, rows))
+    scope = Scope(labels=False, rows=False) if phase == "scoring" else EVERYTHING
+    facts = compare_batch.fn(batch, data.contract(), reference, scope)
+    require_no_damage(facts, None)
+    for finding in facts["findings"]:
+        yield "warned", "drift", f"{finding['column']}: {finding['kind']}, {finding['text']}"
+
+
+@cache
+def _reference_summary(data: CleanData, rows: int) -> bytes:
+    clean = apply_contract(data.draw(rows, REFERENCE_SEED), data.contract()).clean
+    return summarize(clean, data.contract()).to_json()
 
 
 @cache

@@ -9,20 +9,23 @@ from uuid import uuid4
 from prefect import State
 from prefect.runtime import flow_run
 
+from flows.batch_reference import require_reason, training_reference
 from flows.housekeeping.dead_runs import reconcile_dead_runs
 from flows.housekeeping.ledgers import open_ledger
 from flows.promotion import TrainingContext, promote, register
 from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
 from flows.recording.run_recorder import RunRecorder
-from flows.run_context import final_model, validate_and_split
+from flows.run_context import final_model, split_batch, validate_batch
 from flows.use_case import RunParameters, UseCase
 from ml.device import check_device
+from ml.drift.compare import Scope
 from ml.errors import UsageError
 from tasks import train as training
+from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
 from tasks.facts import LeaderboardEntry
-from tasks.ledger import require_intact
+from tasks.ledger import Ledger, require_intact
 from tasks.locate import DatasetSource, find_dataset
 from tasks.locks.model_lock import model_lock
 from tasks.locks.run_lock import RunLock
@@ -41,6 +44,7 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     if params.time_budget <= 0:
         got = f"{params.time_budget:g}"
         raise UsageError("a time budget of more than 0 seconds", got, "set --time-budget SECONDS")
+    require_reason(params.accept_drift)
     if params.trials < 0:
         raise UsageError("0 trials or more", str(params.trials), "set --trials NUMBER")
     dataset = find_dataset(case.name, params.data, params.contract, settings)
@@ -63,7 +67,9 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         key = unchanged_inputs.input_key(case, context.contract, raw, params)
         if previous := _unchanged_outcome(context, key):
             return context.listener.log_unchanged(previous)
-        splits = validate_and_split(context, raw)
+        clean = validate_batch(context, raw)
+        summary = compare_with_accepted_batch(context, clean)
+        splits = split_batch(context, clean)
         fitted = train_candidates(context, splits)
         leaderboard = build_leaderboard(fitted, splits, case.evaluator)
         context.listener.log_leaderboard(leaderboard)
@@ -71,7 +77,7 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         sensitive = context.contract.roles.sensitive
         evaluation = evaluate_on_test(final, splits, raw, case.evaluator, sensitive, params.seed)
         context.listener.log_evaluation(evaluation)
-        challenger = register(context, final, evaluation, splits)
+        challenger = register(context, final, evaluation, splits, summary)
         outcome = promote(context, challenger, splits)
         unchanged_inputs.store_outcome(context.store, key, asdict(outcome))
         return outcome
@@ -104,6 +110,19 @@ def _unchanged_outcome(context: TrainingContext, key: str) -> dict[str, Any] | N
     if previous and champion and champion.number == previous["version"]:
         return dict(previous)
     return None
+
+
+def compare_with_accepted_batch(context: TrainingContext, clean: StoredResult) -> StoredResult:
+    """Compare the batch with the last accepted one, and return its summary. Raises DriftError for a damaged batch."""
+    recorder, params, contract = context.listener, context.params, context.contract
+    summary = context.run_stage("summarize", summarize_batch, clean, contract)
+    ledger = Ledger(context.settings.ledger_dir, contract.name)
+    reference = training_reference(recorder.client, ledger)
+    # As of an earlier instant there are fewer rows, and older ones.
+    scope = Scope(rows=params.as_of is None)
+    facts = compare_batch(clean.table("clean"), contract, reference, scope, summary.file(SUMMARY_FILE))
+    recorder.log_drift(facts, params.accept_drift)
+    return summary
 
 
 def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str, StoredResult]:

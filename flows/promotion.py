@@ -53,11 +53,15 @@ class Challenger:
 
 
 def register(
-    context: TrainingContext, final: FinalFit, evaluation: EvaluationFacts, splits: StoredResult
+    context: TrainingContext,
+    final: FinalFit,
+    evaluation: EvaluationFacts,
+    splits: StoredResult,
+    summary: StoredResult,
 ) -> Challenger:
     """Pass the packaging gate and the quality gate, then register a version. Raises QualityGateError."""
     recorder, case = context.listener, context.case
-    package = build_package(context, final, splits)
+    package = build_package(context, final, splits, summary)
     test = load_dataset(splits, "test")
     with tempfile.TemporaryDirectory() as scratch:
         packaged = packaging.package_model(package, test, Path(scratch) / "model", context.store)
@@ -90,6 +94,7 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
         "run_id": recorder.run_id,
         "primary": challenger.evaluation["primary"],
         "value": challenger.evaluation["value"],
+        **recorder.accepted_drift,
     }
     while True:
         champion = registry.get_champion(client, name)

@@ -20,15 +20,16 @@ from flows.lineage.model_version import ModelVersionRecord
 from flows.lineage.step import OK
 from flows.lineage.walk import contradictions
 from flows.recording import code_version
-from flows.run_context import RunContext, build_package, final_model, validate_and_split
+from flows.run_context import RunContext, build_package, final_model, split_batch, validate_batch
 from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import DataGateError, PackagingError, StewardError, UsageError
 from ml.estimator import Candidate, FitResources
-from ml.package import MANIFEST, Package, to_files
+from ml.package import MANIFEST, REFERENCE, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
+from tasks.drift import summarize_batch
 from tasks.evaluate import FinalFit, build_leaderboard
 from tasks.facts import LeaderboardEntry
 from tasks.ledger import proven_digests
@@ -142,7 +143,13 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
     raw = read_source(context.source, context.store)
     comparer.stage_completed("source", raw)
     yield from comparer.take()
-    splits = validate_and_split(context, raw)
+    clean = validate_batch(context, raw)
+    # Packages of version 0.2.0 have no summary. The comparison itself is not repeated: it changes no result.
+    has_summary = REFERENCE in record.package.manifest["files"]
+    summary = (
+        context.run_stage("summarize", summarize_batch, clean, context.contract) if has_summary else None
+    )
+    splits = split_batch(context, clean)
     yield from comparer.take()
     fitted: dict[str, StoredResult] = {}
     for name, resources in _recorded_fits(context):
@@ -156,7 +163,7 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
     yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
     final = _final_fit(context, leader, fitted, splits)
     yield from comparer.take()
-    package = build_package(context, final, splits)
+    package = build_package(context, final, splits, summary)
     yield from _compare_package(record, package)
     yield _compare_predictions(record, package, load_dataset(splits, "test"))
 

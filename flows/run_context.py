@@ -12,6 +12,7 @@ from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
 from ml.estimator import Candidate, FitResources
 from ml.package import Package
+from tasks.drift import SUMMARY_FILE
 from tasks.evaluate import FinalFit, load_fitted_model
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
@@ -70,11 +71,15 @@ class RunContext(Generic[Listener]):
         return stage if self.as_tasks else stage.fn
 
 
-def validate_and_split(context: RunContext[Listener], raw: StoredResult) -> StoredResult:
-    """Apply the contract gate and the leakage gate; return the datasets of the split. Raises DataGateError."""
-    contract = context.contract
-    clean = context.run_stage("validate", validate, raw, contract, context.params.as_of)
-    return context.run_stage("split", split, clean, contract, context.case.split, datetime.now(UTC))
+def validate_batch(context: RunContext[Listener], raw: StoredResult) -> StoredResult:
+    """Apply the contract gate; return the clean rows. Raises DataGateError."""
+    return context.run_stage("validate", validate, raw, context.contract, context.params.as_of)
+
+
+def split_batch(context: RunContext[Listener], clean: StoredResult) -> StoredResult:
+    """Apply the leakage gate; return the datasets of the split. Raises LeakageError."""
+    now = datetime.now(UTC)
+    return context.run_stage("split", split, clean, context.contract, context.case.split, now)
 
 
 def final_model(
@@ -91,10 +96,13 @@ def final_model(
     return result
 
 
-def build_package(context: RunContext[Listener], final: FinalFit, splits: StoredResult) -> Package:
-    """Combine model, contract, decision rule and the hashes of the training entities."""
+def build_package(
+    context: RunContext[Listener], final: FinalFit, splits: StoredResult, summary: StoredResult | None
+) -> Package:
+    """Combine model, contract, decision rule, hashes of the training entities, and the summary of the batch."""
     names = [name for name in ("train", "valid", "train_valid") if name in splits.table_names]
     keys = [context.case.evaluator.training_keys(load_dataset(splits, name)) for name in names]
     entities = np.unique(np.concatenate(keys))
     decision: Mapping[str, float] = final.decision
-    return Package(load_fitted_model(final.model), context.contract.source, decision, entities)
+    reference = summary.file(SUMMARY_FILE) if summary else b""
+    return Package(load_fitted_model(final.model), context.contract.source, decision, entities, reference)

@@ -1,20 +1,25 @@
 """Score an unlabelled file with a champion."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from flows.batch_reference import require_reason, scoring_reference
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording import notifications
 from flows.temporary_server import local_flow
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
+from ml.drift.compare import Scope
 from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
 from tasks import packaging
 from tasks import score as scoring
+from tasks.accepted_batch import read_summary
+from tasks.drift import compare_batch, drift_summary, require_no_damage
 from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
 from tasks.settings import load
@@ -28,12 +33,18 @@ from tasks.validate import apply_contract
 CaseName = Annotated[str, Field(json_schema_extra={"enum": list(use_case_names())})]
 # Champions that were packaged before 0.2.0 name these columns otherwise.
 COLUMNS_BEFORE_0_2 = {"because": "explanation_items", "shares": "explanation_weights"}
+log = logging.getLogger("steward")
 ReasonCount = Annotated[int, Field(ge=0)]
 
 
 @local_flow("score")
 def score(
-    case: CaseName, data: str, out: str, contract: str = "simulated", reasons: ReasonCount = 0
+    case: CaseName,
+    data: str,
+    out: str,
+    contract: str = "simulated",
+    reasons: ReasonCount = 0,
+    accept_drift: str | None = None,
 ) -> dict[str, Any]:
     """Score a file with the champion of one use case and data set.
 
@@ -45,7 +56,9 @@ def score(
         out: The Parquet file to write; it appears whole or not at all.
         contract: The data set whose champion scores.
         reasons: For a recommender, the number of top items per user that are explained by items of the history.
+        accept_drift: Reason to score a file although it differs severely from the champion's training batch.
     """
+    require_reason(accept_drift)
     settings = load()
     source, target = Path(data), Path(out)
     if not source.is_file():
@@ -69,6 +82,13 @@ def score(
         store = Store(settings.state_dir.resolve() / "store")
         raw = read_files(DatasetSource(contract, rules, (source,)), store)
         clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
+        reference = scoring_reference(champion.number, read_summary(folder, digests.package))
+        # A file to score has no labels, and may have any number of rows of any time.
+        drift = compare_batch(clean, rules, reference, Scope(labels=False, rows=False))
+        log.info("  drift: %s", drift_summary(drift))
+        require_no_damage(drift, accept_drift)
+        if accept_drift and any(finding["action"] == "refuse" for finding in drift["findings"]):
+            drift["accepted"] = accept_drift.strip()
         params = {REASONS_PARAMETER: reasons} if reasons else None
         prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
     prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)
@@ -84,7 +104,7 @@ def score(
     subject = {"case": case, "contract": champion.name, "data": contract}
     result = {"version": champion.number, **counts, "out": str(target)}
     notifications.emit_champion_event(notifications.SCORED, subject, **result)
-    return {"case": case, "champion": champion.name, **result}
+    return {"case": case, "champion": champion.name, **result, "drift": drift}
 
 
 def _scoring_contract(package: Path, digest: str, source: Path) -> Contract:

@@ -62,3 +62,9 @@ class RunParameters:
     only_new_data: Annotated[
         bool, Field(description="End at once when data, contract and code are those of the last decision.")
     ] = False
+    accept_drift: Annotated[
+        str | None,
+        Field(
+            description="Reason to accept a batch although it differs severely from the last accepted one."
+        ),
+    ] = None

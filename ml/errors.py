@@ -57,6 +57,12 @@ class StoredResultError(StewardError):
     gate = "store"
 
 
+class DriftError(DataGateError):
+    """The batch differs from the last accepted one as damaged data do."""
+
+    gate = "drift"
+
+
 class CandidateSkipped(StewardError):
     """A candidate cannot be trained on a table of this size or kind; the other candidates continue."""
 

@@ -29,6 +29,9 @@ from ml.serialization import class_name, load_model
 MANIFEST = "manifest.json"
 # Far above the size of any manifest that was written.
 MAX_MANIFEST_BYTES = 2**24
+# The summary of the training batch (`ml.drift.summary`); packages of version 0.2.0 have none.
+REFERENCE = "reference.json"
+RESTORE = "restore the model's artifacts"
 FORMAT_VERSION = 1
 # Name of the MLflow prediction parameter that asks for explanations.
 REASONS_PARAMETER = "reasons"
@@ -43,13 +46,15 @@ class Package:
     """A model with the contract of its table, its decision rule, and hashes of the entities it was trained on.
 
     `decision` holds the `threshold` of a probability, or nothing. `training_entities` are salted 64-bit hashes
-    (uint64): rows of these entities must not be used to evaluate this model.
+    (uint64): rows of these entities must not be used to evaluate this model. `reference` is the summary of the training
+    batch as JSON (`ml.drift.summary`), empty where there is none.
     """
 
     model: Model
     contract: Mapping[str, Any]
     decision: Mapping[str, float]
     training_entities: np.ndarray
+    reference: bytes = b""
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Predict the rows or users of `frame`; with a threshold, add the column `decision` (0 or 1).
@@ -136,6 +141,7 @@ def to_files(package: Package) -> dict[str, bytes]:
         "contract.json": _json(package.contract),
         "decision.json": _json(package.decision),
         "entities.npy": entities.getvalue(),
+        **({REFERENCE: package.reference} if package.reference else {}),
     }
     manifest = {
         "format": FORMAT_VERSION,
@@ -178,7 +184,7 @@ def read(folder: Path, expected_digest: str | None = None) -> Package:
     model = load_model(manifest["model"], model_files)
     with _readable("decision.json"):
         decision = {**_parse_json(files["decision.json"])}
-    return Package(model, _contract(files), decision, _entities(files))
+    return Package(model, _contract(files), decision, _entities(files), files.get(REFERENCE, b""))
 
 
 def _contract(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -201,7 +207,7 @@ def _readable(name: str) -> Iterator[None]:
         raise PackagingError(
             f"a readable {name} beside the model",
             f"{type(error).__name__} while reading it",
-            "restore the model's artifacts",
+            RESTORE,
         ) from error
 
 
@@ -215,22 +221,16 @@ def verify(folder: Path, expected_digest: str | None = None) -> tuple[dict[str, 
     files = {name: (folder / name).read_bytes() for name in manifest["files"]}
     for name, data in files.items():
         if _sha256(data) != manifest["files"][name]:
-            raise PackagingError(
-                f"{name} with the digest of the manifest", "a changed file", "restore the model's artifacts"
-            )
+            raise PackagingError(f"{name} with the digest of the manifest", "a changed file", RESTORE)
     return manifest, files
 
 
 def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise PackagingError(
-            f"a package in {folder.name}/", f"no {MANIFEST}", "restore the model's artifacts"
-        )
+        raise PackagingError(f"a package in {folder.name}/", f"no {MANIFEST}", RESTORE)
     if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise PackagingError(
-            f"at most {MAX_MANIFEST_BYTES:,} bytes in {MANIFEST}", "more", "restore the model's artifacts"
-        )
+        raise PackagingError(f"at most {MAX_MANIFEST_BYTES:,} bytes in {MANIFEST}", "more", RESTORE)
     data = path.read_bytes()
     if expected is not None and _sha256(data) != expected:
         raise PackagingError(
@@ -239,9 +239,7 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = {**_parse_json(data)}
     except (ValueError, TypeError, RecursionError):
-        raise PackagingError(
-            f"a JSON object in {MANIFEST}", "something else", "restore the model's artifacts"
-        ) from None
+        raise PackagingError(f"a JSON object in {MANIFEST}", "something else", RESTORE) from None
     if manifest.get("format") != FORMAT_VERSION:
         raise PackagingError(
             f"package format {FORMAT_VERSION}",
@@ -252,7 +250,7 @@ def _verified_manifest(folder: Path, expected: str | None) -> dict[str, Any]:
         raise PackagingError(
             f"{', '.join(MANIFEST_KEYS)} in {MANIFEST}",
             f"missing or of another type: {invalid}",
-            "restore the model's artifacts",
+            RESTORE,
         )
     paths = list(folder.rglob("*"))
     if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in paths):

@@ -120,6 +120,14 @@ def print_scores(facts: Mapping[str, Any]) -> None:
         f"{facts['scored']:,} of {facts['rows']:,} rows scored by {facts['champion']} version {facts['version']}"
         f" ({facts['quarantined']:,} quarantined, {facts['excluded']:,} excluded): {facts['out']}"
     )
+    drift = facts["drift"]
+    if not drift["compared"]:
+        typer.echo(f"    not compared with the training batch: {drift['reference']}")
+    for finding in drift["findings"]:
+        column = finding["column"] or "batch"
+        typer.echo(f"    {finding['kind'].replace('_', ' ')} in {column}: {finding['text']}")
+    if "accepted" in drift:
+        typer.echo(f"    accepted: {drift['accepted']}")
 
 
 def print_ledger_entry(entry: Mapping[str, Any]) -> None:

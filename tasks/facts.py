@@ -63,6 +63,32 @@ class ValidationFacts(TypedDict):
     seconds: NotRequired[float]
 
 
+class DriftFinding(TypedDict):
+    """One difference from the reference batch: an effect beyond its bound. `column` is empty for the whole batch."""
+
+    column: str
+    kind: str
+    text: str
+    effect: float
+    bound: float
+    action: Literal["refuse", "warn"]
+
+
+class DriftFacts(TypedDict):
+    """The comparison with an earlier batch, which `reference` names; or why there was none, if not `compared`.
+
+    `unchanged` marks the same rows as before. `accepted` is the reason for which severe differences were accepted.
+    """
+
+    reference: str
+    compared: bool
+    findings: list[DriftFinding]
+    seconds: float
+    rows_before: NotRequired[int]
+    unchanged: NotRequired[bool]
+    accepted: NotRequired[str]
+
+
 class DatasetSize(TypedDict):
     """Rows and resampling units of a dataset; `mean` is that of the target."""
 
@@ -256,6 +282,7 @@ class RunFacts(TypedDict):
     skipped: list[SkippedCandidate]
     source: NotRequired[SourceFacts]
     validate: NotRequired[ValidationFacts]
+    drift: NotRequired[DriftFacts]
     split: NotRequired[SplitFacts]
     leaderboard: NotRequired[list[LeaderboardEntry]]
     evaluation: NotRequired[EvaluationFacts]

@@ -83,7 +83,7 @@ def emit_run_events(facts: RunFacts, report: str) -> None:
     if "stopped" in facts:
         gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
         if gate != ERROR:
-            name = DATA_REJECTED if gate in ("data", "split") else MODEL_REJECTED
+            name = DATA_REJECTED if gate in ("data", "drift", "split") else MODEL_REJECTED
             emit_champion_event(name, facts, reason=reason, report=report)
     elif facts["verdict"]["verdict"] == "promote":
         verdict = facts["verdict"]

@@ -16,7 +16,8 @@ from flows.recording.outcome import RunOutcome
 from flows.recording.run_facts import ChampionSummary, initial_facts, run_outcome, stage_entry, stage_summary
 from flows.use_case import RunParameters, UseCase
 from ml.errors import StewardError
-from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
+from tasks.drift import drift_summary, require_no_damage
+from tasks.facts import DriftFacts, EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.ledger import Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
@@ -128,6 +129,28 @@ class RunRecorder:
         """Record a stored result that was damaged, and is computed again."""
         self.facts.setdefault("damaged_results", []).append({"stage": stage, "damage": damage})
         log_damage(stage, damage)
+
+    def log_drift(self, drift: DriftFacts, accepted: str | None) -> None:
+        """Record the comparison with the last accepted batch. Raises DriftError unless the batch may be used.
+
+        `accepted` is the reason to use it although it differs severely; it counts only where that is so.
+        """
+        self.facts["drift"] = drift
+        log.info("  drift: %s", drift_summary(drift))
+        refusing = [finding for finding in drift["findings"] if finding["action"] == "refuse"]
+        self.mlflow_run.log({"drift.findings": len(drift["findings"]), "drift.severe": len(refusing)})
+        require_no_damage(drift, accepted)
+        if refusing and accepted:
+            drift["accepted"] = accepted.strip()
+            self.mlflow_run.log(tags={"steward.accepted_drift": drift["accepted"]})
+            log.warning("  drift: accepted, %s", drift["accepted"])
+        self._add_gate("drift", True, drift_summary(drift))
+
+    @property
+    def accepted_drift(self) -> dict[str, str]:
+        """The entry of the ledger about severe differences that were accepted; empty where there were none."""
+        accepted = self.facts.get("drift", {}).get("accepted")
+        return {"accepted_drift": accepted} if accepted else {}
 
     def candidate_skipped(self, candidate: str, reason: str) -> None:
         """Record a candidate that was not fitted."""

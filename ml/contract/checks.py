@@ -22,6 +22,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
         yield from check_read(read)
         columns = {
             "meta.leakage_exceptions": meta.leakage_exceptions,
+            "meta.drift.exceptions": meta.drift.exceptions,
             "meta.sentinel_values": meta.sentinel_values,
             "meta.first_row_per": _first_row_columns(meta),
         }

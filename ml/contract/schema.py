@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from ml.contract.drift_policy import DriftPolicy
 from ml.contract.expectations import EXPECTATIONS
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles
@@ -163,6 +164,8 @@ class MetaDraft(Section):
     roles: Roles | None = None
     split: SplitPolicy = Field(default_factory=SplitPolicy)
     """How rows are divided into train, valid and test."""
+    drift: DriftPolicy = Field(default_factory=DriftPolicy)
+    """What happens when a batch differs from the last accepted one."""
     max_quarantined_share: Share = 0.05
     """Share of rows in quarantine above which a run stops."""
     first_row_per: FirstRowPer | None = None
@@ -211,6 +214,7 @@ class Contract:
     read: ReadOptions
     roles: Roles
     split: SplitPolicy
+    drift: DriftPolicy
     max_quarantined_share: float
     first_row_per: FirstRowPer | None
     # Columns that may predict the target on their own, each with the reason why that is no leakage.
@@ -238,6 +242,7 @@ class Contract:
             read=meta.read,
             roles=meta.roles,
             split=meta.split.completed(meta.roles),
+            drift=meta.drift,
             max_quarantined_share=meta.max_quarantined_share,
             first_row_per=meta.first_row_per,
             leakage_exceptions=meta.leakage_exceptions,

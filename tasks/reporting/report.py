@@ -19,6 +19,7 @@ TEMPLATE = "report.html.j2"
 # The gates in order: the name of each in the facts where it stopped the run, and the question that it answers.
 GATES = {
     "contract": ("data", "does the data meet the contract?"),
+    "drift": ("drift", "is the batch like the last accepted one?"),
     "split": ("split", "is the split free of leakage?"),
     "packaging": ("packaging", "does the package predict what was evaluated?"),
     "quality": ("quality", "does the model meet the thresholds?"),

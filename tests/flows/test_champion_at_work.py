@@ -14,7 +14,7 @@ import pytest
 
 from flows.fintech_risk import fintech_risk
 from flows.scoring import score
-from ml.errors import UsageError
+from ml.errors import DriftError, UsageError
 from ml.simulators import SIMULATORS
 from tasks.settings import load
 
@@ -58,6 +58,14 @@ def test_scores_loads_and_serves(
     assert scores["status"].tolist() == ["quarantined" if n == 3 else "scored" for n in range(200)]
     assert scores["probability"].isna().tolist() == [n == 3 for n in range(200)]
     assert "adults" in scores["reason"][3]
+    # The file is compared with the training batch before it is scored.
+    assert facts["drift"]["reference"] == "the training batch of version 1"
+    assert (facts["drift"]["compared"], facts["drift"]["findings"]) == (True, [])
+    damaged, untouched = tmp_path / "damaged.parquet", out.read_bytes()
+    pd.read_parquet(unlabelled).assign(credit_history_months=7).to_parquet(damaged)
+    with pytest.raises(DriftError, match="credit_history_months: constant, one value in all rows"):
+        score("fintech-risk", str(damaged), str(out))
+    assert out.read_bytes() == untouched
     with pytest.raises(
         UsageError, match="expected reasons of a recommender, 0 or more of them; got 3 of fintech-risk"
     ):

@@ -18,7 +18,7 @@ from flows import ecommerce_recommendation, fintech_risk
 from flows.pipeline import run
 from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
-from ml.errors import DataGateError, LeakageError, PackagingError, QualityGateError
+from ml.errors import DataGateError, DriftError, LeakageError, PackagingError, QualityGateError
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.recommenders.content_based import ContentBased
 from ml.recommenders.popularity import Popularity
@@ -131,7 +131,12 @@ def test_contract_gate_stops_a_rule_that_crashes(contracts: Path) -> None:
 def test_split_gate_stops_a_feature_that_reveals_the_target(tmp_path: Path, contracts: Path) -> None:
     params = changed_loans(lambda rows: rows.assign(collections=rows["defaulted"] * 3.0), tmp_path)
     edit_contract(contracts, lambda c: c["meta"]["read"]["columns"].update(collections="number"))
-    assert_stopped(run_flow(QUICK, params), LeakageError, ["source", "split", "validate"], "collections")
+    assert_stopped(
+        run_flow(QUICK, params),
+        LeakageError,
+        ["drift", "source", "split", "summarize", "validate"],
+        "collections",
+    )
 
 
 def test_split_gate_stops_rows_from_the_future(tmp_path: Path) -> None:
@@ -139,7 +144,10 @@ def test_split_gate_stops_rows_from_the_future(tmp_path: Path) -> None:
         lambda rows: rows.assign(applied_on=rows["applied_on"] + pd.DateOffset(years=50)), tmp_path
     )
     assert_stopped(
-        run_flow(QUICK, params), LeakageError, ["source", "split", "validate"], "applied_on after now"
+        run_flow(QUICK, params),
+        LeakageError,
+        ["drift", "source", "split", "summarize", "validate"],
+        "applied_on after now",
     )
 
 
@@ -154,15 +162,22 @@ def overlapping(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, dict[
 
 def test_split_gate_stops_entities_in_two_datasets() -> None:
     state = run_flow(replace(QUICK, split=overlapping))
-    assert_stopped(state, LeakageError, ["source", "split", "validate"], "no entity in two datasets")
+    assert_stopped(
+        state,
+        LeakageError,
+        ["drift", "source", "split", "summarize", "validate"],
+        "no entity in two datasets",
+    )
 
 
 TRAINED = [
     "build leaderboard",
+    "drift",
     "evaluate",
     "package",
     "source",
     "split",
+    "summarize",
     "train LightGBM",
     "train constant",
     "validate",
@@ -217,13 +232,33 @@ def test_quality_gate_stops_a_model_that_is_miscalibrated_beyond_chance() -> Non
     assert_stopped(state, QualityGateError, ran, "calibration error beyond chance at most 0.05")
 
 
-def test_promotion_keeps_a_champion_that_is_not_beaten() -> None:
+def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
+    from flows.champions import decisions
+
     first = run_flow(QUICK).result()
     second = run_flow(replace(QUICK, candidates={"constant": Constant()})).result()
     assert (first.verdict, first.version, first.candidate) == ("promote", 1, "LightGBM")
     assert (second.verdict, second.version, second.candidate) == ("keep_champion", 1, "LightGBM")
     # The metrics are the champion's, on the same test rows.
     assert second.value == pytest.approx(first.value, abs=1e-9)
+
+    # The last accepted batch is that of the second run. A damaged one is stopped, and may be accepted with a reason.
+    damaged = changed_loans(lambda rows: rows.assign(savings_balance=rows["savings_balance"] * 100), tmp_path)
+    state = run_flow(QUICK, damaged)
+    with pytest.raises(
+        DriftError, match=r"the batch of version 2; got savings_balance: unit change, .* 100 times"
+    ):
+        state.result()
+    assert finished_tasks(state) == ["drift", "source", "summarize", "validate"]
+    client = connection.connect(load())
+    assert len(client.search_model_versions("name = 'fintech-risk.simulated'")) == 2
+    constant = replace(QUICK, candidates={"constant": Constant()})
+    accepted = run_flow(constant, replace(damaged, accept_drift="pence since June")).result()
+    assert accepted.gates == ["contract", "drift", "split", "packaging", "quality", "promotion"]
+    assert decisions("fintech-risk", "simulated")[-1]["accepted_drift"] == "pence since June"
+    tags = client.get_run(decisions("fintech-risk", "simulated")[-1]["run_id"]).data.tags
+    assert tags["steward.accepted_drift"] == "pence since June"
+    assert "pence since June" in Path(accepted.report).read_text().replace("Pence", "pence")
 
 
 def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:

@@ -177,7 +177,7 @@ def run(
 def test_a_champion_is_registered_and_reported(run: FinishedRun) -> None:
     outcome = run.outcome
     assert (outcome.verdict, outcome.version, outcome.reused) == ("promote", 1, [])
-    assert outcome.gates == ["contract", "split", "packaging", "quality", "promotion"]
+    assert outcome.gates == ["contract", "drift", "split", "packaging", "quality", "promotion"]
     champion = registry.get_champion(connection.connect(load()), outcome.champion)
     assert champion is not None
     assert champion.name == f"{outcome.case}.{run.expected.data}"

@@ -153,6 +153,14 @@ def test_contract_and_entities_are_read_without_the_model_class(tmp_path: Path) 
     assert read_training_entities(tmp_path, digest).tolist() == sorted(UNITS.tolist())
 
 
+def test_the_summary_of_the_training_batch_is_in_the_package(tmp_path: Path) -> None:
+    package = replace(make_package(), reference=b'{"format": 1}')
+    digest = write(package, tmp_path / "one")
+    assert digest != write(make_package(), tmp_path / "two")
+    assert read(tmp_path / "one", digest).reference == b'{"format": 1}'
+    assert write(read(tmp_path / "one"), tmp_path / "three") == digest
+
+
 @pytest.mark.parametrize("reader", [read_contract, read_training_entities])
 def test_changed_package_is_rejected_by_every_reader(reader: Callable[..., Any], tmp_path: Path) -> None:
     digest = write(make_package(), tmp_path)

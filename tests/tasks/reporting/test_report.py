@@ -40,7 +40,7 @@ METRICS = {
     "accuracy": 0.80416, "recall": 0.47967, "precision": 0.34028, "f1": 0.39819, "roc_auc": 0.76191,
     "average_precision": 0.37921, "log_loss": 0.33913, "brier": 0.10144, "calibration_error": 0.01237,
 }  # fmt: skip
-GATES = ("contract", "split", "packaging", "quality", "promotion")
+GATES = ("contract", "drift", "split", "packaging", "quality", "promotion")
 RUN: dict[str, Any] = {
     "case": "fintech-risk",
     "question": "Will this applicant default?",
@@ -254,16 +254,40 @@ def stopped(gate: str, passed: int, without: set[str], **more: Any) -> dict[str,
 
 
 AFTER_DATA = {"split", "leaderboard", "evaluation", "package", "checks"}
+DRIFT: dict[str, Any] = {
+    "reference": "the batch of version 3",
+    "compared": True,
+    "rows_before": 11000,
+    "findings": [
+        {
+            "column": "income",
+            "kind": "unit_change",
+            "text": "the values are 100 times the earlier values",
+            "effect": 1.0,
+            "bound": 0.5,
+            "action": "refuse",
+        },
+        {
+            "column": "",
+            "kind": "row_count",
+            "text": "5,000 rows, before 11,000",
+            "effect": 0.55,
+            "bound": 0.5,
+            "action": "warn",
+        },
+    ],
+}
 FAILED = {"checks": [{"check": "brier at most", "bound": 0.05, "got": 0.081, "passed": False}]}
 LEAK = {"checks": {"shared_entities": {"train and test": 3}, "single_feature_leaks": {"paid_back": 0.9991}}}
 STOPPED = {
     "contract, with rules": stopped("data", 0, AFTER_DATA, validate={"rows": 20, "rules": [
         rule("columns_present", "fail", "the contract names them", 1, "failed")]}),
     "contract, unreadable file": stopped("data", 0, AFTER_DATA | {"source"}, validate={}),
-    "split, known leak": stopped("split", 1, AFTER_DATA, found=LEAK),
-    "split, future": stopped("split", 1, AFTER_DATA, found={}),
-    "packaging": stopped("packaging", 2, {"package", "checks"}, found={}),
-    "quality": stopped("quality", 3, {"checks"}, found=FAILED),
+    "drift": stopped("drift", 1, AFTER_DATA, drift=DRIFT),
+    "split, known leak": stopped("split", 2, AFTER_DATA, found=LEAK),
+    "split, future": stopped("split", 2, AFTER_DATA, found={}),
+    "packaging": stopped("packaging", 3, {"package", "checks"}, found={}),
+    "quality": stopped("quality", 4, {"checks"}, found=FAILED),
 }  # fmt: skip
 KINDS = {"binary": RUN, "recommendation": recommendation(), "regression": regression(), **STOPPED}
 
@@ -446,7 +470,7 @@ def test_a_stopped_run_shows_what_was_expected_what_came_and_the_next_step(kind:
     assert f"The {gate} gate stopped the run" in text
     assert "Expected something good Got something bad Next step make it good" in text
     assert text.count("stopped the run here") == 1
-    assert text.count("never reached") == 5 - len(facts["gates"])
+    assert text.count("never reached") == 6 - len(facts["gates"])
     assert "Champion on test" not in text
 
 
@@ -605,3 +629,18 @@ def test_the_split_policy_of_a_log_is_shown(by: str, policy: str) -> None:
     assert ("a live shop would know less" in page) == (by in ("last", "random_last_out"))
     assert "3 in valid and 1,234 in test" in page
     assert "no target item is already in its history" in page
+
+
+def test_differences_from_the_last_accepted_batch_are_a_table() -> None:
+    text = text_of(page_of("drift"))
+    assert "2 differences beyond chance from the batch of version 3, which has 11,000 rows" in text
+    assert "income unit change the values are 100 times the earlier values 1.0000 0.5000 ✕ refused" in text
+    assert "whole batch row count 5,000 rows, before 11,000 0.5500 0.5000 ! warned" in text
+
+
+def test_accepted_differences_are_shown_with_the_reason() -> None:
+    text = text_of(render({**RUN, "drift": {**DRIFT, "accepted": "pence since June"}}))  # type: ignore[typeddict-item]
+    assert "! accepted Pence since June." in text
+    assert "✕ refused" not in text
+    first = {"reference": "no earlier batch", "compared": False, "findings": [], "seconds": 0.0}
+    assert "No earlier batch." in text_of(render({**RUN, "drift": first}))  # type: ignore[typeddict-item]
