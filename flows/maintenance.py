@@ -27,6 +27,7 @@ from flows.housekeeping.retention import (
     undecided_versions,
 )
 from ml.errors import UsageError
+from tasks.error_boundary import redact_errors
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
@@ -93,6 +94,7 @@ class _Context:
 
 
 @flow(name="maintenance", persist_result=False)
+@redact_errors
 def maintenance(dry_run: bool = False) -> MaintenanceReport:
     """Delete what is past its retention; never what an alias, the ledger or an active run needs.
 

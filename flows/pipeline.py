@@ -19,6 +19,7 @@ from flows.use_case import RunParameters, UseCase
 from ml.device import check_device
 from ml.errors import UsageError
 from tasks import train as training
+from tasks.error_boundary import redact_errors
 from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
 from tasks.facts import LeaderboardEntry
 from tasks.locate import DatasetSource, find_dataset
@@ -54,6 +55,7 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     return dataset
 
 
+@redact_errors
 def run(case: UseCase, params: RunParameters) -> RunOutcome:
     """Train, evaluate and promote. Raises GateError when a gate stops the run, which is then FAILED in MLflow."""
     with open_run(case, params) as context:

@@ -14,6 +14,7 @@ from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
 from tasks import packaging
 from tasks import score as scoring
+from tasks.error_boundary import redact_errors
 from tasks.ledger import Ledger
 from tasks.locate import DatasetSource
 from tasks.settings import load
@@ -31,6 +32,7 @@ ReasonCount = Annotated[int, Field(ge=0)]
 
 
 @flow(name="score", persist_result=False)
+@redact_errors
 def score(
     case: CaseName, data: str, out: str, contract: str = "simulated", reasons: ReasonCount = 0
 ) -> dict[str, Any]:
@@ -66,7 +68,8 @@ def score(
                 "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
             )
         store = Store(settings.state_dir.resolve() / "store")
-        raw = read_files(DatasetSource(contract, rules, (source,)), store)
+        dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
+        raw = read_files(dataset, store)
         clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
         params = {REASONS_PARAMETER: reasons} if reasons else None
         prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)

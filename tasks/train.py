@@ -15,13 +15,14 @@ from prefect.states import Completed
 from ml.errors import CandidateSkipped
 from ml.estimator import Candidate, FitResources, Model
 from ml.serialization import class_name
+from tasks.error_boundary import redact_errors
 from tasks.facts import FitFacts
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import load_dataset, stored_settings
 
 # Prefect's name for the state of a candidate that was skipped.
 SKIPPED = "Skipped"
-CODE = ("tasks/train.py", "tasks/stored_datasets.py", "ml")
+CODE = ("tasks/train.py", "tasks/error_boundary.py", "tasks/stored_datasets.py", "ml")
 LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
 
 log = logging.getLogger("steward")
@@ -37,6 +38,7 @@ class FinalFitPolicy(Enum):
 
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
+@redact_errors
 def train(
     name: str,
     candidate: Candidate,
@@ -75,6 +77,7 @@ def fit(
 
 
 @task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
+@redact_errors
 def refit(
     name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
 ) -> StoredResult:
