@@ -17,7 +17,7 @@ from flows.recording.run_recorder import RunRecorder
 from flows.run_context import final_model, validate_and_split
 from flows.use_case import RunParameters, UseCase
 from ml.device import check_device
-from ml.errors import UsageError
+from ml.errors import QualityGateError, UsageError
 from tasks import train as training
 from tasks.error_boundary import redact_errors
 from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
@@ -105,7 +105,10 @@ def _unchanged_outcome(context: TrainingContext, key: str) -> dict[str, Any] | N
 
 
 def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str, StoredResult]:
-    """Fit the candidates in order while the time budget lasts; the first is always fitted."""
+    """Fit the candidates in order while the time budget lasts; time is no reason to skip the first.
+
+    Raises QualityGateError where none can be fitted.
+    """
     fitted: dict[str, StoredResult] = {}
     budget = context.params.time_budget
     spent = 0.0
@@ -121,6 +124,10 @@ def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str
         context.listener.stage_completed(f"train {name}", result)
         fitted[name] = result
         spent += result.facts["seconds"]
+    if not fitted:
+        raise QualityGateError(
+            "at least one candidate that can be fitted", "none", "see the skipped candidates in the report"
+        )
     return fitted
 
 

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ml.device import Device
 from ml.errors import UsageError
 from tasks import local_servers
+from tasks.private_folder import create_private
 from tasks.read_limits import GIGABYTE, ReadLimits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +71,9 @@ class Settings(BaseSettings):
         default=ROOT / "mlruns",
         validation_alias="home",
         description="the state directory: runs, models, cached results and the ledger",
+    )
+    shared_home: bool = Field(
+        default=False, description="whether the group of the state directory may use it, not only its owner"
     )
     debug: bool = Field(
         default=False, description="show text and traceback of unexpected errors in the terminal"
@@ -154,7 +158,7 @@ class Settings(BaseSettings):
     def create_state_dir(self) -> None:
         """Create the state directory. Raises UsageError if it cannot be written, or if its disk is nearly full."""
         try:
-            self.state_dir.mkdir(parents=True, exist_ok=True)
+            create_private(self.state_dir, self.shared_home)
             probe = self.state_dir / f".writable-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -201,7 +205,7 @@ def prepare_libraries(settings: Settings) -> None:
     # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
     # raises a clearer error than Prefect's warning.
     with suppress(OSError):
-        settings.state_dir.resolve().mkdir(parents=True, exist_ok=True)
+        create_private(settings.state_dir.resolve(), settings.shared_home)
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     if not settings.debug:
         warnings.formatwarning = _format_without_text
