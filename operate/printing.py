@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tasks.facts import describe_dropped_columns
+from tasks.dropped_columns import describe_dropped_columns
 
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome

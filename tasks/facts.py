@@ -5,13 +5,13 @@
 
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
+from tasks.dropped_columns import DroppedColumns
+
 if TYPE_CHECKING:
     # Imported for types only: it imports pandas.
     from ml.explanations.user_examples import UserExample
 
 RUN_FACTS_VERSION = 2
-# Positions of dropped columns that a text names.
-_MAX_POSITIONS = 10
 
 
 class Estimate(TypedDict):
@@ -38,16 +38,6 @@ class RuleResult(TypedDict):
     violations: int
     rows: int
     verdict: RuleVerdict
-
-
-class DroppedColumns(TypedDict):
-    """Columns that the contract does not name: their number, and their positions (from 1) by file.
-
-    Their names are not recorded: in a file without a header they are cells.
-    """
-
-    count: int
-    positions: dict[str, list[int]]
 
 
 class SourceFacts(TypedDict):
@@ -279,23 +269,3 @@ class RunFacts(TypedDict):
     stopped: NotRequired[StoppedFacts]
     damaged_results: NotRequired[list[DamagedResult]]
     seconds: NotRequired[float]
-
-
-def describe_dropped_columns(dropped: DroppedColumns) -> str:
-    """Return number and positions of the columns that the contract does not name; "" if there are none."""
-    if not dropped["count"]:
-        return ""
-    columns = "1 column" if dropped["count"] == 1 else f"{dropped['count']} columns"
-    places = [
-        f"{_positions(positions)}" + (f" of {file}" if len(dropped["positions"]) > 1 else "")
-        for file, positions in dropped["positions"].items()
-    ]
-    return f"{columns} that the contract does not name" + (f", at {'; '.join(places)}" if places else "")
-
-
-def _positions(positions: list[int]) -> str:
-    shown = [str(position) for position in positions[:_MAX_POSITIONS]]
-    if more := len(positions) - len(shown):
-        return f"positions {', '.join(shown)} and {more} more"
-    *first, last = shown
-    return f"positions {', '.join(first)} and {last}" if first else f"position {last}"

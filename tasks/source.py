@@ -28,6 +28,7 @@ from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 CODE = (
     "tasks/source.py",
     "tasks/error_boundary.py",
+    "tasks/dropped_columns.py",
     "tasks/facts.py",
     "tasks/file_content.py",
     "tasks/file_formats.py",

@@ -7,7 +7,7 @@ from typing import Any
 from flows.lineage.model_version import ModelVersionRecord, VerifiedFolder, VerifiedResult
 from flows.lineage.step import MODIFIED, UNVERIFIED, LineageStep
 from ml.data.digest import json_digest
-from tasks.facts import describe_dropped_columns
+from tasks.dropped_columns import describe_dropped_columns
 
 
 def stage_steps(record: ModelVersionRecord) -> Iterator[LineageStep]:

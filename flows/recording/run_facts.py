@@ -8,7 +8,8 @@ from flows.recording.code_version import CodeVersion
 from flows.recording.environment import contract_path, environment_facts, prefect_context
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
-from tasks.facts import RUN_FACTS_VERSION, RunFacts, StageEntry, describe_dropped_columns
+from tasks.dropped_columns import describe_dropped_columns
+from tasks.facts import RUN_FACTS_VERSION, RunFacts, StageEntry
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, cast
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
 from ml.contract.expectations import EXPECTATIONS
-from tasks.facts import RunFacts, describe_dropped_columns
+from tasks.dropped_columns import describe_dropped_columns
+from tasks.facts import RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader
