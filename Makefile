@@ -18,11 +18,12 @@ test: check  ## all tests; real-data tests run where STEWARD_DATA_DIR is set
 matrix: .venv/.installed-dev  ## stop runs in every way at every step of every flow; takes a quarter of an hour
 	.venv/bin/python -m pytest -n 2 -m matrix
 
-check: .venv/.installed-dev  ## format, lint, types, import rules
+check: .venv/.installed-dev  ## format, lint, types, import rules, installed versions
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m operate.checks.pins
 
 clean:  ## delete the environment, not the state in mlruns/
 	rm -rf .venv

@@ -19,6 +19,7 @@ from operate.console import (
     CaseArgument,
     case_module,
     console_logging,
+    describe_unexpected,
     exit_code,
     print_message,
     require_case,
@@ -33,9 +34,6 @@ from operate.up import up
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
     from ml.contract.read_options import ReadOptions
-
-# Free bytes below which a failed run is reported as out of disk space: databases and files grow in blocks.
-FULL_DISK_BYTES = 2**20
 
 app = typer.Typer(
     help="Train, evaluate, register and monitor models from raw tables.",
@@ -58,7 +56,7 @@ JsonLinesOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line; a StewardError is printed as one message and sets the exit code."""
+    """Run the command line; any error is printed as one message and sets the exit code."""
     from ml.errors import StewardError
 
     try:
@@ -66,6 +64,9 @@ def main() -> None:
     except StewardError as error:
         print_message(f"{error.gate}: {error}")
         sys.exit(exit_code(error))
+    except Exception as error:
+        print_message(describe_unexpected(error))
+        sys.exit(EXIT_FAILURE)
 
 
 @app.command()
@@ -107,15 +108,14 @@ def run(
         # Errors of any case are reported before the first one starts.
         flows = [_checked_flow(name, params) for name in names]
         results = [
-            _run_case(name, flow, {**params, "fresh": fresh}, verbose)
-            for name, flow in zip(names, flows, strict=True)
+            _run_case(name, flow, {**params, "fresh": fresh}) for name, flow in zip(names, flows, strict=True)
         ]
     printing.print_outcomes([outcome for outcome, _ in results if outcome], as_json)
     sys.exit(next((code for _, code in results if code), 0))
 
 
 def _run_case(
-    name: str, flow: Callable[..., "RunOutcome"], params: Mapping[str, Any], verbose: bool
+    name: str, flow: Callable[..., "RunOutcome"], params: Mapping[str, Any]
 ) -> tuple["RunOutcome | None", int]:
     """Return outcome and exit code of one case; an error does not stop the other cases."""
     from ml.errors import StewardError
@@ -126,23 +126,8 @@ def _run_case(
         print_message(f"{name}: {error}")
         return error.outcome, exit_code(error)
     except Exception as error:
-        if verbose:
-            raise
-        print_message(f"{name}: {_one_line(error)} (--verbose shows the traceback)")
+        print_message(f"{name}: {describe_unexpected(error)}")
         return None, EXIT_FAILURE
-
-
-def _one_line(error: Exception) -> str:
-    """Return type and first line of an unexpected error, or that the disk is full, which has many symptoms."""
-    from tasks.settings import load
-
-    settings = load()
-    if settings.free_bytes < FULL_DISK_BYTES:
-        return (
-            f"no space is left in {settings.state_dir}: free some and run again; finished stages are reused"
-        )
-    text = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"
 
 
 def _checked_flow(case: str, params: Mapping[str, Any]) -> Any:

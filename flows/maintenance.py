@@ -28,6 +28,7 @@ from flows.housekeeping.retention import (
 )
 from flows.temporary_server import local_flow, secured_temporary_server
 from ml.errors import UsageError
+from tasks.error_boundary import redact_errors
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
@@ -94,6 +95,7 @@ class _Context:
 
 
 @local_flow("maintenance")
+@redact_errors
 def maintenance(dry_run: bool = False) -> MaintenanceReport:
     """Delete what is past its retention; never what an alias, the ledger or an active run needs.
 

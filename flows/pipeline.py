@@ -20,9 +20,10 @@ from flows.run_context import final_model, split_batch, validate_batch
 from flows.use_case import RunParameters, UseCase
 from ml.device import check_device
 from ml.drift.compare import Scope
-from ml.errors import UsageError
+from ml.errors import QualityGateError, UsageError
 from tasks import train as training
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
+from tasks.error_boundary import redact_errors
 from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
 from tasks.facts import LeaderboardEntry
 from tasks.ledger import Ledger, require_intact
@@ -60,6 +61,7 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     return dataset
 
 
+@redact_errors
 def run(case: UseCase, params: RunParameters) -> RunOutcome:
     """Train, evaluate and promote. Raises GateError when a gate stops the run, which is then FAILED in MLflow."""
     with open_run(case, params) as context:
@@ -126,7 +128,10 @@ def compare_with_accepted_batch(context: TrainingContext, clean: StoredResult) -
 
 
 def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str, StoredResult]:
-    """Fit the candidates in order while the time budget lasts; the first is always fitted."""
+    """Fit the candidates in order while the time budget lasts; time is no reason to skip the first.
+
+    Raises QualityGateError where none can be fitted.
+    """
     fitted: dict[str, StoredResult] = {}
     budget = context.params.time_budget
     spent = 0.0
@@ -142,6 +147,10 @@ def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str
         context.listener.stage_completed(f"train {name}", result)
         fitted[name] = result
         spent += result.facts["seconds"]
+    if not fitted:
+        raise QualityGateError(
+            "at least one candidate that can be fitted", "none", "see the skipped candidates in the report"
+        )
     return fitted
 
 

@@ -20,6 +20,7 @@ from tasks import packaging
 from tasks import score as scoring
 from tasks.accepted_batch import read_summary
 from tasks.drift import compare_batch, drift_summary, require_no_damage
+from tasks.error_boundary import redact_errors
 from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
 from tasks.settings import load
@@ -38,6 +39,7 @@ ReasonCount = Annotated[int, Field(ge=0)]
 
 
 @local_flow("score")
+@redact_errors
 def score(
     case: CaseName,
     data: str,
@@ -80,7 +82,8 @@ def score(
                 "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
             )
         store = Store(settings.state_dir.resolve() / "store")
-        raw = read_files(DatasetSource(contract, rules, (source,)), store)
+        dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
+        raw = read_files(dataset, store)
         clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
         reference = scoring_reference(champion.number, read_summary(folder, digests.package))
         # A file to score has no labels, and may have any number of rows of any time.

@@ -1,7 +1,14 @@
 """Errors that stop a run; each message says what was expected, what was found, and what to do next."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from traceback import FrameSummary, extract_tb
 from typing import Any
+
+# Root of the code that is ours: frames below it are named first where an exception is described.
+_ROOT = Path(__file__).resolve().parents[1]
+# Frames of our code that the description of an exception names, the innermost first.
+_MAX_FRAMES = 6
 
 
 class StewardError(Exception):
@@ -79,3 +86,48 @@ class PackagingError(QualityGateError):
     """The packaged model differs from the evaluated model, or a package cannot be read."""
 
     gate = "packaging"
+
+
+class UnexpectedError(Exception):
+    """Stands for an exception of a library or a programming error outside of the stage or flow that it ended.
+
+    Texts of such exceptions may quote cells, so only type and place are kept: `place`, as of `describe_exception`.
+    `original` is the exception itself, for a person at a terminal; it is never pickled or printed elsewhere.
+    """
+
+    def __init__(self, place: str, original: BaseException | None = None) -> None:
+        super().__init__(place)
+        self.place, self.original = place, original
+
+    def __reduce__(self) -> tuple[type["UnexpectedError"], tuple[str]]:
+        return UnexpectedError, (self.place,)
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return type and place of an exception without its text, which may quote cells, headers or secrets.
+
+    The place is the innermost frames of our code, and the frame of the library that raised it.
+    """
+    if isinstance(error, UnexpectedError):
+        return error.place
+    frames = extract_tb(error.__traceback__)
+    own = [frame for frame in reversed(frames) if _is_own(frame)]
+    places = [_place(frame) for frame in (own or frames[-1:])[:_MAX_FRAMES]]
+    description = " < ".join([f"{type(error).__name__} at {places[0]}", *places[1:]]) if places else ""
+    if own and not _is_own(frames[-1]):
+        description += f", raised in {_place(frames[-1])}"
+    return description or type(error).__name__
+
+
+def _is_own(frame: FrameSummary) -> bool:
+    path = Path(frame.filename)
+    return path.is_relative_to(_ROOT) and "site-packages" not in path.parts and frame.name != "redacting"
+
+
+def _place(frame: FrameSummary) -> str:
+    path = Path(frame.filename)
+    if _is_own(frame):
+        path = path.relative_to(_ROOT)
+    elif "site-packages" in path.parts:
+        path = Path(*path.parts[len(path.parts) - path.parts[::-1].index("site-packages") :])
+    return f"{path.as_posix()}:{frame.lineno} ({frame.name})"

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +14,8 @@ from typing import Annotated
 import typer
 
 ROOT = Path(__file__).resolve().parents[1]
+# Free bytes below which a failed run is reported as out of disk space: databases and files grow in blocks.
+FULL_DISK_BYTES = 2**20
 EXIT_FAILURE, EXIT_USAGE, EXIT_DATA_GATE, EXIT_QUALITY_GATE = 1, 2, 3, 4
 
 CaseArgument = Annotated[str, typer.Argument(help="A use case; `steward data` lists them.")]
@@ -62,6 +65,30 @@ def console_logging(verbose: bool = False) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Describe an error that is no StewardError without its text, which may quote cells or secrets.
+
+    With STEWARD_DEBUG its traceback, with the text, is printed to stderr first. A full disk has many symptoms: it is
+    named instead.
+    """
+    from ml.errors import StewardError, UnexpectedError, describe_exception
+    from tasks.settings import load
+
+    try:
+        settings = load()
+    except StewardError:
+        return describe_exception(error)
+    if settings.debug:
+        original = error.original if isinstance(error, UnexpectedError) else None
+        print_message("".join(traceback.format_exception(original or error)))
+    if settings.state_dir.exists() and settings.free_bytes < FULL_DISK_BYTES:
+        return (
+            f"no space is left in {settings.state_dir}: free some and run again; finished stages are reused"
+        )
+    hint = "" if settings.debug else " (STEWARD_DEBUG=1 shows its text and traceback here)"
+    return f"unexpected {describe_exception(error)}{hint}"
 
 
 def print_message(text: str) -> None:

@@ -39,6 +39,7 @@ class Check:
 
 CHECKS = (
     Check("state_dir", "operate.checks.state_dir"),
+    Check("permissions", "operate.checks.state_dir", is_fixable=True),
     Check("folders", "operate.checks.state_dir"),
     Check("disk", "operate.checks.machine"),
     Check("versions", "operate.checks.machine"),

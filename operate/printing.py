@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tasks.dropped_columns import describe_dropped_columns
+
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
 
@@ -112,6 +114,8 @@ def print_rules(facts: Mapping[str, Any]) -> None:
         )
     counts = ", ".join(f"{facts[name]:,} {name}" for name in ("clean", "quarantined", "excluded"))
     typer.echo(f"{facts['rows']:,} rows = {counts}")
+    if dropped := describe_dropped_columns(facts["dropped_columns"]):
+        typer.echo(f"without {dropped}")
 
 
 def print_scores(facts: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from ml.evaluation.evaluator import Decision, Evaluator
 from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
 from ml.evaluation.subgroups import subgroup_metrics
 from ml.serialization import load_model
+from tasks.error_boundary import redact_errors
 from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
@@ -66,6 +67,7 @@ def select_leader(
 
 
 @task(name="build leaderboard", cache_policy=NO_CACHE)
+@redact_errors
 def build_leaderboard(
     fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator
 ) -> list[LeaderboardEntry]:
@@ -109,6 +111,7 @@ def build_leaderboard(
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
+@redact_errors
 def evaluate_on_test(
     final: FinalFit,
     splits: StoredResult,

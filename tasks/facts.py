@@ -5,6 +5,8 @@
 
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
+from tasks.dropped_columns import DroppedColumns
+
 if TYPE_CHECKING:
     # Imported for types only: it imports pandas.
     from ml.explanations.user_examples import UserExample
@@ -43,7 +45,7 @@ class SourceFacts(TypedDict):
 
     origin: dict[str, Any]
     rows: int
-    dropped_columns: list[str]
+    dropped_columns: DroppedColumns
     seconds: float
     differs_from_published: NotRequired[list[str]]
 

@@ -65,8 +65,8 @@ _EXPLAINED_ITEM_KEYS = {
 def upgrade(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return run facts of any known version with the keys of `RUN_FACTS_VERSION`; unknown keys are kept."""
     if facts.get("facts_version", 1) >= RUN_FACTS_VERSION:
-        return dict(facts)
-    new = _renamed(facts, _RUN_KEYS)
+        return _without_column_names(facts)
+    new = _without_column_names(_renamed(facts, _RUN_KEYS))
     if "stopped" in new:
         stopped = _renamed(new["stopped"], {"why": "reason", "todo": "next_step"})
         found = new.pop(f"refused_{stopped.get('gate')}", None)
@@ -92,6 +92,16 @@ def upgrade(facts: Mapping[str, Any]) -> dict[str, Any]:
         verdict = new["verdict"]["verdict"]
         new["verdict"] = {**new["verdict"], "verdict": FORMER_VERDICTS.get(verdict, verdict)}
     return {**new, "facts_version": RUN_FACTS_VERSION}
+
+
+def _without_column_names(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Count the dropped columns of facts that name them: the names may be cells of a file without a header."""
+    source = facts.get("source", {})
+    names = source.get("dropped_columns")
+    if not isinstance(names, list):
+        return dict(facts)
+    dropped = {"count": len(names), "positions": {}}
+    return {**facts, "source": {**source, "dropped_columns": dropped}}
 
 
 def _renamed(facts: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:

@@ -4,124 +4,78 @@ Formats: CSV, Parquet (keeps its types), and lines of a user with items or of it
 """
 
 import io
+import re
 import zipfile
 import zlib
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
-
-from ml.contract.read_options import LINE_FORMATS, ReadOptions
+from ml.contract.read_options import ReadOptions
 from ml.errors import DataGateError
+from tasks.file_content import FileContent, unreadable_error
+from tasks.parquet_format import read_parquet
+from tasks.read_limits import LimitedFile, ReadLimits
+from tasks.text_formats import TextFile, read_text
 
-BYTE_ORDER_MARK = "\ufeff"
 # What readers raise for a file that is not as expected: bad text, unknown encoding, damaged or encrypted archive.
 READ_ERRORS = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
+# What is wrong, by what Arrow's messages begin with; the rest of a message may quote the line.
+ARROW_REASONS = {
+    "Empty CSV file": "an empty file",
+    "CSV parse error: Empty CSV file": "an empty file",
+}
 
 
-def read_file(path: Path, options: ReadOptions) -> pa.Table:
-    """Read a file as `options` say.
+def read_file(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:
+    """Read a file as `options` say, within the limits.
 
     Raises DataGateError, which quotes no cell, if the file is not so, and OSError if the disk fails.
     """
+    limits.check_file_size(path.name, path.stat().st_size)
     try:
-        table = _read_table(path, options)
-        table.column_names  # noqa: B018 (raises for names that are not text)
-        return table
+        return _read(path, options, limits)
     except READ_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk failed; the file may be valid
-        # Arrow's message quotes the line after a colon: cell values of people do not belong in messages.
-        reason = str(error).split(":")[0]
-        raise DataGateError(
-            f"{path.name} as the contract's meta.read describes it"
-            f" ({options.format}, separator {options.separator!r}, {options.encoding})",
-            reason,
-            "correct the file, or meta.read",
-        ) from None
+        if "straddling object" in str(error):  # a line that does not fit into one of Arrow's blocks
+            raise limits.line_error(path.name) from None
+        raise unreadable_error(path.name, options, _describe(error)) from None
 
 
-def _read_table(path: Path, options: ReadOptions) -> pa.Table:
+def _read(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:
     if path.suffix == ".parquet":
-        return pq.read_table(path)
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
-            if len(members) != 1:
-                raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
-            with archive.open(members[0]) as member:
-                return _read_text(member, options)
-    with path.open("rb") as file:
-        return _read_text(file, options)
+        return read_parquet(path, options, limits)
+    packed = path.stat().st_size
+    if path.suffix != ".zip":
+        # What is not packed is as large as the file.
+        file = TextFile(path.name, lambda: _limited(path.open("rb"), path, packed, limits))
+        return read_text(file, options, limits)
+    with zipfile.ZipFile(path) as archive:
+        members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
+        if len(members) != 1:
+            raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
+        limits.check_unpacked_size(path.name, members[0].file_size, packed)
+        file = TextFile(path.name, lambda: _limited(archive.open(members[0]), path, packed, limits))
+        return read_text(file, options, limits)
 
 
-def _read_text(file: IO[bytes], options: ReadOptions) -> pa.Table:
-    return _read_lines(file, options) if options.format in LINE_FORMATS else _read_csv(file, options)
+def _limited(file: IO[bytes], path: Path, packed: int, limits: ReadLimits) -> io.BufferedReader:
+    return io.BufferedReader(LimitedFile(file, path.name, packed, limits))
 
 
-def _read_csv(file: IO[bytes], options: ReadOptions) -> pa.Table:
-    """Read every cell as text: validation decides what it means, and reports it."""
-    names = None if options.header else list(options.file_columns)
-    # Padded cells are compared with the words for missing values after the padding is removed.
-    missing = [] if options.strip else list(options.missing)
-    table = pacsv.read_csv(
-        file,
-        pacsv.ReadOptions(encoding=options.encoding, column_names=names),
-        pacsv.ParseOptions(delimiter=options.separator, newlines_in_values=True),
-        pacsv.ConvertOptions(
-            column_types=dict.fromkeys(options.columns, pa.string()),
-            null_values=missing,
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
-    return _strip_cells(table, options) if options.strip else table
-
-
-def _read_lines(file: IO[bytes], options: ReadOptions) -> pa.Table:
-    """Read one row for each item of each line, in their order; empty lines are counted and have no items.
-
-    Raises ValueError if no line has an item, as with another separator.
-    """
-    users: list[str] = []
-    items: list[str] = []
-    with io.TextIOWrapper(file, options.encoding) as lines:
-        for number, line in enumerate(lines, 1):
-            cells = _split_line(line, number, options)
-            has_user = options.format == "sequences"
-            line_items = cells[1:] if has_user else cells
-            users += [cells[0] if has_user else str(number)] * len(line_items) if line_items else []
-            items += line_items
-    if not items:
-        raise ValueError("no line has an item")
-    columns = [pa.array(users, pa.string()), pa.array(items, pa.string())]
-    table = pa.table(columns, list(options.file_columns))
-    # Words for missing values and white space mean the same as in CSV files.
-    return _strip_cells(table, options) if options.strip else _mark_missing(table, options)
-
-
-def _split_line(line: str, number: int, options: ReadOptions) -> list[str]:
-    line = line.rstrip("\n").removeprefix(BYTE_ORDER_MARK if number == 1 else "")
-    return line.split(options.separator) if line.strip() else []
-
-
-def _mark_missing(table: pa.Table, options: ReadOptions) -> pa.Table:
-    columns = [_without_missing_words(column, options) for column in table.columns]
-    return pa.table(columns, table.column_names)
-
-
-def _strip_cells(table: pa.Table, options: ReadOptions) -> pa.Table:
-    """Remove white space around the cells of the contract's columns, then mark missing values."""
-    for position, name in enumerate(table.column_names):
-        if name in options.columns:
-            cells = _without_missing_words(pc.utf8_trim_whitespace(table.column(position)), options)
-            table = table.set_column(position, name, cells)
-    return table
-
-
-def _without_missing_words(cells: pa.ChunkedArray, options: ReadOptions) -> pa.ChunkedArray:
-    words = pa.array(options.missing, pa.string())
-    return pc.if_else(pc.is_in(cells, words), pa.scalar(None, pa.string()), cells)
+def _describe(error: BaseException) -> str:
+    """Describe why a file cannot be read, without the text of the error: names of members and cells may be in it."""
+    text = str(error)
+    if cells := re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", text):
+        row, expected, got = cells.groups()
+        return f"{got} cells instead of {expected} in {f'line {row}' if row else 'a line'}"
+    if isinstance(error, UnicodeError):
+        return "bytes that are not text in this encoding"
+    if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError):
+        return "a damaged archive, or none"
+    if isinstance(error, RuntimeError) and "encrypted" in text:
+        return "an encrypted archive"
+    if isinstance(error, LookupError) and "encoding" in text:
+        return "an unknown encoding"
+    reason = next((reason for start, reason in ARROW_REASONS.items() if text.startswith(start)), None)
+    return reason or f"a file that cannot be read ({type(error).__name__})"

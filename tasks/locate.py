@@ -1,6 +1,6 @@
 """Find the contract and the files of a dataset, by name or by path."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml.contract.json_text import read_json_file
@@ -8,6 +8,7 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import ContractError, UsageError
 from ml.simulators import SIMULATORS
+from tasks.read_limits import ReadLimits
 from tasks.settings import Settings
 
 SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
@@ -17,13 +18,15 @@ SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
 class DatasetSource:
     """What a run reads: the name of the dataset, its contract and its files (none when simulated).
 
-    `item_attributes_file` is the side table of items, where the contract has one; scoring needs none.
+    `item_attributes_file` is the side table of items, where the contract has one; scoring needs none. `limits` bound
+    what is read from the files.
     """
 
     data: str
     contract: Contract
     files: tuple[Path, ...]
     item_attributes_file: Path | None = None
+    limits: ReadLimits = field(default_factory=ReadLimits)
 
     @property
     def all_files(self) -> tuple[Path, ...]:
@@ -42,7 +45,7 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
     if data_file:
         existing = _require_file(data_file, "give the path of a file that can be read")
         side_table = _find_side_table(loaded, data_file.parent, settings)
-        return DatasetSource(data_file.stem, loaded, (existing,), side_table)
+        return DatasetSource(data_file.stem, loaded, (existing,), side_table, settings.read_limits)
     if loaded.read.simulator:
         return DatasetSource(data, loaded, ())
     if settings.data_dir is None:
@@ -54,7 +57,8 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
     folder = settings.data_dir / (loaded.read.folder or data)
     next_step = f"put the file there ({_download_address(loaded)}), or set STEWARD_DATA_DIR"
     files = tuple(_require_file(_inside(folder, name, settings), next_step) for name in loaded.read.files)
-    return DatasetSource(data, loaded, files, _find_side_table(loaded, folder, settings))
+    side_table = _find_side_table(loaded, folder, settings)
+    return DatasetSource(data, loaded, files, side_table, settings.read_limits)
 
 
 def load_contract(case: str, contract: str, settings: Settings) -> Contract:

@@ -26,12 +26,13 @@ from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import PackagingError
 from ml.package import Package
+from tasks.error_boundary import redact_errors
 from tasks.storage.content_store import StageResult, Store, key_of
 from tasks.tracking.model_folder import PACKAGE_FOLDER, check_structure
 from tasks.tracking.registry import PackagedModel
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("tasks/packaging.py", "ml")
+CODE = ("tasks/packaging.py", "tasks/error_boundary.py", "ml")
 
 # Test rows that are stored with their predictions, to reproduce them later.
 GOLDEN_ROWS = 50
@@ -66,6 +67,7 @@ print(json.dumps({"code": ml.__file__, "milliseconds": sorted(milliseconds() for
 
 
 @task(name="package", cache_policy=NO_CACHE)
+@redact_errors
 def package_model(package: Package, test: Dataset, folder: Path, store: Store) -> PackagedModel:
     """Save the model into `folder` in MLflow's format, and verify it in a clean process.
 
@@ -210,9 +212,10 @@ def predict_in_clean_process(
         command += [json.dumps(params), json.dumps(hidden_modules)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise PackagingError(
-                "a model that loads in a clean process", last[:300], "check the model's requirements"
+                "a model that loads in a clean process",
+                _describe_failure(done.stderr, done.returncode),
+                "check the model's requirements",
             )
         output = json.loads(done.stdout.strip().splitlines()[-1])
         if not Path(output["code"]).resolve().is_relative_to(model.resolve()):
@@ -220,6 +223,21 @@ def predict_in_clean_process(
                 "the model's own code", output["code"], "remove that `ml` from the Python path"
             )
         return pd.read_parquet(predictions), float(output["milliseconds"])
+
+
+def _describe_failure(stderr: str, code: int) -> str:
+    """Return type and place of the exception that ended a process; its text may quote cells of the rows.
+
+    Only the text of a failed import is kept: a name that is no Python identifier is cut.
+    """
+    lines = stderr.strip().splitlines() or [""]
+    kind = re.match(r"(?:\w+\.)*(\w+)(?::|$)", lines[-1])
+    if kind is None:
+        return f"exit code {code}"
+    missing = re.match(r"ModuleNotFoundError: (No module named '[\w.]+')", lines[-1])
+    places = re.findall(r'^  File "([^"]+)", line (\d+)', stderr, re.MULTILINE)
+    place = f" at {Path(places[-1][0]).name}:{places[-1][1]}" if places else ""
+    return missing[1] if missing else f"{kind[1]}{place}"
 
 
 def _golden_rows(test: Dataset) -> pd.DataFrame:

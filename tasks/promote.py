@@ -12,6 +12,7 @@ from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import Evaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality
+from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 
@@ -20,6 +21,7 @@ MIN_UNITS = 50
 
 
 @task(name="quality gate", cache_policy=NO_CACHE)
+@redact_errors
 def quality_gate(
     thresholds: QualityThresholds, evaluation: EvaluationFacts, megabytes: float, milliseconds: float
 ) -> list[dict[str, Any]]:
@@ -37,6 +39,7 @@ def quality_gate(
 
 
 @task(name="compare", cache_policy=NO_CACHE)
+@redact_errors
 def compare_with_champion(
     evaluator: Evaluator,
     test: Dataset,

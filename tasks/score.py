@@ -9,6 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.interactions import event_log
+from tasks.error_boundary import redact_errors
+from tasks.private_folder import user_file_mode
 from tasks.validation_state import ROW_COLUMN
 
 SCORED, QUARANTINED, EXCLUDED = "scored", "quarantined", "excluded"
@@ -51,11 +53,13 @@ def score_table(
 
 
 @task(name="write scores", cache_policy=NO_CACHE)
+@redact_errors
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
     """Write a Parquet file under a temporary name, then rename it, so that no partial file is ever visible."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
         scores.to_parquet(temporary, index=False)
+        temporary.chmod(user_file_mode())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

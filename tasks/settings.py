@@ -19,6 +19,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ml.device import Device
 from ml.errors import UsageError
 from tasks.local_servers import addresses
+from tasks.private_folder import create_private
+from tasks.read_limits import GIGABYTE, ReadLimits
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,6 +72,12 @@ class Settings(BaseSettings):
         validation_alias="home",
         description="the state directory: runs, models, cached results and the ledger",
     )
+    shared_home: bool = Field(
+        default=False, description="whether the group of the state directory may use it, not only its owner"
+    )
+    debug: bool = Field(
+        default=False, description="show text and traceback of unexpected errors in the terminal"
+    )
     data_dir: Path | None = Field(default=None, description="folder of data sets, one folder each")
     contracts: Path = Field(
         default=ROOT / "expectations", description="folder of contracts, one folder per use case"
@@ -97,6 +105,22 @@ class Settings(BaseSettings):
         default=90, ge=0, le=36500, description="days after which runs are deleted from MLflow and Prefect"
     )
 
+    max_file_gigabytes: float = Field(
+        default=4, gt=0, allow_inf_nan=False, description="size limit of a file that is read"
+    )
+    max_unpacked_gigabytes: float = Field(
+        default=4, gt=0, allow_inf_nan=False, description="limit of the data in a file, unpacked"
+    )
+    max_compression_ratio: float = Field(
+        default=200, ge=1, allow_inf_nan=False, description="limit of data in relation to the packed file"
+    )
+    max_rows: int = Field(default=50_000_000, ge=1, description="limit of rows that are read")
+    max_columns: int = Field(default=2_000, ge=1, description="limit of columns of a file")
+    max_cell_length: int = Field(default=1_000_000, ge=1, description="limit of characters of a cell")
+    max_line_length: int = Field(
+        default=4_000_000, ge=100, le=2**30, description="limit of bytes of a line of a text file"
+    )
+
     @field_validator("notify", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
@@ -111,6 +135,19 @@ class Settings(BaseSettings):
         return self.tracking_uri or f"sqlite:///{self.state_dir.resolve() / 'mlflow.db'}"
 
     @property
+    def read_limits(self) -> ReadLimits:
+        """The limits on what is read from a file."""
+        return ReadLimits(
+            file_bytes=int(self.max_file_gigabytes * GIGABYTE),
+            unpacked_bytes=int(self.max_unpacked_gigabytes * GIGABYTE),
+            compression_ratio=self.max_compression_ratio,
+            rows=self.max_rows,
+            columns=self.max_columns,
+            cell_length=self.max_cell_length,
+            line_length=self.max_line_length,
+        )
+
+    @property
     def artifacts_dir(self) -> Path:
         return self.state_dir.resolve() / "artifacts"
 
@@ -121,7 +158,7 @@ class Settings(BaseSettings):
     def create_state_dir(self) -> None:
         """Create the state directory. Raises UsageError if it cannot be written, or if its disk is nearly full."""
         try:
-            self.state_dir.mkdir(parents=True, exist_ok=True)
+            create_private(self.state_dir, self.shared_home)
             probe = self.state_dir / f".writable-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -168,8 +205,17 @@ def prepare_libraries(settings: Settings) -> None:
     # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
     # raises a clearer error than Prefect's warning.
     with suppress(OSError):
-        settings.state_dir.resolve().mkdir(parents=True, exist_ok=True)
+        create_private(settings.state_dir.resolve(), settings.shared_home)
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+    if not settings.debug:
+        warnings.formatwarning = _format_without_text
+
+
+def _format_without_text(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning by category and place, as texts of libraries may quote cells."""
+    return f"{filename}:{lineno}: {category.__name__} (STEWARD_DEBUG=1 shows its text)\n"
 
 
 def prepare_libraries_read_only(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,24 @@ from ml.data import item_attributes
 from ml.data.casting import TEXT_DTYPE
 from ml.errors import DataGateError
 from ml.simulators import SIMULATORS
+from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.facts import SourceFacts
+from tasks.file_content import FileContent
 from tasks.file_formats import read_file
 from tasks.locate import DatasetSource
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
 CODE = (
     "tasks/source.py",
+    "tasks/error_boundary.py",
+    "tasks/dropped_columns.py",
+    "tasks/facts.py",
+    "tasks/file_content.py",
     "tasks/file_formats.py",
     "tasks/locate.py",
+    "tasks/parquet_format.py",
+    "tasks/read_limits.py",
+    "tasks/text_formats.py",
     "ml/contract",
     "ml/data",
     "ml/errors.py",
@@ -40,6 +50,7 @@ CODE = (
     retry_delay_seconds=1,
     retry_condition_fn=lambda *arguments: _is_io_error(arguments),
 )
+@redact_errors
 def source(dataset_source: DatasetSource, store: Store) -> StoredResult:
     """Store the data as they came: the table `rows`, for simulated data also `oracle` (the true probabilities).
 
@@ -62,6 +73,8 @@ def read_source(dataset_source: DatasetSource, store: Store) -> StoredResult:
 
 def read_files(dataset_source: DatasetSource, store: Store) -> StoredResult:
     """Store the files as one table, and the side table of items, if there is one."""
+    for path in dataset_source.all_files:
+        dataset_source.limits.check_file_size(path.name, path.stat().st_size)
     digests = {path.name: _sha256(path) for path in dataset_source.all_files}
     contract = dataset_source.contract
     options = contract.read
@@ -72,6 +85,7 @@ def read_files(dataset_source: DatasetSource, store: Store) -> StoredResult:
         ("pyarrow", "pandas"),
         files=digests,
         read=options.model_dump(),
+        limits=asdict(dataset_source.limits),
         # Keys ignore the order of a mapping, but files without a header take it for their column names.
         columns=list(options.columns),
         items=side_table.model_dump() if side_table else None,
@@ -88,7 +102,7 @@ def _simulate(options: ReadOptions) -> StageResult:
     facts: SourceFacts = {
         "origin": {"simulator": options.simulator, "rows": options.rows, "seed": options.seed},
         "rows": len(simulation.rows),
-        "dropped_columns": [],
+        "dropped_columns": {"count": 0, "positions": {}},
         "seconds": time.perf_counter() - started,
     }
     return StageResult({"rows": simulation.rows, "oracle": simulation.oracle}, facts)
@@ -98,8 +112,13 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     started = time.perf_counter()
     contract, files = dataset_source.contract, dataset_source.files
     options = contract.read
-    arrow_tables = [read_file(path, options) for path in files]
-    frames = [_select_columns(path, table, options) for path, table in zip(files, arrow_tables, strict=True)]
+    frames, dropped = [], {}
+    for path in files:
+        content = read_file(path, options, dataset_source.limits)
+        if content.dropped:
+            dropped[path.name] = list(content.dropped)
+        frames.append(_to_frame(path, content, options))
+        dataset_source.limits.check_rows("all files together", sum(map(len, frames)))
     rows = _join(frames, options.join) if options.join else _stack(frames)
     if options.row_column:
         rows[options.row_column] = np.arange(1, len(rows) + 1)
@@ -113,36 +132,31 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
         "origin": {"files": dict(digests), "url": contract.publication.get("url")},
         "differs_from_published": sorted(n for n, sha in digests.items() if published.get(n, sha) != sha),
         "rows": len(rows),
-        # Columns that the contract does not name are dropped, and reported here.
-        "dropped_columns": sorted(
-            {c for table in arrow_tables for c in table.column_names} - set(options.columns)
-        ),
+        # Columns that the contract does not name are dropped. Without a header, their names would be cells.
+        "dropped_columns": {"count": sum(map(len, dropped.values())), "positions": dropped},
         "seconds": time.perf_counter() - started,
     }
     return StageResult(tables, facts)
 
 
-def _select_columns(path: Path, table: pa.Table, options: ReadOptions) -> pd.DataFrame:
-    """Return the columns that the contract names, and the one with the name of the file."""
-    names = [c for c in table.column_names if c in options.columns]
-    all_names = [*names, options.source_column, options.row_column]
-    repeated = sorted({c for c in names if all_names.count(c) > 1})
-    if repeated:
-        raise DataGateError(
-            f"each column once in {path.name}", f"{repeated} more than once", "keep one of each"
-        )
-    # Pandas metadata in a Parquet file would make a column the index.
-    frame: pd.DataFrame = table.select(names).to_pandas(
-        ignore_metadata=True, types_mapper=lambda t: TEXT_DTYPE if t == pa.string() else None
-    )
-    # A column with a missing value would become float, where ids above 2^53 are no longer distinct.
-    for name in (c for c in names if table[c].type == pa.int64() and table[c].null_count):
-        frame[name] = (
-            table[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get).set_axis(frame.index)
-        )
+def _to_frame(path: Path, content: FileContent, options: ReadOptions) -> pd.DataFrame:
+    """Convert the columns, and add the one with the name of the file; the content's table is given up for it."""
+    table = content.take_table()
+    columns: dict[str, pd.Series] = {}
+    n_rows = table.num_rows
+    # One by one, each released when it is converted: memory never holds two whole tables.
+    for name in table.column_names:
+        # Pandas metadata in a Parquet file would make a column the index.
+        columns[name] = table.select([name]).to_pandas(
+            ignore_metadata=True, types_mapper=lambda t: TEXT_DTYPE if t == pa.string() else None
+        )[name]
+        # A column with a missing value would become float, where ids above 2^53 are no longer distinct.
+        if table[name].type == pa.int64() and table[name].null_count:
+            columns[name] = table[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        table = table.drop_columns([name])
     if options.source_column:
-        frame[options.source_column] = pd.Series(path.stem, frame.index, TEXT_DTYPE)
-    return frame
+        columns[options.source_column] = pd.Series(path.stem, range(n_rows), TEXT_DTYPE)
+    return pd.DataFrame({name: column.array for name, column in columns.items()}, range(n_rows), copy=False)
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -154,7 +168,7 @@ def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
             f"{differing} not in all",
             "correct the files",
         )
-    return pd.concat(frames, ignore_index=True)
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def _join(frames: Sequence[pd.DataFrame], key: str) -> pd.DataFrame:
@@ -181,4 +195,6 @@ def _sha256(path: Path) -> str:
 def _is_io_error(arguments: tuple[Any, ...]) -> bool:
     """Return whether a retry can help. Prefect passes task, task run and state."""
     state = arguments[2]
-    return isinstance(state.data, OSError) or isinstance(getattr(state.data, "exception", None), OSError)
+    return is_unexpected(state.data, OSError) or is_unexpected(
+        getattr(state.data, "exception", None), OSError
+    )

@@ -17,12 +17,14 @@ from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entit
 from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
+from tasks.error_boundary import redact_errors
 from tasks.facts import DatasetSize, DivisionFacts, ItemAttributeCounts, SplitChecks, SplitFacts
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import dataset_settings
 
 CODE = (
     "tasks/split.py",
+    "tasks/error_boundary.py",
     "tasks/stored_datasets.py",
     "ml/contract",
     "ml/data",
@@ -37,6 +39,7 @@ SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Datasets, DivisionFacts
 
 
 @task(name="split", cache_policy=NO_CACHE)
+@redact_errors
 def split(
     clean: StoredResult, contract: Contract, split_function: SplitFunction, now: datetime, store: Store
 ) -> StoredResult:

@@ -15,13 +15,15 @@ from prefect.states import Completed
 from ml.errors import CandidateSkipped
 from ml.estimator import Candidate, FitResources, Model
 from ml.serialization import class_name
+from tasks.error_boundary import redact_errors
 from tasks.facts import FitFacts
+from tasks.fit_memory import is_out_of_memory, out_of_memory, require_memory
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import load_dataset, stored_settings
 
 # Prefect's name for the state of a candidate that was skipped.
 SKIPPED = "Skipped"
-CODE = ("tasks/train.py", "tasks/stored_datasets.py", "ml")
+CODE = ("tasks/train.py", "tasks/error_boundary.py", "tasks/fit_memory.py", "tasks/stored_datasets.py", "ml")
 LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
 
 log = logging.getLogger("steward")
@@ -37,6 +39,7 @@ class FinalFitPolicy(Enum):
 
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
+@redact_errors
 def train(
     name: str,
     candidate: Candidate,
@@ -75,6 +78,7 @@ def fit(
 
 
 @task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
+@redact_errors
 def refit(
     name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
 ) -> StoredResult:
@@ -128,14 +132,20 @@ def _fit(
     resources: FitResources,
     steps: _StepCache,
 ) -> StageResult:
-    training, valid = load_dataset(splits, dataset), load_dataset(splits, "valid")
     resources = replace(
         resources,
         cached_step=steps.get_or_compute,
         log_progress=lambda message: log.info("    %s: %s", name, message),
     )
     started = time.perf_counter()
-    model = candidate.fit(training, valid, resources)
+    try:
+        training, valid = load_dataset(splits, dataset), load_dataset(splits, "valid")
+        require_memory(training.frame, resources.threads)
+        model = candidate.fit(training, valid, resources)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(dataset) from None
+        raise
     facts: FitFacts = {
         "candidate": name,
         "model": class_name(model),

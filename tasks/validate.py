@@ -18,6 +18,7 @@ from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast_columns
 from ml.errors import DataGateError
 from tasks import builtin_checks
+from tasks.error_boundary import redact_errors
 from tasks.facts import ValidationFacts
 from tasks.gx_rules import build_suite, evaluate_rules
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
@@ -25,6 +26,7 @@ from tasks.validation_state import ROW_COLUMN, ValidationState
 
 CODE = (
     "tasks/validate.py",
+    "tasks/error_boundary.py",
     "tasks/validation_state.py",
     "tasks/builtin_checks.py",
     "tasks/gx_rules.py",
@@ -49,6 +51,7 @@ class ValidationResult(NamedTuple):
 
 
 @task(name="validate", cache_policy=NO_CACHE)
+@redact_errors
 def validate(raw: StoredResult, contract: Contract, as_of: datetime | None, store: Store) -> StoredResult:
     """Store the tables `clean`, `quarantine` and `excluded` of `apply_contract`.
 

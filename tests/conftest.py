@@ -164,7 +164,7 @@ def empty_database() -> Path:
 def home(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set STEWARD_HOME to an empty state directory for one test."""
     folder = tmp_path / "home"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     shutil.copy(empty_database, folder / "mlflow.db")
     monkeypatch.setenv("STEWARD_HOME", str(folder))
     return folder

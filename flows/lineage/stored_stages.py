@@ -7,6 +7,7 @@ from typing import Any
 from flows.lineage.model_version import ModelVersionRecord, VerifiedFolder, VerifiedResult
 from flows.lineage.step import MODIFIED, UNVERIFIED, LineageStep
 from ml.data.digest import json_digest
+from tasks.dropped_columns import describe_dropped_columns
 
 
 def stage_steps(record: ModelVersionRecord) -> Iterator[LineageStep]:
@@ -99,9 +100,9 @@ def _validation(record: ModelVersionRecord, entry: Mapping[str, Any], stored: Ve
 def _table(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedResult) -> LineageStep:
     """Compare the number of rows that were read with the stored table."""
     facts = record.facts["source"]
-    dropped = facts["dropped_columns"]
+    dropped = describe_dropped_columns(facts["dropped_columns"])
     step = _stage_step("table", entry, stored, f"{facts['rows']:,} rows", facts)
-    details = (f"dropped columns: {', '.join(dropped)}",) if dropped else ()
+    details = (f"dropped: {dropped}",) if dropped else ()
     return _with_miscounts(step, _miscounts(facts, _row_counts(stored, ["rows"])), details)
 
 

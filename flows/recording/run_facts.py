@@ -8,6 +8,7 @@ from flows.recording.code_version import CodeVersion
 from flows.recording.environment import contract_path, environment_facts, prefect_context
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
+from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import RUN_FACTS_VERSION, RunFacts, StageEntry
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
@@ -75,8 +76,8 @@ def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
     if stage == "split":
         return ", ".join(f"{name} {size['rows']:,}" for name, size in facts["datasets"].items())
     if stage == "source":
-        dropped = ", ".join(map(repr, facts["dropped_columns"]))
-        return f"{facts['rows']:,} rows" + (f", dropped columns {dropped}" if dropped else "")
+        dropped = describe_dropped_columns(facts["dropped_columns"])
+        return f"{facts['rows']:,} rows" + (f", without {dropped}" if dropped else "")
     return f"{facts['seconds']:.1f} s"
 
 

@@ -15,7 +15,7 @@ from flows.recording.environment import data_interval
 from flows.recording.outcome import RunOutcome
 from flows.recording.run_facts import ChampionSummary, initial_facts, run_outcome, stage_entry, stage_summary
 from flows.use_case import RunParameters, UseCase
-from ml.errors import StewardError
+from ml.errors import StewardError, describe_exception
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import DriftFacts, EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.ledger import Verdict
@@ -251,9 +251,9 @@ class RunRecorder:
         self.facts["gates"].append({"gate": gate, "passed": passed, "summary": summary})
 
     def _log_error(self, error: BaseException) -> None:
-        """Record what stopped the run: a gate with its message; another error by type, as its text may quote data."""
+        """Record what stopped the run: a gate with its message; another error without its text, which may be data."""
         is_known = isinstance(error, StewardError)
-        gate, reason = notifications.ERROR, type(error).__name__
+        gate, reason = notifications.ERROR, describe_exception(error)
         if isinstance(error, StewardError):
             gate, reason = error.gate, str(error)
         self.facts["stopped"] = {"gate": gate, "reason": reason}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
+from ml.data.rare_values import MIN_PEOPLE
 from ml.evaluation.mean_intervals import mean_interval
 
 # A metric of each user of a dataset, shape (users,).
@@ -67,9 +68,11 @@ def _target_slice(
     truth = dataset.truth.map(lambda items: [item for item in items if in_slice(item)])
     rows = np.flatnonzero(truth.map(len).to_numpy() > 0)
     sliced = replace(dataset, truth=truth).take(rows)
-    return _slice_rows({"by": by, "slice": name}, per_user_metric(sliced)) if len(rows) > 1 else []
+    return _slice_rows({"by": by, "slice": name}, per_user_metric(sliced)) if len(rows) else []
 
 
 def _slice_rows(names: SliceRow, values: np.ndarray) -> list[SliceRow]:
-    # A slice of one user is left out: it would show that user's own value.
-    return [{**names, "users": len(values), **asdict(mean_interval(values))}] if len(values) > 1 else []
+    # A slice of few users is left out: it could show the values of one of them.
+    if len(values) < MIN_PEOPLE:
+        return []
+    return [{**names, "users": len(values), **asdict(mean_interval(values))}]

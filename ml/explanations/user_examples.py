@@ -1,15 +1,18 @@
 """Example users of a data set: their history, their recommendations with explanations, and what they chose next.
 
 Users are called A, B and C. No user id is included, and only the last items of a history, because a whole history could
-identify a person.
+identify a person. For the same reason, items of few users have no name.
 """
 
+from collections import Counter
+from collections.abc import Set
 from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
+from ml.data.rare_values import MIN_PEOPLE
 from ml.estimator import Model
 from ml.explanations.history_attribution import (
     ExplainableModel,
@@ -68,10 +71,34 @@ def user_examples(dataset: Dataset, prediction: pd.DataFrame, model: Model) -> l
     The result does not depend on the order of the rows.
     """
     rows = _selected_rows(dataset)
+    shown = _common_items(dataset)
     return [
-        _example(name, dataset.take(rows[n : n + 1]), prediction, model)
+        _without_rare_items(_example(name, dataset.take(rows[n : n + 1]), prediction, model), shown)
         for n, name in enumerate(NAMES[: len(rows)])
     ]
+
+
+def _common_items(dataset: Dataset) -> set[str]:
+    """Return the items that `MIN_PEOPLE` users or more have in their history or choose next."""
+    pairs = zip(dataset.frame["items"], dataset.truth, strict=True)
+    users = Counter(item for history, chosen in pairs for item in {*history, *chosen})
+    return {item for item, count in users.items() if count >= MIN_PEOPLE}
+
+
+def _without_rare_items(example: UserExample, shown: Set[str]) -> UserExample:
+    """Replace the names of all items but `shown`: "rare item 1" is the same item wherever the example has it."""
+    rare: dict[str, str] = {}
+
+    def name(item: str) -> str:
+        return item if item in shown else rare.setdefault(item, f"rare item {len(rare) + 1}")
+
+    for recommended in example["recommended"]:
+        recommended["item"] = name(recommended["item"])
+        for reason in recommended["explanation"] or []:
+            reason["item"] = name(reason["item"])
+    example["history"] = [name(item) for item in example["history"]]
+    example["chosen"] = [name(item) for item in example["chosen"]]
+    return example
 
 
 def _selected_rows(dataset: Dataset) -> np.ndarray:

@@ -13,11 +13,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from operate.checks.finding import CheckBlockedError, CheckContext, Finding, NoRunsYetError
+from operate.checks.pins import compare_with_pins
 from tasks.settings import ROOT, enabled_telemetry
 
 GIGABYTE = 10**9
 MIN_FREE_BYTES, LOW_FREE_BYTES, LOW_FREE_SHARE = GIGABYTE, 5 * GIGABYTE, 0.10
 MIN_FREE_INODES = 10_000
+# Packages that a message names.
+MAX_NAMES = 10
 # Seconds by which two clocks may differ.
 MAX_CLOCK_DIFFERENCE = 60
 
@@ -55,27 +58,22 @@ def existing_parent(path: Path) -> Path:
 
 def versions(context: CheckContext) -> Iterator[Finding]:
     """Compare installed packages with the versions in constraints.txt."""
-    pinned, required = _pinned_versions(ROOT / "constraints.txt"), _requirements(ROOT / "pyproject.toml")
-    installed = {name: _installed_version(name) for name in pinned}
-    missing = sorted(name for name in required if not _installed_version(name))
-    different = [
-        f"{name} {number} instead of {pinned[name]}"
-        for name, number in sorted(installed.items())
-        if number and number != pinned[name]
-    ]
+    compared = compare_with_pins(ROOT / "constraints.txt")
+    missing = sorted(name for name in _requirements(ROOT / "pyproject.toml") if not _is_installed(name))
     fix = f"PIP_CONSTRAINT=constraints.txt {sys.executable} -m pip install -e . (in {ROOT})"
+    unknown = f"; not named there: {_shortened(compared.unknown)}" if compared.unknown else ""
     if missing:
         yield Finding("versions", "bad", f"not installed: {', '.join(missing)}", fix)
-    if different:
-        yield Finding("versions", "warn", f"not as in constraints.txt: {', '.join(different)}", fix)
-    if not missing and not different:
-        count = sum(1 for number in installed.values() if number)
-        yield Finding("versions", "ok", f"{count} packages as in constraints.txt")
+    if compared.different:
+        message = f"not as in constraints.txt: {', '.join(compared.different)}{unknown}"
+        yield Finding("versions", "warn", message, fix)
+    if not missing and not compared.different:
+        yield Finding("versions", "ok", f"{len(compared.same)} packages as in constraints.txt{unknown}")
 
 
-def _pinned_versions(constraints: Path) -> dict[str, str]:
-    lines = (line.split("#")[0].strip() for line in constraints.read_text().splitlines())
-    return {name: number for name, _, number in (line.partition("==") for line in lines if line)}
+def _shortened(names: tuple[str, ...]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _requirements(project: Path) -> list[str]:
@@ -83,12 +81,11 @@ def _requirements(project: Path) -> list[str]:
     return [re.split(r"[^\w.-]", line.strip())[0] for line in requirements]
 
 
-def _installed_version(name: str) -> str | None:
+def _is_installed(name: str) -> bool:
     try:
-        # Without the local label of a build, as in 2.13.0+cpu.
-        return version(name).partition("+")[0]
+        return bool(version(name))
     except PackageNotFoundError:
-        return None
+        return False
 
 
 def telemetry(context: CheckContext) -> Iterator[Finding]:

@@ -3,11 +3,9 @@
 import os
 from collections.abc import Iterator
 
-from operate.checks.finding import CheckContext, Finding
+from operate.checks.finding import CheckContext, Finding, NoRunsYetError
 from operate.checks.machine import existing_parent
-
-# What runs write in the state directory.
-WRITTEN = ("mlflow.db", "mlflow.lock", "artifacts", "store", "ledger", "running", "prefect", "cache")
+from tasks.private_folder import STATE_NAMES, excess_mode, restrict
 
 
 def state_dir(context: CheckContext) -> Iterator[Finding]:
@@ -27,7 +25,7 @@ def state_dir(context: CheckContext) -> Iterator[Finding]:
         return
     paths = [folder]
     if _is_writable(folder):
-        paths = [path for name in WRITTEN if os.access(path := folder / name, os.F_OK)]
+        paths = [path for name in STATE_NAMES if os.access(path := folder / name, os.F_OK)]
     read_only = [str(path) for path in paths if not _is_writable(path)]
     if read_only:
         fix += f"; or make this user its owner: chown -R {os.geteuid()} {folder}"
@@ -38,6 +36,28 @@ def state_dir(context: CheckContext) -> Iterator[Finding]:
 
 def _is_writable(path: "os.PathLike[str]") -> bool:
     return os.access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0))  # noqa: PTH112
+
+
+def permissions(context: CheckContext) -> Iterator[Finding]:
+    """Check that other users cannot read the state directory, which holds tables of people."""
+    folder, shared = context.state_dir, context.settings.shared_home
+    if not folder.is_dir():
+        raise NoRunsYetError
+    who = "its owner and its group" if shared else "its owner"
+    if excess_mode(folder, shared):
+        message = f"others than {who} can use {folder} (mode {folder.stat().st_mode & 0o777:04o})"
+        fix = "steward doctor --fix" + (
+            "" if shared else ", or STEWARD_SHARED_HOME=true for a group that shares it"
+        )
+        yield Finding("permissions", "warn", message, fix)
+    else:
+        yield Finding("permissions", "ok", f"only {who} can use {folder}")
+
+
+def fix_permissions(context: CheckContext) -> Iterator[str]:
+    """Take away what others may do with the state directory; only its owner can."""
+    if restrict(context.state_dir, context.settings.shared_home):
+        yield f"{context.state_dir} is closed for others"
 
 
 def folders(context: CheckContext) -> Iterator[Finding]:

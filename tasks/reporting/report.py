@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
 from ml.contract.expectations import EXPECTATIONS
+from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric
@@ -101,6 +102,7 @@ def _template() -> Template:
         "p_value": formatting.format_p_value,
         "gate_name": _gate_name,
         "is_link": lambda value: str(value).startswith(("https://", "http://")),
+        "dropped_columns": describe_dropped_columns,
         "metric_label": lambda name: describe_metric(name).label if name else "",
         "describe_metric": describe_metric,
         "is_row_rule": _is_row_rule,

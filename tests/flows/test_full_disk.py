@@ -58,7 +58,7 @@ def test_a_run_that_fills_the_disk_is_resumed_by_the_next(
     def failing_flow(**_: Any) -> Any:
         return run_flow(replace(QUICK, split=fill)).result()
 
-    assert steward._run_case("fintech-risk", failing_flow, {}, verbose=False) == (None, 1)
+    assert steward._run_case("fintech-risk", failing_flow, {}) == (None, 1)
     (message,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fintech-risk: ")]
     assert message.startswith(f"fintech-risk: no space is left in {home}: free some and run again")
 

@@ -402,7 +402,7 @@ def test_the_expected_rows_reach_the_candidates(expected: ExpectedRows, tmp_path
     }
     assert (raw.facts["origin"]["files"], raw.facts["differs_from_published"]) == (published, [])
     assert contract.publication["sha256"] == published
-    assert raw.facts["dropped_columns"] == []
+    assert raw.facts["dropped_columns"]["count"] == 0
 
     clean = validate.fn(raw, contract, None, store)
     counted = tuple(clean.facts[key] for key in ("rows", "quarantined", "excluded"))
@@ -567,7 +567,7 @@ def test_the_expected_histories_reach_the_candidates(expected: ExpectedLog, tmp_
     published = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
     assert (raw.facts["origin"]["files"], raw.facts["differs_from_published"]) == (published, [])
     assert contract.publication["sha256"] == published
-    assert raw.facts["dropped_columns"] == list(expected.dropped)
+    assert raw.facts["dropped_columns"]["count"] == len(expected.dropped)
 
     clean = validate.fn(raw, contract, None, store)
     counted = tuple(clean.facts[key] for key in ("rows", "quarantined", "excluded"))

@@ -15,7 +15,7 @@ VERSION_1: dict[str, Any] = {
     "source": {
         "origin": {},
         "rows": 9,
-        "dropped_columns": [],
+        "dropped_columns": ["postcode"],
         "seconds": 0.1,
         "unlike_published": ["log.csv"],
     },
@@ -56,7 +56,7 @@ VERSION_2: dict[str, Any] = {
     "source": {
         "origin": {},
         "rows": 9,
-        "dropped_columns": [],
+        "dropped_columns": {"count": 1, "positions": {}},
         "seconds": 0.1,
         "differs_from_published": ["log.csv"],
     },
@@ -131,3 +131,9 @@ def test_the_findings_of_the_gate_that_stopped_the_run_are_upgraded(
     facts = {"refused": {"gate": gate, "why": "it failed", "todo": "correct it"}, f"refused_{gate}": found}
     stopped = {"gate": gate, "reason": "it failed", "next_step": "correct it", "found": upgraded}
     assert upgrade(facts) == {"facts_version": RUN_FACTS_VERSION, "stopped": stopped}
+
+
+def test_names_of_dropped_columns_in_facts_of_this_version_are_only_counted() -> None:
+    facts = {"facts_version": 2, "source": {"rows": 9, "dropped_columns": ["Jane Doe", "C50"]}}
+    upgraded = upgrade(facts)
+    assert upgraded["source"] == {"rows": 9, "dropped_columns": {"count": 2, "positions": {}}}

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
+from ml.errors import UnexpectedError
 from tasks.score import count_rows, model_inputs, rows_not_scored, score_table, write_scores
 from tasks.validate import apply_contract
 
@@ -168,14 +168,14 @@ def test_a_failed_write_leaves_the_previous_file(tmp_path: Path, monkeypatch: py
     path = tmp_path / "scores.parquet"
     write_scores.fn(score_rows(make_contract()), path)
     before = path.read_bytes()
-    with pytest.raises(pa.ArrowException):
+    with pytest.raises(UnexpectedError, match="ArrowTypeError at tasks/score"):
         write_scores.fn(pd.DataFrame({"reason": ["text", 1]}, dtype=object), path)
 
     def disk_full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", disk_full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UnexpectedError, match="OSError at tests/tasks/test_score"):
         write_scores.fn(score_rows(make_contract()), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]

@@ -229,7 +229,7 @@ def test_parquet_keeps_types_and_index_columns(tmp_path: Path) -> None:
 def test_columns_that_the_contract_does_not_name_are_dropped_and_reported(tmp_path: Path) -> None:
     stored = read_stored(tmp_path, {"loans.csv": b"z,id,bad,a,amount,z\n1,2,3,4,5,\xff\n"})
     assert stored.table("rows").to_numpy().tolist() == [["2", "5", "3"]]
-    assert stored.facts["dropped_columns"] == ["a", "z"]
+    assert stored.facts["dropped_columns"] == {"count": 3, "positions": {"loans.csv": [1, 4, 6]}}
 
 
 def test_a_missing_column_is_left_to_validation(tmp_path: Path) -> None:
@@ -251,7 +251,10 @@ def test_stacked_files_have_a_source_column(tmp_path: Path) -> None:
         ["b", "2", "1", "2024"],
         ["c", "3", "0", "2024"],
     ]
-    assert stored.facts["dropped_columns"] == ["note"]
+    assert stored.facts["dropped_columns"] == {
+        "count": 2,
+        "positions": {"2023.csv": [4], "2024.csv": [4]},
+    }
     without_header = read_stored(
         tmp_path, {"2023.csv": b"a,1,0\n", "2024.csv": b"b,2,1\n"}, header=False, **STACKED
     )

@@ -1,6 +1,7 @@
 """User examples agree with the model, do not depend on the order of rows, and identify no user."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ from ml.recommenders.item_knn import ItemKNN, ItemKNNModel
 from ml.recommenders.popularity import Popularity
 
 
-def dataset_of(users: int) -> Dataset:
-    """Return a data set where user n has the first n items of one random order."""
+def dataset_of(lengths: int, copies: int = 10) -> Dataset:
+    """Return a data set where user n has the first n items of one random order; there are ten of each length."""
     rng = np.random.default_rng(5)
-    frame = pd.DataFrame({"user": pd.Series([f"person-{n:02}" for n in range(users)], dtype="str")})
+    users = lengths * copies
+    frame = pd.DataFrame({"user": pd.Series([f"person-{n:03}" for n in range(users)], dtype="str")})
     order = [f"i{n:02}" for n in rng.permutation(40)]
-    frame["items"] = pd.Series([order[:n] for n in range(users)], dtype=object)
-    frame["times"] = pd.Series([list(map(float, range(n))) for n in range(users)], dtype=object)
-    truth = pd.Series([[order[n], *order[25:38]] for n in range(users)], dtype=object)
+    frame["items"] = pd.Series([order[: n % lengths] for n in range(users)], dtype=object)
+    frame["times"] = pd.Series([list(map(float, range(n % lengths))) for n in range(users)], dtype=object)
+    truth = pd.Series([[order[n % lengths], *order[25:38]] for n in range(users)], dtype=object)
     return Dataset(frame, truth, rng.permutation(users).astype(np.uint64) + 2**62)
 
 
@@ -88,7 +90,7 @@ def test_examples_have_no_user_ids_and_only_the_last_items() -> None:
 
 
 def test_examples_do_not_depend_on_the_order_of_rows() -> None:
-    assert examples_of(DATASET.take(np.random.default_rng(0).permutation(22))) == examples_of()
+    assert examples_of(DATASET.take(np.random.default_rng(0).permutation(220))) == examples_of()
 
 
 def test_popularity_has_empty_explanations_and_unexplainable_models_have_none() -> None:
@@ -103,3 +105,26 @@ def test_popularity_has_empty_explanations_and_unexplainable_models_have_none() 
 def test_few_users_give_few_examples(users: int, names: str) -> None:
     examples = examples_of(DATASET.take(np.arange(users)))
     assert "".join(example["user"] for example in examples) == names
+
+
+def test_items_of_few_users_have_no_name() -> None:
+    """Nine users of each length: the last items of the order are those of one length, so of nine users."""
+    dataset = dataset_of(22, copies=9)
+    users = Counter(
+        item
+        for history, chosen in zip(dataset.frame["items"], dataset.truth, strict=True)
+        for item in {*history, *chosen}
+    )
+    rare = {item for item, count in users.items() if count < 10}
+    assert rare
+    row = int(np.flatnonzero(dataset.frame["items"].map(len) == 21)[0])
+    named = json.dumps(examples_of(dataset.take(np.array([row]))))
+    # One user alone has only items of one user.
+    assert not any(item in named for item in users)
+    examples = examples_of(dataset)
+    assert not any(item in json.dumps(examples) for item in rare)
+    assert any(item in json.dumps(examples) for item in set(users) - rare)
+    # An item has the same name in the whole example, so that it still matches its recommendation.
+    example = user_examples(dataset.take(np.array([row])), MODEL.predict(dataset.frame), MODEL)[0]
+    chosen = [entry["item"] in example["chosen"] for entry in example["recommended"]]
+    assert chosen == [entry["chosen"] for entry in example["recommended"]]

@@ -56,6 +56,25 @@ def test_state_directory_without_write_permission_is_bad(home: Path, check: RunC
     assert bad.status == "bad"
 
 
+def test_state_directory_that_others_can_read_warns_and_is_fixed(
+    home: Path, check: RunChecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ok,) = check("permissions")
+    assert (ok.status, ok.message) == ("ok", f"only its owner can use {home}")
+    home.chmod(0o755)
+    (found,) = check("permissions")
+    assert (found.status, "(mode 0755)" in found.message) == ("warn", True)
+    assert found.fix.startswith("steward doctor --fix")
+    monkeypatch.setenv("STEWARD_SHARED_HOME", "true")
+    assert [finding.status for finding in check("permissions")] == ["warn"]
+    home.chmod(0o750)
+    assert [finding.status for finding in check("permissions")] == ["ok"]
+    monkeypatch.delenv("STEWARD_SHARED_HOME")
+    repaired, ok = check("permissions", fix=True)
+    assert (repaired.status, ok.status) == ("ok", "ok")
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize(
     ("options", "status", "text"),
     [

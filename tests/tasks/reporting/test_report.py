@@ -64,7 +64,7 @@ RUN: dict[str, Any] = {
         "origin": {"files": {"a.csv": "1a", "b.csv": "2b"}, "url": "https://example.org/data"},
         "differs_from_published": ["b.csv"],
         "rows": 12345,
-        "dropped_columns": ["postcode"],
+        "dropped_columns": {"count": 1, "positions": {"loans.csv": [7]}},
     },
     "validate": {
         "rows": 12345,
@@ -509,7 +509,7 @@ def test_text_from_outside_is_escaped() -> None:
     hostile = "<script>alert('x')</script>"
     facts = copy.deepcopy(RUN)
     facts["publication"] = dict.fromkeys(("description", "publisher", "licence", "citation"), hostile)
-    facts["source"]["dropped_columns"] = [hostile]
+    facts["source"]["dropped_columns"] = {"count": 2, "positions": {hostile: [1], "b": [2]}}
     facts["source"]["origin"] = {"files": {hostile: hostile}, "url": "javascript:alert(1)"}
     facts["validate"]["rules"] = [rule(hostile, "quarantine", hostile, 1, "applied")]
     facts["evaluation"]["importance"] = {hostile: 1.0}
@@ -563,7 +563,7 @@ def test_files_are_compared_with_the_published_digests() -> None:
     text = text_of(page_of("binary"))
     assert "a.csv ✓ as published sha256 1a" in text
     assert "b.csv ! differs from the published file sha256 2b" in text
-    assert "Dropped columns postcode" in text
+    assert "Dropped columns 1 column that the contract does not name, at position 7" in text
 
 
 def test_candidates_that_lost_or_were_skipped_are_shown() -> None:

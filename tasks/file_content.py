@@ -1,0 +1,71 @@
+"""What was read from one file: the columns that the contract names, and the positions of the others.
+
+Names that the contract does not know are treated as cells, as they are the first row of a file without a header.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml.contract.read_options import ReadOptions
+from ml.errors import DataGateError
+from tasks.read_limits import ReadLimits
+
+
+@dataclass
+class FileContent:
+    """The table of the known columns; `dropped` are the positions of the other columns, from 1."""
+
+    table: pa.Table
+    dropped: tuple[int, ...]
+
+    @classmethod
+    def of(cls, table: pa.Table, names: Sequence[str], options: ReadOptions) -> Self:
+        """Combine a table with the positions of the `names` that the contract does not have."""
+        positions = (position for position, name in enumerate(names, 1) if name not in options.columns)
+        return cls(table, tuple(positions))
+
+    def take_table(self) -> pa.Table:
+        """Return the table and give it up, so that the caller can release its columns one by one."""
+        table, self.table = self.table, None
+        return table
+
+
+def check_cells(file: str, cells: pa.Array, limits: ReadLimits) -> None:
+    """Raise DataGateError for a text that is too long; `cells` are text or binary."""
+    # The number of bytes is at least that of characters, and costs nothing.
+    longest = pc.max(pc.binary_length(cells)).as_py() or 0
+    if longest > limits.cell_length and not pa.types.is_binary(cells.type):
+        longest = pc.max(pc.utf8_length(cells)).as_py()
+    limits.check_cell_length(file, longest)
+
+
+def check_column_names(file: str, names: Sequence[str], options: ReadOptions) -> None:
+    """Raise DataGateError where the contract knows none of the columns, or where one that it knows is there twice."""
+    known = [name for name in names if name in options.columns]
+    if not known:
+        columns = "1 column" if len(names) == 1 else f"{len(names)} columns"
+        no_header = "" if file.endswith(".parquet") else "; the file may have no header"
+        raise DataGateError(
+            f"a column in {file} that the contract's meta.read.columns names",
+            f"{columns}, none of them named there{no_header}",
+            "correct meta.read.columns or the names in the file"
+            + ("" if file.endswith(".parquet") else ", or set meta.read.header to false"),
+        )
+    all_names = [*known, options.source_column, options.row_column]
+    repeated = sorted({name for name in known if all_names.count(name) > 1})
+    if repeated:
+        raise DataGateError(f"each column once in {file}", f"{repeated} more than once", "keep one of each")
+
+
+def unreadable_error(file: str, options: ReadOptions, reason: str) -> DataGateError:
+    """Return the error for a file that is not as the contract says; `reason` quotes nothing of it."""
+    return DataGateError(
+        f"{file} as the contract's meta.read describes it"
+        f" ({options.format}, separator {options.separator!r}, {options.encoding})",
+        reason,
+        "correct the file, or meta.read",
+    )
