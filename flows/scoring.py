@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.recording import notifications
+from flows.recording.process_locks import flow_run_lock
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import UsageError
@@ -52,6 +53,12 @@ def score(
     if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
         raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
     settings.create_state_dir()
+    with flow_run_lock(settings, case, contract):
+        return _score(case, source, target, contract, reasons)
+
+
+def _score(case: str, source: Path, target: Path, contract: str, reasons: int) -> dict[str, Any]:
+    settings = load()
     client = connection.connect(settings)
     champion = registry.get_champion(client, f"{case}.{contract}")
     if champion is None:

@@ -1,6 +1,7 @@
 """Task runs and subflow runs in Prefect that are not in a final state although their flow run has ended."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType, TaskRun
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.types import DateTime
 
@@ -45,10 +47,13 @@ def final_state(state_type: str) -> State:
     return STATES[state_type](message=f"Steward: {MESSAGES[state_type]}")
 
 
-def end_flow_run(server: SyncPrefectClient, run_id: UUID, state_type: str) -> None:
-    """Set the final state of a flow run, after that of its task runs and subflow runs."""
-    end_open_task_runs(server, run_id, state_type)
-    server.set_flow_run_state(run_id, final_state(state_type), force=True)
+def end_flow_run(server: SyncPrefectClient, run_id: UUID, state_type: str, is_final: bool) -> None:
+    """Set the final state of a flow run unless it has one, after that of its task runs and subflow runs."""
+    # Somebody may have deleted it in the UI in the meantime.
+    with suppress(ObjectNotFound):
+        end_open_task_runs(server, run_id, state_type)
+        if not is_final:
+            server.set_flow_run_state(run_id, final_state(state_type), force=True)
 
 
 def end_open_task_runs(
@@ -97,10 +102,11 @@ def ended_runs_with_open_tasks(server: SyncPrefectClient) -> dict[UUID, str]:
     return dict(_state_types(server, runs))
 
 
-def flow_runs_with_tag(server: SyncPrefectClient, tag: str) -> list[FlowRun]:
-    """List the flow runs with a tag, at most a page."""
+def open_flow_runs(server: SyncPrefectClient, tag: str) -> list[FlowRun]:
+    """List the flow runs with a tag that are in no final state, at most a page."""
     return server.read_flow_runs(
-        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])), limit=PAGE_SIZE
+        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=_open_flows()),
+        limit=PAGE_SIZE,
     )
 
 
@@ -115,7 +121,7 @@ def _open_subflow_runs(server: SyncPrefectClient, run_id: UUID) -> list[FlowRun]
     return server.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN_STATES)),
+            state=_open_flows(),
         ),
         limit=PAGE_SIZE,
     )
@@ -123,3 +129,7 @@ def _open_subflow_runs(server: SyncPrefectClient, run_id: UUID) -> list[FlowRun]
 
 def _open_tasks() -> TaskRunFilter:
     return TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=OPEN_STATES)))
+
+
+def _open_flows() -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN_STATES))

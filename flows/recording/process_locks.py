@@ -6,8 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 import prefect
+from prefect import Flow, State, runtime
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 
 from tasks.locks.run_lock import COMMANDS, RunLock
 from tasks.settings import Settings
@@ -25,8 +26,8 @@ def flow_run_lock(settings: Settings, case: str, data: str) -> Iterator[RunLock]
     A process that dies before leaves the lock behind, and so does a run that was interrupted: its tasks may not have
     reported their states.
     """
-    metadata = {"case": case, "data": data, "flow": flow_run.flow_name}
-    lock = RunLock(settings, str(flow_run.id or uuid4()), metadata)
+    metadata = {"case": case, "data": data, "flow": runtime.flow_run.flow_name}
+    lock = RunLock(settings, str(runtime.flow_run.id or uuid4()), metadata)
     lock.acquire()
     try:
         yield lock
@@ -63,9 +64,9 @@ def _release_with_final_state(lock: RunLock) -> None:
             register(release_run_lock)
 
 
-def release_run_lock(flow: Any, run: Any, state: Any) -> None:
+def release_run_lock(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Release the lock of a flow run, which has its final state now (a hook of Prefect)."""
-    if lock := _waiting.pop(str(run.id), None):
+    if lock := _waiting.pop(str(flow_run.id), None):
         _release(lock, is_reported=not state.is_crashed())
 
 

@@ -47,7 +47,7 @@ def fix_runs(context: CheckContext) -> Iterator[str]:
     if not os.access(context.state_dir, os.F_OK):
         return
     client = context.client
-    from flows.housekeeping.dead_runs import reconcile_dead_runs
+    from flows.housekeeping.reconciliation import reconcile_dead_runs
 
     for run in reconcile_dead_runs(client, context.settings):
         yield f"run of {run.case} on {run.data}: {run.correction}"

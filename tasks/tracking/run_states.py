@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from mlflow import MlflowClient as Client
 from mlflow.entities import Run
@@ -28,7 +27,6 @@ class RunningRun:
     state_dir: str
     case: str
     data: str
-    started: datetime
 
 
 def running_runs(client: Client, host: str) -> list[RunningRun]:
@@ -39,9 +37,10 @@ def running_runs(client: Client, host: str) -> list[RunningRun]:
 
 def _running(run: Run) -> RunningRun:
     tags: Mapping[str, str] = run.data.tags
-    names = (LOCK_TAG, STATE_DIR_TAG, "steward.case", "steward.data")
-    started = datetime.fromtimestamp((run.info.start_time or 0) / 1000, UTC)
-    return RunningRun(run.info.run_id, *(tags.get(name, "") for name in names), started)
+    lock_id, state_dir = tags.get(LOCK_TAG, ""), tags.get(STATE_DIR_TAG, "")
+    return RunningRun(
+        run.info.run_id, lock_id, state_dir, tags.get("steward.case", ""), tags.get("steward.data", "")
+    )
 
 
 def run_by_lock(client: Client, identity: str) -> str | None:
