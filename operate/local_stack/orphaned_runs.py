@@ -32,7 +32,7 @@ def mark_crashed(client: "SyncPrefectClient", pool: str, active_run_ids: set[str
     )
     for run in runs:
         run_id = str(run.id)
-        # Before version 0.3 every worker had the name of its pool.
+        # Up to version 0.2 every worker had the name of its pool.
         if run_id in active_run_ids or run.labels.get(WORKER_LABEL, pool) not in (worker_name, pool):
             continue
         if not child_process.has_process_with_variable("PREFECT__FLOW_RUN_ID", run_id):

@@ -18,7 +18,6 @@ from operate.console import ROOT, print_message
 from operate.local_stack import automations, child_process, deployments, orphaned_runs, postgres
 from operate.local_stack.child_process import ChildProcess
 from operate.local_stack.ports import HOST
-from tasks.state_dir_id import state_dir_id
 
 if TYPE_CHECKING:
     import psutil
@@ -63,6 +62,8 @@ class Servers:
     @property
     def worker_name(self) -> str:
         """The name of the worker, which differs between state directories that share a Prefect database."""
+        from tasks.state_dir_id import state_dir_id
+
         return f"{POOL}-{state_dir_id(self.settings)[:8]}"
 
     def start(self) -> "SyncPrefectClient":

@@ -19,7 +19,7 @@ VERDICTS = {"KILLED": "killed", "FAILED": "stopped"}
 class RunningRun:
     """A parent run that MLflow shows as running. Fields are empty where the run has no such tag.
 
-    `lock_id` is that of its run lock, `state_dir` the identity of its state directory (none before version 0.3).
+    `lock_id` is that of its run lock, `state_dir` the identity of its state directory (none up to version 0.2).
     """
 
     run_id: str
