@@ -212,8 +212,10 @@ def problems(place: Place, phase: str, alone: bool, since: str) -> Iterator[str]
     for run_id, status, flow_run_id in linked:
         if status not in STATUS.values():
             yield f"MLflow run {run_id} is {status}"
-        elif (state := states.get((flow_run_id or "").replace("-", ""))) and STATUS.get(state) != status:
-            yield f"MLflow run {run_id} is {status}, its flow run {state}"
+            continue
+        shown = states.get((flow_run_id or "").replace("-", ""), "")
+        if STATUS.get(shown, status) != status:
+            yield f"MLflow run {run_id} is {status}, its flow run {shown}"
     for folder in ("running", "commands"):
         yield from (f"lock {path.name} is left" for path in (place.home / folder).glob("*"))
     yield from ledger_problems(place, phase)
@@ -316,40 +318,55 @@ def kill_once(
     return wrong
 
 
+@dataclass
+class Tally:
+    """Kills and recovered kills by phase and signal, and what was wrong after the others."""
+
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    recovered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    misses: list[str] = field(default_factory=list)
+
+    def print_table(self) -> None:
+        print("\n| phase | signal | kills | recovered |\n|---|---|---|---|")
+        for (phase, name), number in sorted(self.kills.items()):
+            print(f"| {phase} | {name} | {number} | {self.recovered[phase, name]} |")
+        print(f"| all | all | {self.kills.total()} | {self.recovered.total()} |\n")
+        print("\n".join(self.misses) or "no miss", flush=True)
+
+
+def run_kills(place: Place, count: int, seed: int, tally: Tally) -> None:
+    """Kill runs one after another and count what became of them."""
+    random_numbers = random.Random(seed)
+    worker = Worker(place)
+    prepare(place, worker)
+    for number in range(count):
+        alone = number % ALONE == ALONE - 1
+        phase = random_numbers.choice(list(ROWS))
+        sent = random_numbers.choices(list(SIGNALS), list(SIGNALS.values()))[0]
+        delay = random_numbers.uniform(0, place.seconds[phase, alone])
+        wrong = kill_once(place, worker, phase, alone, (sent, delay))
+        tally.kills[phase, sent.name] += 1
+        tally.recovered[phase, sent.name] += not wrong
+        where = f"{phase}, {sent.name} after {delay:.1f} s{', temporary server' if alone else ''}"
+        print(f"{number + 1:>4} {where}: {'; '.join(wrong) or 'recovered'}", flush=True)
+        tally.misses += [f"{where}: {'; '.join(wrong)}"] if wrong else []
+    worker.close()
+
+
 def main() -> None:
-    """Kill runs, and print the table."""
+    """Kill runs, and print the table; Ctrl-C prints that of the kills so far."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    random_numbers = random.Random(options.seed)
-    kills: Counter[tuple[str, str]] = Counter()
-    recovered: Counter[tuple[str, str]] = Counter()
-    misses = []
-    with tempfile.TemporaryDirectory(prefix="steward-kills-") as folder:
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="steward-kills-", ignore_cleanup_errors=True) as folder:
         place = Place(Path(folder))
         write_contracts(place)
-        with shared_server(place):
-            worker = Worker(place)
-            prepare(place, worker)
-            for number in range(options.count):
-                alone = number % ALONE == ALONE - 1
-                phase = random_numbers.choice(list(ROWS))
-                sent = random_numbers.choices(list(SIGNALS), list(SIGNALS.values()))[0]
-                delay = random_numbers.uniform(0, place.seconds[phase, alone])
-                wrong = kill_once(place, worker, phase, alone, (sent, delay))
-                kills[phase, sent.name] += 1
-                recovered[phase, sent.name] += not wrong
-                where = f"{phase}, {sent.name} after {delay:.1f} s{', temporary server' if alone else ''}"
-                print(f"{number + 1:>4} {where}: {'; '.join(wrong) or 'recovered'}", flush=True)
-                misses += [f"{where}: {'; '.join(wrong)}"] if wrong else []
-            worker.close()
-    print("\n| phase | signal | kills | recovered |\n|---|---|---|---|")
-    for (phase, name), number in sorted(kills.items()):
-        print(f"| {phase} | {name} | {number} | {recovered[phase, name]} |")
-    print(f"| all | all | {kills.total()} | {recovered.total()} |\n")
-    print("\n".join(misses) or "no miss")
-    sys.exit(bool(misses))
+        with shared_server(place), suppress(KeyboardInterrupt):
+            run_kills(place, options.count, options.seed, tally)
+    tally.print_table()
+    sys.exit(bool(tally.misses))
 
 
 if __name__ == "__main__":
