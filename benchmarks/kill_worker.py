@@ -44,8 +44,8 @@ def main() -> None:
                 os.dup2(null, 0)
                 _run(*request)
                 sys.exit(0)
-            print(child, flush=True)
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            print(f"pid {child}", flush=True)
+            print(f"code {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}", flush=True)
 
 
 if __name__ == "__main__":

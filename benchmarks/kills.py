@@ -96,15 +96,18 @@ class Worker:
         assert self.process.stdin
         self.process.stdin.write(json.dumps([environment, str(output), list(arguments)]) + "\n")
         self.process.stdin.flush()
-        return self._read()
+        return self._read("pid")
 
     def wait(self) -> int:
         """Return the exit code of the command."""
-        return self._read()
+        return self._read("code")
 
-    def _read(self) -> int:
+    def _read(self, expected: str) -> int:
         assert self.process.stdout
-        return int(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        name, _, number = line.partition(" ")
+        assert name == expected, f"expected a line with {expected}, got {line!r}"
+        return int(number)
 
     def close(self) -> None:
         assert self.process.stdin
