@@ -59,17 +59,22 @@ class DeadRun:
 
 def find_dead_runs(client: connection.Client, settings: Settings) -> list[DeadRun]:
     """List runs whose process is gone and whose states are not all final yet. Changes nothing."""
-    dead = run_lock.dead_runs(settings)
+    dead = dead_locks(settings)
     processes = {run.get("pid") for run in dead}
     with prefect_client() as server:
         found = [
             inspect(client, server, metadata) for metadata in [*dead, *runs_without_lock(client, settings)]
         ]
-        for command in run_lock.dead_runs(settings, run_lock.COMMANDS):
+        for command in dead_locks(settings, run_lock.COMMANDS):
             # Of a command that died with a run, the run alone is of interest.
             if command.get("pid") not in processes:
                 found += flow_runs_of_command(command, server, settings)
     return found
+
+
+def dead_locks(settings: Settings, folder: str = run_lock.RUNS) -> list[dict[str, Any]]:
+    """Return the metadata of dead runs (or commands), without those that live in a folder that was copied."""
+    return [lock for lock in run_lock.dead_runs(settings, folder) if not may_be_running(lock["id"])]
 
 
 def inspect(
@@ -124,7 +129,7 @@ def flow_runs_of_command(
     command: Mapping[str, Any], server: SyncPrefectClient | None, settings: Settings
 ) -> list[DeadRun]:
     """List the flow runs of a dead command that are in no final state; the command itself without a server."""
-    case = command.get("case", "")
+    case = f"steward {command.get('case', '')}"
     try:
         if server is None:
             raise httpx.ConnectError("no server")

@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
 from flows.housekeeping import open_task_runs
-from flows.housekeeping.dead_runs import DeadRun, flow_runs_of_command, inspect, runs_without_lock
+from flows.housekeeping.dead_runs import DeadRun, dead_locks, flow_runs_of_command, inspect, runs_without_lock
 from flows.housekeeping.open_task_runs import CRASH_MESSAGE
 from flows.recording.prefect_state import MLFLOW_STATUS, UNKNOWN, UNREACHABLE, prefect_client
 from ml.errors import StewardError
@@ -37,7 +37,7 @@ def reconcile_dead_runs(client: connection.Client, settings: Settings) -> list[D
     corrected and the run is left for the next time.
     """
     corrected: list[DeadRun] = []
-    locked, commands = run_lock.dead_runs(settings), run_lock.dead_runs(settings, run_lock.COMMANDS)
+    locked, commands = dead_locks(settings), dead_locks(settings, run_lock.COMMANDS)
     unlocked = runs_without_lock(client, settings)
     with prefect_client(start_server=bool(locked or commands or unlocked)) as server:
 

@@ -1,6 +1,8 @@
-"""Find out whether the process of a run without a lock file may still live. Linux only."""
+"""Find out whether a process of this machine may hold the lock of a run. Linux only.
 
-import os
+The lock file of a living run may be missing, because it was deleted, or be free, because its folder was copied.
+"""
+
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +22,7 @@ def may_be_running(identity: str) -> bool:
 
 
 def _processes() -> Iterator[Path]:
-    own = str(os.getpid())
-    return (path for path in PROCESSES.iterdir() if path.name.isdigit() and path.name != own)
+    return (path for path in PROCESSES.iterdir() if path.name.isdigit())
 
 
 def _holds(process: Path, names: set[str]) -> bool:

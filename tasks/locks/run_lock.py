@@ -57,14 +57,20 @@ class RunLock:
         self.release()
 
     def acquire(self) -> None:
-        """Create and hold the lock."""
+        """Create and hold the lock. Raises OSError, for example on a full disk, and leaves nothing behind then."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.update_metadata()
-        # Locked before it gets its final name: no other process ever sees it unlocked.
         temporary = self.folder / f".{self.identity}.{os.getpid()}"
-        self._lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o644)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        temporary.replace(self._path("lock"))
+        try:
+            self.update_metadata()
+            # Locked before it gets its final name: no other process ever sees it unlocked.
+            self._lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            temporary.replace(self._path("lock"))
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            temporary.with_name(f"{temporary.name}.json").unlink(missing_ok=True)
+            self.release()
+            raise
 
     def release(self) -> None:
         """Remove the lock: every state of the run is final."""

@@ -57,6 +57,18 @@ def test_two_state_directories_on_one_server_leave_each_others_runs_alone(
         assert [run_status(living.client, run.run_id) for run in (living, dead)] == ["RUNNING", "KILLED"]
 
 
+def test_a_copy_of_a_state_directory_leaves_the_runs_of_the_original_alone(
+    shared: tuple[Settings, Settings], prefect_api: str
+) -> None:
+    one, two = shared
+    with RunLock(one, "r1", {}):
+        living = start(one, "r1")
+        shutil.copytree(one.state_dir, two.state_dir)
+        assert [lock["id"] for lock in run_lock.dead_runs(two)] == ["r1"]
+        assert find_dead_runs(living.client, two) == reconcile_dead_runs(living.client, two) == []
+        assert run_status(living.client, living.run_id) == "RUNNING"
+
+
 def test_a_run_of_an_earlier_release_is_not_ended_where_it_may_belong_elsewhere(
     shared: tuple[Settings, Settings], prefect_api: str
 ) -> None:
