@@ -25,6 +25,7 @@ from operate.console import (
     require_case,
 )
 from operate.doctor import doctor
+from operate.killed_runs import end_killed_runs, recorded_command
 from operate.ledger import ledger
 from operate.lineage import lineage
 from operate.maintain import maintain
@@ -107,9 +108,11 @@ def run(
     with console_logging(verbose):
         # Errors of any case are reported before the first one starts.
         flows = [_checked_flow(name, params) for name in names]
-        results = [
-            _run_case(name, flow, {**params, "fresh": fresh}) for name, flow in zip(names, flows, strict=True)
-        ]
+        with recorded_command("run"):
+            results = [
+                _run_case(name, flow, {**params, "fresh": fresh})
+                for name, flow in zip(names, flows, strict=True)
+            ]
     printing.print_outcomes([outcome for outcome, _ in results if outcome], as_json)
     sys.exit(next((code for _, code in results if code), 0))
 
@@ -152,6 +155,7 @@ def validate(
     """Check data against their contract and stop."""
     with console_logging(verbose):
         _checked_flow(case, {"data": data, "contract": contract})
+        end_killed_runs()
         from flows.pipeline import validate_only
 
         facts = validate_only(case, data, contract)
@@ -179,16 +183,18 @@ def score(
     """Score an unlabelled file with the champion; rows that fail the contract are returned with the reason."""
     with console_logging(verbose):
         require_case(case)
+        end_killed_runs()
         from flows.scoring import score as flow
 
-        facts = flow(
-            case=case,
-            data=data,
-            out=str(out),
-            contract=contract,
-            reasons=reasons,
-            accept_drift=accept_drift,
-        )
+        with recorded_command("score"):
+            facts = flow(
+                case=case,
+                data=data,
+                out=str(out),
+                contract=contract,
+                reasons=reasons,
+                accept_drift=accept_drift,
+            )
     if as_json:
         typer.echo(json.dumps(facts))
     else:
@@ -213,6 +219,7 @@ def champion(
         raise UsageError("--reason TEXT with --rollback", "none", "give the reason; the ledger keeps it")
     with console_logging():
         require_case(case)
+        end_killed_runs()
         from flows.champions import decisions, roll_back
 
         entries = [roll_back(case, data, reason)] if rollback and reason else decisions(case, data)

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from flows.housekeeping import prefect_runs
-from flows.housekeeping.dead_runs import DeadRun, find_dead_runs, reconcile_dead_runs
+from flows.housekeeping.dead_runs import DeadRun, find_dead_runs
 from flows.housekeeping.ledgers import require_intact_ledgers
+from flows.housekeeping.reconciliation import reconcile_dead_runs
 from flows.housekeeping.retention import (
     RequiredObjects,
     ledger_references,
@@ -26,11 +25,11 @@ from flows.housekeeping.retention import (
     required_objects,
     undecided_versions,
 )
+from flows.recording.process_locks import flow_run_lock
 from flows.temporary_server import local_flow, secured_temporary_server
 from ml.errors import UsageError
 from tasks.error_boundary import redact_errors
 from tasks.locks.model_lock import LockTimeoutError, model_lock
-from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
 from tasks.storage import garbage_collection
 from tasks.storage.garbage_collection import StoredObject
@@ -121,13 +120,15 @@ def preview(settings: Settings) -> MaintenanceReport:
 
 def _maintain(settings: Settings) -> MaintenanceReport:
     settings.create_state_dir()
-    client = connection.connect(settings)
-    lock_id = str(flow_run.id or uuid4())
-    lock = RunLock(settings, lock_id, {"case": "maintenance", "data": "all"})
-    with lock, model_lock(settings, "maintenance", timeout_seconds=0), prefect_server() as server:
+    with (
+        flow_run_lock(settings, "maintenance", "all") as lock,
+        model_lock(settings, "maintenance", timeout_seconds=0),
+        prefect_server() as server,
+    ):
+        client = connection.connect(settings)
         report = MaintenanceReport(False, _corrections(reconcile_dead_runs(client, settings)))
-        _clean_up(_Context(client, server, settings, report, lock_id))
-        if not other_active_runs(settings, lock_id):
+        _clean_up(_Context(client, server, settings, report, lock.identity))
+        if not other_active_runs(settings, lock.identity):
             report.database_bytes = connection.vacuum_database(settings)
     return report
 

@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
-from uuid import uuid4
 
 from prefect import State
-from prefect.runtime import flow_run
 
 from flows.batch_reference import require_reason, training_reference
-from flows.housekeeping.dead_runs import reconcile_dead_runs
 from flows.housekeeping.ledgers import open_ledger
+from flows.housekeeping.reconciliation import reconcile_dead_runs
 from flows.promotion import TrainingContext, promote, register
 from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
+from flows.recording.process_locks import flow_run_lock
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import final_model, split_batch, validate_batch
 from flows.use_case import RunParameters, UseCase
@@ -29,7 +28,6 @@ from tasks.facts import LeaderboardEntry
 from tasks.ledger import Ledger, require_intact
 from tasks.locate import DatasetSource, find_dataset
 from tasks.locks.model_lock import model_lock
-from tasks.locks.run_lock import RunLock
 from tasks.settings import Settings, load
 from tasks.source import read_source, source
 from tasks.storage.content_store import Store, StoredResult
@@ -87,12 +85,14 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
 
 @contextmanager
 def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
-    """Check the parameters, then hold the run lock, the MLflow run and the model lock until the run has ended."""
+    """Check the parameters, then hold the run lock, the MLflow run and the model lock until the run has ended.
+
+    The run lock comes first and goes last: whatever the process has written when it dies, the next one finds it.
+    """
     settings = load()
     dataset = check_before_run(case, params, settings)
-    client = connection.connect(settings)
-    metadata = {"case": case.name, "data": dataset.data}
-    with RunLock(settings, str(flow_run.id or uuid4()), metadata) as lock:
+    with flow_run_lock(settings, case.name, dataset.data) as lock:
+        client = connection.connect(settings)
         reconcile_dead_runs(client, settings)
         recorder = RunRecorder.start(client, settings, case, params, dataset, lock)
         with recorder, model_lock(settings, dataset.contract.name):

@@ -10,6 +10,7 @@ from pydantic import Field
 from flows.batch_reference import require_reason, scoring_reference
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording import notifications
+from flows.recording.process_locks import flow_run_lock
 from flows.temporary_server import local_flow
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
@@ -68,6 +69,14 @@ def score(
     if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
         raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
     settings.create_state_dir()
+    with flow_run_lock(settings, case, contract):
+        return _score(case, source, target, contract, reasons, accept_drift)
+
+
+def _score(
+    case: str, source: Path, target: Path, contract: str, reasons: int, accept_drift: str | None
+) -> dict[str, Any]:
+    settings = load()
     client = connection.connect(settings)
     champion = registry.get_champion(client, f"{case}.{contract}")
     if champion is None:

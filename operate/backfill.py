@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import typer
 
 from operate.console import ROOT, case_module, console_logging, exit_code, print_message
+from operate.killed_runs import end_killed_runs, recorded_command
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def run_backfill(request: BackfillRequest, dry_run: bool, as_json: bool) -> int:
             "no other backfill of this champion", "one that is running", "wait until it ends"
         ) from None
     codes = []
-    with console_logging(), acquired:
+    with console_logging(), acquired, nullcontext() if dry_run else recorded_command("backfill"):
+        if not dry_run:
+            end_killed_runs()
         finished = run_history.finished_intervals(connection.connect(settings), request.case, dataset.data)
         for time in times:
             interval = time.isoformat(timespec="seconds")

@@ -59,12 +59,16 @@ def console_logging(verbose: bool = False) -> Iterator[None]:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("steward")
+    log, database_log = logging.getLogger("steward"), logging.getLogger("mlflow.store.db.utils")
     log.addHandler(handler)
+    # MLflow logs a traceback for each failed statement, and raises the error too.
+    level = database_log.level
+    database_log.setLevel(level if verbose else logging.CRITICAL)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        database_log.setLevel(level)
 
 
 def describe_unexpected(error: Exception) -> str:

@@ -1,12 +1,14 @@
 """`steward maintain`: delete what is past its retention."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from operate.console import console_logging
+from operate.killed_runs import recorded_command
 
 
 def maintain(
@@ -24,7 +26,7 @@ def maintain(
 
         settings = load()
         # Outside the flow, an unreachable server is reported as one message.
-        with prefect_server():
+        with prefect_server(), nullcontext() if dry_run else recorded_command("maintain"):
             report = preview(settings) if dry_run else maintenance()
     if as_json:
         typer.echo(json.dumps(asdict(report) | {"freed_bytes": report.freed_bytes}))

@@ -16,6 +16,7 @@ from ml.errors import UsageError
 from operate.console import EXIT_FAILURE, console_logging, print_message
 from operate.local_stack import ports, postgres
 from operate.local_stack.event_feed import EventFeed
+from operate.local_stack.run_monitor import RunMonitor
 from operate.local_stack.servers import ServerFailedError, Servers, ShutdownRequestedError
 
 if TYPE_CHECKING:
@@ -89,12 +90,14 @@ def _run(servers: Servers) -> int:
 
 
 def _print_events(servers: Servers, client: "SyncPrefectClient") -> None:
-    """Print events of runs. Raises ShutdownRequestedError or ServerFailedError."""
+    """Print events of runs, and end runs that are killed. Raises ShutdownRequestedError or ServerFailedError."""
     import httpx
 
     feed = EventFeed(client, servers.prefect_url)
+    monitor = RunMonitor(servers.settings)
     while not servers.shutdown_requested.wait(POLL_INTERVAL):
         servers.check()
+        monitor.look()
         # A busy server may not answer; whether it still runs is checked above.
         with suppress(httpx.HTTPError):
             for line in feed.new_lines():

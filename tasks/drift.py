@@ -12,6 +12,7 @@ from ml.drift.compare import EVERYTHING, Scope, compare
 from ml.drift.finding import Finding
 from ml.drift.summary import from_json, summarize
 from ml.errors import DriftError
+from tasks.error_boundary import redact_errors
 from tasks.facts import DriftFacts, DriftFinding
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
@@ -36,6 +37,7 @@ NO_EARLIER_BATCH = Reference("no earlier batch")
 
 
 @task(name="summarize", cache_policy=NO_CACHE)
+@redact_errors
 def summarize_batch(clean: StoredResult, contract: Contract, store: Store) -> StoredResult:
     """Store the summary of clean rows, with which later batches are compared, as the file `reference.json`."""
     key = key_of(
@@ -55,6 +57,7 @@ def summarize_batch(clean: StoredResult, contract: Contract, store: Store) -> St
 
 
 @task(name="drift", cache_policy=NO_CACHE)
+@redact_errors
 def compare_batch(
     rows: pd.DataFrame,
     contract: Contract,

@@ -1,27 +1,38 @@
-"""Set the final state of runs whose process died, in Prefect and in MLflow."""
+"""Find runs whose process died, and what their final states in Prefect and MLflow are.
 
-import logging
+The first final state that was written is the truth, and the other system gets the same: a run that MLflow shows as
+finished had written everything. Where neither has one, the run lock says how the run ended; without that it was killed.
+"""
+
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.states import Crashed
 
-from flows.recording.prefect_state import MLFLOW_STATUS, UNKNOWN, UNREACHABLE, prefect_client, read_state
+from flows.housekeeping import open_task_runs
+from flows.housekeeping.prefect_runs import flow_names
+from flows.recording.prefect_state import (
+    MLFLOW_STATUS,
+    PREFECT_STATE,
+    UNKNOWN,
+    UNREACHABLE,
+    prefect_client,
+    read_state,
+)
+from flows.recording.process_locks import COMMAND_TAG
 from tasks.locks import run_lock
+from tasks.locks.open_locks import may_be_running
 from tasks.settings import Settings
-from tasks.tracking import connection, run_history
-
-log = logging.getLogger("steward")
-CRASH_MESSAGE = "the process ended without reporting a state: killed, out of memory, or the machine stopped"
+from tasks.state_dir_id import read_state_dir_id
+from tasks.tracking import connection, run_history, run_states
 
 
 @dataclass(frozen=True)
 class DeadRun:
-    """A run that is shown as running although its process is gone, and the correction that was or would be made.
+    """A run whose process is gone, with its states in Prefect and MLflow and the final ones that it gets.
 
     `id` is that of the Prefect flow run, or a generated one for a run outside of Prefect.
     """
@@ -32,77 +43,102 @@ class DeadRun:
     mlflow_run_id: str | None
     prefect_state: str
     mlflow_status: str | None
-    correction: str
+    final_state: str
+    final_status: str
 
-
-class _ServerUnreachableError(Exception):
-    """Leave a run to the next reconciliation."""
+    @property
+    def correction(self) -> str:
+        """What is or would be corrected, in a few words."""
+        corrections = []
+        if self.prefect_state not in (UNKNOWN, UNREACHABLE):
+            corrections.append(f"in Prefect {self.final_state}")
+        if self.mlflow_status == "RUNNING":
+            corrections.append(f"in MLflow {self.final_status}")
+        return ", ".join(corrections) or "nothing to correct"
 
 
 def find_dead_runs(client: connection.Client, settings: Settings) -> list[DeadRun]:
-    """List runs whose process is gone and whose state is not final yet. Changes nothing."""
+    """List runs whose process is gone and whose states are not all final yet. Changes nothing."""
+    dead = dead_locks(settings)
+    processes = {run.get("pid") for run in dead}
     with prefect_client() as server:
-        locked = [_inspect(client, server, metadata) for metadata in run_lock.dead_runs(settings)]
-        return [*locked, *_without_lock(client, server, settings)]
+        found = [
+            inspect(client, server, metadata) for metadata in [*dead, *runs_without_lock(client, settings)]
+        ]
+        for command in dead_locks(settings, run_lock.COMMANDS):
+            # Of a command that died with a run, the run alone is of interest.
+            if command.get("pid") not in processes:
+                found += flow_runs_of_command(command, server, settings)
+    return found
 
 
-def reconcile_dead_runs(client: connection.Client, settings: Settings) -> list[DeadRun]:
-    """Set dead runs to Crashed in Prefect, unless it has a final state, and to the matching status in MLflow.
-
-    Where no server can be reached, MLflow is corrected and the run is left for the next time.
-    """
-    corrected: list[DeadRun] = []
-    with prefect_client() as server:
-        for metadata in run_lock.dead_runs(settings):
-            try:
-                with run_lock.reconcile(settings, metadata["id"]) as is_dead:
-                    if is_dead:
-                        corrected.append(_correct(client, server, _inspect(client, server, metadata)))
-                        if corrected[-1].prefect_state == UNREACHABLE:
-                            raise _ServerUnreachableError
-            except _ServerUnreachableError:
-                continue
-        corrected += [_correct(client, server, run) for run in _without_lock(client, server, settings)]
-    for run in corrected:
-        log.info("reconciled a dead run of %s on %s: %s", run.case, run.data, run.correction)
-    return corrected
+def dead_locks(settings: Settings, folder: str = run_lock.RUNS) -> list[dict[str, Any]]:
+    """Return the metadata of dead runs (or commands), without those that live in a folder that was copied."""
+    return [lock for lock in run_lock.dead_runs(settings, folder) if not may_be_running(lock["id"])]
 
 
-def _inspect(
+def inspect(
     client: connection.Client, server: SyncPrefectClient | None, metadata: Mapping[str, Any]
 ) -> DeadRun:
+    """Read the states of a dead run, and work out the final ones."""
     # A run may have died after its start in MLflow and before that was written to its lock.
-    run_id = metadata.get("mlflow_run_id") or run_history.run_by_lock(client, metadata["id"])
+    run_id = metadata.get("mlflow_run_id") or run_states.run_by_lock(client, metadata["id"])
     state = read_state(server, metadata["id"])
     status = run_history.run_status(client, run_id) if run_id else None
-    corrections = []
-    if state not in (UNKNOWN, UNREACHABLE):
-        corrections.append(f"in Prefect {state if state in MLFLOW_STATUS else 'CRASHED'}")
-    if status == "RUNNING":
-        corrections.append(f"in MLflow {MLFLOW_STATUS.get(state, 'KILLED')}")
-    correction = ", ".join(corrections) or "nothing to correct"
     case, data = metadata.get("case", ""), metadata.get("data", "")
-    return DeadRun(metadata["id"], case, data, run_id, state, status, correction)
+    return DeadRun(metadata["id"], case, data, run_id, state, status, *_final_states(state, status, metadata))
 
 
-def _without_lock(
-    client: connection.Client, server: SyncPrefectClient | None, settings: Settings
-) -> list[DeadRun]:
-    """List runs of this machine that MLflow shows as running and that have no lock file."""
+def _final_states(state: str, status: str | None, metadata: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the final state in Prefect and the final status in MLflow."""
+    if status is None or status == "RUNNING":
+        status = str(metadata.get("ending") or MLFLOW_STATUS.get(state, "KILLED"))
+    if state in MLFLOW_STATUS:
+        return state, status
+    if state == "CANCELLING":
+        return "CANCELLED", status
+    # A flow of somebody else may do more than this run.
+    is_own_flow = metadata.get("flow") in flow_names()
+    return (PREFECT_STATE.get(status, "CRASHED") if is_own_flow else "CRASHED"), status
+
+
+def runs_without_lock(client: connection.Client, settings: Settings) -> list[dict[str, Any]]:
+    """List runs of this machine and state directory that MLflow shows as running and that have no lock file.
+
+    Keys as in the metadata of a lock.
+    """
     locked = {run["id"] for run in [*run_lock.active_runs(settings), *run_lock.dead_runs(settings)]}
     return [
-        _inspect(client, server, metadata)
-        for metadata in run_history.running_runs(client, socket.gethostname())
-        if metadata["id"] not in locked
+        {"id": run.lock_id, "case": run.case, "data": run.data, "mlflow_run_id": run.run_id}
+        for run in run_states.running_runs(client, socket.gethostname())
+        if run.lock_id not in locked and _is_own(run, settings) and not may_be_running(run.lock_id)
     ]
 
 
-def _correct(client: connection.Client, server: SyncPrefectClient | None, run: DeadRun) -> DeadRun:
-    state = run.prefect_state
-    if server and state not in (UNKNOWN, UNREACHABLE) and state not in MLFLOW_STATUS:
-        server.set_flow_run_state(UUID(run.id), Crashed(message=f"Steward: {CRASH_MESSAGE}"), force=True)
-        state = "CRASHED"
-    status = MLFLOW_STATUS.get(state, "KILLED")
-    if run.mlflow_run_id and run.mlflow_status == "RUNNING":
-        run_history.end_run(client, run.mlflow_run_id, status, CRASH_MESSAGE)
-    return replace(run, prefect_state=state, mlflow_status=status if run.mlflow_status else None)
+def _is_own(run: run_states.RunningRun, settings: Settings) -> bool:
+    """Tell whether a run belongs to this state directory.
+
+    Runs of version 0.2 did not record that: theirs are own where the database is in this state directory.
+    """
+    if run.state_dir:
+        return run.state_dir == read_state_dir_id(settings)
+    return settings.tracking_uri is None
+
+
+def flow_runs_of_command(
+    command: Mapping[str, Any], server: SyncPrefectClient | None, settings: Settings
+) -> list[DeadRun]:
+    """List the flow runs of a dead command that are in no final state; the command itself without a server."""
+    case = f"steward {command.get('case', '')}"
+    try:
+        if server is None:
+            raise httpx.ConnectError("no server")
+        runs = open_task_runs.open_flow_runs(server, f"{COMMAND_TAG}{command['id']}")
+    except httpx.HTTPError:
+        return [DeadRun(command["id"], case, "", None, UNREACHABLE, None, "CRASHED", "KILLED")]
+    active = {run["id"] for run in run_lock.active_runs(settings)}
+    return [
+        DeadRun(str(run.id), case, run.name, None, str(run.state_name), None, "CRASHED", "KILLED")
+        for run in runs
+        if str(run.id) not in active
+    ]

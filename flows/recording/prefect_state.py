@@ -1,7 +1,7 @@
 """Read the states of flow runs from the Prefect server."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import httpx
@@ -10,19 +10,30 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
-# The MLflow status of each final state in Prefect.
+# The MLflow status of each final state in Prefect, and the state of each final status.
 MLFLOW_STATUS = {"COMPLETED": "FINISHED", "FAILED": "FAILED", "CRASHED": "KILLED", "CANCELLED": "KILLED"}
+PREFECT_STATE = {"FINISHED": "COMPLETED", "FAILED": "FAILED", "KILLED": "CRASHED"}
 # In place of a state: no server can be reached, or the server does not know the run.
 UNREACHABLE, UNKNOWN = "unreachable", "unknown"
 
 
 @contextmanager
-def prefect_client() -> Iterator[SyncPrefectClient | None]:
-    """Connect to the server of this process; None without one, as no temporary server is started only for this."""
-    if not PREFECT_API_URL.value() and not FlowRunContext.get():
+def prefect_client(start_server: bool = False) -> Iterator[SyncPrefectClient | None]:
+    """Connect to the server of this process; None without one, unless a temporary server may be started.
+
+    The temporary server has the runs of this state directory, and ends with this process. None where it cannot start.
+    """
+    client = None
+    if PREFECT_API_URL.value() or FlowRunContext.get():
+        client = get_client(sync_client=True)
+    elif start_server:
+        # A full disk, no free port, or temporary servers switched off.
+        with suppress(OSError, RuntimeError, ValueError, httpx.HTTPError):
+            client = get_client(sync_client=True)
+    if client is None:
         yield None
         return
-    with get_client(sync_client=True) as server:
+    with client as server:
         yield server
 
 

@@ -44,6 +44,7 @@ class RunRecorder:
     mlflow_run: MlflowRun
     facts: RunFacts
     started: float
+    lock: RunLock
 
     @classmethod
     def start(
@@ -70,12 +71,18 @@ class RunRecorder:
         if code.commit:
             tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
         name = facts["prefect"]["flow_run_name"] or source.data
-        run = start_run(client, settings, case.name, name, tags, [str(path) for path in source.all_files])
+        # From here the run lock stays until the final status is in MLflow.
+        lock.is_settled = False
+        try:
+            run = start_run(client, settings, case.name, name, tags, [str(path) for path in source.all_files])
+        except StewardError:
+            lock.is_settled = True
+            raise
         lock.update_metadata(mlflow_run_id=run.run_id)
         facts["mlflow"] = {"run_id": run.run_id, "experiment_id": run.experiment_id}
         run.log(params=facts["params"])
         log.info("%s on %s", case.name, source.data)
-        return cls(settings, run, facts, time.perf_counter())
+        return cls(settings, run, facts, time.perf_counter(), lock)
 
     def __enter__(self) -> Self:
         return self
@@ -83,14 +90,30 @@ class RunRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Set FINISHED, FAILED or KILLED; after an error, publish a report of what was recorded until then."""
+        """Set FINISHED, FAILED or KILLED; after an error, publish a report of what was recorded until then.
+
+        FINISHED is the last thing that a run writes to MLflow. Where a failed run can write nothing, because the disk
+        is full or the database lost, its error is the one to show, and the next command sets its states.
+        """
         if error is None:
-            self.mlflow_run.finish("FINISHED")
+            self._finish("FINISHED")
             return
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self.lock.record_ending(status)
         try:
             self._log_error(error)
-        finally:
-            self.mlflow_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        except Exception as problem:
+            log.warning("  no report of the failed run: %s", type(problem).__name__)
+        try:
+            self._finish(status)
+        except Exception as problem:
+            log.warning(
+                "  MLflow shows the run as running until the next command: %s", type(problem).__name__
+            )
+
+    def _finish(self, status: str) -> None:
+        self.mlflow_run.finish(status)
+        self.lock.is_settled = True
 
     @property
     def run_id(self) -> str:

@@ -27,10 +27,10 @@ def runs(context: CheckContext) -> Iterator[Finding]:
         states = f"Prefect: {run.prefect_state}, MLflow: {run.mlflow_status or 'no run'}"
         message = f"run of {run.case} on {run.data} crashed: its process has ended ({states}; {run.id})"
         if run.prefect_state == UNREACHABLE and run.mlflow_status != "RUNNING":
-            fix = "nothing to do: the next run that reaches the Prefect server repairs the state there"
+            fix = "the next command repairs the state in Prefect, as does: steward doctor --fix"
             yield Finding("runs", "warn", message, fix)
         else:
-            fix = f"the next run repairs it, as does: steward doctor --fix ({run.correction})"
+            fix = f"the next command repairs it, as does: steward doctor --fix ({run.correction})"
             yield Finding("runs", "bad", message, fix)
     if not dead_runs:
         count = len(active_runs(context.settings))
@@ -42,7 +42,7 @@ def fix_runs(context: CheckContext) -> Iterator[str]:
     if not os.access(context.state_dir, os.F_OK):
         return
     client = context.client
-    from flows.housekeeping.dead_runs import reconcile_dead_runs
+    from flows.housekeeping.reconciliation import reconcile_dead_runs
 
     for run in reconcile_dead_runs(client, context.settings):
         yield f"run of {run.case} on {run.data}: {run.correction}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tasks.settings import Settings
 
-POOL = WORKER = "steward"
+POOL = "steward"
 # Seconds for each server to become ready, for runs to end, for each server to stop.
 START_TIMEOUT, RUNS_TIMEOUT, STOP_TIMEOUT = 180, 30, 20
 
@@ -72,6 +72,13 @@ class Servers:
         """Return the address that lets a browser into a server and shows its start page."""
         return f"{server_url}{LOGIN_PATH}?token={self.login_token}"
 
+    @property
+    def worker_name(self) -> str:
+        """The name of the worker, which differs between state directories that share a Prefect database."""
+        from tasks.state_dir_id import state_dir_id
+
+        return f"{POOL}-{state_dir_id(self.settings)[:8]}"
+
     def start(self) -> "SyncPrefectClient":
         """Start all servers and wait until each is ready; return a client of the Prefect server.
 
@@ -95,7 +102,7 @@ class Servers:
         automations.ensure_automations(self.client)
         self._reconcile_run_states(self.client)
         started = datetime.now(UTC)
-        command = f"prefect worker start --pool {POOL} --type process --name {WORKER}"
+        command = f"prefect worker start --pool {POOL} --type process --name {self.worker_name}"
         self._start_server("worker", command.split())
         self._wait_until(lambda: self._worker_polled_since(started), "the worker")
         self._wait_until(lambda: _is_healthy(f"{self.mlflow_url}/health"), "MLflow")
@@ -214,19 +221,19 @@ class Servers:
     def _worker_polled_since(self, started: datetime) -> bool:
         assert self.client is not None
         workers = self.client.read_workers_for_work_pool(POOL)
-        heartbeats = [worker.last_heartbeat_time for worker in workers if worker.name == WORKER]
+        heartbeats = [worker.last_heartbeat_time for worker in workers if worker.name == self.worker_name]
         return any(heartbeat and heartbeat > started for heartbeat in heartbeats)
 
     def _reconcile_run_states(self, client: "SyncPrefectClient | None") -> None:
         """Set the final state of runs whose process has ended, whether or not the flow had started."""
-        from flows.housekeeping.dead_runs import reconcile_dead_runs
+        from flows.housekeeping.reconciliation import reconcile_dead_runs
         from tasks.locks import run_lock
         from tasks.tracking import connection
 
         reconcile_dead_runs(connection.connect(self.settings), self.settings)
         if client:
             active = {metadata["id"] for metadata in run_lock.active_runs(self.settings)}
-            orphaned_runs.mark_crashed(client, POOL, active)
+            orphaned_runs.mark_crashed(client, POOL, active, self.worker_name)
 
 
 def _is_healthy(url: str) -> bool:

@@ -5,6 +5,7 @@ import math
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mlflow.utils.mlflow_tags import (
 from ml.errors import UsageError
 from tasks.locks import run_lock
 from tasks.settings import Settings
+from tasks.state_dir_id import state_dir_id
 
 # Bounds of MLflow, in characters: longer values are cut.
 MAX_PARAM_LENGTH, MAX_TAG_LENGTH, MAX_DIGEST_LENGTH = 6000, 8000, 36
@@ -30,11 +32,12 @@ MAX_PARAM_LENGTH, MAX_TAG_LENGTH, MAX_DIGEST_LENGTH = 6000, 8000, 36
 
 @dataclass(frozen=True)
 class MlflowRun:
-    """One MLflow run."""
+    """One MLflow run; `state_dir` is the identity of the state directory that it belongs to."""
 
     client: MlflowClient
     run_id: str
     experiment_id: str
+    state_dir: str
 
     def log(
         self,
@@ -53,11 +56,18 @@ class MlflowRun:
         )
 
     def log_child_run(self, name: str, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
-        """Log a finished child run."""
+        """Log a finished child run. Where that fails halfway, the child is FAILED if that can be written."""
         tags = {MLFLOW_PARENT_RUN_ID: self.run_id, MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "steward"}
+        tags[run_lock.STATE_DIR_TAG] = self.state_dir
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        MlflowRun(self.client, run.info.run_id, self.experiment_id).log(metrics, params)
-        self.client.set_terminated(run.info.run_id, "FINISHED")
+        child = MlflowRun(self.client, run.info.run_id, self.experiment_id, self.state_dir)
+        try:
+            child.log(metrics, params)
+            child.finish("FINISHED")
+        except Exception:
+            with suppress(Exception):
+                child.finish("FAILED")
+            raise
 
     def log_datasets(self, digests: Mapping[str, str], name: str, origin: Mapping[str, Any]) -> None:
         """Log by digest which tables the run used; `digests` is by table, `name` that of the contract. No rows."""
@@ -106,17 +116,19 @@ def start_run(
         experiment_id = (
             existing.experiment_id if existing else client.create_experiment(experiment, folder.as_uri())
         )
+    state_dir = state_dir_id(settings)
     run = client.create_run(
         experiment_id,
         run_name=name,
         tags={
             MLFLOW_SOURCE_NAME: "steward",
             run_lock.HOST_TAG: socket.gethostname(),
+            run_lock.STATE_DIR_TAG: state_dir,
             **tags,
             "steward.inputs": " ".join(inputs),
         },
     )
-    return MlflowRun(client, run.info.run_id, experiment_id)
+    return MlflowRun(client, run.info.run_id, experiment_id, state_dir)
 
 
 def _require_existing_location(location: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run history: search, read, end and delete the runs that MLflow has recorded."""
+"""Run history: search, read and delete the runs that MLflow has recorded."""
 
 import hashlib
 import json
@@ -21,7 +21,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from tasks.facts import RunFacts
 from tasks.facts_upgrade import upgrade
-from tasks.locks import run_lock
 
 # The artifact that holds the facts of a run, and the tag that holds its SHA-256.
 FACTS_FILE, FACTS_DIGEST_TAG = "facts.json", "steward.facts"
@@ -37,42 +36,11 @@ def run_status(client: Client, run_id: str) -> str | None:
         raise
 
 
-def running_runs(client: Client, host: str) -> list[dict[str, str]]:
-    """Return our runs that MLflow shows as running on a machine.
-
-    Keys: `id` (of the run lock), `case`, `data` and `mlflow_run_id`; empty where a run has no such tag.
-    """
-    runs = _search(client, f"attributes.status = 'RUNNING' and tags.`{run_lock.HOST_TAG}` = '{host}'")
-    tags = {"id": run_lock.LOCK_TAG, "case": "steward.case", "data": "steward.data"}
-    return [
-        {**{key: run.data.tags.get(tag, "") for key, tag in tags.items()}, "mlflow_run_id": run.info.run_id}
-        for run in runs
-    ]
-
-
-def run_by_lock(client: Client, identity: str) -> str | None:
-    """Return the id of the run that was started under this run lock, if any."""
-    runs = _search(client, f"tags.`{run_lock.LOCK_TAG}` = '{identity}'")
-    return runs[0].info.run_id if runs else None
-
-
 def finished_intervals(client: Client, case: str, data: str) -> set[str]:
     """Return the instants (ISO 8601, UTC) for which a run of this use case and data set has finished."""
     condition = f"attributes.status = 'FINISHED' and tags.`steward.case` = '{case}' and tags.`steward.data` = '{data}'"
-    runs = _search(client, condition)
+    runs = search(client, condition)
     return {run.data.tags["steward.interval"] for run in runs if "steward.interval" in run.data.tags}
-
-
-def end_run(client: Client, run_id: str, status: str, reason: str) -> None:
-    """Set the final status of a run whose process died, and of its child runs that are still running."""
-    children = _search(
-        client, f"attributes.status = 'RUNNING' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'"
-    )
-    for child in children:
-        client.set_terminated(child.info.run_id, status)
-    client.set_tag(run_id, "steward.verdict", "killed")
-    client.set_tag(run_id, "steward.reason", reason)
-    client.set_terminated(run_id, status)
 
 
 @dataclass(frozen=True)
@@ -150,7 +118,7 @@ def _registered(run: RecordedRun | None, digest: str) -> bool:
 def finished_runs(client: Client, name: str) -> list[str]:
     """Return the ids of the finished runs of registered model `name`, oldest first."""
     condition = f"attributes.status = 'FINISHED' and tags.`steward.contract` = '{name}'"
-    return [run.info.run_id for run in reversed(_search(client, condition))]
+    return [run.info.run_id for run in reversed(search(client, condition))]
 
 
 def _read_text(client: Client, run: Run, name: str) -> str | None:
@@ -159,7 +127,7 @@ def _read_text(client: Client, run: Run, name: str) -> str | None:
     return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
 
 
-def _search(client: Client, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+def search(client: Client, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
     """Search all experiments, all pages; newest first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs: list[Run] = []
@@ -196,7 +164,7 @@ def runs_ended_before(client: Client, before: datetime) -> list[EndedRun]:
             run.data.tags.get("steward.case", ""),
             datetime.fromtimestamp(run.info.end_time / 1000, UTC),
         )
-        for run in _search(client, condition, ViewType.ALL)
+        for run in search(client, condition, ViewType.ALL)
         if MLFLOW_PARENT_RUN_ID not in run.data.tags
     ]
     return sorted(runs, key=lambda run: (run.ended, run.run_id))
@@ -226,7 +194,7 @@ def delete_run(client: Client, run_id: str) -> None:
 
 
 def _child_runs(client: Client, run_id: str) -> list[Run]:
-    return _search(client, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'", ViewType.ALL)
+    return search(client, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'", ViewType.ALL)
 
 
 def _logged_models(client: Client, run: Run) -> list[LoggedModel]:

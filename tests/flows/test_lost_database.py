@@ -74,6 +74,6 @@ def test_a_run_that_loses_its_database_is_reconciled_by_the_next(
     # Results from before the loss are reused.
     assert {"source", "validate"} <= set(resumed.result().reused)
     after = client.get_run(before.info.run_id)
-    assert (after.info.status, after.data.tags["steward.verdict"]) == ("FAILED", "killed")
+    assert (after.info.status, after.data.tags["steward.verdict"]) == ("FAILED", "stopped")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(r.info.status for r in runs) == ["FAILED", "FINISHED", "FINISHED"]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED, temporary_settings
 
 from operate.checks.finding import Finding
 from tasks.settings import ROOT, load
 from tasks.storage.content_store import StageResult, Store
-from tasks.tracking import connection, run_history
+from tasks.tracking import connection, run_history, run_states
 
 RunChecks = Callable[..., list[Finding]]
 KILLED_RUN = """
@@ -40,17 +40,18 @@ def test_killed_run_is_reported_and_repaired(home: Path, check: RunChecks) -> No
     )
     assert done.returncode == -9
     client = connection.connect(load())
-    (run,) = run_history.running_runs(client, os.uname().nodename)
+    (run,) = run_states.running_runs(client, os.uname().nodename)
     (bad,) = check("runs")
     assert bad.status == "bad"
     assert "run of fintech-risk on simulated crashed" in bad.message
-    assert run_history.run_status(client, run["mlflow_run_id"]) == "RUNNING"
-    # Without a Prefect server, only MLflow is repaired.
-    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+    assert run_history.run_status(client, run.run_id) == "RUNNING"
+    # Without a Prefect server, and where none can be started, only MLflow is repaired.
+    no_server = {PREFECT_SERVER_EPHEMERAL_ENABLED: False}
+    with temporary_settings(no_server, restore_defaults={PREFECT_API_URL}):
         fixed, rest = check("runs", fix=True)
     assert fixed.message == "repaired: run of fintech-risk on simulated: in MLflow KILLED"
     assert rest.status == "warn"
-    assert run_history.run_status(client, run["mlflow_run_id"]) == "KILLED"
+    assert run_history.run_status(client, run.run_id) == "KILLED"
 
 
 def decision(number: int, before: int | None, champion: int | None) -> dict[str, object]:

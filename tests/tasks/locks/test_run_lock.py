@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.locks.run_lock import RunLock, active_runs, dead_runs, lock_folder, reconcile
+from tasks.locks.run_lock import COMMANDS, RunLock, active_runs, dead_runs, lock_folder, reconcile
 from tasks.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,3 +106,26 @@ def test_an_exception_releases_the_lock(settings: Settings) -> None:
     with pytest.raises(KeyboardInterrupt), RunLock(settings, "r1", {}):
         raise KeyboardInterrupt
     assert list(lock_folder(settings).iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["FINISHED", "FAILED", "KILLED"])
+def test_an_abandoned_lock_is_dead_and_says_how_the_run_ended(settings: Settings, ending: str) -> None:
+    lock = RunLock(settings, "r1", {"case": "fintech-risk"})
+    lock.acquire()
+    lock.record_ending(ending)
+    assert dead_runs(settings) == []
+    lock.abandon()
+    (dead,) = dead_runs(settings)
+    assert (dead["id"], dead["case"], dead["ending"]) == ("r1", "fintech-risk", ending)
+    with reconcile(settings, "r1") as is_dead:
+        assert is_dead
+    assert list(lock_folder(settings).iterdir()) == []
+
+
+def test_locks_of_commands_are_no_runs(settings: Settings) -> None:
+    lock = RunLock(settings, "c1", {"case": "score"}, COMMANDS)
+    lock.acquire()
+    assert active_runs(settings) == []
+    lock.abandon()
+    assert dead_runs(settings) == []
+    assert ids(dead_runs(settings, COMMANDS)) == ["c1"]

@@ -1,4 +1,4 @@
-"""Run history, with a real MLflow: facts of any version are read, and dead runs get a final status."""
+"""Run history, with a real MLflow: facts of any version are read."""
 
 import hashlib
 import json
@@ -53,16 +53,3 @@ def test_a_run_without_artifacts_has_neither_facts_nor_report(run: MlflowRun) ->
     assert recorded
     assert (recorded.facts, recorded.report, recorded.status) == (None, None, "RUNNING")
     assert run_history.read_run(run.client, "no-such-run") is None
-
-
-def test_a_dead_run_and_its_children_get_the_final_status(run: MlflowRun) -> None:
-    client, host = run.client, "this-host"
-    child = client.create_run(run.experiment_id, tags={"mlflow.parentRunId": run.run_id}).info.run_id
-    running = {"id": "lock-1", "case": "toy", "data": "rows", "mlflow_run_id": run.run_id}
-    assert run_history.running_runs(client, host) == [running]
-    assert run_history.run_by_lock(client, "lock-1") == run.run_id
-    run_history.end_run(client, run.run_id, "KILLED", "its process died")
-    assert [run_history.run_status(client, run_id) for run_id in (run.run_id, child)] == ["KILLED", "KILLED"]
-    tags = client.get_run(run.run_id).data.tags
-    assert (tags["steward.verdict"], tags["steward.reason"]) == ("killed", "its process died")
-    assert run_history.running_runs(client, host) == []
