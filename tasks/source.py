@@ -18,6 +18,7 @@ from ml.data.casting import TEXT_DTYPE
 from ml.errors import DataGateError
 from ml.simulators import SIMULATORS
 from tasks.facts import SourceFacts
+from tasks.file_ending import check_file_end
 from tasks.file_formats import read_file
 from tasks.locate import DatasetSource
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
@@ -25,6 +26,7 @@ from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 CODE = (
     "tasks/source.py",
     "tasks/file_formats.py",
+    "tasks/file_ending.py",
     "tasks/locate.py",
     "ml/contract",
     "ml/data",
@@ -99,6 +101,11 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     contract, files = dataset_source.contract, dataset_source.files
     options = contract.read
     arrow_tables = [read_file(path, options) for path in files]
+    notes = [
+        note
+        for path, table in zip(files, arrow_tables, strict=True)
+        for note in check_file_end(path, table, options)
+    ]
     frames = [_select_columns(path, table, options) for path, table in zip(files, arrow_tables, strict=True)]
     rows = _join(frames, options.join) if options.join else _stack(frames)
     if options.row_column:
@@ -113,6 +120,7 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
         "origin": {"files": dict(digests), "url": contract.publication.get("url")},
         "differs_from_published": sorted(n for n, sha in digests.items() if published.get(n, sha) != sha),
         "rows": len(rows),
+        "file_notes": notes,
         # Columns that the contract does not name are dropped, and reported here.
         "dropped_columns": sorted(
             {c for table in arrow_tables for c in table.column_names} - set(options.columns)
