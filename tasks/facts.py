@@ -118,6 +118,7 @@ class CopyFindings(TypedDict):
     """Copies and near copies under other entities, and what they reveal (`ml.data.copy_evidence.CopyEvidence`)."""
 
     pairs: int
+    copied_share: float
     exposed_share: float
     correlation: float
     limit: float

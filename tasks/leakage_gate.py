@@ -76,8 +76,8 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
     }
     if copies.is_notable and not copies.is_leak and contract.copy_exception is None:
         checks["warnings"].append(
-            f"{copies.exposed_share:.1%} of the test rows have a copy or near copy, under another entity, in another"
-            " dataset"
+            f"{copies.copied_share:.1%} of the rows have a copy or near copy under another entity;"
+            f" {copies.exposed_share:.1%} of the test rows have one in another dataset"
         )
     if signal:
         _add_signal_share(checks, signal, allowed, {m.column for m in leaks})

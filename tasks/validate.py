@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast_columns
 from ml.data.profile import profile_columns
+from ml.data.role_notes import role_notes
 from ml.errors import DataGateError
 from tasks import builtin_checks
 from tasks.facts import ColumnProfileFacts, ValidationFacts
@@ -120,7 +121,11 @@ def _profile(clean: pd.DataFrame, contract: Contract) -> list[ColumnProfileFacts
     roles = contract.roles
     keys = [column for column in (roles.id, roles.group, roles.user, roles.item) if column]
     profiles = profile_columns(clean, contract.read.columns, contract.sentinel_values, keys)
-    return [cast(ColumnProfileFacts, asdict(profile)) for profile in profiles]
+    notes = role_notes(clean, roles)
+    return [
+        cast(ColumnProfileFacts, {**asdict(p), "notes": [*p.notes, *notes.get(p.column, ())]})
+        for p in profiles
+    ]
 
 
 def check_rules(contract: Contract) -> None:

@@ -18,6 +18,7 @@ CHANCE_PAIRS_PER_ROW = 0.001
 MAX_DIFFERENT_SHARE = 0.15
 ROUNDS = 12
 RANDOM_PAIRS = 100_000
+MAX_COPIES_OF_ROW = 3.0
 # Columns that few pairs match in count as independent with the weight of this many pairs.
 PRIOR_PAIRS = 20.0
 
@@ -95,7 +96,11 @@ def match_information(
     first, second = rng.integers(0, rows, (2, RANDOM_PAIRS))
     kept = first != second
     matches = content.matches(first[kept], second[kept])
-    matches = matches[matches.sum(axis=1) < columns - different].astype(np.float32)
+    alike = matches.sum(axis=1) >= columns - different
+    # Pairs that copies can account for say nothing about chance; more are no copies but a table of few different rows.
+    if alike.mean() <= MAX_COPIES_OF_ROW / rows:
+        matches = matches[~alike]
+    matches = matches.astype(np.float32)
     total = len(matches) + 1.0
     joint = (matches.T @ matches).astype(np.float64)
     marginal = (np.diag(joint) + 0.5) / total
@@ -137,7 +142,10 @@ def _candidates(content: ContentMatrix, bits: np.ndarray, rng: np.random.Generat
         for column in rng.permutation(columns):
             if information < wanted and bits[column] > 0.05:
                 key = _mix(key ^ _bins(content, int(column), rng))
-                information += bits[column]
+                # Bins are four times as wide as the range of matching numbers.
+                information += (
+                    max(bits[column] - 2.0, 0.5) if content.tolerance[column] > 0.0 else bits[column]
+                )
         order = np.argsort(key, kind="stable")
         same = key[order[1:]] == key[order[:-1]]
         found.append(np.column_stack([order[:-1][same], order[1:][same]]))

@@ -15,7 +15,7 @@ from ml.data.quick_model import out_of_fold_prediction
 
 # Share of what is not known about the test rows that copies give away, above which the evaluation measures memory.
 GIVEN_AWAY_BOUND = 0.03
-# Share of the test rows with a copy in another dataset from which on a report mentions it.
+# Share of rows with a copy from which on a report mentions it.
 NOTABLE_SHARE = 0.05
 # Fewer pairs cannot show a correlation.
 MIN_PAIRS = 10
@@ -28,11 +28,13 @@ ERROR_RATE = 0.005
 class CopyEvidence:
     """What (nearly) equal rows of different entities reveal.
 
-    `exposed_share` of the test rows have a copy in another dataset. `correlation` is that of the residuals of the
-    `pairs`, `limit` its lower confidence limit times `exposed_share`: the share of the unknown that is given away.
+    `copied_share` of all rows have a copy, `exposed_share` of the test rows have one in another dataset. `correlation`
+    is that of the residuals of the `pairs`, `limit` its lower confidence limit times `exposed_share`: the share of the
+    unknown that is given away.
     """
 
     pairs: int
+    copied_share: float
     exposed_share: float
     correlation: float
     limit: float
@@ -44,11 +46,11 @@ class CopyEvidence:
 
     @property
     def is_notable(self) -> bool:
-        """Whether many test rows have a copy, whether or not it gives the target away."""
-        return self.exposed_share > NOTABLE_SHARE
+        """Whether many rows have a copy, whether or not it gives the target of a test row away."""
+        return max(self.copied_share, self.exposed_share) > NOTABLE_SHARE
 
 
-NO_COPIES = CopyEvidence(0, 0.0, 0.0, 0.0)
+NO_COPIES = CopyEvidence(0, 0.0, 0.0, 0.0, 0.0)
 
 
 def judge_copies(
@@ -62,20 +64,21 @@ def judge_copies(
     pairs = pairs[units[pairs[:, 0]] != units[pairs[:, 1]]]
     if not len(pairs) or len(np.unique(truth)) < 2:
         return NO_COPIES
+    copied = len(np.unique(pairs)) / len(frame)
     groups = copy_groups(pairs, len(frame))
     outside = np.bincount(groups, ~in_test, minlength=int(groups.max()) + 1)
     exposed = float((outside[groups[in_test]] > 0).mean()) if in_test.any() else 0.0
     # One pair of each group: others share its rows.
     _, first = np.unique(groups[pairs[:, 0]], return_index=True)
     if len(first) < MIN_PAIRS:
-        return CopyEvidence(len(pairs), exposed, 0.0, 0.0)
+        return CopyEvidence(len(pairs), copied, exposed, 0.0, 0.0)
     kept = _sample_groups(pairs[first], groups, seed)
     residual = np.full(len(frame), np.nan)
     residual[kept] = truth[kept] - out_of_fold_prediction(frame.iloc[kept], truth[kept], groups[kept], seed)
     a, b = residual[pairs[first]].T
     inside = np.isfinite(a) & np.isfinite(b)
     correlation, limit = _correlation(a[inside], b[inside], seed)
-    return CopyEvidence(len(pairs), exposed, correlation, max(exposed * limit, 0.0))
+    return CopyEvidence(len(pairs), copied, exposed, correlation, max(exposed * limit, 0.0))
 
 
 def _sample_groups(pairs: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:

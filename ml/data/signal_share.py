@@ -14,6 +14,8 @@ from ml.data.target_leaks import ColumnAuc, rank_correlation, roc_auc
 # tables with a contract, the highest AUC of a column is 0.84, the highest share 0.87.
 REFUSED_AUC, REFUSED_SHARE = 0.90, 0.95
 NOTABLE_AUC, NOTABLE_SHARE = 0.80, 0.90
+# The same for rank correlations of 0.95 and 0.90 with a numeric target, which honest columns often come close to.
+REFUSED_NUMERIC, NOTABLE_NUMERIC = 0.975, 0.95
 # A model of all columns that is certain to be better is notable: is a group of columns a consequence of the target?
 NEARLY_PERFECT_AUC = 0.99
 # With fewer columns, that one has most of the signal is nothing unusual.
@@ -33,16 +35,19 @@ class SignalShare:
     share: float
     all_auc: float
     all_low: float
+    is_binary: bool = True
 
     @property
     def is_leak(self) -> bool:
         """Whether the column is certain to predict well and to have nearly the whole signal."""
-        return self.low > REFUSED_AUC and self.share > REFUSED_SHARE
+        bound = REFUSED_AUC if self.is_binary else REFUSED_NUMERIC
+        return self.low > bound and self.share > REFUSED_SHARE
 
     @property
     def is_notable(self) -> bool:
         """Whether a person should ask where the column comes from."""
-        return self.low > NOTABLE_AUC and self.share > NOTABLE_SHARE
+        bound = NOTABLE_AUC if self.is_binary else NOTABLE_NUMERIC
+        return self.low > bound and self.share > NOTABLE_SHARE
 
     @property
     def all_nearly_perfect(self) -> bool:
@@ -66,4 +71,4 @@ def measure_signal_share(
         all_auc, all_low = (1 + rho) / 2, (1 + correlation_lower_limit(rho, len(truth), 0.025)) / 2
     best = max(columns, key=lambda measured: measured.auc)
     share = (best.auc - 0.5) / max(all_auc - 0.5, best.auc - 0.5, 1e-9)
-    return SignalShare(best.column, best.auc, best.low, share, all_auc, all_low)
+    return SignalShare(best.column, best.auc, best.low, share, all_auc, all_low, is_binary)

@@ -113,7 +113,10 @@ def find_pair_leaks(
             value, low = _division_limits(division(pair, truth, folds), truth, alpha)
             if low > DIVISION_BOUND:
                 leaks.append(PairLeak(pair.columns, pair.kind, value, low))
-    return sorted(leaks, key=lambda leak: -leak.limit)
+    surest: dict[tuple[str, str], PairLeak] = {}
+    for leak in sorted(leaks, key=lambda leak: -leak.limit):
+        surest.setdefault(tuple(sorted(leak.columns)), leak)  # type: ignore[arg-type]
+    return list(surest.values())
 
 
 def _choose_columns(columns: list[str], seed: int, most: int = 60) -> list[str]:
