@@ -6,17 +6,19 @@ All data are generated from seeds.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ from tasks.drift import Reference, compare_batch, require_no_damage
 from tasks.locate import DatasetSource
 from tasks.source import read_files
 from tasks.split import split
-from tasks.storage.content_store import Store
+from tasks.storage.content_store import Store, StoredResult
 from tasks.validate import apply_contract, validate
 
 FAULT_MODULES = ("benchmarks.table_faults", "benchmarks.batch_faults")
@@ -90,8 +92,13 @@ def _gates(data: CleanData, path: Path, phase: Phase, rows: int) -> Iterator[tup
     rows_of_batch = frame if phase == "scoring" else clean.table("clean")
     if phase != "first training":
         yield from _drift_gate(data, rows_of_batch, phase, rows)
+    usual_notes = _notes_of_clean_data(data) if phase != "scoring" else frozenset()
+    for note in sorted(_notes(facts) - usual_notes):
+        yield "warned", "profile", note
+    for note in raw.facts["file_notes"]:
+        yield "warned", "source", note
     if phase != "scoring":
-        split.fn(clean, contract, data.split_function, datetime.now(UTC), store)
+        yield from _split_gates(data, clean, store)
 
 
 def _drift_gate(
@@ -109,6 +116,27 @@ def _drift_gate(
 def _reference_summary(data: CleanData, rows: int) -> bytes:
     clean = apply_contract(data.draw(rows, REFERENCE_SEED), data.contract()).clean
     return summarize(clean, data.contract()).to_json()
+
+
+def _split_gates(data: CleanData, clean: StoredResult, store: Store) -> Iterator[tuple[Outcome, str, str]]:
+    stored = split.fn(clean, data.contract(), data.split_function, datetime.now(UTC), store)
+    for warning in stored.facts["checks"].get("warnings", ()):
+        yield "warned", "split", warning
+
+
+def _notes(facts: Mapping[str, Any]) -> frozenset[str]:
+    """Return what looks odd, without figures, so that the notes of two tables can be compared."""
+    return frozenset(
+        f"{column['column']}: {re.sub(r'[0-9.,]+', 'n', note)}"
+        for column in facts.get("profile", ())
+        for note in column["notes"]
+    )
+
+
+@cache
+def _notes_of_clean_data(data: CleanData) -> frozenset[str]:
+    """Return what looks odd in undamaged data, which is no sign of a fault."""
+    return _notes(apply_contract(data.draw(LARGE, REFERENCE_SEED), data.contract()).facts)
 
 
 @cache

@@ -179,4 +179,5 @@ def validate_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
     dataset = find_dataset(case, data, contract, settings)
     raw = read_source(dataset, Store(settings.state_dir.resolve() / "store"))
     *_, facts = apply_contract(raw.table("rows"), dataset.contract)
-    return {**facts, "dropped_columns": raw.facts["dropped_columns"]}
+    notes = raw.facts.get("file_notes", [])
+    return {**facts, "dropped_columns": raw.facts["dropped_columns"], "file_notes": notes}

@@ -106,12 +106,17 @@ def _print_user_interfaces() -> None:
 
 
 def print_rules(facts: Mapping[str, Any]) -> None:
-    """Print the result of each rule of a contract, and how many rows it let in."""
+    """Print the result of each rule of a contract, what looks odd, and how many rows it let in."""
     for rule in facts["rules"]:
         typer.echo(
             f"{rule['verdict']:>8}  {rule['action']:<10}  {rule['violations']:>9,} violations"
             f"  {rule['rule']}: {rule['reason']}"
         )
+    for column in facts.get("profile", ()):
+        for note in column["notes"]:
+            typer.echo(f"     odd  {column['column']}: {note}")
+    for note in facts.get("file_notes", ()):
+        typer.echo(f"     odd  {note}")
     counts = ", ".join(f"{facts[name]:,} {name}" for name in ("clean", "quarantined", "excluded"))
     typer.echo(f"{facts['rows']:,} rows = {counts}")
     if dropped := describe_dropped_columns(facts["dropped_columns"]):

@@ -8,7 +8,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml.data.dataset import Dataset
+from ml.data.dataset import Dataset, rarer_class_units
 from ml.estimator import Model
 from ml.evaluation.confidence_intervals import Interval
 from ml.evaluation.evaluator import Decision, Evaluator
@@ -143,6 +143,8 @@ def evaluate_on_test(
         "importance": dict(final.model.facts["importance"]),
         "baseline": _estimate(evaluator.primary_interval(test, baseline_prediction)),
     }
+    if (rarer := rarer_class_units(test)) is not None:
+        evaluation["rarer_class"] = rarer
     if data_diagnostics := evaluator.data_diagnostics(test):
         evaluation["data_diagnostics"] = data_diagnostics
     if user_examples := evaluator.user_examples(test, prediction, model):

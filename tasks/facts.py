@@ -41,19 +41,34 @@ class RuleResult(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The table as it was read: where it came from, and what its contract does not name."""
+    """The table as it was read: where it came from, what its contract does not name, and what may be cut short."""
 
     origin: dict[str, Any]
     rows: int
     dropped_columns: DroppedColumns
     seconds: float
     differs_from_published: NotRequired[list[str]]
+    file_notes: NotRequired[list[str]]
+
+
+class ColumnProfileFacts(TypedDict):
+    """One column of the clean rows, without any value of a category (`ml.data.profile.ColumnProfile`)."""
+
+    column: str
+    type: str
+    missing: float
+    distinct: int
+    low: float | None
+    median: float | None
+    high: float | None
+    notes: list[str]
 
 
 class ValidationFacts(TypedDict):
     """The contract gate: clean + quarantined + excluded = rows.
 
-    `items_excluded` counts the items of the side table whose rows were all excluded.
+    `items_excluded` counts the items of the side table whose rows were all excluded. `profile` describes the clean rows
+    of a training run.
     """
 
     rows: int
@@ -62,6 +77,7 @@ class ValidationFacts(TypedDict):
     excluded: int
     rules: list[RuleResult]
     items_excluded: NotRequired[int]
+    profile: NotRequired[list[ColumnProfileFacts]]
     seconds: NotRequired[float]
 
 
@@ -99,11 +115,58 @@ class DatasetSize(TypedDict):
     mean: NotRequired[float]
 
 
+class ColumnEstimate(TypedDict):
+    """How well one column alone predicts the target: AUC (or (1 + |Spearman's rho|) / 2) with its 95 % limits."""
+
+    column: str
+    value: float
+    low: float
+    high: float
+
+
+class DominantColumn(TypedDict):
+    """A column with nearly the whole signal of all columns: its AUC, its lower limit, and that share."""
+
+    column: str
+    value: float
+    low: float
+    share: float
+
+
+class PairLeak(TypedDict):
+    """Two columns that together reveal the target: by their combined values, weighted sum or product."""
+
+    columns: list[str]
+    kind: str
+    value: float
+    low: float
+
+
+class CopyFindings(TypedDict):
+    """Copies and near copies under other entities, and what they reveal (`ml.data.copy_evidence.CopyEvidence`)."""
+
+    pairs: int
+    copied_share: float
+    exposed_share: float
+    correlation: float
+    limit: float
+    is_leak: bool
+
+
 class SplitChecks(TypedDict, total=False):
-    """Leakage checks of a split: counts, and the AUC of features that predict the target on their own."""
+    """Leakage checks of a split: counts, and what reveals the target of a table.
+
+    `single_feature_leaks` has the AUC by column; `columns` are those that predict best alone; `warnings` are findings
+    that are not certain enough to stop a run.
+    """
 
     shared_entities: dict[str, int]
     single_feature_leaks: dict[str, float]
+    pair_leaks: list[PairLeak]
+    dominant_column: DominantColumn
+    columns: list[ColumnEstimate]
+    copies: CopyFindings
+    warnings: list[str]
     histories_with_test_events: int
     targets_in_history: int
 
@@ -195,7 +258,7 @@ class LeaderboardEntry(TypedDict):
 
 
 class EvaluationFacts(TypedDict):
-    """The final model and the baseline on the held-out test split."""
+    """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target."""
 
     rows: int
     primary: str
@@ -208,6 +271,7 @@ class EvaluationFacts(TypedDict):
     groups: list[dict[str, Any]]
     importance: dict[str, float]
     baseline: Estimate
+    rarer_class: NotRequired[int]
     data_diagnostics: NotRequired[dict[str, Any]]
     user_examples: NotRequired[list["UserExample"]]
     simulated_optimum: NotRequired[float]

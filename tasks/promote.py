@@ -8,7 +8,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml.data.dataset import Dataset
+from ml.data.dataset import Dataset, rarer_class_units
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import Evaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality
@@ -18,6 +18,8 @@ from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 
 # Fewer units that the champion was not trained on cannot decide between two models.
 MIN_UNITS = 50
+# With fewer units of one class, the interval of a difference of two AUCs is too narrow.
+MIN_CLASS_UNITS = 10
 
 
 @task(name="quality gate", cache_policy=NO_CACHE)
@@ -31,7 +33,9 @@ def quality_gate(
     if failed:
         raise QualityGateError(
             "; ".join(f"{check['check']} {check['bound']:g}" for check in failed),
-            "; ".join(f"{check['got']:.4g}" for check in failed),
+            "; ".join(
+                f"{check['got']:.4g}" + (f" ({check['note']})" if "note" in check else "") for check in failed
+            ),
             "nothing was registered; see the report",
             {"checks": checks},
         )
@@ -59,6 +63,11 @@ def compare_with_champion(
         return Verdict(INCONCLUSIVE, reason, None, units)
     if test.truth.dtype != object and test.truth.nunique() < 2:
         reason = f"all rows to compare on have the same target value{rest}: the champion stays"
+        return Verdict(INCONCLUSIVE, reason, None, units)
+    rarer = rarer_class_units(test)
+    if rarer is not None and rarer < MIN_CLASS_UNITS:
+        few = f"{rarer} units of the rarer class to compare on, fewer than {MIN_CLASS_UNITS}"
+        reason = f"{few}{rest}: the champion stays"
         return Verdict(INCONCLUSIVE, reason, None, units)
     difference = evaluator.paired_difference(test, challenger, champion)
     interval = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"

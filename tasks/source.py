@@ -21,6 +21,7 @@ from ml.simulators import SIMULATORS
 from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.facts import SourceFacts
 from tasks.file_content import FileContent
+from tasks.file_ending import check_file_end
 from tasks.file_formats import read_file
 from tasks.locate import DatasetSource
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
@@ -32,6 +33,7 @@ CODE = (
     "tasks/facts.py",
     "tasks/file_content.py",
     "tasks/file_formats.py",
+    "tasks/file_ending.py",
     "tasks/locate.py",
     "tasks/parquet_format.py",
     "tasks/read_limits.py",
@@ -112,9 +114,10 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     started = time.perf_counter()
     contract, files = dataset_source.contract, dataset_source.files
     options = contract.read
-    frames, dropped = [], {}
+    frames, dropped, notes = [], {}, []
     for path in files:
         content = read_file(path, options, dataset_source.limits)
+        notes += check_file_end(path, content.table, options)
         if content.dropped:
             dropped[path.name] = list(content.dropped)
         frames.append(_to_frame(path, content, options))
@@ -132,6 +135,7 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
         "origin": {"files": dict(digests), "url": contract.publication.get("url")},
         "differs_from_published": sorted(n for n, sha in digests.items() if published.get(n, sha) != sha),
         "rows": len(rows),
+        "file_notes": notes,
         # Columns that the contract does not name are dropped. Without a header, their names would be cells.
         "dropped_columns": {"count": sum(map(len, dropped.values())), "positions": dropped},
         "seconds": time.perf_counter() - started,

@@ -1,9 +1,9 @@
 """Split: divide clean rows into train, valid and test datasets, and fail if information leaks between them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,13 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
-from ml.data.leakage import LEAKAGE_AUC, shared_entities, single_feature_auc
 from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
 from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
 from tasks.error_boundary import redact_errors
-from tasks.facts import DatasetSize, DivisionFacts, ItemAttributeCounts, SplitChecks, SplitFacts
+from tasks.facts import DatasetSize, DivisionFacts, ItemAttributeCounts, SplitFacts
+from tasks.leakage_gate import check_leakage, raise_if_leaking
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import dataset_settings
 
@@ -26,6 +26,7 @@ CODE = (
     "tasks/split.py",
     "tasks/error_boundary.py",
     "tasks/stored_datasets.py",
+    "tasks/leakage_gate.py",
     "ml/contract",
     "ml/data",
     "ml/errors.py",
@@ -51,7 +52,7 @@ def split(
     key = key_of(
         "split",
         CODE,
-        ("pandas", "numpy"),
+        ("pandas", "numpy", "lightgbm"),
         clean=clean.digest,
         contract=contract.source,
         split_function=split_function.__name__,
@@ -65,7 +66,7 @@ def split(
             **division,
             **dataset_settings(contract),
             "policy": {**contract.split.model_dump(), "unit": _unit_column(contract)},
-            "checks": {**division["checks"], **_check_leakage(datasets, contract)},
+            "checks": {**division["checks"], **check_leakage(datasets, contract)},
         }
         tables = {name: dataset.to_table() for name, dataset in datasets.items()}
         if "items" in clean.table_names:
@@ -77,7 +78,7 @@ def split(
     rows = clean.table("clean")
     _require_no_future_rows(rows, contract, now)
     stored = store.get_or_compute(key, make, "split")
-    _raise_if_leaking(stored.facts)
+    raise_if_leaking(stored.facts)
     return stored
 
 
@@ -176,32 +177,6 @@ def _dataset_sizes(datasets: Datasets) -> dict[str, DatasetSize]:
     return sizes
 
 
-def _check_leakage(datasets: Datasets, contract: Contract) -> SplitChecks:
-    """Check the datasets, whichever function made them. Users of a log are in several datasets by design."""
-    if contract.is_recommendation:
-        if contract.roles.allow_repeat_recommendations:
-            return {}
-        return {"targets_in_history": _count_targets_in_history(datasets)}
-    aucs = single_feature_auc(datasets[TRAIN], datasets[VALID])
-    return {
-        "shared_entities": dict(shared_entities(datasets)),
-        "single_feature_leaks": {
-            column: auc
-            for column, auc in aucs.items()
-            if auc > LEAKAGE_AUC and column not in contract.leakage_exceptions
-        },
-    }
-
-
-def _count_targets_in_history(datasets: Datasets) -> int:
-    """Count the users of valid and test with a target item that is in their own history."""
-    return sum(
-        not set(items).isdisjoint(target)
-        for dataset in (datasets[VALID], datasets[TEST])
-        for items, target in zip(dataset.frame["items"], dataset.truth, strict=True)
-    )
-
-
 def _require_no_future_rows(rows: pd.DataFrame, contract: Contract, now: datetime) -> None:
     if contract.roles.time and contract.roles.time in rows.columns:
         instant = pd.Timestamp(now)
@@ -227,27 +202,3 @@ def _require_target_values(datasets: Datasets, contract: Contract) -> None:
                 f"{len(dataset.frame)} rows with {distinct}",
                 f"bring more data, or change meta.split of {contract.name}",
             )
-
-
-def _raise_if_leaking(facts: Mapping[str, Any]) -> None:
-    checks: SplitChecks = facts["checks"]
-    if entities := checks.get("shared_entities"):
-        raise LeakageError("no entity in two datasets", f"{entities}", "set meta.roles.group", facts)
-    if count := checks.get("histories_with_test_events"):
-        raise LeakageError(
-            "no test events in the histories", f"{count} such histories", "check the times", facts
-        )
-    if count := checks.get("targets_in_history"):
-        raise LeakageError(
-            "target items that are not already in the user's history",
-            f"{count} users with such items",
-            "set meta.roles.allow_repeat_recommendations if items may repeat",
-            facts,
-        )
-    if leaks := checks.get("single_feature_leaks"):
-        raise LeakageError(
-            f"no single feature with an AUC above {LEAKAGE_AUC}",
-            ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in leaks.items()),
-            "ignore the column in meta.roles, or allow it with a reason in meta.leakage_exceptions",
-            facts,
-        )

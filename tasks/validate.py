@@ -6,8 +6,9 @@ is decided here. Always: clean + quarantined + excluded = rows.
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast_columns
+from ml.data.profile import profile_columns
+from ml.data.role_notes import role_notes
 from ml.errors import DataGateError
 from tasks import builtin_checks
 from tasks.error_boundary import redact_errors
-from tasks.facts import ValidationFacts
+from tasks.facts import ColumnProfileFacts, ValidationFacts
 from tasks.gx_rules import build_suite, evaluate_rules
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.validation_state import ROW_COLUMN, ValidationState
@@ -111,8 +114,21 @@ def apply_contract(
     clean = state.rows[kept].assign(**{ROW_COLUMN: np.flatnonzero(kept)}).reset_index(drop=True)
     builtin_checks.check_batch(state, clean)
     facts = state.facts()
+    if not scoring:
+        facts["profile"] = _profile(clean, contract)
     _raise_if_failed(facts)
     return ValidationResult(clean, quarantine, excluded, facts)
+
+
+def _profile(clean: pd.DataFrame, contract: Contract) -> list[ColumnProfileFacts]:
+    roles = contract.roles
+    keys = [column for column in (roles.id, roles.group, roles.user, roles.item) if column]
+    profiles = profile_columns(clean, contract.read.columns, contract.sentinel_values, keys)
+    notes = role_notes(clean, roles)
+    return [
+        cast(ColumnProfileFacts, {**asdict(p), "notes": [*p.notes, *notes.get(p.column, ())]})
+        for p in profiles
+    ]
 
 
 def check_rules(contract: Contract) -> None:

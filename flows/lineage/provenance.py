@@ -123,6 +123,7 @@ def _effect(contract: Contract) -> tuple[Any, ...]:
         contract.max_quarantined_share,
         first_row and (first_row.entity, first_row.order_by),
         set(contract.leakage_exceptions),
+        contract.copy_exception is not None,
         contract.sentinel_values,
         set(contract.never_recommend),
         contract.event_weight_by_value,

@@ -172,6 +172,8 @@ class MetaDraft(Section):
     """Keep only the first row of each entity."""
     leakage_exceptions: Mapping[str, Reason] = Field(default_factory=dict)
     """Columns that may predict the target on their own, each with the reason why that is no leakage."""
+    copy_exception: Reason | None = None
+    """Why rows of (nearly) equal content under different ids may be in several datasets of the split."""
     sentinel_values: Mapping[str, Codes] = Field(default_factory=dict)
     """Numbers that are codes, such as 98 for "not measured": by column, each with its meaning."""
     never_recommend: Mapping[str, Reason] = Field(default_factory=dict)
@@ -219,6 +221,8 @@ class Contract:
     first_row_per: FirstRowPer | None
     # Columns that may predict the target on their own, each with the reason why that is no leakage.
     leakage_exceptions: Mapping[str, str]
+    # Why copies of rows may be in several datasets of the split; None where they may not.
+    copy_exception: str | None
     # Codes of numeric columns that are no quantities, such as 0 for "not measured"; ascending.
     sentinel_values: Mapping[str, tuple[float, ...]]
     # Items that are never recommended, each with the reason.
@@ -246,6 +250,7 @@ class Contract:
             max_quarantined_share=meta.max_quarantined_share,
             first_row_per=meta.first_row_per,
             leakage_exceptions=meta.leakage_exceptions,
+            copy_exception=meta.copy_exception,
             sentinel_values={
                 c: tuple(sorted(map(float, codes))) for c, codes in meta.sentinel_values.items()
             },

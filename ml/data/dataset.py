@@ -79,3 +79,10 @@ class Dataset:
 
         units = table["unit"].to_numpy()
         return cls(columns(FEATURE_PREFIX), table["truth"], units, columns(METADATA_PREFIX))
+
+
+def rarer_class_units(dataset: Dataset) -> int | None:
+    """Count the units with the rarer class of a binary truth; None for other targets."""
+    if dataset.truth.dtype == object or not np.isin(truth := dataset.truth.to_numpy(), (0.0, 1.0)).all():
+        return None
+    return int(min(len(np.unique(dataset.units[truth == value])) for value in (0.0, 1.0)))

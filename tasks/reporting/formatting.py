@@ -19,6 +19,13 @@ def format_number(value: Any, sign: str = "") -> str:
     return f"{value:{sign},.4f}" if is_number(value) else EM_DASH
 
 
+def format_quantity(value: Any) -> str:
+    """Format a measured value of any size, as in `118,000`, `31.2` or `0.0042`."""
+    if not is_number(value) or not math.isfinite(value):
+        return format_number(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def format_interval(estimate: Any, sign: str = "") -> str:
     """Format `value`, `low` and `high`, as in `0.8648 [0.8560, 0.8732]`; without limits, only the value."""
     if not isinstance(estimate, Mapping):

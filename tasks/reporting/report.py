@@ -92,6 +92,7 @@ def _template() -> Template:
     environment.globals["MAX_FEATURES"] = MAX_FEATURES
     environment.filters |= {
         "number": formatting.format_number,
+        "quantity": formatting.format_quantity,
         "signed": lambda value: formatting.format_number(value, "+"),
         "interval": formatting.format_interval,
         "count": formatting.format_count,

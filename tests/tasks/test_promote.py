@@ -101,7 +101,9 @@ def test_recommendations_are_compared_by_user() -> None:
 
 EVALUATION: Any = {
     "primary": "roc_auc",
-    "metrics": {"roc_auc": 0.8, "calibration_error": 0.03},
+    "low": 0.8,
+    "high": 0.88,
+    "metrics": {"roc_auc": 0.85, "calibration_error": 0.03},
     "intervals": {"calibration_error": {"low": 0.02}},
     "groups": [],
 }
@@ -112,7 +114,7 @@ def test_the_quality_gate_returns_all_checks() -> None:
         QualityThresholds(min_primary=0.8, max_calibration_error=0.02), EVALUATION, 1.0, 2.0
     )
     assert [c["check"] for c in checks] == [
-        "roc_auc at least",
+        "lower limit of roc_auc at least",
         "calibration error beyond chance at most",
         "size in MB at most",
         "milliseconds for one row at most",
@@ -126,3 +128,22 @@ def test_a_quality_error_has_all_checks() -> None:
     ) as error:
         quality_gate.fn(QualityThresholds(min_primary=0.9, max_megabytes=1.0), EVALUATION, 2.0, 2.0)
     assert [c["passed"] for c in error.value.facts["checks"]] == [False, False, True]
+
+
+def test_too_few_test_rows_are_named_as_such() -> None:
+    """A good model of a small table and a bad one of a large table are refused for different reasons."""
+    with pytest.raises(QualityGateError, match=r"got 0.8 \(too few test rows to tell\)"):
+        quality_gate.fn(QualityThresholds(min_primary=0.82), EVALUATION, 1.0, 2.0)
+    with pytest.raises(QualityGateError, match=r"got 0.8;"):
+        quality_gate.fn(QualityThresholds(min_primary=0.89), EVALUATION, 1.0, 2.0)
+
+
+def test_few_units_of_one_class_are_inconclusive() -> None:
+    """The normal interval of a difference of two AUCs is too narrow with few positives."""
+    rows = dataset()
+    positive = np.flatnonzero(rows.truth == 1)
+    few = np.concatenate([positive[:9], np.flatnonzero(rows.truth == 0)])
+    verdict = compare(rows.take(few), 0.3, 3.0)
+    assert verdict.verdict == INCONCLUSIVE
+    assert "9 units of the rarer class to compare on, fewer than 10" in verdict.reason
+    assert compare(rows, 0.3, 3.0).verdict != INCONCLUSIVE

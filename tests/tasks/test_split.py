@@ -165,7 +165,10 @@ def test_rows_are_divided_and_metadata_are_not_features(split_table: Splitter) -
             "units": len(dataset.frame),
             "mean": dataset.truth.mean(),
         }
-    assert stored.facts["checks"] == {"shared_entities": {}, "single_feature_leaks": {}}
+    checks = stored.facts["checks"]
+    assert (checks["shared_entities"], checks["single_feature_leaks"], checks["pair_leaks"]) == ({}, {}, [])
+    assert (checks["warnings"], checks["copies"]["is_leak"]) == ([], False)
+    assert [estimate["column"] for estimate in checks["columns"]] == ["x"]
     assert stored.facts["purged"] == 0
 
 

@@ -16,17 +16,20 @@ THRESHOLDS = QualityThresholds(
 )
 
 
-def evaluation(value: float, calibration_low: float, group: dict[str, Any]) -> dict[str, Any]:
+def evaluation(low: float, calibration_low: float, group: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation whose primary metric is 0.7, with this lower limit."""
     return {
         "primary": "roc_auc",
-        "metrics": {"roc_auc": value, "calibration_error": 0.2},
+        "low": low,
+        "high": 0.75,
+        "metrics": {"roc_auc": 0.7, "calibration_error": 0.2},
         "intervals": {"calibration_error": {"low": calibration_low}},
         "groups": [{"column": "sex", "group": "f", **group}],
     }
 
 
 def failed_checks(
-    value: float = 0.7,
+    low: float = 0.7,
     calibration_low: float = 0.05,
     group_high: float = 0.6,
     megabytes: float = 10.0,
@@ -35,7 +38,7 @@ def failed_checks(
 ) -> list[str]:
     """Return the names of failed checks; the defaults are exactly on the bounds."""
     group = {"evaluated": True, "high": group_high}
-    checks = check_quality(thresholds, evaluation(value, calibration_low, group), megabytes, milliseconds)
+    checks = check_quality(thresholds, evaluation(low, calibration_low, group), megabytes, milliseconds)
     return [check["check"] for check in checks if not check["passed"]]
 
 
@@ -46,7 +49,7 @@ def test_values_on_the_bounds_pass() -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "check"),
     [
-        ("value", 0.6999, "roc_auc at least"),
+        ("low", 0.6999, "lower limit of roc_auc at least"),
         ("calibration_low", 0.0501, "calibration error beyond chance at most"),
         ("group_high", 0.5999, "roc_auc of sex=f below that of all rows by at most"),
         ("megabytes", 10.1, "size in MB at most"),
@@ -62,7 +65,14 @@ def test_values_beyond_a_bound_and_nan_fail(argument: str, value: float, check: 
 def test_thresholds_of_none_are_not_checked() -> None:
     thresholds = QualityThresholds(min_primary=0.0)
     assert failed_checks(calibration_low=0.9, group_high=0.0, thresholds=thresholds) == []
-    without_intervals = {"primary": "roc_auc", "metrics": {"roc_auc": 0.5}, "intervals": {}, "groups": []}
+    without_intervals = {
+        "primary": "roc_auc",
+        "low": 0.5,
+        "high": 0.5,
+        "metrics": {"roc_auc": 0.5},
+        "intervals": {},
+        "groups": [],
+    }
     assert len(check_quality(thresholds, without_intervals, 0.0, 0.0)) == 3
 
 
@@ -71,3 +81,22 @@ def test_a_group_that_was_not_evaluated_is_not_checked() -> None:
     checks = check_quality(THRESHOLDS, evaluation(0.9, 0.0, group), 1.0, 1.0)
     assert all(check["passed"] for check in checks)
     assert not any("sex" in check["check"] for check in checks)
+
+
+def test_a_point_above_the_minimum_is_not_enough() -> None:
+    """In eight rows, an AUC of 0.7 may be chance: the check fails and says that the rows are too few to tell."""
+    check = check_quality(
+        QualityThresholds(min_primary=0.6), evaluation(0.3, 0.0, {"evaluated": False}), 1.0, 1.0
+    )[0]
+    assert (check["passed"], check["got"], check["note"]) == (False, 0.3, "too few test rows to tell")
+    surely_below = check_quality(
+        QualityThresholds(0.8), evaluation(0.3, 0.0, {"evaluated": False}), 1.0, 1.0
+    )[0]
+    assert not surely_below["passed"]
+    assert "note" not in surely_below
+
+
+@pytest.mark.parametrize(("units", "passed"), [(4, False), (5, True)])
+def test_an_interval_of_very_few_positives_is_not_trusted(units: int, passed: bool) -> None:
+    found = {**evaluation(0.9, 0.0, {"evaluated": False}), "rarer_class": units}
+    assert all(check["passed"] for check in check_quality(THRESHOLDS, found, 1.0, 1.0)) == passed

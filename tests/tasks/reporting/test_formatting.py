@@ -7,6 +7,7 @@ from tasks.reporting.formatting import (
     format_level,
     format_number,
     format_p_value,
+    format_quantity,
     format_seconds,
     format_share,
 )
@@ -39,3 +40,13 @@ def test_p_values_and_levels() -> None:
         f"p = {EM_DASH}",
     )
     assert (format_level(0.975), format_level(None)) == ("97.5 %", "95 %")
+
+
+def test_quantities_of_any_size_are_short() -> None:
+    assert [format_quantity(v) for v in (118000.0, 31.25, 0.00421, -999)] == [
+        "118,000",
+        "31.25",
+        "0.00421",
+        "-999",
+    ]
+    assert [format_quantity(v) for v in (None, float("nan"))] == [EM_DASH, "undefined"]

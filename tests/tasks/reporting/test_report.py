@@ -63,6 +63,7 @@ RUN: dict[str, Any] = {
     "source": {
         "origin": {"files": {"a.csv": "1a", "b.csv": "2b"}, "url": "https://example.org/data"},
         "differs_from_published": ["b.csv"],
+        "file_notes": ["the last line of b.csv has no line break"],
         "rows": 12345,
         "dropped_columns": {"count": 1, "positions": {"loans.csv": [7]}},
     },
@@ -78,11 +79,25 @@ RUN: dict[str, Any] = {
             rule("exact_copy", "quarantine", "a copy", 0, "passed"),
             rule("max_quarantined_share", "fail", "at most 2%", 0, "passed"),
         ],
+        "profile": [
+            {"column": "income", "type": "number", "missing": 0.0312, "distinct": 987, "low": 8100.0, "median": 31200.0,
+             "high": 118000.0, "notes": []},
+            {"column": "purpose", "type": "category", "missing": 0.0, "distinct": 6, "low": None, "median": None,
+             "high": None, "notes": ["2 values are spelt in several ways"]},
+        ],
     },
     "split": {
         "datasets": {d: {"rows": 4000, "units": 3999, "mean": 0.1351} for d in ("train", "valid", "test")},
         "purged": 17,
-        "checks": {"shared_entities": {}, "single_feature_leaks": {}},
+        "checks": {
+            "shared_entities": {},
+            "single_feature_leaks": {},
+            "pair_leaks": [],
+            "columns": [{"column": "income", **estimate(0.6836)}],
+            "copies": {"pairs": 9, "copied_share": 0.0612, "exposed_share": 0.0345, "correlation": 0.1, "limit": 0.0,
+                       "is_leak": False},
+            "warnings": ["6.1% of the rows have a copy"],
+        },
     },
     "metric": "roc_auc",
     "leaderboard": [
@@ -454,6 +469,32 @@ def test_each_verdict_without_promotion_has_its_banner(verdict: str, banner: str
     assert "Champion on test, ROC AUC not known" in text
     assert "This run's model on test, ROC AUC 0.7619" in text
     assert "No difference was measured: there is a reason." in text
+
+
+def test_the_profile_shows_odd_columns_first_with_robust_ranges() -> None:
+    page = page_of("binary")
+    section = text_of(page[page.index('<section id="profile">') : page.index('<section id="rules">')])
+    assert "something looks odd in 1 of 2 columns" in section
+    assert section.index("purpose") < section.index("income")
+    assert "! 2 values are spelt in several ways" in section
+    assert "8,100 to 118,000" in section
+    assert "0.6836" in section
+    assert "One file does not show whether its labels, units and population are right" in section
+    assert "the last line of b.csv has no line break" in text_of(page)
+
+
+def test_warnings_of_the_leakage_gate_and_notes_of_quality_checks_are_shown() -> None:
+    text = text_of(page_of("binary"))
+    assert "6.1% of the rows have a copy" in text
+    assert "copies of rows do not reveal test targets" in text
+    noted = {
+        "check": "lower limit of roc_auc at least",
+        "bound": 0.6,
+        "got": 0.4,
+        "passed": False,
+        "note": "too few",
+    }
+    assert "! too few" in text_of(render({**RUN, "checks": [noted]}))
 
 
 def test_the_comparison_with_the_champion_shows_the_difference() -> None:

@@ -1,0 +1,188 @@
+"""Leakage gate: what is measured on the datasets of a split, and which findings stop a run.
+
+Only findings that are certain stop it: lower confidence limits count, corrected for the number of columns. What a small
+table cannot show is a warning in the report.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.contract.schema import Contract
+from ml.data.copy_evidence import GIVEN_AWAY_BOUND, judge_copies
+from ml.data.dataset import Dataset
+from ml.data.leakage import shared_entities
+from ml.data.row_split import TEST, TRAIN, VALID
+from ml.data.signal_share import SignalShare, measure_signal_share
+from ml.data.target_leaks import (
+    AUC_BOUND,
+    DIVISION_BOUND,
+    ColumnAuc,
+    find_pair_leaks,
+    measure_columns,
+    sample_rows,
+)
+from ml.errors import LeakageError
+from tasks.facts import SplitChecks
+
+# Columns that the report lists, those that predict the target best alone.
+LISTED_COLUMNS = 5
+
+
+def check_leakage(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChecks:
+    """Measure the datasets, whichever function made them. Users of a log are in several datasets by design."""
+    if contract.is_recommendation:
+        if contract.roles.allow_repeat_recommendations:
+            return {}
+        return {"targets_in_history": _count_targets_in_history(datasets)}
+    return {"shared_entities": dict(shared_entities(dict(datasets))), **_check_rows(datasets, contract)}
+
+
+def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChecks:
+    parts = [datasets[name] for name in (TRAIN, VALID, TEST)]
+    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    truth = np.concatenate([part.truth.to_numpy(np.float64) for part in parts])
+    units = np.concatenate([part.units for part in parts])
+    in_test = np.arange(len(truth)) >= len(truth) - len(parts[-1].truth)
+    is_binary = bool(contract.roles.positive or contract.roles.above is not None)
+    rows = sample_rows(truth, is_binary, seed=0)
+    sample, target = frame.iloc[rows], truth[rows]
+    measured = measure_columns(sample, target, is_binary)
+    ranked = sorted(measured, key=lambda m: -m.auc)
+    allowed = set(contract.leakage_exceptions)
+    leaks = [m for m in ranked if m.is_leak and m.column not in allowed]
+    # A column that reveals the target alone does so together with any other.
+    others = [m.column for m in ranked if not m.is_leak and m.column not in allowed]
+    pairs = find_pair_leaks(sample, target, is_binary, others)
+    signal = measure_signal_share(sample, target, is_binary, measured)
+    copies = judge_copies(frame, truth, units, in_test)
+    checks: SplitChecks = {
+        "single_feature_leaks": {m.column: m.auc for m in leaks},
+        "pair_leaks": [
+            {"columns": list(p.columns), "kind": p.kind, "value": p.measure, "low": p.limit} for p in pairs
+        ],
+        "columns": [
+            {"column": m.column, "value": m.auc, "low": m.low, "high": m.high}
+            for m in ranked[:LISTED_COLUMNS]
+        ],
+        "copies": {
+            **asdict(copies),  # type: ignore[typeddict-item]
+            "is_leak": copies.is_leak and contract.copy_exception is None,
+        },
+        "warnings": _undecided([m for m in measured if m.column not in allowed], is_binary),
+    }
+    if copies.is_notable and not copies.is_leak and contract.copy_exception is None:
+        checks["warnings"].append(
+            f"{copies.copied_share:.1%} of the rows have a copy or near copy under another entity;"
+            f" {copies.exposed_share:.1%} of the test rows have one in another dataset"
+        )
+    if signal:
+        _add_signal_share(checks, signal, allowed, {m.column for m in leaks})
+    return checks
+
+
+def _undecided(measured: list[ColumnAuc], is_binary: bool) -> list[str]:
+    """Describe the columns that seem to reveal the target, in too few rows to be certain."""
+    return [
+        f"{m.column} alone predicts the target with an AUC of {m.auc:.3f} [{m.low:.3f}, {m.high:.3f}]: too few rows to"
+        " tell whether it is derived from the target"
+        for m in measured
+        if not m.is_leak and (m.auc > AUC_BOUND or (is_binary and m.measure > DIVISION_BOUND))
+    ]
+
+
+def _add_signal_share(checks: SplitChecks, signal: SignalShare, allowed: set[str], leaks: set[str]) -> None:
+    finding = (
+        f"{signal.column} alone has {min(signal.share, 1.0):.0%} of the signal of all columns: AUC {signal.auc:.3f},"
+        f" lower limit {signal.low:.3f}"
+    )
+    if signal.column not in allowed | leaks:
+        if signal.is_leak:
+            checks["dominant_column"] = {
+                "column": signal.column,
+                "value": signal.auc,
+                "low": signal.low,
+                "share": signal.share,
+            }
+        elif signal.is_notable:
+            checks["warnings"].append(finding)
+    if signal.all_nearly_perfect and not leaks and not checks["pair_leaks"] and not allowed:
+        checks["warnings"].append(
+            f"all columns together predict the target with an AUC of {signal.all_auc:.4f}: are some of them known only"
+            " after it?"
+        )
+
+
+def _count_targets_in_history(datasets: Mapping[str, Dataset]) -> int:
+    """Count the users of valid and test with a target item that is in their own history."""
+    return sum(
+        not set(items).isdisjoint(target)
+        for dataset in (datasets[VALID], datasets[TEST])
+        for items, target in zip(dataset.frame["items"], dataset.truth, strict=True)
+    )
+
+
+def raise_if_leaking(facts: Mapping[str, Any]) -> None:
+    """Raise LeakageError for the first finding in the facts of a split that stops a run."""
+    checks: SplitChecks = facts["checks"]
+    if entities := checks.get("shared_entities"):
+        raise LeakageError("no entity in two datasets", f"{entities}", "set meta.roles.group", facts)
+    if count := checks.get("histories_with_test_events"):
+        raise LeakageError(
+            "no test events in the histories", f"{count} such histories", "check the times", facts
+        )
+    if count := checks.get("targets_in_history"):
+        raise LeakageError(
+            "target items that are not already in the user's history",
+            f"{count} users with such items",
+            "set meta.roles.allow_repeat_recommendations if items may repeat",
+            facts,
+        )
+    _raise_for_columns(checks, facts)
+    copies = checks.get("copies")
+    if copies and copies["is_leak"]:
+        raise LeakageError(
+            f"test rows whose target no copy in another dataset reveals (at most {GIVEN_AWAY_BOUND:.0%} of what is"
+            " unknown)",
+            f"{copies['exposed_share']:.1%} of the test rows with a copy or near copy under another entity; they reveal"
+            f" at least {copies['limit']:.1%} of it",
+            "remove the copies; or give rows that belong together one value of meta.roles.group; or allow it with a"
+            " reason in meta.copy_exception",
+            facts,
+        )
+
+
+def _raise_for_columns(checks: SplitChecks, facts: Mapping[str, Any]) -> None:
+    next_step = "ignore the column in meta.roles, or allow it with a reason in meta.leakage_exceptions"
+    if leaks := checks.get("single_feature_leaks"):
+        raise LeakageError(
+            f"no single feature that is certain to reveal the target (AUC above {AUC_BOUND}, or its values divide the"
+            f" classes with a balanced accuracy above {DIVISION_BOUND})",
+            ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in leaks.items()),
+            next_step,
+            facts,
+        )
+    if pairs := checks.get("pair_leaks"):
+        kinds = {"cells": "combined values", "sum": "weighted sum", "product": "product"}
+        shown = (
+            f"{' and '.join(pair['columns'])} ({kinds[pair['kind']]}: {pair['value']:.4f},"
+            f" lower limit {pair['low']:.4f})"
+            for pair in pairs[:3]
+        )
+        raise LeakageError(
+            "no two features that together are certain to reveal the target",
+            ", ".join(shown),
+            next_step,
+            facts,
+        )
+    if dominant := checks.get("dominant_column"):
+        raise LeakageError(
+            "no single feature with nearly the whole signal of all columns",
+            f"{dominant['column']} (AUC {dominant['value']:.4f}, lower limit {dominant['low']:.4f},"
+            f" {min(dominant['share'], 1.0):.0%} of the signal)",
+            next_step,
+            facts,
+        )
