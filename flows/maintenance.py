@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run
@@ -26,6 +25,7 @@ from flows.housekeeping.retention import (
     required_objects,
     undecided_versions,
 )
+from flows.temporary_server import local_flow, secured_temporary_server
 from ml.errors import UsageError
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.locks.run_lock import RunLock
@@ -92,7 +92,7 @@ class _Context:
         self.report.deleted.append(DeletedObject(kind, name, size, reason))
 
 
-@flow(name="maintenance", persist_result=False)
+@local_flow("maintenance")
 def maintenance(dry_run: bool = False) -> MaintenanceReport:
     """Delete what is past its retention; never what an alias, the ledger or an active run needs.
 
@@ -225,7 +225,7 @@ def _delete_flow_runs(context: _Context, required: RequiredObjects) -> None:
 def prefect_server() -> Iterator[SyncPrefectClient]:
     """Connect to Prefect's server, or the one that Prefect starts where none is named. Raises UsageError."""
     try:
-        with get_client(sync_client=True) as server:
+        with secured_temporary_server(), get_client(sync_client=True) as server:
             server.hello()
             yield server
     except httpx.HTTPError as error:

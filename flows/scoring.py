@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
 from pydantic import Field
 
 from flows.batch_reference import require_reason, scoring_reference
 from flows.recording import notifications
+from flows.temporary_server import local_flow
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.drift.compare import Scope
@@ -36,7 +36,7 @@ log = logging.getLogger("steward")
 ReasonCount = Annotated[int, Field(ge=0)]
 
 
-@flow(name="score", persist_result=False)
+@local_flow("score")
 def score(
     case: CaseName,
     data: str,

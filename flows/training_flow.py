@@ -5,10 +5,11 @@ from dataclasses import fields, replace
 from inspect import Parameter, Signature
 from typing import Any, get_type_hints
 
-from prefect import Flow, flow
+from prefect import Flow
 
 from flows.pipeline import run
 from flows.recording.outcome import RunOutcome
+from flows.temporary_server import local_flow
 from flows.use_case import RunParameters, UseCase
 
 
@@ -19,7 +20,7 @@ def training_flow(case: UseCase) -> Flow[..., RunOutcome]:
     def train(*args: Any, **kwargs: Any) -> RunOutcome:
         return run(case, RunParameters(**signature.bind(*args, **kwargs).arguments))
 
-    return flow(name=case.name, persist_result=False)(_described(train, signature, case))
+    return local_flow(case.name)(_described(train, signature, case))
 
 
 def _signature(case: UseCase) -> Signature:

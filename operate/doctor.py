@@ -47,6 +47,7 @@ CHECKS = (
     Check("database", "operate.checks.database", is_fixable=True),
     Check("clock", "operate.checks.machine"),
     Check("server", "operate.checks.server"),
+    Check("access", "operate.checks.access"),
     Check("runs", "operate.checks.records", is_fixable=True),
     Check("artifacts", "operate.checks.artifacts", is_fixable=True),
     Check("ledger", "operate.checks.records", is_fixable=True),
@@ -85,11 +86,10 @@ def run_checks(
 
     try:
         settings = load()
+        prepare_libraries_read_only(settings)
     except StewardError as error:
         yield Finding("settings", "bad", error.got, f"{error.next_step}; nothing else was checked")
         return
-    try:
-        prepare_libraries_read_only(settings)
     except OSError as error:
         message = f"no temporary folder can be created: {error.strerror}"
         yield Finding("disk", "bad", message, "set TMPDIR, or free some space")

@@ -96,20 +96,10 @@ def _table_row(outcome: "RunOutcome") -> list[Any]:
 
 
 def _print_user_interfaces() -> None:
-    from tasks.settings import load
-    from tasks.tracking import database
-
-    settings = load()
-    # The password is not printed, as the terminal may be a log; libpq reads it from PGPASSWORD.
-    password = "" if database.sqlite_file(settings.mlflow_uri) else "PGPASSWORD=... "
-    binaries = Path(sys.executable).parent
+    # `mlflow ui` and `prefect server start` would show them too, but let every user of the machine in.
     typer.echo(
-        "\nBrowse flows, runs and models, and schedule runs:\n"
-        f"    {binaries}/steward up\n"
-        "Browse only runs and models:\n"
-        f"    {password}{binaries}/mlflow ui --backend-store-uri {database.redacted_url(settings.mlflow_uri)}\n"
-        "Browse only flows:\n"
-        f"    PREFECT_HOME={settings.state_dir.resolve() / 'prefect'} {binaries}/prefect server start"
+        "\nBrowse flows, runs and models in Prefect and MLflow, and schedule runs:\n"
+        f"    {Path(sys.executable).parent}/steward up"
     )
 
 

@@ -43,6 +43,7 @@ def up(
         command = [sys.executable, sys.argv[0], "up", f"--port={port}", f"--mlflow-port={mlflow_port}"]
         os.execv(command[0], command)
 
+    from tasks.local_servers.api_secret import ensure_api_secret
     from tasks.settings import load, prepare_libraries
 
     settings = load()
@@ -52,7 +53,8 @@ def up(
         if settings.mlflow_uri.startswith("postgresql"):
             postgres.create_databases(settings.mlflow_uri)
         prepare_libraries(settings)
-        servers = Servers(settings, port, mlflow_port, dict(os.environ))
+        secret = ensure_api_secret(settings.state_dir.resolve())
+        servers = Servers(settings, port, mlflow_port, secret, dict(os.environ))
         # This process is a client of the server too, but its console does not show what libraries log.
         os.environ.update(servers.environment)
         with console_logging():
@@ -104,12 +106,12 @@ def _print_addresses(servers: Servers) -> None:
     from tasks.tracking import database
 
     typer.echo(
-        f"Prefect   {servers.prefect_url}\n"
-        f"MLflow    {servers.mlflow_url}\n"
+        f"Prefect   {servers.login_address(servers.prefect_url)}\n"
+        f"MLflow    {servers.login_address(servers.mlflow_url)}\n"
         f"database  {database.redacted_url(servers.settings.mlflow_uri)}\n"
         f"logs      {servers.settings.state_dir.resolve() / 'logs'}\n"
         f"deployed  {', '.join(servers.deployed)}\n"
-        "Ctrl-C stops all of them."
+        "Both addresses let a browser in until this command ends: give them to nobody. Ctrl-C stops all of them."
     )
 
 
@@ -133,7 +135,7 @@ def single_instance_lock(state_dir: Path) -> Iterator[None]:
     """Hold the lock of `steward up` on a state directory. Raises UsageError if another process holds it."""
     from filelock import FileLock, Timeout
 
-    from tasks.local_servers import SERVER_INFO, SERVER_LOCK
+    from tasks.local_servers.addresses import SERVER_INFO, SERVER_LOCK
 
     lock, addresses = FileLock(state_dir / SERVER_LOCK, timeout=LOCK_TIMEOUT), state_dir / SERVER_INFO
     try:
@@ -157,7 +159,7 @@ def single_instance_lock(state_dir: Path) -> Iterator[None]:
 @contextmanager
 def _address_file(servers: Servers) -> Iterator[None]:
     """Write where other commands find the servers; delete it afterwards. It contains no password."""
-    from tasks.local_servers import SERVER_INFO
+    from tasks.local_servers.addresses import SERVER_INFO
 
     path = servers.settings.state_dir.resolve() / SERVER_INFO
     addresses = {

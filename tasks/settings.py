@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml.device import Device
 from ml.errors import UsageError
-from tasks import local_servers
+from tasks.local_servers import addresses
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -158,13 +158,13 @@ def load(**overrides: Any) -> Settings:
 def prepare_libraries(settings: Settings) -> None:
     """Set the variables that libraries read when they are imported; variables that are already set stay.
 
-    While `steward up` runs on this state directory, they name its server and its database. Raises UsageError if this
-    user may not read the address of the database.
+    While `steward up` runs on this state directory, they name its server, with its secret, and its database. Raises
+    UsageError if this user may not read the address of the database.
     """
-    has_database = "STEWARD_TRACKING_URI" in os.environ
-    servers = local_servers.running_server_env(settings.state_dir.resolve(), has_database)
-    for name, value in {**LIBRARY_VARIABLES, **_library_folders(settings), **servers}.items():
+    servers = addresses.running_server_env(settings.state_dir.resolve(), os.environ)
+    for name, value in {**LIBRARY_VARIABLES, **_library_folders(settings)}.items():
         os.environ.setdefault(name, value)
+    os.environ.update(servers)
     # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
     # raises a clearer error than Prefect's warning.
     with suppress(OSError):
@@ -173,7 +173,11 @@ def prepare_libraries(settings: Settings) -> None:
 
 
 def prepare_libraries_read_only(settings: Settings) -> None:
-    """Set the variables for a process that must not write to the state directory: missing folders become temporary."""
+    """Set the variables for a process that must not write to the state directory: missing folders become temporary.
+
+    Raises UsageError as `prepare_libraries` does.
+    """
+    os.environ.update(addresses.running_server_env(settings.state_dir.resolve(), os.environ))
     folders = _library_folders(settings)
     for name, value in {**LIBRARY_VARIABLES, **folders}.items():
         os.environ.setdefault(name, value)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -206,6 +206,15 @@ class StewardUp:
         return f"http://127.0.0.1:{self.port}/api"
 
     @property
+    def api_secret(self) -> str:
+        return (self.state_dir / "api_secret").read_text()
+
+    @property
+    def auth(self) -> tuple[str, str]:
+        """User and password that its servers demand."""
+        return "steward", self.api_secret
+
+    @property
     def output(self) -> str:
         """What it has printed so far, stdout and stderr."""
         return self.output_file.read_text()
@@ -244,6 +253,26 @@ class StewardUp:
 @pytest.fixture(scope="module")
 def steward_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., StewardUp]]:
     """Yield a function that starts `steward up` with options; kill what is left after the tests."""
+    with _starter_of_up(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], StewardUp]]:
+    """Yield a function that returns a running `steward up`, the same one for all tests of the group "deployments"."""
+    running: list[StewardUp] = []
+    with _starter_of_up(tmp_path_factory) as start:
+
+        def get() -> StewardUp:
+            if not running or running[-1].process.poll() is not None:
+                running.append(start().wait_until_ready())
+            return running[-1]
+
+        yield get
+
+
+@contextmanager
+def _starter_of_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., StewardUp]]:
     started: list[StewardUp] = []
 
     def start(*options: str, **environment: str) -> StewardUp:

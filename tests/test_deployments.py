@@ -43,7 +43,8 @@ class Server:
         responses: list[httpx.Response] = []
 
         def is_available() -> bool:
-            responses.append(httpx.request(method, f"{self.up.api}{path}", json=body, timeout=60))
+            url = f"{self.up.api}{path}"
+            responses.append(httpx.request(method, url, json=body, timeout=60, auth=self.up.auth))
             return responses[-1].status_code != httpx.codes.SERVICE_UNAVAILABLE
 
         self.wait_until(is_available)
@@ -96,8 +97,8 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(steward_up: Callable[..., Any]) -> Server:
-    server = Server(steward_up().wait_until_ready())
+def server(shared_up: Callable[[], Any]) -> Server:
+    server = Server(shared_up())
     deployments = server.request("POST", "/deployments/filter", {}).json()
     server.deployments = {deployment["name"]: deployment for deployment in deployments}
     return server
@@ -294,8 +295,8 @@ def test_output_has_a_line_per_event_and_nothing_of_libraries(
     up = server.up
     up.wait_until(lambda: f"fintech-risk-score {later_runs['scoring']['name']}  Completed" in up.output)
     head, _, events = up.output.partition("Ctrl-C stops all of them.\n")
-    assert f"http://127.0.0.1:{up.port}\n" in head
-    assert f"http://127.0.0.1:{up.mlflow_port}\n" in head
+    assert f"http://127.0.0.1:{up.port}/open?token=" in head
+    assert f"http://127.0.0.1:{up.mlflow_port}/open?token=" in head
     # Each line starts with a time, or is the link that belongs to the line before.
     assert all(
         re.match(r"\d\d:\d\d:\d\d  [\w-]+ [\w-]+  | {10}http", line) for line in events.splitlines()
@@ -305,7 +306,8 @@ def test_output_has_a_line_per_event_and_nothing_of_libraries(
 
 
 def test_automations_exist_once_and_are_enabled(server: Server) -> None:
-    automations.ensure_automations(SyncPrefectClient(server.up.api))
+    client = SyncPrefectClient(server.up.api, auth_string=":".join(server.up.auth))
+    automations.ensure_automations(client)
     existing = server.request("POST", "/automations/filter", {}).json()
     assert sorted(automation["name"] for automation in existing) == sorted(AUTOMATIONS)
     assert all(automation["enabled"] for automation in existing)

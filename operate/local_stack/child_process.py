@@ -38,7 +38,8 @@ class ChildProcess:
                 command,
                 env=dict(environment),
                 cwd=folder,
-                stdin=subprocess.DEVNULL,
+                # The servers end when it closes, however this process ends.
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -68,6 +69,8 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
 
 
 def adopt_orphans() -> None:

@@ -1,6 +1,5 @@
 """Deployments of prefect.yaml on a server, with parameter schemas that reject unknown names."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ml.errors import UsageError
@@ -12,15 +11,24 @@ if TYPE_CHECKING:
 TAG = "steward"
 
 
-def ensure_work_pool(client: "SyncPrefectClient", name: str) -> None:
-    """Create the pool of process workers unless it exists."""
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
-    from prefect.workers.process import ProcessWorker
+# Prefect's own template lets whoever starts a run choose its command, environment and folder. Here there is nothing to
+# choose: the worker's defaults start the flow of the deployment. Without `env` in the configuration, as Prefect merges
+# variables into a present one.
+JOB_TEMPLATE = {
+    "job_configuration": {"command": None},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
 
-    template = ProcessWorker.get_default_base_job_template()
-    with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+
+def ensure_work_pool(client: "SyncPrefectClient", name: str) -> None:
+    """Create the pool of process workers, or give an existing one the job template without variables."""
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=JOB_TEMPLATE))
+    except ObjectAlreadyExists:
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=JOB_TEMPLATE))
 
 
 def enforce_parameter_schemas(client: "SyncPrefectClient") -> list[str]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import psutil
 
-HOST = "127.0.0.1"
+from tasks.local_servers.serve import HOST
 
 
 def is_free(port: int) -> bool:

@@ -1,10 +1,13 @@
 """The processes of `steward up`, on loopback: a Prefect server, MLflow, and a worker with all deployments.
 
+Both servers demand the secret of the state directory; in a browser, the token of the address that is printed.
+
 They are stopped in this order: the runs (SIGTERM, so that each can record its end), the worker, MLflow, the server.
 A worker that stops kills its runs at once, and without a server it may retry for minutes.
 """
 
 import os
+import secrets
 import sys
 import threading
 import time
@@ -17,7 +20,10 @@ from typing import TYPE_CHECKING
 from operate.console import ROOT, print_message
 from operate.local_stack import automations, child_process, deployments, orphaned_runs, postgres
 from operate.local_stack.child_process import ChildProcess
-from operate.local_stack.ports import HOST
+from tasks.local_servers.access_control import LOGIN_PATH
+from tasks.local_servers.api_secret import auth_string
+from tasks.local_servers.orphans import end_orphaned_servers
+from tasks.local_servers.serve import AUTH_STRING_VARIABLE, HOST, LOGIN_TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     import psutil
@@ -45,7 +51,10 @@ class Servers:
     settings: "Settings"
     port: int
     mlflow_port: int
-    base_environment: Mapping[str, str]
+    api_secret: str = field(repr=False)
+    base_environment: Mapping[str, str] = field(repr=False)
+    # Good for browsers and until the servers stop, as terminals are kept and shared.
+    login_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     shutdown_requested: threading.Event = field(default_factory=threading.Event)
     children: list[ChildProcess] = field(default_factory=list)
     client: "SyncPrefectClient | None" = None
@@ -59,21 +68,26 @@ class Servers:
     def mlflow_url(self) -> str:
         return f"http://{HOST}:{self.mlflow_port}"
 
+    def login_address(self, server_url: str) -> str:
+        """Return the address that lets a browser into a server and shows its start page."""
+        return f"{server_url}{LOGIN_PATH}?token={self.login_token}"
+
     def start(self) -> "SyncPrefectClient":
         """Start all servers and wait until each is ready; return a client of the Prefect server.
 
         Raises ShutdownRequestedError or ServerFailedError; the caller then calls `stop`.
         """
         child_process.adopt_orphans()
-        self._start_server("prefect-server", ["prefect", "server", "start"], self._prefect_server_variables())
+        end_orphaned_servers(self.settings.state_dir.resolve() / "prefect")
+        command = f"tasks.local_servers.prefect_server {self.port}"
+        self._start_server("prefect-server", command.split(), self._prefect_server_variables())
         # Import libraries and create MLflow's tables, which its server needs, while Prefect's server starts.
         from prefect.client.orchestration import get_client
 
         from tasks.tracking import connection
 
         connection.connect(self.settings)
-        command = f"mlflow server --host {HOST} --port {self.mlflow_port} --workers 1 --no-serve-artifacts"
-        command = f"{command} --default-artifact-root {self.settings.artifacts_dir.as_uri()}"
+        command = f"tasks.tracking.mlflow_server {self.mlflow_port}"
         self._start_server("mlflow", command.split(), self._mlflow_variables())
         self._wait_until(lambda: _is_healthy(f"{self.prefect_url}/api/health"), "the Prefect server")
         self.client = get_client(sync_client=True).__enter__()
@@ -146,6 +160,7 @@ class Servers:
             **{f"STEWARD_{name}": str(path.resolve()) for name, path in paths.items() if path},
             "PWD": str(ROOT),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
+            AUTH_STRING_VARIABLE: auth_string(self.api_secret),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_SECONDS),
         }
 
@@ -160,13 +175,15 @@ class Servers:
             # Without it the UI calls port 4200, whatever the server's own port is.
             "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # Its default lets every web page read and write.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.prefect_url,
+            LOGIN_TOKEN_VARIABLE: self.login_token,
             **database,
         }
 
     def _mlflow_variables(self) -> dict[str, str]:
         return {
-            # In the environment, as it may contain a password.
-            "MLFLOW_BACKEND_STORE_URI": self.settings.mlflow_uri,
+            LOGIN_TOKEN_VARIABLE: self.login_token,
             # Jobs for language models, which Steward does not use.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }

@@ -15,7 +15,7 @@ import httpx
 import psycopg2
 import pytest
 
-from operate.local_stack import postgres
+from operate.local_stack import ports, postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 # Importing `flows` sets the addresses of running servers.
@@ -23,7 +23,8 @@ PRINT_ADDRESSES = """
 import json, os
 import flows
 from tasks.settings import load
-print(json.dumps([os.environ.get("PREFECT_API_URL"), load().mlflow_uri]))
+login = os.environ.get("PREFECT_API_AUTH_STRING")
+print(json.dumps([os.environ.get("PREFECT_API_URL"), login, load().mlflow_uri]))
 """
 
 
@@ -37,8 +38,9 @@ def used_port() -> Iterator[int]:
 
 
 def addresses_seen_by_commands(home: Path, **environment: str) -> list[str]:
-    """Return the Prefect server and the MLflow database that a command on this state directory uses."""
-    inherited = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "STEWARD_TRACKING_URI")}
+    """Return Prefect's server, the login to it and MLflow's database that a command on this state directory uses."""
+    addresses = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "STEWARD_TRACKING_URI")
+    inherited = {k: v for k, v in os.environ.items() if k not in addresses}
     done = subprocess.run(
         [sys.executable, "-c", PRINT_ADDRESSES],
         cwd=ROOT,
@@ -47,8 +49,8 @@ def addresses_seen_by_commands(home: Path, **environment: str) -> list[str]:
         text=True,
         check=True,
     )
-    addresses: list[str] = json.loads(done.stdout)
-    return addresses
+    found: list[str] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize("option", ["--port", "--mlflow-port"])
@@ -105,7 +107,7 @@ def test_addresses_of_a_killed_up_are_not_used(tmp_path: Path) -> None:
     addresses = {"pid": 1, "prefect": "http://127.0.0.1:9", "mlflow": "", "own_database": True}
     (tmp_path / "up.json").write_text(json.dumps(addresses))
     (tmp_path / "up.lock").touch()
-    assert addresses_seen_by_commands(tmp_path) == [None, f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    assert addresses_seen_by_commands(tmp_path) == [None, None, f"sqlite:///{tmp_path / 'mlflow.db'}"]
 
 
 def test_run_on_postgresql_until_the_worker_is_killed(
@@ -129,21 +131,23 @@ def test_run_on_postgresql_until_the_worker_is_killed(
     )
 
     # Other commands on this state directory use both, unless the environment says otherwise.
-    assert addresses_seen_by_commands(up.state_dir) == [up.api, uri]
+    assert addresses_seen_by_commands(up.state_dir) == [up.api, ":".join(up.auth), uri]
     assert addresses_seen_by_commands(
         up.state_dir, PREFECT_API_URL="http://127.0.0.1:9/api", STEWARD_TRACKING_URI="sqlite:///x.db"
     ) == [
         "http://127.0.0.1:9/api",
+        None,
         "sqlite:///x.db",
     ]
 
     (deployment,) = [
         deployment
-        for deployment in httpx.post(f"{up.api}/deployments/filter", json={}, timeout=60).json()
+        for deployment in httpx.post(f"{up.api}/deployments/filter", json={}, timeout=60, auth=up.auth).json()
         if deployment["name"] == "fintech-risk"
     ]
     body = {"parameters": {"fresh": True}, "state": {"type": "SCHEDULED"}}
-    httpx.post(f"{up.api}/deployments/{deployment['id']}/create_flow_run", json=body, timeout=60)
+    path = f"deployments/{deployment['id']}/create_flow_run"
+    httpx.post(f"{up.api}/{path}", json=body, timeout=60, auth=up.auth)
     running = (up.state_dir / "running").glob
     up.wait_until(
         lambda: any(json.loads(file.read_text()).get("mlflow_run_id") for file in running("*.json"))
@@ -176,10 +180,12 @@ def test_run_on_postgresql_until_the_worker_is_killed(
 
 def test_servers_end_when_up_is_killed(steward_up: Callable[..., Any]) -> None:
     up = steward_up()
-    for command in ("prefect", "mlflow.server"):
+    for command in ("prefect_server", "mlflow_server"):
         up.wait_until(lambda command=command: any(command in line for line in up.processes))
     assert up.stop(signal.SIGKILL) == -signal.SIGKILL
     up.wait_until(lambda: not up.processes)
+    assert ports.is_free(up.port)
+    assert ports.is_free(up.mlflow_port)
 
 
 def test_ctrl_c_during_the_start_stops_everything(steward_up: Callable[..., Any]) -> None:

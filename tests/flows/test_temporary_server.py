@@ -1,0 +1,65 @@
+"""The temporary server of a command: it demands a secret, and does not outlive its command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# A command that asks its own temporary server with and without the secret, prints what it got, and waits to be killed.
+COMMAND = """
+import json, sys
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.server.api.server import SubprocessASGIServer
+from flows.temporary_server import local_flow
+
+@local_flow("probe")
+def probe():
+    with get_client(sync_client=True) as client:
+        flows = [flow.name for flow in client.read_flows()]
+    server = SubprocessASGIServer()
+    stranger = httpx.post(f"{server.api_url}/flows/filter", json={}, timeout=60).status_code
+    print(json.dumps([flows, stranger, server.server_process.pid, server.port]), flush=True)
+    sys.stdin.read()
+
+probe()
+"""
+
+
+ENDINGS = [
+    signal.SIGKILL,
+    # They end by the same pipe, but each starts a server.
+    pytest.param(signal.SIGTERM, marks=pytest.mark.matrix),
+    pytest.param(signal.SIGINT, marks=pytest.mark.matrix),
+]
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_temporary_server_demands_a_secret_and_ends_with_its_command(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        cwd=ROOT,
+        env={**inherited, "STEWARD_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stdout
+    flows, stranger, server_id, port = json.loads(command.stdout.readline())
+    server = psutil.Process(server_id)
+    assert str(port) in server.cmdline()
+    assert (flows, stranger) == (["probe"], 401)
+    command.send_signal(number)
+    command.wait()
+    # Within its own time limit; it is no child of this process.
+    psutil.wait_procs([server], timeout=60)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
