@@ -48,7 +48,7 @@ def read_api_secret(state_dir: Path) -> str | None:
 
 
 def privacy_problem(state_dir: Path) -> str | None:
-    """Say how another user could read or replace the secret; None if none can, or if there is no file."""
+    """Describe how another user could read or replace the secret; None if none can, or if there is no file."""
     try:
         status = (state_dir / FILE_NAME).lstat()
     except OSError:
@@ -57,8 +57,8 @@ def privacy_problem(state_dir: Path) -> str | None:
         return "is no regular file"
     if status.st_uid != os.geteuid():
         return f"belongs to user {status.st_uid}"
-    if mode := stat.S_IMODE(status.st_mode) & 0o077:
-        return f"can be used by others (mode {stat.S_IMODE(status.st_mode):04o}, {mode:03o} too much)"
+    if (mode := stat.S_IMODE(status.st_mode)) & 0o077:
+        return f"can be used by others (mode {mode:04o})"
     return None
 
 

@@ -31,6 +31,11 @@ ROOT = Path(__file__).resolve().parents[3]
 # The servers of tests/test_deployments.py.
 pytestmark = pytest.mark.xdist_group("deployments")
 SET_ALIAS = "/api/2.0/mlflow/registered-models/alias"
+# Of a run that nothing starts.
+TOMORROW = {
+    "type": "SCHEDULED",
+    "state_details": {"scheduled_time": (datetime.now(UTC) + timedelta(days=1)).isoformat()},
+}
 ALIAS = {"name": "fintech-risk.simulated", "alias": "champion", "version": "1"}
 
 
@@ -43,7 +48,11 @@ def up(shared_up: Callable[[], Any]) -> Any:
 def requests(up: Any) -> dict[str, tuple[str, str, dict[str, Any]]]:
     """Return a request that changes something at each server, as method, address and content."""
     return {
-        "create flow run": ("POST", f"{up.api}/deployments/{deployment_id(up)}/create_flow_run", {}),
+        "create flow run": (
+            "POST",
+            f"{up.api}/deployments/{deployment_id(up)}/create_flow_run",
+            {"state": TOMORROW},
+        ),
         "set alias": ("POST", f"http://127.0.0.1:{up.mlflow_port}{SET_ALIAS}", ALIAS),
     }
 
@@ -184,13 +193,12 @@ def test_pool_of_an_earlier_version_loses_its_variables_also_for_waiting_runs(
         "env": {"STEWARD_HOME": str(tmp_path)},
         "working_dir": str(tmp_path),
     }
-    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     created = send(
         up,
         f"/deployments/{deployment_id(up)}/create_flow_run",
         job_variables=variables,
         parameters={"dry_run": True},
-        state={"type": "SCHEDULED", "state_details": {"scheduled_time": later}},
+        state=TOMORROW,
     )
     assert created.status_code == 201, created.text
     ensure_work_pool(client, POOL)
