@@ -19,9 +19,9 @@ from ml.contract.row_condition import (
     Membership,
     NullTest,
     Operand,
-    parse_row_condition,
     single_tests,
 )
+from ml.contract.row_condition_parser import parse_row_condition
 from ml.contract.row_condition_tokens import ConditionSyntaxError
 from ml.contract.schema import Rule
 from ml.contract.values import is_date

@@ -14,7 +14,8 @@ from ml.contract.drift_policy import DriftPolicy
 from ml.contract.expectations import EXPECTATIONS
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles
-from ml.contract.row_condition import Condition, columns_of, parse_row_condition
+from ml.contract.row_condition import Condition, columns_of
+from ml.contract.row_condition_parser import parse_row_condition
 from ml.contract.values import (
     MAX_RULES,
     Codes,

@@ -277,7 +277,7 @@ CHANGES: dict[str, tuple[Callable[[Path, Steps], AbstractContextManager[None]], 
         {"facts": "modified"},
     ),
     "facts with another split": (
-        lambda _, steps: edit_facts(steps, lambda j: j["stages"][2].update(digest="0" * 64)),
+        lambda _, steps: edit_facts(steps, lambda j: j["stages"][3].update(digest="0" * 64)),
         {"facts": "modified", "split": "missing"},
     ),
     "facts with fewer rows in quarantine": (

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ml.contract.parser import parse
 from ml.contract.row_condition import (
-    MAX_DEPTH,
     AllOf,
     AnyOf,
     Column,
@@ -20,8 +19,8 @@ from ml.contract.row_condition import (
     Not,
     NullTest,
     columns_of,
-    parse_row_condition,
 )
+from ml.contract.row_condition_parser import MAX_DEPTH, parse_row_condition
 from ml.contract.row_condition_tokens import MAX_CHARACTERS, WORDS, ConditionSyntaxError
 from ml.errors import ContractError
 

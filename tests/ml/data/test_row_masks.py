@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.contract.row_condition import parse_row_condition
+from ml.contract.row_condition_parser import parse_row_condition
 from ml.data.casting import TEXT_DTYPE
 from ml.data.row_masks import row_mask
 
