@@ -418,12 +418,55 @@ def test_valid_rewritten_manifest_is_read(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "1", '"manifest"', "\ud800", "[" * 100_000, "1" * 5000],
-    ids=["empty", "cut off", "list", "null", "number", "text", "no UTF-8", "deep", "long"],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "1",
+        '"manifest"',
+        "\ud800",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "1" * 5000,
+        '{"format": 1, "format": 1}',
+    ],
+    ids=[
+        "empty",
+        "cut off",
+        "list",
+        "null",
+        "number",
+        "text",
+        "no UTF-8",
+        "deep",
+        "deep object",
+        "long",
+        "key twice",
+    ],
 )
 def test_manifest_that_is_not_a_json_object_is_rejected(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_bytes(text.encode(errors="surrogatepass"))
     assert "JSON object" in read_error(folder).expected
+
+
+def test_a_repeated_key_in_a_decision_is_rejected(folder: Path) -> None:
+    """Readers that take the first value and readers that take the last would decide differently."""
+    forge(folder, {"decision.json": b'{"threshold": 0.1, "threshold": 0.9}'})
+    assert read_error(folder).expected == "a readable decision.json beside the model"
+
+
+def test_a_manifest_of_any_size_is_not_read(folder: Path) -> None:
+    with (folder / "manifest.json").open("r+b") as file:
+        file.truncate(2**40)  # sparse: it takes no space
+    assert read_error(folder).got == "more"
+
+
+@pytest.mark.parametrize("name", ["contract.json", "model"])
+def test_a_symbolic_link_is_rejected(folder: Path, name: str) -> None:
+    (folder / name).rename(folder.parent / name)
+    (folder / name).symlink_to(folder.parent / name)
+    assert read_error(folder).got == "a symbolic link or special file"
 
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1", [1], {}], ids=repr)
