@@ -498,6 +498,16 @@ def test_file_with_invalid_content_is_rejected(folder: Path, name: str, data: by
     assert read_error(folder)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b'{"name": 1, "name": 2}', b'{"a": ' * 900 + b"1" + b"}" * 900, b'{"a": NaN}'],
+    ids=["a key twice", "deep nesting", "NaN"],
+)
+def test_contract_of_a_package_is_read_as_strictly_as_a_file(folder: Path, data: bytes) -> None:
+    forge(folder, {"contract.json": data})
+    assert "a readable contract.json" in read_error(folder).expected
+
+
 class Bomb:
     """An object whose unpickling runs code: it creates a file."""
 

@@ -346,6 +346,15 @@ def test_a_table_expectation_applies_to_the_batch() -> None:
     assert (facts["rules"][0]["verdict"], facts["rules"][0]["violations"]) == ("warned", 1)
 
 
+def test_a_row_condition_decides_which_rows_a_rule_looks_at() -> None:
+    too_large = rule("column_values_to_be_between", column="a", max_value=35, row_condition="kind == 'y'")
+    assert quarantined_rows(good(), make_contract(too_large)) == {"column_values_to_be_between(a)": [36, 39]}
+    by_target = rule("column_values_to_be_between", column="a", max_value=35, row_condition="y == 1")
+    assert quarantined_rows(good(), make_contract(by_target)) == {"column_values_to_be_between(a)": [37, 39]}
+    # Rows to score have no target.
+    assert quarantined_rows(good().drop(columns="y"), make_contract(by_target), scoring=True) == {}
+
+
 # --- named corruptions ---------------------------------------------------------------------------------------------
 
 
