@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
 
 @dataclass(frozen=True)
 class CategorySummary:
-    """The shares of the frequent categories among the values; rare ones (fewer than 10 rows) are pooled in `other`.
+    """The shares of the frequent categories among the values; `other` is that of all with fewer than 10 rows or units.
 
     `respelled` is the share of pooled values that differ from a frequent category in case and white space only.
     """
@@ -41,12 +41,13 @@ class CategoryDistance:
     shares: Mapping[str, float]
 
 
-def summarize_categories(column: pd.Series) -> CategorySummary:
-    """Summarise a text column."""
+def summarize_categories(column: pd.Series, units: pd.Series | None = None) -> CategorySummary:
+    """Summarise a text column; `units` are the persons or other entities of its rows, where these have several."""
     counts = column.value_counts()
     total = int(counts.sum())
     missing = 1.0 - total / len(column) if len(column) else 0.0
-    frequent = counts[counts >= MIN_ROWS].head(MAX_CATEGORIES)
+    number = counts if units is None else units.groupby(column).nunique().reindex(counts.index)
+    frequent = counts[number >= MIN_ROWS].head(MAX_CATEGORIES)
     shares = {str(value): float(count / total) for value, count in frequent.items()}
     rare = counts[~counts.index.isin(frequent.index)]
     other = float(rare.sum() / total) if total else 0.0

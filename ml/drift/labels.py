@@ -1,7 +1,8 @@
 """Labels: how the features of a sample predict its target, and whether those of another sample contradict it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,16 @@ class LabelSummary:
     columns: Mapping[str, ColumnScores]
     association: float
     low: float
+
+    def with_categories(self, shown: Mapping[str, Collection[str]]) -> Self:
+        """Return the summary without the scores of other categories than those `shown`, by column."""
+        columns = {
+            name: replace(
+                table, categories={c: s for c, s in table.categories.items() if c in shown.get(name, ())}
+            )
+            for name, table in self.columns.items()
+        }
+        return replace(self, columns=columns)
 
 
 @dataclass(frozen=True)

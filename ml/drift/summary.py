@@ -1,7 +1,7 @@
 """The summary of an accepted batch, with which later batches are compared. It has no row of the batch.
 
-Quantiles, shares and correlations only; categories with fewer than 10 rows are pooled. Identifiers of rows, groups and
-users are left out.
+Quantiles, shares and correlations only; categories with fewer than 10 rows, groups or users are pooled. Identifiers of
+rows, groups and users are left out.
 """
 
 from collections.abc import Mapping
@@ -81,14 +81,20 @@ def summarize(rows: pd.DataFrame, contract: Contract) -> BatchSummary:
     """Summarise clean rows; of more than 200,000 a sample, which is the same for the same rows."""
     batch = BatchColumns.of(rows, contract)
     truth = None if contract.is_recommendation else targets(batch.sample, contract)
+    entity = contract.roles.user or contract.roles.group
+    units = batch.sample[entity] if entity else None
+    categories = {name: summarize_categories(batch.sample[name], units) for name in batch.categories}
     labels = None if truth is None else summarize_labels(batch.features(), truth)
+    if labels:
+        shown = {name: set(summary.shares) for name, summary in categories.items()}
+        labels = labels.with_categories(shown)
     is_number = truth is not None and not (contract.roles.positive or contract.roles.above is not None)
     return BatchSummary(
         format=1,
         rows=len(rows),
         units=batch.units,
         numbers={name: summarize_numeric(values) for name, values in batch.numbers.items()},
-        categories={name: summarize_categories(batch.sample[name]) for name in batch.categories},
+        categories=categories,
         times={name: summarize_numeric(values) for name, values in batch.times.items()},
         times_of_day={name: summarize_numeric(v) for name, v in batch.times_of_day().items()},
         relations=summarize_relations(batch.number_frame()),

@@ -42,3 +42,11 @@ def test_only_categories_that_chance_would_have_brought_have_vanished() -> None:
     distance = category_distance(reference, column(a=20))
     assert vanished(reference, distance, 20, 0.01) == []
     assert vanished(reference, distance, 100, 0.01) == [0.1]
+
+
+def test_a_category_of_few_people_is_pooled_although_it_has_many_rows() -> None:
+    cells = column(north=80, secret=40)
+    people = pd.Series([*range(80), *[7] * 40], dtype="str")
+    summary = summarize_categories(cells, people)
+    assert list(summary.shares) == ["north"]
+    assert summary.other == pytest.approx(1 / 3)

@@ -72,3 +72,9 @@ def test_features_that_predict_nothing_prove_nothing() -> None:
 def test_a_target_that_cannot_be_predicted_has_no_summary(truth: np.ndarray) -> None:
     frame = pd.DataFrame({"x": np.arange(float(len(truth)))})
     assert summarize_labels(frame, pd.Series(truth)) is None
+
+
+def test_scores_of_other_categories_are_left_out() -> None:
+    fewer = summary().with_categories({"kind": {"a", "b"}})
+    assert set(fewer.columns["kind"].categories) == {"a", "b"}
+    assert fewer.columns["x"] == summary().columns["x"]
