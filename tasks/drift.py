@@ -16,7 +16,7 @@ from tasks.error_boundary import redact_errors
 from tasks.facts import DriftFacts, DriftFinding
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
-CODE = ("tasks/drift.py", "ml/contract", "ml/data", "ml/drift", "ml/errors.py")
+CODE = ("tasks/drift.py", "tasks/error_boundary.py", "ml/contract", "ml/data", "ml/drift", "ml/errors.py")
 SUMMARY_FILE = "reference.json"
 # Findings that an error names; the report has all of them.
 MAX_NAMED = 5
