@@ -10,6 +10,8 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from flows.temporary_server import secured_temporary_server
+
 # The MLflow status of each final state in Prefect, and the state of each final status.
 MLFLOW_STATUS = {"COMPLETED": "FINISHED", "FAILED": "FAILED", "CRASHED": "KILLED", "CANCELLED": "KILLED"}
 PREFECT_STATE = {"FINISHED": "COMPLETED", "FAILED": "FAILED", "KILLED": "CRASHED"}
@@ -23,13 +25,22 @@ def prefect_client(start_server: bool = False) -> Iterator[SyncPrefectClient | N
 
     The temporary server has the runs of this state directory, and ends with this process. None where it cannot start.
     """
-    client = None
     if PREFECT_API_URL.value() or FlowRunContext.get():
-        client = get_client(sync_client=True)
+        with get_client(sync_client=True) as server:
+            yield server
     elif start_server:
-        # A full disk, no free port, or temporary servers switched off.
-        with suppress(OSError, RuntimeError, ValueError, httpx.HTTPError):
-            client = get_client(sync_client=True)
+        with secured_temporary_server(), _temporary_client() as client:
+            yield client
+    else:
+        yield None
+
+
+@contextmanager
+def _temporary_client() -> Iterator[SyncPrefectClient | None]:
+    client = None
+    # A full disk, no free port, or temporary servers switched off.
+    with suppress(OSError, RuntimeError, ValueError, httpx.HTTPError):
+        client = get_client(sync_client=True)
     if client is None:
         yield None
         return
