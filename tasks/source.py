@@ -19,7 +19,7 @@ from ml.data.casting import TEXT_DTYPE
 from ml.errors import DataGateError
 from ml.simulators import SIMULATORS
 from tasks.error_boundary import is_unexpected, redact_errors
-from tasks.facts import SourceFacts
+from tasks.data_facts import SourceFacts
 from tasks.file_content import FileContent
 from tasks.file_ending import check_file_end
 from tasks.file_formats import read_file
@@ -30,7 +30,7 @@ CODE = (
     "tasks/source.py",
     "tasks/error_boundary.py",
     "tasks/dropped_columns.py",
-    "tasks/facts.py",
+    "tasks/data_facts.py",
     "tasks/file_content.py",
     "tasks/file_formats.py",
     "tasks/file_ending.py",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ml.contract.schema import Contract
-from tasks.facts import RuleResult, RuleVerdict, ValidationFacts
+from tasks.data_facts import RuleResult, RuleVerdict, ValidationFacts
 
 # The column of clean rows with their number in the source, from 0.
 ROW_COLUMN = "_row"

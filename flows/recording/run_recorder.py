@@ -11,13 +11,15 @@ from typing import Any, Self
 from urllib.parse import unquote, urlparse
 
 from flows.recording import code_version, notifications
+from flows.recording.candidate_runs import log_candidates
 from flows.recording.environment import data_interval
 from flows.recording.outcome import RunOutcome
 from flows.recording.run_facts import ChampionSummary, initial_facts, run_outcome, stage_entry, stage_summary
 from flows.use_case import RunParameters, UseCase
 from ml.errors import StewardError, describe_exception
 from tasks.drift import drift_summary, require_no_damage
-from tasks.facts import DriftFacts, EvaluationFacts, LeaderboardEntry, RunFacts
+from tasks.data_facts import DriftFacts
+from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.ledger import Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
@@ -32,8 +34,6 @@ from tasks.tracking.run_history import FACTS_DIGEST_TAG, FACTS_FILE
 log = logging.getLogger("steward")
 UNCHANGED, REJECTED = "unchanged", "rejected"
 REPORT = "report.html"
-# Trials of a candidate that become MLflow runs: more would hide the candidates.
-MAX_TRIAL_RUNS = 10
 
 
 @dataclass
@@ -183,30 +183,10 @@ class RunRecorder:
     def log_leaderboard(self, leaderboard: list[LeaderboardEntry]) -> None:
         """Record the candidates, each as a child run in MLflow."""
         self.facts["leaderboard"] = leaderboard
-        for entry in leaderboard:
-            costs = {
-                "seconds": entry["seconds"],
-                "megabytes": entry["megabytes"],
-                "milliseconds_per_1000": entry["milliseconds_per_1000"],
-            }
-            metrics = {f"valid.{name}": value for name, value in entry["metrics"].items()} | costs
-            params = {"candidate": entry["candidate"], **entry["decision"]}
-            self.mlflow_run.log_child_run(entry["candidate"], metrics, params)
-            self._log_trials(entry)
+        log_candidates(self.mlflow_run, leaderboard)
         leader = next(entry for entry in leaderboard if entry["leads"])
         metric = self.facts["metric"]
         log.info("  %s leads on the validation split: %s %.4f", leader["candidate"], metric, leader["value"])
-
-    def _log_trials(self, entry: LeaderboardEntry) -> None:
-        """Record the best trials of a candidate as child runs."""
-        trials = list(enumerate(entry["composition"].get("trials", ()), 1))
-        best = sorted(trials, key=lambda numbered: (numbered[1]["pruned"], numbered[1]["loss"]))
-        for number, trial in best[:MAX_TRIAL_RUNS]:
-            self.mlflow_run.log_child_run(
-                f"{entry['candidate']}, trial {number}",
-                {"out_of_fold.loss": trial["loss"], "seconds": trial["seconds"]},
-                {"candidate": entry["candidate"], "pruned": trial["pruned"], **trial["parameters"]},
-            )
 
     def log_evaluation(self, evaluation: EvaluationFacts) -> None:
         """Record the evaluation on the test split."""

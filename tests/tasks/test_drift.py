@@ -20,7 +20,7 @@ from tasks.drift import (
     require_no_damage,
     summarize_batch,
 )
-from tasks.facts import DriftFacts
+from tasks.data_facts import DriftFacts
 from tasks.storage.content_store import StageResult, Store
 
 COLUMNS = {"application_id": "category", "age": "number", "loan_amount": "number", "defaulted": "integer"}

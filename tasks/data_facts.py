@@ -1,0 +1,89 @@
+"""What the stages before the split record about a batch, as typed JSON: parts of a run's facts (tasks/facts.py)."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from tasks.dropped_columns import DroppedColumns
+
+RuleVerdict = Literal["passed", "failed", "warned", "applied"]
+
+
+class RuleResult(TypedDict):
+    """One rule of the contract: rows that broke it, of the rows that it was applied to.
+
+    Verdicts: passed (no violation), failed (the batch is rejected), warned, applied (violations within the tolerance of
+    the rule; with the actions quarantine and exclude these rows were removed).
+    """
+
+    rule: str
+    action: str
+    reason: str
+    violations: int
+    rows: int
+    verdict: RuleVerdict
+
+
+class SourceFacts(TypedDict):
+    """The table as it was read: where it came from, what its contract does not name, and what may be cut short."""
+
+    origin: dict[str, Any]
+    rows: int
+    dropped_columns: DroppedColumns
+    seconds: float
+    differs_from_published: NotRequired[list[str]]
+    file_notes: NotRequired[list[str]]
+
+
+class ColumnProfileFacts(TypedDict):
+    """One column of the clean rows, without any value of a category (`ml.data.profile.ColumnProfile`)."""
+
+    column: str
+    type: str
+    missing: float
+    distinct: int
+    low: float | None
+    median: float | None
+    high: float | None
+    notes: list[str]
+
+
+class ValidationFacts(TypedDict):
+    """The contract gate: clean + quarantined + excluded = rows.
+
+    `items_excluded` counts the items of the side table whose rows were all excluded. `profile` describes the clean rows
+    of a training run.
+    """
+
+    rows: int
+    clean: int
+    quarantined: int
+    excluded: int
+    rules: list[RuleResult]
+    items_excluded: NotRequired[int]
+    profile: NotRequired[list[ColumnProfileFacts]]
+    seconds: NotRequired[float]
+
+
+class DriftFinding(TypedDict):
+    """One difference from the reference batch: an effect beyond its bound. `column` is empty for the whole batch."""
+
+    column: str
+    kind: str
+    text: str
+    effect: float
+    bound: float
+    action: Literal["refuse", "warn"]
+
+
+class DriftFacts(TypedDict):
+    """The comparison with an earlier batch, which `reference` names; or why there was none, if not `compared`.
+
+    `unchanged` marks the same rows as before. `accepted` is the reason for which severe differences were accepted.
+    """
+
+    reference: str
+    compared: bool
+    findings: list[DriftFinding]
+    seconds: float
+    rows_before: NotRequired[int]
+    unchanged: NotRequired[bool]
+    accepted: NotRequired[str]
