@@ -18,9 +18,15 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file to read. Raises OSError, also for everything that is not a regular file."""
     # Without O_NONBLOCK, opening a pipe would wait until another process writes to it.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise NotRegularFileError(f"expected a regular file; got another kind; see {path.name}")
+        file = os.fdopen(handle, "rb")
+    except BaseException:
+        # `fdopen` refuses a folder without closing it.
+        os.close(handle)
+        raise
+    with file:
         yield file
 
 

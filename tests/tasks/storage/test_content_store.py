@@ -332,6 +332,15 @@ def test_a_pipe_in_place_of_a_file_is_damage(tmp_path: Path, stored: StoredResul
     assert Store(tmp_path).lookup("key") is None
 
 
+def test_a_folder_in_place_of_a_file_leaves_no_open_files(stored: StoredResult) -> None:
+    (stored.folder / "note.txt").unlink()
+    (stored.folder / "note.txt").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert find_damage(stored.folder) == "the file note.txt cannot be read (NotRegularFileError)"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_file_of_any_size_does_not_fill_the_memory(stored: StoredResult) -> None:
     """The file is sparse: it takes no space on the disk."""
     with (stored.folder / "rows.parquet").open("r+b") as file:
