@@ -267,7 +267,9 @@ def test_the_text_of_an_error_is_shown_in_the_terminal_on_request(
 
 def test_every_task_and_flow_redacts_errors() -> None:
     for path in (file for folder in ("tasks", "flows") for file in (settings.ROOT / folder).rglob("*.py")):
-        decorated = re.findall(r"^@(?:task|flow)\(.*?\)\n(?=@|def )(\S+)", path.read_text(), re.M | re.S)
+        decorated = re.findall(
+            r"^@(?:task|flow|local_flow)\(.*?\)\n(?=@|def )(\S+)", path.read_text(), re.M | re.S
+        )
         assert [name for name in decorated if name != "@redact_errors"] == [], path
 
 
