@@ -61,13 +61,16 @@ def read(path: Path, plain: bool) -> pd.DataFrame:
         names = tuple(f"{kind}{n}" for kind in ("number", "text") for n in range(4))
         options = ReadOptions(columns=dict.fromkeys(names, "category"))
         if plain and path.suffix == ".parquet":
-            return pq.read_table(path).to_pandas()
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+            return frame
         if plain:
             convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, "string"))
             if path.suffix == ".zip":
                 with zipfile.ZipFile(path) as archive, archive.open("table.csv") as member:
-                    return pacsv.read_csv(member, convert_options=convert).to_pandas()
-            return pacsv.read_csv(path, convert_options=convert).to_pandas()
+                    frame = pacsv.read_csv(member, convert_options=convert).to_pandas()
+            else:
+                frame = pacsv.read_csv(path, convert_options=convert).to_pandas()
+            return frame
     return _to_frame(path, read_file(path, options, ReadLimits(compression_ratio=1e6)), options)
 
 

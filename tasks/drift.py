@@ -12,8 +12,8 @@ from ml.drift.compare import EVERYTHING, Scope, compare
 from ml.drift.finding import Finding
 from ml.drift.summary import from_json, summarize
 from ml.errors import DriftError
-from tasks.error_boundary import redact_errors
 from tasks.data_facts import DriftFacts, DriftFinding
+from tasks.error_boundary import redact_errors
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
 CODE = ("tasks/drift.py", "tasks/error_boundary.py", "ml/contract", "ml/data", "ml/drift", "ml/errors.py")

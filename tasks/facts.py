@@ -3,7 +3,7 @@
 `RUN_FACTS_VERSION` counts changes of the keys; tasks/facts_upgrade.py reads what earlier versions wrote.
 """
 
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from tasks.data_facts import DriftFacts, SourceFacts, ValidationFacts
 

@@ -18,8 +18,8 @@ from ml.data import item_attributes
 from ml.data.casting import TEXT_DTYPE
 from ml.errors import DataGateError
 from ml.simulators import SIMULATORS
-from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.data_facts import SourceFacts
+from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.file_content import FileContent
 from tasks.file_ending import check_file_end
 from tasks.file_formats import read_file

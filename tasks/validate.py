@@ -21,8 +21,8 @@ from ml.data.profile import profile_columns
 from ml.data.role_notes import role_notes
 from ml.errors import DataGateError
 from tasks import builtin_checks
-from tasks.error_boundary import redact_errors
 from tasks.data_facts import ColumnProfileFacts, ValidationFacts
+from tasks.error_boundary import redact_errors
 from tasks.gx_rules import build_suite, evaluate_rules
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.validation_state import ROW_COLUMN, ValidationState

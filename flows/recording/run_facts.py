@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from flows.recording.code_version import CodeVersion
-from flows.recording.environment import contract_path, environment_facts, prefect_context
+from flows.recording.environment import contract_path, data_interval, environment_facts, prefect_context
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
@@ -52,6 +52,21 @@ def initial_facts(
 
 def _as_json(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def initial_tags(facts: RunFacts, params: RunParameters, code: CodeVersion) -> dict[str, str]:
+    """Return the MLflow tags that are known before the first stage."""
+    tags = {
+        "steward.case": facts["case"],
+        "steward.data": facts["data"],
+        "steward.contract": facts["contract"],
+    }
+    tags |= {f"prefect.{name}": str(value) for name, value in facts["prefect"].items() if value}
+    if interval := data_interval(params.as_of):
+        tags["steward.interval"] = interval
+    if code.commit:
+        tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
+    return tags
 
 
 def stage_entry(name: str, result: StoredResult) -> StageEntry:

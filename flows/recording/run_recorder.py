@@ -12,13 +12,19 @@ from urllib.parse import unquote, urlparse
 
 from flows.recording import code_version, notifications
 from flows.recording.candidate_runs import log_candidates
-from flows.recording.environment import data_interval
 from flows.recording.outcome import RunOutcome
-from flows.recording.run_facts import ChampionSummary, initial_facts, run_outcome, stage_entry, stage_summary
+from flows.recording.run_facts import (
+    ChampionSummary,
+    initial_facts,
+    initial_tags,
+    run_outcome,
+    stage_entry,
+    stage_summary,
+)
 from flows.use_case import RunParameters, UseCase
 from ml.errors import StewardError, describe_exception
-from tasks.drift import drift_summary, require_no_damage
 from tasks.data_facts import DriftFacts
+from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.ledger import Verdict
 from tasks.locate import DatasetSource
@@ -59,17 +65,7 @@ class RunRecorder:
         """Start the MLflow run and write its id into the run lock."""
         code = code_version.current_code()
         facts = initial_facts(case, params, source, settings, code)
-        tags = {
-            "steward.case": case.name,
-            "steward.data": source.data,
-            "steward.contract": source.contract.name,
-        }
-        tags |= {f"prefect.{name}": str(value) for name, value in facts["prefect"].items() if value}
-        tags[LOCK_TAG] = lock.identity
-        if interval := data_interval(params.as_of):
-            tags["steward.interval"] = interval
-        if code.commit:
-            tags |= {"mlflow.source.git.commit": code.commit, "mlflow.source.git.dirty": str(code.dirty)}
+        tags = initial_tags(facts, params, code) | {LOCK_TAG: lock.identity}
         name = facts["prefect"]["flow_run_name"] or source.data
         # From here the run lock stays until the final status is in MLflow.
         lock.is_settled = False

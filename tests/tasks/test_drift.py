@@ -11,6 +11,7 @@ from ml.contract.schema import Contract
 from ml.drift.summary import summarize
 from ml.errors import DriftError
 from ml.simulators import SIMULATORS
+from tasks.data_facts import DriftFacts
 from tasks.drift import (
     NO_EARLIER_BATCH,
     SUMMARY_FILE,
@@ -20,7 +21,6 @@ from tasks.drift import (
     require_no_damage,
     summarize_batch,
 )
-from tasks.data_facts import DriftFacts
 from tasks.storage.content_store import StageResult, Store
 
 COLUMNS = {"application_id": "category", "age": "number", "loan_amount": "number", "defaulted": "integer"}
