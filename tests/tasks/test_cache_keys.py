@@ -18,7 +18,7 @@ STAGES = {
     "packaging": packaging.CODE,
 }
 # These store and retrieve results, find folders, or only declare types: they do not compute what a stage stores.
-INFRASTRUCTURE = ("tasks.storage", "tasks.tracking", "tasks.settings", "tasks.facts")
+INFRASTRUCTURE = ("tasks.storage", "tasks.tracking", "tasks.settings", "tasks.facts", "tasks.data_facts")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from ml.contract.read_options import ReadOptions
 from ml.errors import DataGateError
 from tasks.file_ending import BLOCK_BYTES, check_file_end
 from tasks.file_formats import read_file
+from tasks.read_limits import ReadLimits
 
 OPTIONS = ReadOptions.model_validate({"files": ["x.csv"], "columns": {"a": "integer", "b": "category"}})
 WHOLE = b"a,b\n1,x\n2,y\n"
@@ -16,7 +17,7 @@ WHOLE = b"a,b\n1,x\n2,y\n"
 def notes(folder: Path, data: bytes, options: ReadOptions = OPTIONS) -> list[str]:
     path = folder / "x.csv"
     path.write_bytes(data)
-    return check_file_end(path, read_file(path, options), options)
+    return check_file_end(path, read_file(path, options, ReadLimits()).table, options)
 
 
 @pytest.mark.parametrize(
