@@ -70,11 +70,13 @@ def test_small_groups_are_listed_and_not_evaluated() -> None:
 
 def test_a_harmed_group_fails_the_quality_gate_and_noise_does_not() -> None:
     dataset, prediction = sample_groups()
-    value = BinaryEvaluator().primary_interval(dataset, prediction).value
+    interval = BinaryEvaluator().primary_interval(dataset, prediction)
     groups = subgroup_metrics(dataset, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("age", "region"))
     evaluation = {
         "primary": "roc_auc",
-        "metrics": {"roc_auc": value},
+        "metrics": {"roc_auc": interval.value},
+        "low": interval.low,
+        "high": interval.high,
         "intervals": {"calibration_error": {"low": 0.0}},
         "groups": groups,
     }
