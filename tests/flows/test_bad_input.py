@@ -57,7 +57,7 @@ BEFORE_A_RUN = {
     "unknown rule": (
         ["run", "fintech-risk"],
         lambda c: c["expectations"][0].update(type="expect_column_values_to_be_lovely"),
-        "that Great Expectations knows",
+        "a known expectation in expectations[0].type",
     ),
     "rollback without reason": (["champion", "fintech-risk", "--rollback"], None, "--reason TEXT"),
     "no champion to show": (["champion", "fintech-risk"], None, "a decision about fintech-risk.simulated"),

@@ -86,7 +86,10 @@ def test_outcomes_are_printed_as_a_table_with_reasons(home: Path, capsys: pytest
 
 def test_scores_are_printed_with_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     counts = {"rows": 1200, "scored": 1190, "quarantined": 10, "excluded": 0}
-    print_scores({**counts, "champion": "a.b", "version": 2, "out": "scores.parquet"})
+    finding = {"kind": "missing_values", "column": "income", "text": "60 % are missing, 4 % were"}
+    drift = {"compared": True, "reference": "the training batch of version 2", "findings": [finding]}
+    print_scores({**counts, "champion": "a.b", "version": 2, "out": "scores.parquet", "drift": drift})
     assert capsys.readouterr().out == (
         "1,190 of 1,200 rows scored by a.b version 2 (10 quarantined, 0 excluded): scores.parquet\n"
+        "    missing values in income: 60 % are missing, 4 % were\n"
     )
