@@ -204,8 +204,10 @@ def prepare_libraries(settings: Settings) -> None:
     os.environ.update(servers)
     # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
     # raises a clearer error than Prefect's warning.
-    with suppress(OSError):
-        create_private(settings.state_dir.resolve(), settings.shared_home)
+    # A command that only reads has named a temporary folder instead.
+    if Path(os.environ["PREFECT_HOME"]).parent == settings.state_dir.resolve():
+        with suppress(OSError):
+            create_private(settings.state_dir.resolve(), settings.shared_home)
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     if not settings.debug:
         warnings.formatwarning = _format_without_text

@@ -226,7 +226,7 @@ def test_no_record_of_a_run_has_a_cell(
     )
     assert cli(scored) == 0
 
-    APILogHandler.flush()
+    APILogHandler().flush()
     out, err = capfd.readouterr()
     server = Path(os.environ["PREFECT_HOME"])
     for marker in (NAME, DIAGNOSIS):
@@ -236,7 +236,7 @@ def test_no_record_of_a_run_has_a_cell(
     assert places_with(NAME, file_contents(home)) != []
     assert "KeyError at tests/test_privacy.py" in err
     assert places_with("KeyError at ", records(server)) != []
-    assert "22 columns, none of them named there; the file may have no header" in err
+    assert "23 columns, none of them named there; the file may have no header" in err
     assert "set meta.read.header to false" in err
 
 
