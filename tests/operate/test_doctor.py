@@ -239,7 +239,10 @@ def test_difference_between_ledger_and_alias_is_repaired(
     finding = selected_checks("ledger")[0]
     assert (finding.status, message in finding.message) == ("bad", True)
     findings = selected_checks("ledger", fix=True)
-    assert [finding.status for finding in findings if NAME in finding.message] == ["ok"] * len(findings)
+    # Version 2 is a copy that no run registered: there are no digests to verify it by.
+    *agreeing, unverified = [finding for finding in findings if NAME in finding.message]
+    assert [finding.status for finding in agreeing] == ["ok"] * (len(findings) - 1)
+    assert (unverified.status, f"{NAME} version 2 does not load" in unverified.message) == ("bad", True)
     holder = registry.get_champion(client, NAME)
     assert holder is not None
     assert holder.number == champion == Ledger(load().ledger_dir, NAME).entries()[-1]["champion"]
@@ -250,7 +253,7 @@ def test_champion_with_modified_files_is_bad(moved: Path) -> None:
     (model,) = moved.glob("artifacts/fintech-risk/models/*/artifacts/data/package/decision.json")
     model.write_text("{}")
     changed = selected_checks("ledger")[-1]
-    assert (changed.status, "does not load: a changed file" in changed.message) == ("bad", True)
+    assert (changed.status, "does not load: expected" in changed.message) == ("bad", True)
 
 
 def test_check_that_raises_is_a_finding(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
