@@ -225,7 +225,9 @@ def prepare_libraries_read_only(settings: Settings) -> None:
 
     Raises UsageError as `prepare_libraries` does.
     """
-    os.environ.update(addresses.running_server_env(settings.state_dir.resolve(), os.environ))
+    # A state directory that this user may not read is reported by its own check.
+    with suppress(PermissionError):
+        os.environ.update(addresses.running_server_env(settings.state_dir.resolve(), os.environ))
     folders = _library_folders(settings)
     for name, value in {**LIBRARY_VARIABLES, **folders}.items():
         os.environ.setdefault(name, value)
