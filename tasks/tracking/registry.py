@@ -146,18 +146,6 @@ def describe(client: MlflowClient, name: str, text: str, number: int | None = No
         client.update_model_version(name, str(number), description=text)
 
 
-def champion_alias_accessors(
-    client: MlflowClient, name: str
-) -> tuple[Callable[[], int | None], Callable[[int], None]]:
-    """Return two functions for one registered model: read the version that the alias points to, and move the alias."""
-
-    def read() -> int | None:
-        version = get_champion(client, name)
-        return version.number if version else None
-
-    return read, partial(set_champion, client, name)
-
-
 def artifact_location(client: MlflowClient, version: ModelVersion) -> str:
     """Return the URI of the folder of a version, as MLflow recorded it."""
     return str(client.get_model_version_download_uri(version.name, str(version.number)))

@@ -123,5 +123,9 @@ def test_numeric_targets_are_checked_too() -> None:
         check(frame.assign(e=honest * 3), honest, numeric)
 
 
-def test_facts_of_earlier_versions_still_pass() -> None:
-    raise_if_leaking({"checks": {"shared_entities": {}, "single_feature_leaks": {}}})
+def test_facts_of_earlier_versions_are_judged_by_what_they_hold() -> None:
+    """Version 0.2 recorded a mapping from column to AUC, and no copies."""
+    clean: SplitChecks = {"shared_entities": {}, "single_feature_leaks": {}}
+    raise_if_leaking({"checks": clean})
+    with pytest.raises(LeakageError, match="no entity in two datasets"):
+        raise_if_leaking({"checks": {**clean, "shared_entities": {"train and test": 3}}})

@@ -108,15 +108,12 @@ def test_the_champion_is_the_version_with_the_alias(
     models: ToyRegistry, packaged: PackagedModel, other_packaged: PackagedModel
 ) -> None:
     client = models.client
-    read_alias, move_alias = registry.champion_alias_accessors(client, NAME)
     assert registry.get_champion(client, NAME) is None
-    assert read_alias() is None
     versions = [models.register(packaged), models.register(other_packaged)]
     assert registry.get_champion(client, NAME) is None
     for version in versions:
-        move_alias(version.number)
+        registry.set_champion(client, NAME, version.number)
         assert registry.get_champion(client, NAME) == version
-        assert read_alias() == version.number
 
 
 def test_a_downloaded_version_is_what_was_registered(models: ToyRegistry, packaged: PackagedModel) -> None:
