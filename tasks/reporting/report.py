@@ -147,8 +147,20 @@ def _gates(facts: RunFacts) -> list[dict[str, str]]:
             state, outcome = "stopped", "stopped the run here"
         if gate and name == "promotion" and gate.get("summary"):
             outcome = f"decided: {gate['summary']}"
+        if state == "passed" and name == "drift":
+            state, outcome = _drift_outcome(facts)
         gates.append({"gate": name, "question": question, "state": state, "outcome": outcome})
     return gates
+
+
+def _drift_outcome(facts: RunFacts) -> tuple[str, str]:
+    """Return state and outcome of the drift gate where it let the batch pass: it may have had nothing to compare."""
+    drift = facts.get("drift")
+    if drift and not drift["compared"]:
+        return "never", "nothing to compare with"
+    if drift and "accepted" in drift:
+        return "passed", "accepted for a reason"
+    return "passed", "passed"
 
 
 def _gate_name(failing_name: str) -> str:

@@ -681,7 +681,10 @@ def test_differences_from_the_last_accepted_batch_are_a_table() -> None:
 
 def test_accepted_differences_are_shown_with_the_reason() -> None:
     text = text_of(render({**RUN, "drift": {**DRIFT, "accepted": "pence since June"}}))  # type: ignore[typeddict-item]
+    assert "✓ accepted for a reason" in text
     assert "! accepted Pence since June." in text
     assert "✕ refused" not in text
     first = {"reference": "no earlier batch", "compared": False, "findings": [], "seconds": 0.0}
-    assert "No earlier batch." in text_of(render({**RUN, "drift": first}))  # type: ignore[typeddict-item]
+    text = text_of(render({**RUN, "drift": first}))  # type: ignore[typeddict-item]
+    assert "No earlier batch." in text
+    assert "nothing to compare with is the batch like" in text
