@@ -108,4 +108,9 @@ def _robust_range(numbers: np.ndarray) -> tuple[float | None, float | None, floa
         return None, None, None
     edge = max(0.01, HIDDEN_ROWS / len(numbers))
     low, median, high = np.quantile(numbers, [edge, 0.5, 1.0 - edge])
-    return float(low), float(median), float(high)
+    return _shortened(low), _shortened(median), _shortened(high)
+
+
+def _shortened(number: float) -> float:
+    """Round to five significant digits: a quantile may be the value of one row, which all its digits would identify."""
+    return float(f"{number:.5g}")

@@ -93,7 +93,7 @@ for point in sys.argv[1:]:
             prepare(point)
             train = flow(name=case.name, flow_run_name=point)(lambda: run(case, RunParameters()))
             with console_logging(), recorded_command("run"):
-                code = steward._run_case(case.name, train, {}, verbose=False)[1]
+                code = steward._run_case(case.name, train, {})[1]
             from prefect.events.worker import EventsWorker
             EventsWorker.drain_all(timeout=10)
         except BaseException:
@@ -237,5 +237,6 @@ def test_a_run_that_can_write_nothing_fails_without_a_traceback(ended_runs: dict
     tags = run.run.data.tags
     assert (tags["steward.verdict"], tags["steward.reason"]) == ("stopped", FAILURE_MESSAGE)
     (message,) = [line for line in ended_runs["stderr"].splitlines() if line.startswith("fintech-risk: ")]
-    assert message.endswith("disk I/O error (--verbose shows the traceback)")
+    assert message.startswith("fintech-risk: unexpected MlflowException at tasks/tracking/run.py:")
+    assert message.endswith("(STEWARD_DEBUG=1 shows its text and traceback here)")
     assert "Traceback" not in ended_runs["stderr"]
