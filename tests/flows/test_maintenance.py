@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pandas as pd
 import pytest
@@ -45,6 +45,9 @@ from tasks.settings import ROOT, Settings, load
 from tasks.storage.content_store import StageResult, Store
 from tasks.tracking import connection, registry, run_history
 from tasks.tracking.run import MlflowRun, start_run
+
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -265,12 +268,12 @@ from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.settings import load
 from tasks.tracking.run import start_run
 settings = load()
-with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated", "started": sys.argv[1]}) as lock:
-    run = start_run(tracking.connect(settings), settings, "fintech-risk", "alive", {LOCK_TAG: "r1"}, [])
+with RunLock(settings, "RUN_ID", {"case": "fintech-risk", "data": "simulated", "started": sys.argv[1]}) as lock:
+    run = start_run(tracking.connect(settings), settings, "fintech-risk", "alive", {LOCK_TAG: "RUN_ID"}, [])
     lock.update_metadata(mlflow_run_id=run.run_id)
     print(run.run_id, flush=True)
     sys.stdin.readline()
-"""
+""".replace("RUN_ID", RUN_ID)
 
 
 def test_results_used_by_an_active_run_are_kept(home: Path) -> None:
@@ -315,10 +318,10 @@ def test_an_active_run_without_a_start_time_protects_everything(home: Path) -> N
     settings = load()
     now = datetime.now(UTC)
     assert protected_since(settings) <= datetime.now(UTC) - CLOCK_MARGIN
-    with RunLock(settings, "r1", {}):
+    with RunLock(settings, RUN_ID, {}):
         assert abs(protected_since(settings) - (now - CLOCK_MARGIN)) < timedelta(minutes=1)
-        assert protected_since(settings, "r1") >= now - CLOCK_MARGIN
-        (home / "running" / "r1.json").write_text("{")
+        assert protected_since(settings, RUN_ID) >= now - CLOCK_MARGIN
+        (home / "running" / f"{RUN_ID}.json").write_text("{")
         assert protected_since(settings) == datetime.fromtimestamp(0, UTC)
         Store(home / "store").get_or_compute("key", lambda: StageResult({}, {}))
         age(home)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pandas as pd
 import pytest
@@ -30,6 +31,9 @@ from tasks.decisions import commit_verdict
 from tasks.ledger import Ledger, Verdict
 from tasks.settings import load
 from tasks.tracking import connection, registry, run_history
+
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -177,7 +181,7 @@ def test_unreadable_state_directory_is_bad_and_no_check_fails(home: Path) -> Non
 def test_nothing_is_rewritten_while_a_run_is_running(moved: Path) -> None:
     from tasks.locks.run_lock import RunLock
 
-    with RunLock(load(), "r1", {}):
+    with RunLock(load(), RUN_ID, {}):
         before = (moved / "mlflow.db").read_bytes()
         rejected, unchanged = selected_checks("artifacts", fix=True)
         assert "no active run" in rejected.message

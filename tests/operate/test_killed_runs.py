@@ -1,6 +1,7 @@
 """The next command on a state directory ends the runs that were killed."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -12,13 +13,16 @@ from tasks.tracking import connection
 from tasks.tracking.run import MlflowRun, start_run
 from tasks.tracking.run_history import run_status
 
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
+
 
 @pytest.fixture
 def killed_run(home: Path, contracts: Path, prefect_api: str) -> MlflowRun:
     settings = load()
     client = connection.connect(settings)
-    run = start_run(client, settings, "fintech-risk", "killed", {LOCK_TAG: "r1"}, [])
-    lock = RunLock(settings, "r1", {"case": "fintech-risk", "mlflow_run_id": run.run_id})
+    run = start_run(client, settings, "fintech-risk", "killed", {LOCK_TAG: RUN_ID}, [])
+    lock = RunLock(settings, RUN_ID, {"case": "fintech-risk", "mlflow_run_id": run.run_id})
     lock.acquire()
     lock.abandon()
     return run

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import flow, task
@@ -25,6 +25,9 @@ from tasks.settings import Settings, load
 from tasks.tracking import connection
 from tasks.tracking.run import MlflowRun, start_run
 from tasks.tracking.run_history import run_status
+
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
 
 HOLD_LOCK = "import sys; file = open(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
 
@@ -49,8 +52,8 @@ def test_two_state_directories_on_one_server_leave_each_others_runs_alone(
     shared: tuple[Settings, Settings], prefect_api: str
 ) -> None:
     one, two = shared
-    with RunLock(one, "r1", {}):
-        living, dead = start(one, "r1"), start(two, "r2")
+    with RunLock(one, RUN_ID, {}):
+        living, dead = start(one, RUN_ID), start(two, f"{RUN_ID}-2")
         assert [run.mlflow_run_id for run in find_dead_runs(living.client, two)] == [dead.run_id]
         assert find_dead_runs(living.client, one) == []
         reconcile_dead_runs(living.client, two)
@@ -61,10 +64,10 @@ def test_a_copy_of_a_state_directory_leaves_the_runs_of_the_original_alone(
     shared: tuple[Settings, Settings], prefect_api: str
 ) -> None:
     one, two = shared
-    with RunLock(one, "r1", {}):
-        living = start(one, "r1")
+    with RunLock(one, RUN_ID, {}):
+        living = start(one, RUN_ID)
         shutil.copytree(one.state_dir, two.state_dir)
-        assert [lock["id"] for lock in run_lock.dead_runs(two)] == ["r1"]
+        assert [lock["id"] for lock in run_lock.dead_runs(two)] == [RUN_ID]
         assert find_dead_runs(living.client, two) == reconcile_dead_runs(living.client, two) == []
         assert run_status(living.client, living.run_id) == "RUNNING"
 
@@ -73,7 +76,7 @@ def test_a_run_of_an_earlier_release_is_not_ended_where_it_may_belong_elsewhere(
     shared: tuple[Settings, Settings], prefect_api: str
 ) -> None:
     one, two = shared
-    run = start(one, "r1")
+    run = start(one, RUN_ID)
     run.client.delete_tag(run.run_id, STATE_DIR_TAG)
     assert reconcile_dead_runs(run.client, one) == reconcile_dead_runs(run.client, two) == []
     assert run_status(run.client, run.run_id) == "RUNNING"
@@ -82,10 +85,10 @@ def test_a_run_of_an_earlier_release_is_not_ended_where_it_may_belong_elsewhere(
 def test_a_run_of_an_earlier_release_in_its_own_database_is_ended_unless_it_lives(
     home: Path, prefect_api: str
 ) -> None:
-    run = start(load(), "r1")
+    run = start(load(), RUN_ID)
     run.client.delete_tag(run.run_id, STATE_DIR_TAG)
     # Its lock file was deleted, or is in a folder that this state directory was copied from.
-    lock = home.parent / "r1.lock"
+    lock = home.parent / f"{RUN_ID}.lock"
     lock.touch()
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD_LOCK, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

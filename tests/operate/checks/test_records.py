@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pandas as pd
 import pytest
@@ -16,6 +17,9 @@ from tasks.settings import ROOT, load
 from tasks.storage.content_store import StageResult, Store
 from tasks.tracking import connection, run_history, run_states
 
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
+
 RunChecks = Callable[..., list[Finding]]
 KILLED_RUN = """
 import os, signal
@@ -24,12 +28,12 @@ from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.tracking.run import start_run
 from tasks.settings import load
 settings = load()
-with RunLock(settings, "r1", {"case": "fintech-risk", "data": "simulated"}) as run_lock:
-    tags = {LOCK_TAG: "r1", "steward.case": "fintech-risk", "steward.data": "simulated"}
+with RunLock(settings, "RUN_ID", {"case": "fintech-risk", "data": "simulated"}) as run_lock:
+    tags = {LOCK_TAG: "RUN_ID", "steward.case": "fintech-risk", "steward.data": "simulated"}
     run = start_run(connection.connect(settings), settings, "fintech-risk", "killed", tags, [])
     run_lock.update_metadata(mlflow_run_id=run.run_id)
     os.kill(os.getpid(), signal.SIGKILL)
-"""
+""".replace("RUN_ID", RUN_ID)
 
 
 def test_killed_run_is_reported_and_repaired(home: Path, check: RunChecks) -> None:

@@ -1,6 +1,7 @@
 """`steward up` ends runs that are killed while it is running."""
 
 from pathlib import Path
+from uuid import uuid4
 
 from operate.local_stack.run_monitor import LOOK_INTERVAL, RECONCILE_INTERVAL, RunMonitor
 from tasks.locks.run_lock import LOCK_TAG, RunLock, dead_runs
@@ -9,12 +10,15 @@ from tasks.tracking import connection
 from tasks.tracking.run import start_run
 from tasks.tracking.run_history import run_status
 
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
+
 
 def test_a_run_that_is_seen_dead_twice_is_ended(home: Path, prefect_api: str) -> None:
     settings = load()
     client = connection.connect(settings)
-    run = start_run(client, settings, "fintech-risk", "killed", {LOCK_TAG: "r1"}, [])
-    lock = RunLock(settings, "r1", {"case": "fintech-risk", "mlflow_run_id": run.run_id})
+    run = start_run(client, settings, "fintech-risk", "killed", {LOCK_TAG: RUN_ID}, [])
+    lock = RunLock(settings, RUN_ID, {"case": "fintech-risk", "mlflow_run_id": run.run_id})
     lock.acquire()
     monitor = RunMonitor(settings)
     monitor.look()

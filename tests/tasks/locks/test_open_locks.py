@@ -5,8 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from tasks.locks.open_locks import may_be_running
+
+# Unique on this machine: the lock of a living process is searched for in all of them.
+RUN_ID = f"run-{uuid4()}"
 
 CHILD = "import sys; file = open(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
 
@@ -27,10 +31,10 @@ def held_lock(folder: Path, identity: str) -> Iterator[Path]:
 
 
 def test_a_run_may_live_while_a_process_has_its_lock_open_even_if_the_file_is_deleted(tmp_path: Path) -> None:
-    assert not may_be_running("r1")
-    with held_lock(tmp_path, "r1") as file:
-        assert may_be_running("r1")
-        assert not may_be_running("r2")
+    assert not may_be_running(RUN_ID)
+    with held_lock(tmp_path, RUN_ID) as file:
+        assert may_be_running(RUN_ID)
+        assert not may_be_running(f"{RUN_ID}-2")
         file.unlink()
-        assert may_be_running("r1")
-    assert not may_be_running("r1")
+        assert may_be_running(RUN_ID)
+    assert not may_be_running(RUN_ID)
