@@ -216,7 +216,7 @@ def test_champions_and_rejections_are_notified_and_emitted(
         run_flow(RunParameters(), replace(QUICK, thresholds=QualityThresholds(min_primary=0.99)))
     (message,) = webhook.received
     assert message["subject"] == "Steward: fintech-risk on simulated: rejected"
-    assert "rejected by the quality gate: expected roc_auc at least 0.99" in message["body"]
+    assert "rejected by the quality gate: expected lower limit of roc_auc at least 0.99" in message["body"]
     assert "report.html" in message["body"]
     assert f"run: {prefect_api.removesuffix('/api')}/runs/flow-run/" in message["body"]
     # A block that cannot be used is named, without the address of the others.
