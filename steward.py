@@ -81,7 +81,8 @@ def run(
     time_budget: Annotated[
         float | None,
         typer.Option(
-            help="Seconds of training for all candidates together.", show_default="set by the use case"
+            help="Processor seconds per thread for training all candidates together.",
+            show_default="set by the use case",
         ),
     ] = None,
     trials: Annotated[

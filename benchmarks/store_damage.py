@@ -98,7 +98,7 @@ def run_small_pipeline(folder: Path, candidates: Mapping[str, Candidate]) -> lis
     clean = validate.fn(raw, contract, None, store)
     splits = split.fn(clean, contract, split_rows, datetime.now(UTC), store)
     for name, candidate in candidates.items():
-        fit(name, candidate, splits, FitResources(), float("inf"), store)
+        fit(name, candidate, splits, FitResources(), store)
     return store.stages
 
 

@@ -96,7 +96,7 @@ def run_stages(case: UseCase, source: DatasetSource, budget: float, folder: Path
     splits = split_batch(context, validate_batch(context, raw))
     fitted: dict[str, StoredResult] = {}
     for name, candidate in case.candidates.items():
-        fitted[name] = fit(name, candidate, splits, context.fit_resources(), budget, context.store)
+        fitted[name] = fit(name, candidate, splits, context.fit_resources(), context.store)
     leaderboard = build_leaderboard.fn(fitted, splits, case.evaluator)
     leader = next(entry for entry in leaderboard if entry["leads"])
     name = leader["candidate"]

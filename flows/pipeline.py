@@ -1,6 +1,6 @@
 """The training pipeline of every use case, from a named data set to a promoted (or rejected) model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -25,12 +25,14 @@ from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
 from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
 from tasks.facts import LeaderboardEntry
+from tasks.fit_plan import PlannedFit, plan_fits
 from tasks.ledger import Ledger, require_intact
 from tasks.locate import DatasetSource, find_dataset
 from tasks.locks.model_lock import model_lock
 from tasks.settings import Settings, load
 from tasks.source import read_source, source
 from tasks.storage.content_store import Store, StoredResult
+from tasks.stored_datasets import load_dataset
 from tasks.tracking import connection, registry
 from tasks.validate import apply_contract, check_rules
 
@@ -70,10 +72,13 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         clean = validate_batch(context, raw)
         summary = compare_with_accepted_batch(context, clean)
         splits = split_batch(context, clean)
-        fitted = train_candidates(context, splits)
+        planned = plan_fits(
+            case.candidates, load_dataset(splits, "train"), context.fit_resources(params.time_budget)
+        )
+        fitted = train_candidates(context, splits, planned)
         leaderboard = build_leaderboard(fitted, splits, case.evaluator)
-        context.listener.log_leaderboard(leaderboard)
-        final = final_fit(context, leaderboard, fitted, splits)
+        context.listener.log_leaderboard(leaderboard, planned)
+        final = final_fit(context, leaderboard, fitted, planned, splits)
         sensitive = context.contract.roles.sensitive
         evaluation = evaluate_on_test(final, splits, raw, case.evaluator, sensitive, params.seed)
         context.listener.log_evaluation(evaluation)
@@ -127,26 +132,22 @@ def compare_with_accepted_batch(context: TrainingContext, clean: StoredResult) -
     return summary
 
 
-def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str, StoredResult]:
-    """Fit the candidates in order while the time budget lasts; time is no reason to skip the first.
-
-    Raises QualityGateError where none can be fitted.
-    """
+def train_candidates(
+    context: TrainingContext, splits: StoredResult, planned: Mapping[str, PlannedFit]
+) -> dict[str, StoredResult]:
+    """Fit the candidates that are planned, in order. Raises QualityGateError where none can be fitted."""
     fitted: dict[str, StoredResult] = {}
-    budget = context.params.time_budget
-    spent = 0.0
-    for name, candidate in context.case.candidates.items():
-        if fitted and spent >= budget:
-            context.listener.candidate_skipped(name, f"the time budget of {budget:g} s was spent")
+    for name, plan in planned.items():
+        if plan.reason:
+            context.listener.candidate_skipped(name, plan.reason)
             continue
-        resources = context.fit_resources(budget - spent)
-        result = training.train(name, candidate, splits, resources, budget, context.store)
+        resources = context.fit_resources(plan.seconds)
+        result = training.train(name, plan.candidate, splits, resources, context.store)
         if isinstance(result, State):
             context.listener.candidate_skipped(name, str(result.message))
             continue
         context.listener.stage_completed(f"train {name}", result)
         fitted[name] = result
-        spent += result.facts["seconds"]
     if not fitted:
         raise QualityGateError(
             "at least one candidate that can be fitted", "none", "see the skipped candidates in the report"
@@ -157,14 +158,15 @@ def train_candidates(context: TrainingContext, splits: StoredResult) -> dict[str
 def final_fit(
     context: TrainingContext,
     leaderboard: list[LeaderboardEntry],
-    fitted: dict[str, StoredResult],
+    fitted: Mapping[str, StoredResult],
+    planned: Mapping[str, PlannedFit],
     splits: StoredResult,
 ) -> FinalFit:
     """Return the leader and the baseline as they are evaluated on the test split."""
     leader = next(entry for entry in leaderboard if entry["leads"])
     baseline = next(iter(fitted))
     models = {
-        name: final_model(context, name, context.case.candidates[name], fitted[name], splits)
+        name: final_model(context, name, planned[name].candidate, fitted[name], splits)
         for name in dict.fromkeys((leader["candidate"], baseline))
     }
     return FinalFit(leader["candidate"], models[leader["candidate"]], models[baseline], leader["decision"])

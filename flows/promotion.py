@@ -67,7 +67,7 @@ def register(
         packaged = packaging.package_model(package, test, Path(scratch) / "model", context.store)
         recorder.log_package(packaged)
         checks = promotion.quality_gate(
-            case.thresholds, evaluation, packaged.megabytes, packaged.milliseconds
+            case.thresholds, evaluation, packaged.megabytes, packaged.latency.ratio
         )
         recorder.log_quality_checks(checks)
         tags = {

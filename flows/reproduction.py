@@ -153,8 +153,7 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
     yield from comparer.take()
     fitted: dict[str, StoredResult] = {}
     for name, resources in _recorded_fits(context):
-        budget = context.params.time_budget
-        fitted[name] = fit(name, _candidate(context, name), splits, resources, budget, context.store)
+        fitted[name] = fit(name, _candidate(context, name), splits, resources, context.store)
         comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
         yield from comparer.take()
     leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator)
@@ -180,7 +179,9 @@ def _recorded_fits(context: ReproductionContext) -> Iterator[tuple[str, FitResou
             name = stage.removeprefix(TRAIN)
             is_limited = entries[name]["stopped_by"] == "budget"
             trials = len(entries[name].get("composition", {}).get("trials", ()))
-            yield name, context.fit_resources(budget - spent if is_limited else float("inf"), trials)
+            # Version 0.2.0 gave each fit what the ones before it had left.
+            limit = recorded.get("time_limit", budget - spent) if is_limited else None
+            yield name, context.fit_resources(float("inf") if limit is None else limit, trials)
             spent += recorded["seconds"]
 
 

@@ -19,7 +19,7 @@ class UseCase:
     """A question and how it is answered.
 
     Candidates are ordered from simple to complex; the first is the baseline. `time_budget` is the default number of
-    seconds for training all candidates of one run.
+    processor seconds per thread for training all candidates of one run.
     """
 
     name: str
@@ -45,7 +45,9 @@ class RunParameters:
     seed: Annotated[
         int, Field(ge=0, description="Random seed of training. The test rows do not depend on it.")
     ] = 0
-    time_budget: Annotated[float, Field(gt=0, description="Seconds for training all candidates.")] = 120.0
+    time_budget: Annotated[
+        float, Field(gt=0, description="Processor seconds per thread for training all candidates.")
+    ] = 120.0
     trials: Annotated[
         int,
         Field(

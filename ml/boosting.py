@@ -1,13 +1,13 @@
 """Train LightGBM trees with early stopping and a time limit, and predict with them."""
 
 import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ml.data.target import Target
+from ml.deadline import Deadline
 from ml.device import available_cores
 from ml.estimator import FitResources
 
@@ -25,12 +25,12 @@ MAX_SINGLE_THREAD_PREDICTION_ROWS = 1000
 class StoppingRule:
     """End training after `max_rounds`, after `patience` rounds without improvement, or at `deadline`.
 
-    `deadline` is a value of `time.monotonic`; it is checked after each round, so at least one round is trained.
+    The deadline is checked after each round, so at least one round is trained.
     """
 
     max_rounds: int
     patience: int
-    deadline: float
+    deadline: Deadline
 
 
 def predict_booster(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def train_until_early_stop(
 class _TimeLimit:
     """LightGBM callback that ends training after the round in which the deadline passed."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: Deadline) -> None:
         self.order = 40  # after recording (20) and early stopping (30)
         self.deadline = deadline
         self.exceeded = False
@@ -115,7 +115,7 @@ class _TimeLimit:
     def __call__(self, env: "lightgbm.callback.CallbackEnv") -> None:
         from lightgbm.callback import EarlyStopException
 
-        if time.monotonic() > self.deadline:
+        if self.deadline.passed:
             self.exceeded = True
             raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
 

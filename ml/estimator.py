@@ -7,7 +7,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 import pandas as pd
 
 from ml.data.dataset import Dataset
+from ml.deadline import Deadline
 from ml.device import Device, check_device
+from ml.time_budget import FitCost
 
 # Return the stored result of the step of that name, or else compute it: JSON-serialisable facts, with `seconds`.
 StepCache = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -20,7 +22,9 @@ def no_cache(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class FitResources:
-    """Resources of a fit: a seed, a number of threads, wall-clock seconds after which it stops early, and a device.
+    """Resources of a fit: a seed, a number of threads, processor seconds per thread, and a device.
+
+    A fit stops early when its seconds are used up (`ml.deadline`).
 
     A candidate with hyperparameter tuning may run up to `trials` trials. A long fit passes its steps to `cached_step`,
     so that a killed fit resumes after its last completed step, and reports its progress to `log_progress`.
@@ -38,6 +42,10 @@ class FitResources:
 
     def __post_init__(self) -> None:
         check_device(self.device)
+
+    def deadline(self, share: float = 1.0) -> Deadline:
+        """Return a deadline after a share of the seconds, from now."""
+        return Deadline(share * self.seconds, self.threads)
 
 
 class Model(Protocol):
@@ -89,6 +97,24 @@ class Candidate(Protocol):
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> Model:
         """Fit a model to `train`, with early stopping on `valid`. The same inputs and seed give the same model."""
+        ...
+
+
+@runtime_checkable
+class CostedCandidate(Protocol):
+    """A candidate that says what a fit costs; one that does not say is taken to cost nothing."""
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of a fit from the size of `train`: the same for any speed or load of the machine."""
+        ...
+
+
+@runtime_checkable
+class AdjustableCandidate(Protocol):
+    """A candidate with parts that can be left out where time does not suffice for all."""
+
+    def adjust_to(self, train: Dataset, resources: FitResources) -> tuple["Candidate", dict[str, str]]:
+        """Return the candidate that `resources.seconds` suffice for, and a reason by part that is left out."""
         ...
 
 

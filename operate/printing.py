@@ -56,6 +56,8 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
         return
     _print_table(outcomes)
     for outcome in outcomes:
+        if outcome.time_budget_note:
+            typer.echo(f"{outcome.case}: {outcome.time_budget_note}")
         reused = f"reused: {', '.join(outcome.reused)}" if outcome.reused else "reused: nothing"
         typer.echo(
             f"{outcome.case}: {outcome.verdict}, {outcome.reason}\n    {reused}\n    report: {outcome.report}"

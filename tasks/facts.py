@@ -131,7 +131,10 @@ class SplitFacts(DivisionFacts, DatasetSettings):
 
 
 class FitFacts(TypedDict):
-    """One fitted candidate: its hyperparameters, and for a combined model what it is composed of."""
+    """One fitted candidate: its hyperparameters, and for a combined model what it is composed of.
+
+    `seconds` are those on the clock, `time_limit` the processor seconds per thread that the fit could take.
+    """
 
     candidate: str
     model: str
@@ -140,6 +143,7 @@ class FitFacts(TypedDict):
     composition: dict[str, Any]
     stopped_by: str | None
     seconds: float
+    time_limit: float | None
 
 
 class Comparison(TypedDict):
@@ -202,6 +206,7 @@ class StageEntry(TypedDict):
     reused: bool
     seconds: float | None
     parameters: NotRequired[Any]
+    time_limit: NotRequired[float | None]
 
 
 class DamagedResult(TypedDict):
@@ -224,6 +229,18 @@ class SkippedCandidate(TypedDict):
 
     candidate: str
     reason: str
+
+
+class TimeBudgetFacts(TypedDict):
+    """The time budget in seconds, what it left out, the candidates that it cut short, and all this in a sentence.
+
+    `note` is empty where the budget sufficed for everything.
+    """
+
+    seconds: float
+    left_out: list[SkippedCandidate]
+    cut_short: list[str]
+    note: str
 
 
 class StoppedFacts(TypedDict):
@@ -265,6 +282,7 @@ class RunFacts(TypedDict):
     validate: NotRequired[ValidationFacts]
     drift: NotRequired[DriftFacts]
     split: NotRequired[SplitFacts]
+    time_budget: NotRequired[TimeBudgetFacts]
     leaderboard: NotRequired[list[LeaderboardEntry]]
     evaluation: NotRequired[EvaluationFacts]
     package: NotRequired[dict[str, Any]]

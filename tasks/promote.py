@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from ml.data.dataset import Dataset, rarer_class_units
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import Evaluator
-from ml.evaluation.quality_gate import QualityThresholds, check_quality
+from ml.evaluation.quality_gate import QualityThresholds, check_quality, stops
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
@@ -25,11 +25,11 @@ MIN_CLASS_UNITS = 10
 @task(name="quality gate", cache_policy=NO_CACHE)
 @redact_errors
 def quality_gate(
-    thresholds: QualityThresholds, evaluation: EvaluationFacts, megabytes: float, milliseconds: float
+    thresholds: QualityThresholds, evaluation: EvaluationFacts, megabytes: float, latency: float
 ) -> list[dict[str, Any]]:
-    """Return each check with its bound and value. Raises QualityGateError, with all checks, if one fails."""
-    checks = check_quality(thresholds, evaluation, megabytes, milliseconds)
-    failed = [check for check in checks if not check["passed"]]
+    """Return each check with its bound and value. Raises QualityGateError, with all checks, if one stops the model."""
+    checks = check_quality(thresholds, evaluation, megabytes, latency)
+    failed = [check for check in checks if stops(check)]
     if failed:
         raise QualityGateError(
             "; ".join(f"{check['check']} {check['bound']:g}" for check in failed),

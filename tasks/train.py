@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from importlib import import_module
+from math import isfinite
 from typing import Any
 
 from prefect import State, task
@@ -45,12 +46,11 @@ def train(
     candidate: Candidate,
     splits: StoredResult,
     resources: FitResources,
-    time_budget: float,
     store: Store,
 ) -> StoredResult | State[Any]:
     """Run `fit`; for a candidate that cannot be fitted to these data, end in the state `SKIPPED` with the reason."""
     try:
-        return fit(name, candidate, splits, resources, time_budget, store)
+        return fit(name, candidate, splits, resources, store)
     except CandidateSkipped as reason:
         skipped: State[Any] = Completed(name=SKIPPED, message=str(reason))
         return skipped
@@ -61,15 +61,10 @@ def fit(
     candidate: Candidate,
     splits: StoredResult,
     resources: FitResources,
-    time_budget: float,
     store: Store,
 ) -> StoredResult:
-    """Store the files of a model that is fitted to the dataset `train`; its facts have the seconds of the fit.
-
-    `resources.seconds` is what remains of `time_budget` (seconds). Only the budget is part of the key: a repeated run
-    subtracts the recorded seconds, so that the same time remains for each candidate. Raises CandidateSkipped.
-    """
-    key = _fit_key(candidate, splits, "train", resources, time_budget)
+    """Store the files of a model that is fitted to the dataset `train`. Raises CandidateSkipped."""
+    key = _fit_key(candidate, splits, "train", resources)
     return store.get_or_compute(
         key,
         lambda: _fit(name, candidate, splits, "train", resources, _StepCache(store, key)),
@@ -83,7 +78,7 @@ def refit(
     name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
 ) -> StoredResult:
     """Store the files of a model that is fitted to the dataset `train_valid`, without a time limit."""
-    key = _fit_key(candidate, splits, "train_valid", resources, float("inf"))
+    key = _fit_key(candidate, splits, "train_valid", resources)
     return store.get_or_compute(
         key,
         lambda: _fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key)),
@@ -91,9 +86,7 @@ def refit(
     )
 
 
-def _fit_key(
-    candidate: Candidate, splits: StoredResult, dataset: str, resources: FitResources, time_budget: float
-) -> str:
+def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources: FitResources) -> str:
     return key_of(
         "train",
         CODE,
@@ -104,7 +97,7 @@ def _fit_key(
         dataset=dataset,
         **stored_settings(splits),
         seed=resources.seed,
-        time_budget=time_budget,
+        seconds=resources.seconds,
         trials=resources.trials,
         device=resources.device,
     )
@@ -154,6 +147,7 @@ def _fit(
         "composition": _composition(model),
         "stopped_by": getattr(model, "stopped_by", None),
         "seconds": time.perf_counter() - started + steps.seconds,
+        "time_limit": resources.seconds if isfinite(resources.seconds) else None,
     }
     return StageResult({}, facts, model.files())
 

@@ -35,6 +35,8 @@ def outcome_sentence(facts: RunFacts) -> str:
 def describe_run(run: MlflowRun, facts: RunFacts, report: str) -> None:
     """Write outcome and links into the description of the MLflow run."""
     lines = [f"**{outcome_sentence(facts)}**", f"Report: `report.html` under Artifacts, or {report}"]
+    if (budget := facts.get("time_budget")) and budget["note"]:
+        lines.insert(1, budget["note"])
     if facts["prefect"]["url"]:
         lines.append(f"Prefect: [{facts['prefect']['flow_run_name']}]({facts['prefect']['url']})")
     run.set_note("\n\n".join(lines))

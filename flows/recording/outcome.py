@@ -26,3 +26,4 @@ class RunOutcome:
     gates: list[str] = field(default_factory=list)
     reason: str = ""
     candidate: str = ""
+    time_budget_note: str = ""

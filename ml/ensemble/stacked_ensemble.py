@@ -1,6 +1,5 @@
 """Fit an ensemble: bag several candidates over the same folds, calibrate each bag, stack them, calibrate the result."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +8,7 @@ import numpy as np
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds, max_folds
 from ml.data.target import Target, from_log_odds_scale, row_losses, validate_training_truth
+from ml.deadline import Deadline
 from ml.ensemble.bagging import BagBuilder, sort_by_unit, stratification_labels
 from ml.ensemble.calibration import CalibrationMethod, Calibrator, select_calibrator
 from ml.ensemble.ensemble_model import EnsembleModel, MemberSummary, calibrate_score
@@ -17,7 +17,9 @@ from ml.ensemble.stacking import StackingWeights, fit_stacking_weights
 from ml.ensemble.tuning import Trial, tune_gradient_boosting
 from ml.estimator import FitResources
 from ml.evaluation.binary_metrics import roc_auc
+from ml.tabular.costs import table_cost
 from ml.tabular.gradient_boosting import GradientBoosting
+from ml.time_budget import FitCost
 
 # Isotonic regression ties rows, and the other members would then decide the order within a tie.
 SMOOTH_METHODS: tuple[CalibrationMethod, ...] = ("none", "platt", "beta")
@@ -55,8 +57,7 @@ class Ensemble:
         Raises ValueError as in `validate_training_truth`, `FeatureColumns.from_frame`, and `assign_folds` (if units do
         not allow two folds with both classes).
         """
-        started = time.monotonic()
-        deadline = started + (1.0 - STACKING_TIME_SHARE) * resources.seconds
+        deadline = resources.deadline(1.0 - STACKING_TIME_SHARE)
         truth = validate_training_truth(train.truth, self.target)
         preset = next(preset for preset in self.presets if len(truth) <= preset.max_rows)
         train = sort_by_unit(train)
@@ -94,12 +95,17 @@ class Ensemble:
             tuple(trials),
         )
 
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Return the minimum of one fit; members, repeats and trials use whatever time there is."""
+        one_fit = table_cost(train, fixed_seconds=1.0, cell_seconds=4e-6, threads=resources.threads)
+        return FitCost(one_fit.minimum, float("inf"))
+
     def _fit_bags(
         self,
         preset: Preset,
         train: Dataset,
         folds: list[np.ndarray],
-        deadline: float,
+        deadline: Deadline,
         resources: FitResources,
     ) -> tuple[dict[str, BagBuilder], bool]:
         """Fit the bags that time allows, by member; return also whether that is all of the preset.
@@ -113,7 +119,7 @@ class Ensemble:
             for name in names:
                 member = replace(preset.members[name], target=self.target)  # type: ignore[type-var]
                 bag = bags.get(name) or BagBuilder(member, self.target, len(train.truth))
-                remaining = replace(resources, seconds=deadline - time.monotonic())
+                remaining = replace(resources, seconds=deadline.remaining)
                 if bag.fit_next_repeat(train, fold, remaining, required=not bags):
                     bags[name] = bag
                     complete &= not bag.timed_out
@@ -129,7 +135,7 @@ class Ensemble:
         bags: dict[str, BagBuilder],
         train: Dataset,
         folds: list[np.ndarray],
-        deadline: float,
+        deadline: Deadline,
         resources: FitResources,
     ) -> tuple[list[Trial], bool]:
         """Tune the gradient boosting member with the highest weight; a better bag is added to `bags`.

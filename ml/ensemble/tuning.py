@@ -1,7 +1,6 @@
 """Tune gradient boosting with Optuna (Akiba et al., 2019) on cross-validation folds of the training rows."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ from scipy import optimize
 
 from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION_COLUMN, Target, row_losses, to_log_odds_scale
+from ml.deadline import Deadline
 from ml.ensemble.bagging import BagBuilder
 from ml.estimator import FitResources, TabularModel
 from ml.tabular.gradient_boosting import GradientBoosting
@@ -61,12 +61,12 @@ class Trial:
 
 
 def tune_gradient_boosting(
-    bag: BagBuilder, train: Dataset, folds: Sequence[np.ndarray], deadline: float, resources: FitResources
+    bag: BagBuilder, train: Dataset, folds: Sequence[np.ndarray], deadline: Deadline, resources: FitResources
 ) -> tuple[list[Trial], BagBuilder | None]:
     """Tune the candidate of `bag`; return the trials, and the bag of the best if it is better than `bag`, else None.
 
     `train` is in the row order of `bag`. `folds` holds the fold of each row, (rows,), for each repeat; trials use the
-    first repeat only. `deadline` is on the clock of `time.monotonic`.
+    first repeat only.
     """
     base, fold = bag.base_candidate, folds[0]
     assert isinstance(base, GradientBoosting)
@@ -78,7 +78,7 @@ def tune_gradient_boosting(
 
     def fold_loss(candidate: GradientBoosting, k: int) -> float:
         fit_rows, valid = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
-        remaining = replace(resources, seed=bag.model_seed(resources, k), seconds=deadline - time.monotonic())
+        remaining = replace(resources, seed=bag.model_seed(resources, k), seconds=deadline.remaining)
         model = candidate.fit(fit_rows, valid, remaining)
         if model.stopped_by == "budget":
             raise TuningTimeoutError
@@ -86,14 +86,14 @@ def tune_gradient_boosting(
 
     base_losses = [model_loss(bag.models[k], k) for k in range(int(fold.max()) + 1)]
     # Leave time to fit the bag of the best trial.
-    seconds = deadline - time.monotonic() - FINAL_BAG_TIME_FACTOR * bag.seconds
+    seconds = deadline.remaining - FINAL_BAG_TIME_FACTOR * bag.seconds
     trials = search_hyperparameters(base, base_losses, fold_loss, seconds, resources)
     best = min((trial for trial in trials if not trial.pruned), key=lambda trial: trial.loss, default=None)
     if best is None or best.loss >= np.mean(base_losses):
         return trials, None
     tuned = BagBuilder(best.apply_to(base), base.target, len(truth))
     for repeat_fold in folds:
-        remaining = replace(resources, seconds=deadline - time.monotonic())
+        remaining = replace(resources, seconds=deadline.remaining)
         tuned.timed_out |= not tuned.fit_next_repeat(train, repeat_fold, remaining, required=False)
     return trials, tuned
 
@@ -172,7 +172,9 @@ def _run_trial(
         if elapsed >= seconds:
             raise TuningTimeoutError
         step = json.dumps({"trial": optuna_trial.number, "fold": k, **parameters})
-        result = resources.cached_step(step, partial(_timed_loss, fold_loss, replace(base, **parameters), k))
+        result = resources.cached_step(
+            step, partial(_timed_loss, fold_loss, replace(base, **parameters), k, resources)
+        )
         losses.append(result["loss"])
         elapsed += result["seconds"]
         optuna_trial.report(float(np.mean(losses)), k)
@@ -187,10 +189,12 @@ def _run_trial(
     return trial
 
 
-def _timed_loss(fold_loss: FoldLoss, candidate: GradientBoosting, k: int) -> dict[str, Any]:
-    started = time.monotonic()
+def _timed_loss(
+    fold_loss: FoldLoss, candidate: GradientBoosting, k: int, resources: FitResources
+) -> dict[str, Any]:
+    deadline = resources.deadline()
     loss = fold_loss(candidate, k)
-    return {"loss": loss, "seconds": time.monotonic() - started}
+    return {"loss": loss, "seconds": deadline.elapsed}
 
 
 def _suggest_parameters(trial: "optuna.Trial") -> dict[str, Any]:

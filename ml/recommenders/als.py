@@ -1,6 +1,5 @@
 """Matrix factorisation of implicit feedback by alternating least squares (Hu, Koren and Volinsky, 2008)."""
 
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -8,6 +7,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from ml.data.dataset import Dataset
 from ml.device import available_cores
@@ -15,11 +15,15 @@ from ml.estimator import FitResources
 from ml.interactions.catalogue import LIST_LENGTH, Catalogue
 from ml.interactions.histories import Histories
 from ml.recommenders.approximate_search import MAX_EXACT_ITEMS, ExactIndex, ItemIndex, build_item_index
+from ml.recommenders.costs import log_size, with_tuning
 from ml.recommenders.recommender_model import RecommenderModel
-from ml.recommenders.time_decay import with_tuned_decay
+from ml.recommenders.time_decay import DECAYS, MAX_USERS, with_tuned_decay
+from ml.time_budget import FitCost
 
 # Users on whose factors the index of a large catalogue is tuned and its recall measured.
 MAX_SAMPLE_USERS = 400
+# Seconds of one core for an event, a factor and an iteration, and to solve for the factors of a user.
+ITERATION_SECONDS, SOLUTION_SECONDS = 6e-9, 1e-4
 # Numbers in a stack of the item factors of several users: 8 MB of float64.
 MAX_STACK_NUMBERS = 2**20
 
@@ -98,12 +102,14 @@ class ALSModel(RecommenderModel):
         factors = np.zeros((counts.shape[0], self._float64_factors.shape[1]))
         lengths = np.diff(counts.indptr)
         # A stack has users with equally many items and no padding, so that no user's bits depend on the other users.
-        for length in np.unique(lengths[lengths > 0]):
-            users = np.flatnonzero(lengths == length)
-            step = max(1, MAX_STACK_NUMBERS // (length * factors.shape[1]))
-            for stack in np.split(users, range(step, len(users), step)):
-                entries = counts.indptr[stack][:, None] + np.arange(length)
-                factors[stack] = self._solve(counts.indices[entries], self.alpha * counts.data[entries])
+        # The matrices are small: more threads would wait for one another, and change the last bits.
+        with threadpool_limits(1, "blas"):
+            for length in np.unique(lengths[lengths > 0]):
+                users = np.flatnonzero(lengths == length)
+                step = max(1, MAX_STACK_NUMBERS // (length * factors.shape[1]))
+                for stack in np.split(users, range(step, len(users), step)):
+                    entries = counts.indptr[stack][:, None] + np.arange(length)
+                    factors[stack] = self._solve(counts.indices[entries], self.alpha * counts.data[entries])
         return factors
 
     def _solve(self, items: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -173,12 +179,11 @@ class ALS:
         optimum.
         """
         from implicit.cpu.als import AlternatingLeastSquares
-        from threadpoolctl import threadpool_limits
 
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         if self.decay is None:
             tuned: Self = with_tuned_decay(self, train, replace(resources, seconds=resources.seconds / 3))
-            return tuned.fit(train, valid, replace(resources, seconds=deadline - time.monotonic()))
+            return tuned.fit(train, valid, replace(resources, seconds=deadline.remaining))
         catalogue = Catalogue.from_frame(train.frame, self.popularity_days, train.never_recommend)
         histories = catalogue.encode(train.frame)
         counts = _sorted_by_content(histories.weighted_matrix(histories.weights))
@@ -195,7 +200,7 @@ class ALS:
             # Each call continues from the factors of the one before: a place to stop without an exception.
             for _ in range(self.iterations):
                 solver.fit(counts, show_progress=False)
-                if time.monotonic() > deadline:
+                if deadline.passed:
                     break
         model = ALSModel(
             catalogue=catalogue,
@@ -208,6 +213,16 @@ class ALS:
         if len(catalogue.items) <= MAX_EXACT_ITEMS or len(histories) < 2:
             return model
         return _with_index(model, histories, resources)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of all iterations, of which a time limit may cut the last ones."""
+        size = log_size(train)
+        iteration = ITERATION_SECONDS * size.events * self.factors / resources.threads
+        fit = with_tuning(self.iterations * iteration, size, train, self.decay)
+        # Factors of the users that decays are tuned on.
+        tuned = with_tuning(0.0, size, train, self.decay) > 0.0
+        solutions = len(DECAYS) * min(size.users, MAX_USERS) * SOLUTION_SECONDS if tuned else 0.0
+        return FitCost(fit + solutions, fit + solutions)
 
 
 def _with_index(model: ALSModel, histories: Histories, resources: FitResources) -> ALSModel:

@@ -14,8 +14,10 @@ from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import with_int32_indices
+from ml.recommenders.costs import log_size, with_tuning
 from ml.recommenders.recommender_model import RecommenderModel
 from ml.recommenders.time_decay import with_tuned_decay
+from ml.time_budget import FREE, FitCost
 
 # From a longer table of attributes, items that nobody had are left out of the catalogue: scores are dense, and such
 # items would take most of the memory and time (Diginetica lists 184,047 products, of which 11,244 were bought).
@@ -103,3 +105,11 @@ class ContentBased:
             catalogue = catalogue.extended(with_attributes, train.never_recommend)
         item_vectors = tfidf(catalogue.items, train.item_attributes)
         return ContentBasedModel(catalogue, train.allow_repeats, item_vectors, self.decay)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of tuning the decay, which a time limit cannot cut short."""
+        if not train.item_attributes:
+            return FREE
+        size = log_size(train)
+        seconds = with_tuning(0.0, size, train, self.decay)
+        return FitCost(seconds, seconds)

@@ -12,8 +12,10 @@ from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import row_blocks, top_entries_dense, with_int32_indices
+from ml.recommenders.costs import PAIR_SECONDS, log_size, with_tuning
 from ml.recommenders.recommender_model import RecommenderModel
 from ml.recommenders.time_decay import with_tuned_decay
+from ml.time_budget import FREE, FitCost
 
 # The matrix of so many items squared takes 2.5 GB in float32, and half as much again while it is inverted.
 MAX_ITEMS = 25_000
@@ -21,6 +23,8 @@ MAX_ITEMS = 25_000
 # (9 items per history), 600 on MovieLens 1M (166 items per history).
 LONG_HISTORY_EVENTS = 50
 SHORT_HISTORY_PENALTY, LONG_HISTORY_PENALTY = 200.0, 600.0
+# Seconds of one core to invert the matrix, and to keep the top weights of its rows, per item cubed and squared.
+CUBIC_SECONDS, SQUARE_SECONDS = 1.2e-11, 4e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,15 @@ class EASE:
             penalty = LONG_HISTORY_PENALTY if is_long else SHORT_HISTORY_PENALTY
         item_weights = self._item_weights(histories.binary_matrix().astype(np.float32), penalty)
         return EASEModel(catalogue, train.allow_repeats, item_weights, self.decay)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of a fit, which a time limit cannot cut short; free where it is skipped anyway."""
+        size = log_size(train)
+        if size.items > MAX_ITEMS:
+            return FREE
+        inversion = CUBIC_SECONDS * float(size.items) ** 3 + SQUARE_SECONDS * float(size.items) ** 2
+        seconds = with_tuning(inversion + PAIR_SECONDS * size.pairs, size, train, self.decay)
+        return FitCost(seconds, seconds)
 
     def _item_weights(self, interactions: sparse.csr_array, penalty: float) -> sparse.csr_array:
         # Imported before the limit on threads, which holds for the libraries that are loaded.

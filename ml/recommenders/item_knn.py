@@ -11,8 +11,10 @@ from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import row_blocks, top_positions, with_int32_indices
+from ml.recommenders.costs import PAIR_SECONDS, log_size, with_tuning
 from ml.recommenders.recommender_model import RecommenderModel
 from ml.recommenders.time_decay import with_tuned_decay
+from ml.time_budget import FitCost
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,12 @@ class ItemKNN:
         ]
         similarity = with_int32_indices(sparse.vstack(neighbours, format="csr"))
         return ItemKNNModel(catalogue, train.allow_repeats, similarity, self.decay)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of a fit, which a time limit cannot cut short."""
+        size = log_size(train)
+        seconds = with_tuning(PAIR_SECONDS * size.pairs, size, train, self.decay)
+        return FitCost(seconds, seconds)
 
     def _nearest(
         self, shared_users: sparse.csr_array, norms: np.ndarray, first_item: int, allow_repeats: bool

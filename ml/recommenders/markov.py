@@ -10,7 +10,9 @@ from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import with_int32_indices
+from ml.recommenders.costs import EVENT_SECONDS, log_size
 from ml.recommenders.recommender_model import RecommenderModel
+from ml.time_budget import FitCost
 
 
 def transition_counts(histories: Histories, max_lag: int, lag_decay: float) -> sparse.csr_array:
@@ -87,3 +89,8 @@ class Markov:
             self.last_events,
             self.decay,
         )
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of counting, which a time limit cannot cut short."""
+        seconds = EVENT_SECONDS * log_size(train).events
+        return FitCost(seconds, seconds)

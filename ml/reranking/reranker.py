@@ -1,9 +1,9 @@
 """Fit a two-stage recommender: candidates of several models, ranked by gradient-boosted trees."""
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import isfinite
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -11,19 +11,26 @@ import pandas as pd
 from ml.boosting import strip_training_metadata
 from ml.data.dataset import Dataset
 from ml.errors import CandidateSkipped
-from ml.estimator import Candidate, FitResources, WarmStartCandidate
+from ml.estimator import Candidate, CostedCandidate, FitResources, WarmStartCandidate
 from ml.interactions.holdout import HoldoutPolicy, default_holdout, training_queries
 from ml.recommenders.content_based import tfidf
-from ml.recommenders.time_decay import fit_with_tuned_decay, is_decayed
+from ml.recommenders.costs import SCORE_SECONDS, log_size
+from ml.recommenders.time_decay import HasDecay, fit_with_tuned_decay, is_decayed
 from ml.reranking.candidate_pool import FirstStage
 from ml.reranking.pair_features import PairFeatures
 from ml.reranking.reranker_model import NO_TREES, RerankerModel
+from ml.time_budget import FitCost
 
 # The cross-entropy that bounds NDCG (Bruch, 2021). On the validation items of Amazon toys it ranks better than
 # LambdaRank (NDCG@10 .0824 against .0806 with its best truncation, 60) and takes half the time.
 OBJECTIVE = "rank_xendcg"
 # Shares of the time budget by which the first and the final fit of the models should end.
 FIRST_FIT_SHARE, FINAL_FIT_SHARE = 0.5, 0.95
+# The share of the time budget that the fits of the models may be estimated to take.
+MODELS_SHARE = 0.8
+# Estimates: the share of queries with a target in the pool, the share of the candidates of all models that are
+# distinct, and the seconds of one core for a row of the pool in one round.
+QUERIES_WITH_TARGET, DISTINCT_SHARE, ROW_SECONDS = 0.4, 0.4, 1.1e-7
 QUERY_BLOCK_USERS = 2048
 
 
@@ -75,41 +82,91 @@ class Reranker:
                 f"{resources.seconds:.0f} s left of the time budget",
                 f"raise --time-budget by at least {self.min_seconds - resources.seconds:.0f} s",
             )
-        started = time.monotonic()
-        candidates = {**self.models, **(self.repeat_models if train.allow_repeats else {})}
+        spent = resources.deadline()
+        candidates = self._candidates(train)
         policy = self.holdout or default_holdout(train)
         queries = training_queries(train, policy, self.holdout_share, resources.seed, self.holdout_events)
         histories, targets = queries[0]
-        deadline = started + FIRST_FIT_SHARE * resources.seconds
-        tuned, first_stage = self._fit_first_stage(candidates, histories, resources, deadline, targets)
-        if time.monotonic() - started > (FIRST_FIT_SHARE + 0.1) * resources.seconds:
+        first = replace(resources, seconds=FIRST_FIT_SHARE * resources.seconds)
+        tuned, first_stage = self._fit_first_stage(candidates, histories, first, targets)
+        if spent.elapsed > (FIRST_FIT_SHARE + 0.1) * resources.seconds:
             return RerankerModel(first_stage, NO_TREES, "budget", self.diversity)
         trees = self._fit_trees(first_stage, queries, resources)
-        deadline = started + FINAL_FIT_SHARE * resources.seconds
-        _, final_stage = self._fit_first_stage(
-            tuned, train, resources, deadline, initial_models=first_stage.models
-        )
+        final = replace(resources, seconds=FINAL_FIT_SHARE * resources.seconds - spent.elapsed)
+        _, final_stage = self._fit_first_stage(tuned, train, final, initial_models=first_stage.models)
         return RerankerModel(final_stage, trees, diversity=self.diversity)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of all fits; with less than the minimum there is no time for trees."""
+        models = self._model_seconds(train, resources)
+        trees = self._tree_seconds(train, resources, models)
+        minimum = max(self.min_seconds, trees + min(models.values(), default=0.0))
+        return FitCost(minimum, sum(models.values()) + trees)
+
+    def adjust_to(self, train: Dataset, resources: FitResources) -> tuple[Self, dict[str, str]]:
+        """Leave out the models whose fits cost most, until the seconds suffice for the others and for the trees."""
+        models = self._model_seconds(train, resources)
+        trees = self._tree_seconds(train, resources, models)
+        limit = min(FINAL_FIT_SHARE * resources.seconds - trees, MODELS_SHARE * resources.seconds)
+        spent, left_out = 0.0, dict[str, str]()
+        for name in sorted(models, key=lambda name: models[name]):
+            # Of a fit without an end, the deadline is the end.
+            seconds = models[name] if isfinite(models[name]) else 0.0
+            if spent + seconds > limit and len(models) - len(left_out) > 1:
+                left_out[name] = (
+                    f"expected about {seconds:.0f} s for its two fits; got {max(limit - spent, 0.0):.0f} s"
+                )
+            else:
+                spent += seconds
+        if not left_out:
+            return self, left_out
+        kept, kept_repeat = (
+            {name: model for name, model in group.items() if name not in left_out}
+            for group in (self.models, self.repeat_models)
+        )
+        return replace(self, models=kept, repeat_models=kept_repeat), left_out
+
+    def _candidates(self, train: Dataset) -> dict[str, Candidate]:
+        return {**self.models, **(self.repeat_models if train.allow_repeats else {})}
+
+    def _model_seconds(self, train: Dataset, resources: FitResources) -> dict[str, float]:
+        """Estimate the seconds of both fits of each model; tuning an open decay takes one of them anyway."""
+        seconds = {}
+        for name, candidate in self._candidates(train).items():
+            cost = candidate.cost(train, resources).full if isinstance(candidate, CostedCandidate) else 0.0
+            is_tuned = isinstance(candidate, HasDecay) and candidate.decay is None and train.decay is None
+            seconds[name] = cost if is_tuned else 2.0 * cost
+        return seconds
+
+    def _tree_seconds(self, train: Dataset, resources: FitResources, models: Iterable[str]) -> float:
+        """Estimate the seconds to make the training queries and to train the trees."""
+        size = log_size(train)
+        policy = self.holdout or default_holdout(train)
+        queries = min(size.users, self.max_training_users) * (self.holdout_events if policy == "last" else 1)
+        depths = [self.depths.get(name, self.depth) for name in models]
+        scores = queries * size.items * len(depths) * SCORE_SECONDS
+        rows = QUERIES_WITH_TARGET * queries * sum(depths) * DISTINCT_SHARE
+        return scores + rows * self.rounds * ROW_SECONDS / resources.threads
 
     def _fit_first_stage(
         self,
         candidates: Mapping[str, Candidate],
         train: Dataset,
         resources: FitResources,
-        deadline: float = float("inf"),
         targets: pd.Series | None = None,
         initial_models: Mapping[str, Any] | None = None,
     ) -> tuple[Mapping[str, Candidate], FirstStage]:
-        """Fit all candidates, each with the time left until the deadline (of `time.monotonic`).
+        """Fit all candidates, each with the seconds that those before it have left.
 
         The candidates returned have their open decays tuned, if there are `targets`. Candidates that support it
         continue from their initial model.
         """
+        deadline = resources.deadline()
         tuned: dict[str, Candidate] = {}
         models: dict[str, Any] = {}
         for name, candidate in candidates.items():
             try:
-                remaining = replace(resources, seconds=deadline - time.monotonic())
+                remaining = replace(resources, seconds=deadline.remaining)
                 if initial_models and isinstance(candidate, WarmStartCandidate):
                     model = candidate.continue_fit(initial_models[name], train, remaining)
                     tuned[name], models[name] = candidate, model

@@ -5,9 +5,8 @@ function of each column.
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Self
@@ -29,6 +28,8 @@ from ml.data.target import (
 from ml.encoding.columns import RowValues
 from ml.encoding.one_hot import OneHotEncoding
 from ml.estimator import FitResources
+from ml.tabular.costs import table_cost
+from ml.time_budget import FitCost
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Additive:
 
         Raises ValueError as in `validate_training_truth`, `FeatureColumns.from_frame` and, with bags, `assign_folds`.
         """
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
         valid_truth = validate_truth(valid.truth, self.target)
         encoding = OneHotEncoding.fit(
@@ -154,17 +155,21 @@ class Additive:
             ]
         bags, stopped_by = [], []
         for number, (training_rows, stopping_rows) in enumerate(splits):
-            seconds = (deadline - time.monotonic()) / (len(splits) - number)
+            share = replace(resources, seconds=deadline.remaining / (len(splits) - number))
             text, stopped = train_until_early_stop(
                 training_rows,
                 stopping_rows,
                 categorical=list(range(len(encoding.bins), X.shape[1])),
                 params=self._params(encoding, resources),
-                stopping=StoppingRule(self.max_rounds, self.patience, time.monotonic() + seconds),
+                stopping=StoppingRule(self.max_rounds, self.patience, share.deadline()),
             )
             bags.append(_effects(text, encoding))
             stopped_by.append(stopped)
         return _average(self.target, encoding, X, bags, "budget" if "budget" in stopped_by else stopped_by[0])
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of all bags."""
+        return table_cost(train, fixed_seconds=1.0, cell_seconds=2e-5, threads=resources.threads)
 
     def _params(self, encoding: OneHotEncoding, resources: FitResources) -> dict[str, Any]:
         sizes = encoding.ordinal_sizes

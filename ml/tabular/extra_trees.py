@@ -1,7 +1,6 @@
 """Extremely randomised trees (Geurts, Ernst and Wehenkel, 2006), trained by scikit-learn, predicted by LightGBM."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -99,7 +98,7 @@ class ExtraTrees:
 
         Raises ValueError as in `validate_training_truth` and `FeatureColumns.from_frame`.
         """
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
         settings = TreeEncodingSettings(
             self.min_count, max_categories=0, target_encode_from=0, smoothing=self.smoothing
@@ -108,7 +107,7 @@ class ExtraTrees:
         forest = self._forest(resources, len(X))
         X = _to_float32(X)
         trained, wanted = 0, self.trees
-        while trained < wanted and (not trained or time.monotonic() < deadline):
+        while trained < wanted and (not trained or not deadline.passed):
             trained = min(trained + TREES_PER_STEP, wanted)
             forest.set_params(n_estimators=trained).fit(X, truth)
             if trained == TREES_PER_STEP:

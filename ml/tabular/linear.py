@@ -1,7 +1,6 @@
 """Logistic and ridge regression on one-hot bins and categories."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -24,6 +23,8 @@ from ml.data.target import (
 from ml.encoding.columns import RowValues
 from ml.encoding.one_hot import OneHotEncoding
 from ml.estimator import FitResources
+from ml.tabular.costs import table_cost
+from ml.time_budget import FitCost
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Linear:
         Uses one thread whatever `resources` allow. Raises ValueError as in `validate_training_truth` and
         `FeatureColumns.from_frame`.
         """
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
         valid_truth = validate_truth(valid.truth, self.target)
         encoding = OneHotEncoding.fit(
@@ -119,7 +120,7 @@ class Linear:
         solutions: list[tuple[float, _Solution]] = []
         for solution in self._path(X, truth):
             solutions.append((solution.loss(valid_X, valid_truth, self.target), solution))
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 break
         best = min(solutions, key=lambda entry: entry[0])[1]
         return LinearModel(
@@ -131,6 +132,10 @@ class Linear:
             C=best.C,
             stopped_by="grid" if len(solutions) == len(self.inverse_penalties) else "budget",
         )
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of the whole grid."""
+        return table_cost(train, fixed_seconds=0.1, cell_seconds=1.5e-6)
 
     def _path(self, X: sparse.csr_array, truth: np.ndarray) -> Iterator[_Solution]:
         """Solve for each of `inverse_penalties`, each logistic fit starting from the previous one."""

@@ -6,7 +6,6 @@ prediction uses numpy.
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -24,6 +23,7 @@ from ml.data.target import (
     validate_training_truth,
     validate_truth,
 )
+from ml.deadline import Deadline
 from ml.device import Device, deterministic_torch
 from ml.encoding.columns import RowValues
 from ml.encoding.piecewise_linear import PiecewiseLinearEncoding
@@ -153,7 +153,7 @@ class TabM:
         Uses one thread whatever `resources` allow, as sums over rows depend on the number of threads. Raises ValueError
         as in `validate_training_truth` and `FeatureColumns.from_frame`.
         """
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
         valid_truth = validate_truth(valid.truth, self.target)
         encoding = PiecewiseLinearEncoding.fit(train, self.max_bins, self.min_count, self.max_categories)
@@ -202,7 +202,7 @@ class _Training:
         weights["head_bias"] = torch.zeros(members)
         return weights
 
-    def run(self, deadline: float) -> tuple[int, StoppedBy]:
+    def run(self, deadline: Deadline) -> tuple[int, StoppedBy]:
         """Train, and restore the best weights; return their epoch, and what ended the training."""
         import torch
 
@@ -230,7 +230,7 @@ class _Training:
             if loss < best_loss or not best:
                 best_loss, best_epoch = loss, epoch
                 best = {name: weight.detach().clone() for name, weight in self.weights.items()}
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 stopped_by = "budget"
                 break
             if epoch - best_epoch >= candidate.patience:

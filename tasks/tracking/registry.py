@@ -31,16 +31,27 @@ log = logging.getLogger("steward")
 
 
 @dataclass(frozen=True)
+class Latency:
+    """The median processor time to predict one row, and its ratio to that of a reference computation beside it.
+
+    The ratio is about the same on a slow or busy machine.
+    """
+
+    milliseconds: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class PackagedModel:
     """An MLflow model folder, the digest of our package inside it, its size and its latency.
 
-    `milliseconds` is the median time to predict one row; `requirements` are lines of requirements.txt.
+    `requirements` are lines of requirements.txt.
     """
 
     folder: Path
     digest: str
     megabytes: float
-    milliseconds: float
+    latency: Latency
     requirements: tuple[str, ...]
 
 

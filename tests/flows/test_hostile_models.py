@@ -35,7 +35,7 @@ from tasks.packaging import save_mlflow_model
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
 from tasks.tracking.model_folder import FILE_LIST, PACKAGE_FOLDER, ModelDigests, write_file_list
-from tasks.tracking.registry import FILE_LIST_TAG, ModelVersion, PackagedModel
+from tasks.tracking.registry import FILE_LIST_TAG, Latency, ModelVersion, PackagedModel
 from tasks.tracking.run import start_run
 
 CASE, DATA = "fintech-risk", "toy"
@@ -62,7 +62,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> PackagedModel:
     (folder / PACKAGE_FOLDER).mkdir()
     digest = ml_package.write(package, folder / PACKAGE_FOLDER)
     save_mlflow_model(package, folder / PACKAGE_FOLDER, folder / "model")
-    return PackagedModel(folder / "model", digest, megabytes=0.1, milliseconds=1.0, requirements=())
+    return PackagedModel(folder / "model", digest, megabytes=0.1, latency=Latency(1.0, 1.0), requirements=())
 
 
 @dataclass

@@ -44,7 +44,7 @@ candidates = {
 }
 
 def fit(name):
-    result = train.fn(name, candidates[name], splits, FitResources(0, 2, 20.0), 20.0, store)
+    result = train.fn(name, candidates[name], splits, FitResources(0, 2, 20.0), store)
     print(name, getattr(result, "name", "fitted"), getattr(result, "message", ""), flush=True)
 
 def limit(megabytes):

@@ -9,7 +9,7 @@ import pytest
 from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import BinaryEvaluator
-from ml.evaluation.quality_gate import QualityThresholds
+from ml.evaluation.quality_gate import LATENCY_CHECK, QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 from tasks.promote import MIN_UNITS, compare_with_champion, quality_gate
@@ -117,9 +117,14 @@ def test_the_quality_gate_returns_all_checks() -> None:
         "lower limit of roc_auc at least",
         "calibration error beyond chance at most",
         "size in MB at most",
-        "milliseconds for one row at most",
+        LATENCY_CHECK,
     ]
     assert all(c["passed"] for c in checks)
+
+
+def test_a_slow_model_is_warned_about_and_not_stopped() -> None:
+    checks = quality_gate.fn(QualityThresholds(min_primary=0.8, max_latency=1.0), EVALUATION, 1.0, 2.0)
+    assert [check["check"] for check in checks if not check["passed"]] == [LATENCY_CHECK]
 
 
 def test_a_quality_error_has_all_checks() -> None:

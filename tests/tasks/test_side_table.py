@@ -68,7 +68,7 @@ def run_stages(settings: Settings, data: str = "shop") -> dict[str, StoredResult
     raw = read_source(dataset, store)
     clean = validate.fn(raw, dataset.contract, None, store)
     splits = split.fn(clean, dataset.contract, split_histories, datetime.now(UTC), store)
-    fitted = fit("content", ContentBased(), splits, FitResources(), 60.0, store)
+    fitted = fit("content", ContentBased(), splits, FitResources(), store)
     return {"source": raw, "validate": clean, "split": splits, "fit": fitted}
 
 

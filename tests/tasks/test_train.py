@@ -68,9 +68,9 @@ def splits(store: Store) -> StoredResult:
 
 
 def fit(
-    candidate: Candidate, splits: StoredResult, store: Store, seed: int = 0, time_budget: float = 60.0
+    candidate: Candidate, splits: StoredResult, store: Store, seed: int = 0, seconds: float = 60.0
 ) -> StoredResult:
-    return train.fn("name", candidate, splits, FitResources(seed, 1, time_budget), time_budget, store)
+    return train.fn("name", candidate, splits, FitResources(seed, 1, seconds), store)
 
 
 @pytest.mark.parametrize("candidate", [Constant(), Linear(), FAST])
@@ -124,14 +124,13 @@ def test_a_fit_is_reused_until_an_input_changes(splits: StoredResult, store: Sto
     first = fit(FAST, splits, store)
     again = fit(FAST, splits, store)
     assert (first.reused, again.reused) == (False, True)
-    # A repeated run counts the recorded seconds of the fit.
     assert again.facts["seconds"] == first.facts["seconds"]
     other = store_split(store, "other", train=rows(300, 5), valid=rows(100, 2))
     assert not fit(FAST, other, store).reused
     assert not fit(GradientBoosting(max_rounds=6), splits, store).reused
     assert not fit(Constant(), splits, store).reused
     assert not fit(FAST, splits, store, seed=1).reused
-    assert not fit(FAST, splits, store, time_budget=59.0).reused
+    assert not fit(FAST, splits, store, seconds=59.0).reused
 
 
 def test_a_repeated_fit_after_a_kill_reuses_completed_steps(splits: StoredResult, store: Store) -> None:
@@ -145,7 +144,7 @@ def test_a_repeated_fit_after_a_kill_reuses_completed_steps(splits: StoredResult
             raise KeyboardInterrupt
 
     def run() -> StoredResult:
-        return train.fn("name", ensemble, splits, FitResources(0, 1, 60.0, trials=4), 60.0, store)
+        return train.fn("name", ensemble, splits, FitResources(0, 1, 60.0, trials=4), store)
 
     log = logging.getLogger("steward")
     handler = logging.Handler()
@@ -175,9 +174,9 @@ def test_a_repeated_fit_after_a_kill_reuses_completed_steps(splits: StoredResult
     assert sorted(m["facts"]["loss"] for m in steps.values()) == sorted(losses)
 
 
-def test_the_remaining_time_is_not_part_of_the_key(splits: StoredResult, store: Store) -> None:
-    train.fn("name", FAST, splits, FitResources(0, 1, 60.0), 60.0, store)
-    assert train.fn("name", FAST, splits, FitResources(0, 2, 41.5), 60.0, store).reused
+def test_the_number_of_threads_is_not_part_of_the_key(splits: StoredResult, store: Store) -> None:
+    train.fn("name", FAST, splits, FitResources(0, 1, 60.0), store)
+    assert train.fn("name", FAST, splits, FitResources(0, 2, 60.0), store).reused
 
 
 def test_a_failed_fit_is_not_stored(store: Store) -> None:
@@ -224,7 +223,7 @@ def test_a_candidate_gets_the_remaining_seconds(splits: StoredResult, store: Sto
             seconds.append(resources.seconds)
             return Constant().fit(train, valid, resources)
 
-    train.fn("name", Timed(), splits, FitResources(0, 1, 7.5), 60.0, store)
+    train.fn("name", Timed(), splits, FitResources(0, 1, 7.5), store)
     refit_splits = store_split(store, "refit", train_valid=rows(50, 1), valid=rows(50, 2))
     refit.fn("name", Timed(), refit_splits, FitResources(), store)
     assert seconds == [7.5, math.inf]

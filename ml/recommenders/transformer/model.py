@@ -4,7 +4,6 @@ Every position of a history predicts the next item over the whole catalogue wher
 few negatives, as in the paper, the same network ranks worse (Klenitskiy and Vasilev, 2023).
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ from ml.interactions.histories import Histories
 from ml.recommenders.recommender_model import RecommenderModel
 from ml.recommenders.transformer.batches import sorted_by_content
 from ml.recommenders.transformer.config import TransformerConfig
+from ml.time_budget import FitCost
 
 if TYPE_CHECKING:
     from ml.recommenders.transformer.network import SequenceNetwork
@@ -80,6 +80,10 @@ class Transformer(TransformerConfig):
         """
         return self._fit(train, resources, None, self.max_epochs)
 
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Return no minimum and no end: a fit uses whatever time it gets."""
+        return FitCost(0.0, float("inf"))
+
     def continue_fit(
         self, model: TransformerModel, train: Dataset, resources: FitResources
     ) -> TransformerModel:
@@ -92,7 +96,7 @@ class Transformer(TransformerConfig):
         from ml.recommenders.transformer.network import initial_network
         from ml.recommenders.transformer.training import Trainer
 
-        deadline = time.monotonic() + resources.seconds
+        deadline = resources.deadline()
         catalogue = Catalogue.from_frame(train.frame, self.popularity_days, train.never_recommend)
         histories = sorted_by_content(catalogue.encode(train.frame))
         with deterministic_torch(resources.seed, resources.device):

@@ -1,12 +1,12 @@
 """Training of the sequence transformer: AdamW, averaged weights and early stopping on held-out events."""
 
 import copy
-import time
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ml.deadline import Deadline
 from ml.device import Device
 from ml.estimator import FitResources
 from ml.interactions.histories import Histories
@@ -61,8 +61,8 @@ class Trainer:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
-    def run(self, deadline: float, max_epochs: int) -> int:
-        """Train until early stopping, the deadline (of `time.monotonic`) or `max_epochs`; return the best epoch.
+    def run(self, deadline: Deadline, max_epochs: int) -> int:
+        """Train until early stopping, the deadline or `max_epochs`; return the best epoch.
 
         At least one step is made. The best epoch is 0 if time was up before the first evaluation.
         """
@@ -72,9 +72,9 @@ class Trainer:
             losses = []
             for batch in training_batches(self.train, self.config.max_length, self.batch_tokens, self.rng):
                 losses.append(self._step(batch))
-                if time.monotonic() > deadline:
+                if deadline.passed:
                     break
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 # An evaluation would take more time. Before the first one, the best weights are the current average.
                 break
             ndcg = self._held_out_ndcg()

@@ -57,11 +57,12 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 
 class Clock:
-    """A replacement for `time.monotonic` that only advances when a test sets it."""
+    """A replacement for processor time that only advances when a test sets it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        for name in ("thread_time", "process_time"):
+            monkeypatch.setattr(time, name, lambda: self.now)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
+from ml.deadline import Deadline
 from ml.ensemble.bagging import BagBuilder
 from ml.ensemble.ensemble_model import EnsembleModel
 from ml.ensemble.presets import Preset
@@ -170,7 +171,7 @@ def test_a_better_trial_becomes_a_bag() -> None:
     train = sample(1500, 0)
     folds = [assign_folds(train.units, train.truth.to_numpy(), 3, seed) for seed in (0, 1)]
     untuned = fit_bag(STUMPS, train, folds[0])
-    trials, tuned = tune_gradient_boosting(untuned, train, folds, math.inf, FitResources(trials=8))
+    trials, tuned = tune_gradient_boosting(untuned, train, folds, Deadline(math.inf), FitResources(trials=8))
     best = min((trial for trial in trials if not trial.pruned), key=lambda trial: trial.loss)
     assert tuned is not None
     assert tuned.base_candidate == best.apply_to(STUMPS)
@@ -191,7 +192,7 @@ def test_without_a_better_trial_there_is_no_tuned_bag() -> None:
     fold = assign_folds(train.units, train.truth.to_numpy(), 3, 0)
     # One round at a tiny learning rate predicts the mean, and for a permuted truth nothing is better.
     untuned = fit_bag(GradientBoosting(num_leaves=3, learning_rate=1e-9, max_rounds=1), train, fold)
-    trials, tuned = tune_gradient_boosting(untuned, train, [fold], math.inf, FitResources(trials=6))
+    trials, tuned = tune_gradient_boosting(untuned, train, [fold], Deadline(math.inf), FitResources(trials=6))
     untuned_loss = mean_fold_loss(untuned, train, fold)
     no_better_trial = all(trial.loss >= untuned_loss for trial in trials if not trial.pruned)
     assert no_better_trial == (tuned is None)

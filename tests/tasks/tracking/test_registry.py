@@ -21,7 +21,7 @@ from tasks.packaging import save_mlflow_model
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
 from tasks.tracking.model_folder import PACKAGE_FOLDER, PACKAGE_PATH
-from tasks.tracking.registry import PackagedModel
+from tasks.tracking.registry import Latency, PackagedModel
 from tasks.tracking.run import start_run
 
 NAME = "toy.rows"
@@ -51,7 +51,7 @@ def save(model: Model, folder: Path) -> PackagedModel:
     package = Package(model, CONTRACT, {"threshold": 0.5}, rows().units)
     digest = ml_package.write(package, data)
     save_mlflow_model(package, data, mlflow_folder)
-    return PackagedModel(mlflow_folder, digest, megabytes=0.1, milliseconds=1.0, requirements=())
+    return PackagedModel(mlflow_folder, digest, megabytes=0.1, latency=Latency(1.0, 1.0), requirements=())
 
 
 @pytest.fixture(scope="module")

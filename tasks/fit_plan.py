@@ -1,0 +1,50 @@
+"""Plan the fits of a run: which candidates the time budget suffices for, and for how long each may be fitted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ml.data.dataset import Dataset
+from ml.estimator import AdjustableCandidate, Candidate, CostedCandidate, FitResources
+from ml.time_budget import FREE, divide
+
+
+@dataclass(frozen=True)
+class PlannedFit:
+    """A candidate as it is to be fitted, within `seconds` (processor seconds per thread).
+
+    `reason` says why it is not fitted; empty if it is. `left_out` has the reasons by part of the candidate that the
+    seconds do not suffice for.
+    """
+
+    candidate: Candidate
+    seconds: float
+    reason: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_fits(
+    candidates: Mapping[str, Candidate], train: Dataset, resources: FitResources
+) -> dict[str, PlannedFit]:
+    """Divide the seconds of `resources` among the candidates, in order from simple to strong.
+
+    The plan depends on the data, the candidates, the seconds and the threads, not on the speed or load of the machine.
+    """
+    budget = resources.seconds
+    costs = {
+        name: candidate.cost(train, resources) if isinstance(candidate, CostedCandidate) else FREE
+        for name, candidate in candidates.items()
+    }
+    planned: dict[str, PlannedFit] = {}
+    for name, allowance in divide(costs, budget).items():
+        candidate, left_out = candidates[name], dict[str, str]()
+        limited = replace(resources, seconds=allowance.seconds)
+        reason = ""
+        if not allowance.is_enough:
+            reason = (
+                f"expected about {allowance.cost.minimum:.0f} s for a fit to these data; got"
+                f" {allowance.seconds:.0f} s of the time budget of {budget:g} s; raise --time-budget"
+            )
+        elif isinstance(candidate, AdjustableCandidate):
+            candidate, left_out = candidate.adjust_to(train, limited)
+        planned[name] = PlannedFit(candidate, allowance.seconds, reason, left_out)
+    return planned
