@@ -122,6 +122,8 @@ class Servers:
     def stop(self) -> None:
         """Stop everything that was started, in any state, and the processes of all runs."""
         by_name = {child.name: child for child in self.children}
+        # Those of a worker that has ended; to stop it kills what is left of its session.
+        child_process.terminate_all(self._adopted_runs, RUNS_TIMEOUT)
         if worker := by_name.get(WORKER):
             child_process.terminate_all(
                 lambda: child_process.running_children(worker.process.pid), RUNS_TIMEOUT
@@ -153,12 +155,16 @@ class Servers:
 
     def _restart_worker(self) -> ChildProcess:
         """Start another worker, after the runs that the ended one had not started yet were marked as crashed."""
+        import httpx
+
+        # A busy server may not answer; the next start repeats it.
+        with suppress(httpx.HTTPError):
+            if self.client:
+                self._mark_orphaned_runs(self.client)
         for child in [child for child in self.children if child.name == WORKER]:
-            # Not stopped: that would end its runs.
+            # Not stopped: that would kill its runs.
             child.close()
             self.children.remove(child)
-        if self.client:
-            self._mark_orphaned_runs(self.client)
         return self._start_worker()
 
     def _start_server(
