@@ -10,7 +10,8 @@ from prefect.blocks.core import Block
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from tasks.facts import RunFacts
+from flows.recording.endings import ERROR
+from tasks.facts import CANCELLED, SUSPENDED, RunFacts
 from tasks.settings import Settings
 from tasks.tracking import registry
 from tasks.tracking.connection import Client
@@ -20,14 +21,15 @@ from tasks.tracking.run import MlflowRun
 log = logging.getLogger("steward")
 DATA_REJECTED, MODEL_REJECTED = "steward.data.rejected", "steward.model.rejected"
 CHAMPION_PROMOTED, SCORED = "steward.champion.promoted", "steward.scoring.finished"
-# In place of a gate's name, for a run that stopped with an error.
-ERROR = "error"
+INTERRUPTIONS = (CANCELLED, SUSPENDED)
 
 
 def outcome_sentence(facts: RunFacts) -> str:
     """Describe the end of the run in one sentence."""
     if "stopped" in facts:
         gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
+        if gate in INTERRUPTIONS:
+            return reason
         return f"stopped by an error: {reason}" if gate == ERROR else f"rejected by the {gate} gate: {reason}"
     return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
 
@@ -84,7 +86,7 @@ def emit_run_events(facts: RunFacts, report: str) -> None:
     """Emit an event for rejected data, a rejected model, or a new champion; automations can act on these."""
     if "stopped" in facts:
         gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
-        if gate != ERROR:
+        if gate not in (ERROR, *INTERRUPTIONS):
             name = DATA_REJECTED if gate in ("data", "drift", "split") else MODEL_REJECTED
             emit_champion_event(name, facts, reason=reason, report=report)
     elif facts["verdict"]["verdict"] == "promote":
@@ -112,7 +114,11 @@ def emit_champion_event(name: str, subject: Mapping[str, Any], **payload: Any) -
 
 def notify(settings: Settings, facts: RunFacts, report: str) -> None:
     """Send new champions and rejections through the Prefect blocks that STEWARD_NOTIFY names, if any."""
-    is_notable = "stopped" in facts or facts["verdict"]["verdict"] == "promote"
+    is_notable = (
+        facts["stopped"]["gate"] not in INTERRUPTIONS
+        if "stopped" in facts
+        else facts["verdict"]["verdict"] == "promote"
+    )
     if not settings.notify or not is_notable:
         return
     outcome = outcome_sentence(facts)

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from flows.recording import code_version, notifications
 from flows.recording.candidate_runs import log_candidates
+from flows.recording.endings import REJECTED, describe_ending
 from flows.recording.outcome import RunOutcome
 from flows.recording.run_facts import (
     ChampionSummary,
@@ -23,7 +24,7 @@ from flows.recording.run_facts import (
     time_budget_facts,
 )
 from flows.use_case import RunParameters, UseCase
-from ml.errors import StewardError, describe_exception
+from ml.errors import StewardError
 from tasks.data_facts import DriftFacts
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
@@ -40,7 +41,7 @@ from tasks.tracking.run import MlflowRun, start_run
 from tasks.tracking.run_history import FACTS_DIGEST_TAG, FACTS_FILE
 
 log = logging.getLogger("steward")
-UNCHANGED, REJECTED = "unchanged", "rejected"
+UNCHANGED = "unchanged"
 REPORT = "report.html"
 
 
@@ -259,19 +260,15 @@ class RunRecorder:
         self.facts["gates"].append({"gate": gate, "passed": passed, "summary": summary})
 
     def _log_error(self, error: BaseException) -> None:
-        """Record what stopped the run: a gate with its message; another error without its text, which may be data."""
-        is_known = isinstance(error, StewardError)
-        gate, reason = notifications.ERROR, describe_exception(error)
-        if isinstance(error, StewardError):
-            gate, reason = error.gate, str(error)
+        """Record what ended the run."""
+        verdict, gate, reason, summary = describe_ending(error)
         self.facts["stopped"] = {"gate": gate, "reason": reason}
         if isinstance(error, StewardError):
             self._add_stopping_gate(error)
         self.facts["seconds"] = time.perf_counter() - self.started
-        verdict = REJECTED if is_known else "stopped"
         self.mlflow_run.log(tags={"steward.verdict": verdict, "steward.reason": reason})
         path = self._publish()
-        log.info("  stopped by %s; report: %s", f"the {gate} gate" if is_known else reason, path)
+        log.info("  %s; report: %s", summary, path)
         if isinstance(error, StewardError):
             champion = registry.get_champion(self.client, self.facts["contract"])
             version = champion.number if champion else None
