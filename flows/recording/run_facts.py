@@ -1,7 +1,7 @@
 """Make the facts of a run: those known at its start, one entry per stage, and the outcome at its end."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from flows.recording.code_version import CodeVersion
@@ -9,19 +9,21 @@ from flows.recording.environment import contract_path, data_interval, environmen
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
-from tasks.facts import RUN_FACTS_VERSION, RunFacts, StageEntry
+from tasks.facts import RUN_FACTS_VERSION, ChampionEstimate, RunFacts, StageEntry
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
 
+NOT_MEASURED: ChampionEstimate = {"value": None, "low": None, "high": None}
+
 
 @dataclass(frozen=True)
 class ChampionSummary:
-    """The champion at the end of a run; the estimate (value, low, high) is empty where it was not measured."""
+    """The champion at the end of a run, with its estimate on the run's test rows."""
 
     version: int | None
     candidate: str
-    estimate: Mapping[str, float | None]
+    estimate: ChampionEstimate = field(default_factory=lambda: NOT_MEASURED)
 
 
 def initial_facts(
@@ -101,7 +103,10 @@ def run_outcome(
 ) -> RunOutcome:
     """Return the outcome of a run that has ended."""
     counts: Mapping[str, Any] = facts.get("validate", {})
-    baseline: Mapping[str, Any] = facts.get("evaluation", {}).get("baseline", {})
+    estimate = champion_summary.estimate
+    # Where the champion was evaluated on some of the rows, so is the baseline beside it.
+    evaluation: Mapping[str, Any] = facts.get("evaluation", {})
+    baseline: Mapping[str, Any] = estimate.get("baseline") or evaluation.get("baseline", {})
     source: Mapping[str, Any] = facts.get("source", {})
     return RunOutcome(
         case=facts["case"],
@@ -110,9 +115,9 @@ def run_outcome(
         version=champion_summary.version,
         verdict=verdict,
         metric=facts["metric"],
-        value=champion_summary.estimate.get("value"),
-        low=champion_summary.estimate.get("low"),
-        high=champion_summary.estimate.get("high"),
+        value=estimate["value"],
+        low=estimate["low"],
+        high=estimate["high"],
         baseline=baseline.get("value"),
         rows=counts.get("rows", source.get("rows")),
         quarantined=counts.get("quarantined"),

@@ -471,6 +471,21 @@ def test_each_verdict_without_promotion_has_its_banner(verdict: str, banner: str
     assert "No difference was measured: there is a reason." in text
 
 
+def test_champion_and_baseline_are_shown_on_the_same_rows() -> None:
+    facts = with_verdict("keep_champion", difference=None, units=None, reason="there is a reason")
+    some_rows = {**estimate(0.71), "rows": 3500, "baseline": estimate(0.52)}
+    text = text_of(render({**facts, "champion_estimate": some_rows}))
+    assert (
+        "Champion on test, ROC AUC on 3,500 of 4,000 rows that the champion was not trained on 0.7100" in text
+    )
+    assert "Baseline (constant) on the same rows 0.5200" in text
+    text = text_of(
+        render({**facts, "champion_estimate": {**some_rows, "rows": 4000, "baseline": estimate(0.5)}})
+    )
+    assert "Champion on test, ROC AUC 0.7100" in text
+    assert "on the same rows" not in text
+
+
 def test_the_profile_shows_odd_columns_first_with_robust_ranges() -> None:
     page = page_of("binary")
     section = text_of(page[page.index('<section id="profile">') : page.index('<section id="rules">')])
