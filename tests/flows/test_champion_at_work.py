@@ -76,7 +76,7 @@ def test_scores_loads_and_serves(
     page = tmp_path / "scores.refused.html"
     assert "constant, one value in all rows" in page.read_text()
     for damage, refusal in (
-        ({"age": -12345.6}, "column_values_to_be_between(age) 200 rows (a number below 18)"),
+        ({"age": -12345}, "column_values_to_be_between(age) 200 rows (a number below 18)"),
         ({"income": "top-secret"}, "type(income) 200 rows (text where a number is expected)"),
     ):
         pd.read_parquet(unlabelled).assign(**damage).to_parquet(damaged)
