@@ -1,6 +1,7 @@
 """Show in MLflow that the champion is champion because of a rollback, and why."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.ledger import ROLLBACK, Ledger
@@ -24,17 +25,23 @@ def rollback_text(entry: Mapping[str, Any]) -> str:
     )
 
 
+def rollback_paragraphs(entries: Sequence[Mapping[str, Any]], champion: int | None) -> list[str]:
+    """Return a paragraph about the rollback that made this version the champion; none where it was no rollback."""
+    moves = [entry for entry in entries if entry["champion"] != entry["before"]]
+    is_rollback = moves and moves[-1]["verdict"] == ROLLBACK and moves[-1]["champion"] == champion
+    return [rollback_text(moves[-1])] if is_rollback else []
+
+
 def show_rollback(client: Client, ledger: Ledger) -> None:
     """Add the rollback to the page of the registered model, as long as its champion is the one it restored."""
     champion = registry.get_champion(client, ledger.name)
-    moves = [entry for entry in ledger.entries() if entry["champion"] != entry["before"]]
-    if champion is None or not moves:
+    if champion is None:
         return
-    last, page = moves[-1], registry.description(client, ledger.name)
+    page = registry.description(client, ledger.name)
+    page = re.sub(r"\bChampion: version \d+", f"Champion: version {champion.number}", page)
     question, *others = [text for text in page.split("\n\n") if not text.startswith(HEADING)]
-    if last["verdict"] == ROLLBACK and last["champion"] == champion.number:
-        others = [rollback_text(last), *others]
-    registry.describe(client, ledger.name, "\n\n".join([question, *others]))
+    rollbacks = rollback_paragraphs(ledger.entries(), champion.number)
+    registry.describe(client, ledger.name, "\n\n".join([question, *rollbacks, *others]))
 
 
 def record_rollback(client: Client, ledger: Ledger, entry: Mapping[str, Any]) -> None:

@@ -288,7 +288,10 @@ def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
     # MLflow shows it at once, on the pages of the model and of both versions.
     client, name = connection.connect(load()), "fintech-risk.simulated"
     rollback = r"\*\*Rollback .*: version 1 replaced version 2.\*\* Reason: too new for us \(ledger entry 3\)"
-    assert re.search(rollback, client.get_registered_model(name).description)
+    page = client.get_registered_model(name).description
+    assert re.search(rollback, page)
+    assert "Champion: version 1" in page
+    assert "Champion: version 2" not in page
     for number, decided in (("1", "the first champion"), ("2", "better than the champion")):
         assert re.match(rf"{rollback}\n\n.*{decided}", client.get_model_version(name, number).description)
     assert client.get_model_version(name, "2").tags["steward.rolled_back"] == "too  new\nfor us"
