@@ -3,6 +3,7 @@
 from typing import Any, Never
 
 from flows.housekeeping.ledgers import open_ledger
+from flows.recording.rollback_page import record_rollback
 from ml.errors import UsageError
 from tasks.decisions import accept_ledger, rollback
 from tasks.ledger import Ledger, LedgerState, read_state
@@ -18,10 +19,14 @@ def decisions(case: str, data: str) -> list[dict[str, Any]]:
 
 
 def roll_back(case: str, data: str, reason: str) -> dict[str, Any]:
-    """Make the previous champion champion again, and return the ledger entry about it."""
+    """Make the previous champion champion again, also on MLflow's pages, and return the ledger entry about it."""
     decisions(case, data)
     settings = load()
-    return rollback(*open_ledger(settings, connection.connect(settings), f"{case}.{data}"), reason)
+    client = connection.connect(settings)
+    ledger, record = open_ledger(settings, client, f"{case}.{data}")
+    entry = rollback(ledger, record, reason)
+    record_rollback(client, ledger, entry)
+    return entry
 
 
 def inspect_ledger(case: str, data: str) -> LedgerState:

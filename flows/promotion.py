@@ -1,14 +1,14 @@
 """Register the challenger, compare it with the champion on the same test rows, and move the champion alias."""
 
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
-from flows.recording.run_facts import ChampionSummary
+from flows.recording.rollback_page import show_rollback
+from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
 from ml.errors import PackagingError
@@ -16,16 +16,19 @@ from ml.package import Package, read_training_entities
 from tasks import packaging
 from tasks import promote as promotion
 from tasks.decisions import AliasMovedError, commit_verdict, start_ledger
-from tasks.evaluate import FinalFit
-from tasks.facts import EvaluationFacts
+from tasks.evaluate import FinalFit, load_fitted_model, to_estimate
+from tasks.facts import ChampionEstimate, EvaluationFacts
 from tasks.ledger import (
     CHAMPION_UNUSABLE,
     KEEP_CHAMPION,
     PROMOTE,
+    ROLLBACK,
+    Ledger,
     Verdict,
     find_proven_digests,
     proven_digests,
 )
+from tasks.ledger_chain import Entry
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
@@ -33,8 +36,6 @@ from tasks.tracking.model_folder import PACKAGE_PATH, ModelDigests
 from tasks.tracking.registry import ModelVersion
 
 TrainingContext = RunContext[RunRecorder]
-Estimate = Mapping[str, float | None]
-NO_ESTIMATE: Estimate = {"value": None, "low": None, "high": None}
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,19 @@ class Challenger:
     version: ModelVersion
     package: Package
     evaluation: EvaluationFacts
+    baseline: StoredResult
 
     @property
-    def estimate(self) -> Estimate:
-        """The primary metric on all test rows."""
+    def estimate(self) -> ChampionEstimate:
+        """The primary metric on all test rows, should this version be the champion."""
         evaluation = self.evaluation
-        return {"value": evaluation["value"], "low": evaluation["low"], "high": evaluation["high"]}
+        return {
+            "value": evaluation["value"],
+            "low": evaluation["low"],
+            "high": evaluation["high"],
+            "rows": evaluation["rows"],
+            "baseline": evaluation["baseline"],
+        }
 
 
 def register(
@@ -79,7 +87,7 @@ def register(
             recorder.client, context.contract.name, recorder.run_id, packaged, tags, case.question
         )
     start_ledger(*open_ledger(context.settings, recorder.client, version.name))
-    return Challenger(version, package, evaluation)
+    return Challenger(version, package, evaluation, final.baseline)
 
 
 def promote(context: TrainingContext, challenger: Challenger, splits: StoredResult) -> RunOutcome:
@@ -99,17 +107,31 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     while True:
         champion = registry.get_champion(client, name)
         verdict, estimate = compare_with_champion(context, challenger, champion, splits)
+        expected = champion.number if champion else None
         with suppress(AliasMovedError):
-            expected = champion.number if champion else None
             entry, is_new = commit_verdict(ledger, record, verdict, version.number, expected, details)
             break
     if not is_new and entry["champion"] is not None:
-        reason = f"already decided about this model on the same test rows (ledger entry {entry['line']})"
-        verdict = Verdict(KEEP_CHAMPION, reason)
+        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=_earlier_decision(ledger, entry))
     champion = registry.get_champion(client, name)
+    number = champion.number if champion else None
+    # Of the champion after the decision, which is neither of the two where another process moved the alias meanwhile.
+    estimates = {expected: estimate, version.number: challenger.estimate}
     candidate = champion.tags.get("candidate", "") if champion else ""
-    summary = ChampionSummary(champion.number if champion else None, candidate, estimate)
-    return recorder.log_verdict(verdict, version, summary, entry)
+    summary = ChampionSummary(number, candidate, estimates.get(number, NOT_MEASURED))
+    outcome = recorder.log_verdict(verdict, version, summary, entry)
+    show_rollback(client, ledger)
+    return outcome
+
+
+def _earlier_decision(ledger: Ledger, decision: Entry) -> str:
+    """Describe an earlier decision about this model, and the rollback that has undone it since, if any."""
+    reason = f"already decided about this model on the same test rows (ledger entry {decision['line']})"
+    later = [entry for entry in ledger.entries() if entry["line"] > decision["line"]]
+    for entry in reversed(later):
+        if entry["verdict"] == ROLLBACK and entry["before"] == decision["version"]:
+            return f"{reason}, and rolled back since (entry {entry['line']}): {entry['reason']}"
+    return reason
 
 
 def _verified_digests(context: TrainingContext, version: ModelVersion) -> ModelDigests:
@@ -128,13 +150,14 @@ def _verified_digests(context: TrainingContext, version: ModelVersion) -> ModelD
 
 def compare_with_champion(
     context: TrainingContext, challenger: Challenger, champion: ModelVersion | None, splits: StoredResult
-) -> tuple[Verdict, Estimate]:
-    """Return the verdict about the challenger, and the test estimate of the champion after it.
+) -> tuple[Verdict, ChampionEstimate]:
+    """Return the verdict about the challenger, and the estimate of the present champion on the rows compared on.
 
-    The champion predicts with its own code in a clean process, on test rows that it was not trained on.
+    The champion predicts with its own code in a clean process, on test rows that it was not trained on. The baseline is
+    evaluated on the same rows.
     """
     if champion is None:
-        return Verdict(PROMOTE, "the first champion: there is none to compare with"), challenger.estimate
+        return Verdict(PROMOTE, "the first champion: there is none to compare with"), NOT_MEASURED
     if champion.digest == challenger.version.digest:
         return Verdict(KEEP_CHAMPION, "this model is already the champion"), challenger.estimate
     evaluator, test = context.case.evaluator, load_dataset(splits, "test")
@@ -147,16 +170,17 @@ def compare_with_champion(
             rows = evaluator.rows_not_trained_on(test, entities)
             shared = test.take(rows)
             champion_predictions, _ = packaging.predict_in_clean_process(folder, shared.frame)
-        predictions = challenger.package.predict(shared.frame)
-        left_out = len(test.frame) - len(rows)
-        verdict = promotion.compare_with_champion(
-            evaluator, shared, predictions, champion_predictions, left_out
-        )
-        if verdict.verdict == PROMOTE:
-            return verdict, challenger.estimate
-        if not verdict.difference:
-            return verdict, NO_ESTIMATE
-        return verdict, asdict(evaluator.primary_interval(shared, champion_predictions))
     except PackagingError as error:
         reason = f"the champion cannot predict on this table: {error}"
-        return Verdict(CHAMPION_UNUSABLE, reason), NO_ESTIMATE
+        return Verdict(CHAMPION_UNUSABLE, reason), NOT_MEASURED
+    predictions = challenger.package.predict(shared.frame)
+    left_out = len(test.frame) - len(rows)
+    verdict = promotion.compare_with_champion(evaluator, shared, predictions, champion_predictions, left_out)
+    if not verdict.difference:
+        return verdict, NOT_MEASURED
+    baseline = challenger.evaluation["baseline"]
+    if left_out:
+        prediction = load_fitted_model(challenger.baseline).predict(shared.frame)
+        baseline = to_estimate(evaluator.primary_interval(shared, prediction))
+    estimate = to_estimate(evaluator.primary_interval(shared, champion_predictions))
+    return verdict, {**estimate, "rows": len(rows), "baseline": baseline}

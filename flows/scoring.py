@@ -11,6 +11,7 @@ from flows.batch_reference import require_reason, scoring_reference
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording import notifications
 from flows.recording.process_locks import flow_run_lock
+from flows.recording.refusal_report import refusal_report
 from flows.temporary_server import local_flow
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
@@ -90,15 +91,16 @@ def _score(
             raise UsageError(
                 "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
             )
-        store = Store(settings.state_dir.resolve() / "store")
         dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
-        raw = read_files(dataset, store)
-        clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
-        reference = scoring_reference(champion.number, read_summary(folder, digests.package))
-        # A file to score has no labels, and may have any number of rows of any time.
-        drift = compare_batch(clean, rules, reference, Scope(labels=False, rows=False))
-        log.info("  drift: %s", drift_summary(drift))
-        require_no_damage(drift, accept_drift)
+        with refusal_report(source, target, champion) as found:
+            raw = read_files(dataset, Store(settings.state_dir.resolve() / "store"))
+            clean, quarantine, excluded, validation = apply_contract(raw.table("rows"), rules, scoring=True)
+            found["validate"] = validation
+            reference = scoring_reference(champion.number, read_summary(folder, digests.package))
+            # A file to score has no labels, and may have any number of rows of any time.
+            drift = compare_batch(clean, rules, reference, Scope(labels=False, rows=False))
+            log.info("  drift: %s", drift_summary(drift))
+            require_no_damage(drift, accept_drift)
         if accept_drift and any(finding["action"] == "refuse" for finding in drift["findings"]):
             drift["accepted"] = accept_drift.strip()
         params = {REASONS_PARAMETER: reasons} if reasons else None
@@ -116,7 +118,12 @@ def _score(
     subject = {"case": case, "contract": champion.name, "data": contract}
     result = {"version": champion.number, **counts, "out": str(target)}
     notifications.emit_champion_event(notifications.SCORED, subject, **result)
-    return {"case": case, "champion": champion.name, **result, "drift": drift}
+    removing = [
+        rule
+        for rule in validation["rules"]
+        if rule["violations"] and rule["action"] in ("quarantine", "exclude")
+    ]
+    return {"case": case, "champion": champion.name, **result, "drift": drift, "rules": removing}
 
 
 def _scoring_contract(package: Path, digest: str, source: Path) -> Contract:

@@ -109,10 +109,13 @@ def _print_user_interfaces() -> None:
 
 def print_rules(facts: Mapping[str, Any]) -> None:
     """Print the result of each rule of a contract, what looks odd, and how many rows it let in."""
+    from ml.data.value_kinds import describe_kinds
+
     for rule in facts["rules"]:
+        found = f" ({describe_kinds(rule['kinds'])})" if "kinds" in rule else ""
         typer.echo(
             f"{rule['verdict']:>8}  {rule['action']:<10}  {rule['violations']:>9,} violations"
-            f"  {rule['rule']}: {rule['reason']}"
+            f"  {rule['rule']}: {rule['reason']}{found}"
         )
     for column in facts.get("profile", ()):
         for note in column["notes"]:
@@ -126,11 +129,16 @@ def print_rules(facts: Mapping[str, Any]) -> None:
 
 
 def print_scores(facts: Mapping[str, Any]) -> None:
-    """Print how many rows of a file were scored, and by which version."""
+    """Print how many rows of a file were scored by which version, what removed others, and how the file differs."""
+    from ml.data.value_kinds import describe_kinds
+
     typer.echo(
         f"{facts['scored']:,} of {facts['rows']:,} rows scored by {facts['champion']} version {facts['version']}"
         f" ({facts['quarantined']:,} quarantined, {facts['excluded']:,} excluded): {facts['out']}"
     )
+    for rule in facts["rules"]:
+        found = f": {describe_kinds(rule['kinds'])}" if "kinds" in rule else ""
+        typer.echo(f"    {rule['violations']:,} by {rule['rule']}{found}")
     drift = facts["drift"]
     if not drift["compared"]:
         typer.echo(f"    not compared with the training batch: {drift['reference']}")

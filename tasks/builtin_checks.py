@@ -7,8 +7,9 @@ import pandas as pd
 
 from ml.data.digest import row_hashes
 from ml.data.row_split import targets
+from ml.data.value_kinds import count_invalid_cells
 from ml.interactions import event_log
-from tasks.validation_state import ValidationState
+from tasks.validation_state import ValidationState, describe_culprits
 
 # Fewer rows cannot be divided into three datasets that are each large enough to be evaluated on.
 MIN_ROWS = 20
@@ -41,7 +42,8 @@ def check_rows(state: ValidationState) -> None:
     """Quarantine rows with cells that do not fit their type, without a required value, or that repeat another row."""
     for column, invalid in state.invalid_cells.items():
         kind = state.contract.read.columns[column]
-        state.quarantine(f"type({column})", invalid, f"the cell is not a valid {kind}")
+        rows = state.quarantine(f"type({column})", invalid, f"the cell is not a valid {kind}")
+        state.add_kinds(count_invalid_cells(kind, state.cells[column].iloc[rows]))
     _check_required_values(state)
     _check_event_weights(state)
     _check_duplicates(state)
@@ -55,14 +57,20 @@ def check_batch(state: ValidationState, clean: pd.DataFrame) -> None:
         state.add_result(rule, "fail", reason, int(not holds), population, failed=not holds)
 
     population = int(state.in_population.sum())
-    share = state.removed_rows("quarantine")["row"].nunique() / max(population, 1)
-    require(
-        "max_quarantined_share",
-        f"at most {contract.max_quarantined_share:.2%} of rows in quarantine; {share:.2%} are",
-        share <= contract.max_quarantined_share,
-    )
+    quarantined = state.removed_rows("quarantine")["row"].nunique()
+    share = quarantined / max(population, 1)
+    fits = share <= contract.max_quarantined_share
+    reason = f"at most {contract.max_quarantined_share:.2%} of rows in quarantine; {share:.2%} are"
+    if not fits:
+        reason += f" ({quarantined:,} of {population:,}): {describe_culprits(state.results, 'quarantine')}"
+    require("max_quarantined_share", reason, fits)
     min_rows = 1 if scoring else MIN_ROWS
-    require("enough_rows", f"at least {min_rows} clean rows; there are {len(clean)}", len(clean) >= min_rows)
+    reason = f"at least {min_rows} clean rows; there are {len(clean)}"
+    # Where too many are in quarantine, the rules that put them there are named already.
+    removing = ("exclude", "quarantine") if fits else ("exclude",)
+    if len(clean) < min_rows and (culprits := describe_culprits(state.results, *removing)):
+        reason += f"; removed by {culprits}"
+    require("enough_rows", reason, len(clean) >= min_rows)
     if contract.is_recommendation or not len(clean):
         return
     has_values = any(clean[column].notna().any() for column in contract.features)
@@ -80,7 +88,7 @@ def _check_required_values(state: ValidationState) -> None:
     for column in [c for c in required if c and c in state.rows.columns]:
         missing = state.rows[column].isna().to_numpy() & ~_invalid(state, column)
         if missing.any():
-            state.quarantine(f"present({column})", missing, "a required value is missing")
+            state.quarantine(f"present({column})", missing, "a required value is missing", "missing")
 
 
 def _check_event_weights(state: ValidationState) -> None:
@@ -96,8 +104,11 @@ def _check_event_weights(state: ValidationState) -> None:
         reason = "meta.event_weight_by_value has no weight for its value"
         population = int(state.in_population.sum())
         state.add_result(rule, "fail", reason, int(unlisted.sum()), population, failed=True)
+        state.add_kinds({"a value that is not listed": int(unlisted.sum())})
     elif unweighted.any():
-        state.quarantine(rule, unweighted, "the event has no weight")
+        rows = state.quarantine(rule, unweighted, "the event has no weight")
+        missing = int(cells.iloc[rows].isna().sum())
+        state.add_kinds({"missing": missing, "a value without a weight": len(rows) - missing})
 
 
 def _check_duplicates(state: ValidationState) -> None:
@@ -106,13 +117,14 @@ def _check_duplicates(state: ValidationState) -> None:
     compared = [column for column in rows.columns if column not in ignored]
     copies = _copies(rows[compared], state.in_population, roles.id if roles.id in compared else None)
     if not state.scoring:
-        state.quarantine("exact_copy", copies, "a copy of an earlier row, which is kept")
+        kind = "a copy of an earlier row"
+        state.quarantine("exact_copy", copies, f"{kind}, which is kept", kind)
     if roles.id and not state.contract.is_recommendation:
         ids = rows[roles.id]
         different = ids[state.in_population & ~copies & ids.notna().to_numpy()]
         repeated = ids.isin(different[different.duplicated()]).to_numpy()
         reason = "rows with this id have different content"
-        state.quarantine(f"one_row_per({roles.id})", repeated, reason)
+        state.quarantine(f"one_row_per({roles.id})", repeated, reason, "a repeated id")
 
 
 def _invalid(state: ValidationState, column: str) -> np.ndarray:

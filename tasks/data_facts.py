@@ -11,7 +11,8 @@ class RuleResult(TypedDict):
     """One rule of the contract: rows that broke it, of the rows that it was applied to.
 
     Verdicts: passed (no violation), failed (the batch is rejected), warned, applied (violations within the tolerance of
-    the rule; with the actions quarantine and exclude these rows were removed).
+    the rule; with the actions quarantine and exclude these rows were removed). `kinds` counts the rows by kind of value
+    that broke a rule about single rows, such as "a number below 18"; it quotes none.
     """
 
     rule: str
@@ -20,6 +21,7 @@ class RuleResult(TypedDict):
     violations: int
     rows: int
     verdict: RuleVerdict
+    kinds: NotRequired[dict[str, int]]
 
 
 class SourceFacts(TypedDict):

@@ -137,11 +137,11 @@ def evaluate_on_test(
         "low": estimate.low,
         "high": estimate.high,
         "metrics": metrics,
-        "intervals": {name: _estimate(interval) for name, interval in intervals.items()},
+        "intervals": {name: to_estimate(interval) for name, interval in intervals.items()},
         "curves": evaluator.curves(test, prediction),
         "groups": subgroup_metrics(test, prediction, evaluator, final.decision, sensitive),
         "importance": dict(final.model.facts["importance"]),
-        "baseline": _estimate(evaluator.primary_interval(test, baseline_prediction)),
+        "baseline": to_estimate(evaluator.primary_interval(test, baseline_prediction)),
     }
     if (rarer := rarer_class_units(test)) is not None:
         evaluation["rarer_class"] = rarer
@@ -158,5 +158,6 @@ def evaluate_on_test(
     return evaluation
 
 
-def _estimate(interval: Interval) -> Estimate:
+def to_estimate(interval: Interval) -> Estimate:
+    """Return value and limits of an interval as facts."""
     return {"value": interval.value, "low": interval.low, "high": interval.high}

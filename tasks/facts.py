@@ -24,6 +24,19 @@ class Estimate(TypedDict):
     high: float
 
 
+class ChampionEstimate(TypedDict):
+    """The champion's primary metric on test rows that it was not trained on; None where it was not measured.
+
+    `rows` counts these rows, and `baseline` is the baseline on the same ones.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    rows: NotRequired[int]
+    baseline: NotRequired[Estimate]
+
+
 class DatasetSize(TypedDict):
     """Rows and resampling units of a dataset; `mean` is that of the target."""
 
@@ -293,7 +306,7 @@ class RunFacts(TypedDict):
     package: NotRequired[dict[str, Any]]
     checks: NotRequired[list[dict[str, Any]]]
     verdict: NotRequired[dict[str, Any]]
-    champion_estimate: NotRequired[dict[str, float | None]]
+    champion_estimate: NotRequired[ChampionEstimate]
     ledger_entry: NotRequired[int]
     stopped: NotRequired[StoppedFacts]
     damaged_results: NotRequired[list[DamagedResult]]

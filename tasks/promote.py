@@ -20,6 +20,8 @@ from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 MIN_UNITS = 50
 # With fewer units of one class, the interval of a difference of two AUCs is too narrow.
 MIN_CLASS_UNITS = 10
+# Where the champion was trained on more of the test rows, the others do not stand for all.
+MAX_SHARE_LEFT_OUT = 0.2
 
 
 @task(name="quality gate", cache_policy=NO_CACHE)
@@ -54,10 +56,19 @@ def compare_with_champion(
     """Compare the predictions of both models on the same test rows, paired.
 
     Only an advantage whose whole 95 % interval is above 0 promotes the challenger. `rows_left_out` is the number of
-    test rows that are not in `test` because the champion was trained on them.
+    test rows that are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all
+    test rows are too many to decide.
     """
     units = len(np.unique(test.units))
     rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
+    share = rows_left_out / max(rows_left_out + len(test.frame), 1)
+    if share > MAX_SHARE_LEFT_OUT:
+        reason = (
+            f"the champion was trained on {rows_left_out:,} of {rows_left_out + len(test.frame):,} test rows"
+            f" ({share:.1%}), which leaves out more than {MAX_SHARE_LEFT_OUT:.0%}: the champion stays;"
+            " compare on rows that it has not seen, such as later ones"
+        )
+        return Verdict(INCONCLUSIVE, reason, None, units)
     if units < MIN_UNITS:
         reason = f"{units} units to compare on, fewer than {MIN_UNITS}{rest}: the champion stays"
         return Verdict(INCONCLUSIVE, reason, None, units)

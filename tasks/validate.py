@@ -19,13 +19,14 @@ from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast_columns
 from ml.data.profile import profile_columns
 from ml.data.role_notes import role_notes
+from ml.data.value_kinds import count_violations
 from ml.errors import DataGateError
 from tasks import builtin_checks
 from tasks.data_facts import ColumnProfileFacts, ValidationFacts
 from tasks.error_boundary import redact_errors
 from tasks.gx_rules import build_suite, evaluate_rules
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
-from tasks.validation_state import ROW_COLUMN, ValidationState
+from tasks.validation_state import ROW_COLUMN, ValidationState, describe_result
 
 CODE = (
     "tasks/validate.py",
@@ -97,7 +98,7 @@ def apply_contract(
     skipped = {contract.roles.target} if scoring else set()
     types = {c: kind for c, kind in contract.read.columns.items() if c in frame.columns and c not in skipped}
     typed, invalid_cells = cast_columns(frame, types)
-    state = ValidationState(contract, typed.reset_index(drop=True), invalid_cells, scoring)
+    state = ValidationState(contract, typed.reset_index(drop=True), frame, invalid_cells, scoring)
 
     # Rows outside the population are excluded before any other rule sees them.
     if as_of:
@@ -151,7 +152,7 @@ def _required_columns(contract: Contract, scoring: bool) -> list[str]:
 def _require_columns(frame: pd.DataFrame, contract: Contract, scoring: bool) -> None:
     missing = [c for c in _required_columns(contract, scoring) if c not in frame.columns]
     if missing:
-        state = ValidationState(contract, frame, {}, scoring)
+        state = ValidationState(contract, frame, frame, {}, scoring)
         reason = "the contract requires these columns"
         state.add_result("columns_present", "fail", reason, len(missing), len(frame), failed=True)
         # Only the results: no row was examined, and a table without its columns may have no rows.
@@ -177,6 +178,8 @@ def _apply_rules(rules: Sequence[Rule], state: ValidationState) -> None:
         count = len(violating) if rule.is_row_level else int(not result.success)
         reason = f"the rule crashed: {result.crash}" if result.crash else rule.reason
         state.add_result(rule.name, rule.action, reason, count, len(rows), failed)
+        if rule.is_row_level and len(violating):
+            state.add_kinds(count_violations(rule, frame.iloc[result.violations]))
         if rule.action in ("quarantine", "exclude"):
             state.remove_rows(violating, rule.name, rule.action, rule.reason)
 
@@ -186,7 +189,7 @@ def _raise_if_failed(facts: ValidationFacts) -> None:
     if failed:
         raise DataGateError(
             "data that satisfy the contract",
-            "; ".join(f"{r['rule']}: {r['reason']} ({r['violations']} of {r['rows']})" for r in failed),
+            "; ".join(describe_result(result) for result in failed),
             "see the report for the rules; correct the data or the contract",
             facts,
         )

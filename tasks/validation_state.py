@@ -1,28 +1,33 @@
 """Hold the state of one validation: its rows, which of them were removed by which rule, and the result of each rule."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from ml.contract.schema import Contract
+from ml.data.value_kinds import describe_kinds
 from tasks.data_facts import RuleResult, RuleVerdict, ValidationFacts
 
 # The column of clean rows with their number in the source, from 0.
 ROW_COLUMN = "_row"
+# Rules that a message names; the report shows all.
+MAX_CULPRITS = 5
 
 
 @dataclass
 class ValidationState:
     """One validation in progress.
 
-    `rows` are typed; `invalid_cells` has, for columns with such cells, a mask of the rows whose cell does not fit its
-    type. `in_population` is a mask of the rows that no rule has excluded. With `scoring` there is no target column.
+    `rows` are typed, `cells` as they were read. `invalid_cells` has, for columns with such cells, a mask of the rows
+    whose cell does not fit its type. `in_population` is a mask of the rows that no rule has excluded. With `scoring`
+    there is no target column.
     """
 
     contract: Contract
     rows: pd.DataFrame
+    cells: pd.DataFrame
     invalid_cells: Mapping[str, np.ndarray]
     scoring: bool
     in_population: np.ndarray = field(init=False)
@@ -62,11 +67,19 @@ class ValidationState:
         if action == "exclude":
             self.in_population[rows] = False
 
-    def quarantine(self, rule: str, mask: np.ndarray, reason: str) -> None:
-        """Quarantine the rows of the population that are in `mask`, and record it."""
+    def add_kinds(self, kinds: Mapping[str, int]) -> None:
+        """Add to the last result what kinds of values broke the rule, if any did."""
+        if kinds := {kind: count for kind, count in kinds.items() if count}:
+            self.results[-1]["kinds"] = kinds
+
+    def quarantine(self, rule: str, mask: np.ndarray, reason: str, kind: str = "") -> np.ndarray:
+        """Quarantine the rows of the population that are in `mask`, record it, and return their numbers."""
         rows = np.flatnonzero(mask & self.in_population)
         self.add_result(rule, "quarantine", reason, len(rows), int(self.in_population.sum()))
         self.remove_rows(rows, rule, "quarantine", reason)
+        if kind:
+            self.add_kinds({kind: len(rows)})
+        return rows
 
     def removed_rows(self, action: str) -> pd.DataFrame:
         """Return the rows that were removed by an action: one line per row and rule (row, rule, reason)."""
@@ -87,3 +100,24 @@ class ValidationState:
             "excluded": excluded,
             "rules": self.results,
         }
+
+
+def describe_result(result: RuleResult) -> str:
+    """Describe a rule that refused the batch: its reason, and for a rule about single rows how many and what kinds."""
+    text = f"{result['rule']}: {result['reason']}"
+    if "kinds" not in result:
+        return text
+    return f"{text} ({result['violations']:,} of {result['rows']:,} rows: {describe_kinds(result['kinds'])})"
+
+
+def describe_culprits(results: Iterable[RuleResult], *actions: str) -> str:
+    """Name the rules that removed rows by `actions`, those of most rows first, with the kinds of values."""
+    culprits = [r for r in results if r["action"] in actions and r["violations"]]
+    culprits.sort(key=lambda result: -result["violations"])
+    more = len(culprits) - MAX_CULPRITS
+    named = [
+        f"{r['rule']} {r['violations']:,} row{'s' if r['violations'] > 1 else ''}"
+        f" ({describe_kinds(r['kinds']) if 'kinds' in r else r['reason']})"
+        for r in culprits[:MAX_CULPRITS]
+    ]
+    return ", ".join([*named, *([f"and {more} more rules"] if more > 0 else [])])

@@ -1,7 +1,7 @@
 """Make the facts of a run: those known at its start, one entry per stage, and the outcome at its end."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from flows.recording.code_version import CodeVersion
@@ -11,6 +11,7 @@ from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import (
     RUN_FACTS_VERSION,
+    ChampionEstimate,
     LeaderboardEntry,
     RunFacts,
     SkippedCandidate,
@@ -22,14 +23,16 @@ from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
 
+NOT_MEASURED: ChampionEstimate = {"value": None, "low": None, "high": None}
+
 
 @dataclass(frozen=True)
 class ChampionSummary:
-    """The champion at the end of a run; the estimate (value, low, high) is empty where it was not measured."""
+    """The champion at the end of a run, with its estimate on the run's test rows."""
 
     version: int | None
     candidate: str
-    estimate: Mapping[str, float | None]
+    estimate: ChampionEstimate = field(default_factory=lambda: NOT_MEASURED)
 
 
 def initial_facts(
@@ -126,7 +129,10 @@ def run_outcome(
 ) -> RunOutcome:
     """Return the outcome of a run that has ended."""
     counts: Mapping[str, Any] = facts.get("validate", {})
-    baseline: Mapping[str, Any] = facts.get("evaluation", {}).get("baseline", {})
+    estimate = champion_summary.estimate
+    # Where the champion was evaluated on some of the rows, so is the baseline beside it.
+    evaluation: Mapping[str, Any] = facts.get("evaluation", {})
+    baseline: Mapping[str, Any] = estimate.get("baseline") or evaluation.get("baseline", {})
     source: Mapping[str, Any] = facts.get("source", {})
     return RunOutcome(
         case=facts["case"],
@@ -135,9 +141,9 @@ def run_outcome(
         version=champion_summary.version,
         verdict=verdict,
         metric=facts["metric"],
-        value=champion_summary.estimate.get("value"),
-        low=champion_summary.estimate.get("low"),
-        high=champion_summary.estimate.get("high"),
+        value=estimate["value"],
+        low=estimate["low"],
+        high=estimate["high"],
         baseline=baseline.get("value"),
         rows=counts.get("rows", source.get("rows")),
         quarantined=counts.get("quarantined"),

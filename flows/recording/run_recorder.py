@@ -231,7 +231,7 @@ class RunRecorder:
             "version": challenger.number,
             "champion": champion_summary.version,
         }
-        self.facts["champion_estimate"] = dict(champion_summary.estimate)
+        self.facts["champion_estimate"] = champion_summary.estimate
         self.facts["ledger_entry"] = entry["line"]
         self._add_gate("promotion", True, verdict.verdict)
         self.mlflow_run.log(tags={"steward.verdict": verdict.verdict, "steward.reason": verdict.reason})
@@ -273,7 +273,7 @@ class RunRecorder:
             champion = registry.get_champion(self.client, self.facts["contract"])
             version = champion.number if champion else None
             candidate = champion.tags.get("candidate", "") if champion else ""
-            champion_summary = ChampionSummary(version, candidate, {})
+            champion_summary = ChampionSummary(version, candidate)
             error.outcome = run_outcome(self.facts, REJECTED, reason, champion_summary, path)
 
     def _add_stopping_gate(self, error: StewardError) -> None:

@@ -21,7 +21,8 @@ class Dataset:
     Recommendation: one row per user. `frame` has the columns `user` (str), `items` (list of str, oldest first),
     `times` (list of float, seconds since 1970; NaN where only the order is known) and optionally `weights` (list of
     float above 0, where events have different weights) and `segment` (str, None for unknown). `truth` is the list of
-    items that came next; it is empty in a dataset that is only trained on.
+    items that came next; it is empty in a dataset that is only trained on. `truth_times` has their times, like `times`;
+    it is None where a dataset is only trained on, and for tables of cases.
 
     Rows with the same value of `units` (uint64, one per row: row, patient or user) are resampled together. `metadata`
     has the columns used in evaluation but hidden from models: sensitive columns, site, id.
@@ -44,6 +45,7 @@ class Dataset:
     decay: float | None = None
     split_by: str | None = None
     item_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    truth_times: pd.Series | None = None
 
     def take(self, rows: np.ndarray) -> Self:
         """Select rows by position, in the given order; a position may be repeated."""
@@ -54,10 +56,11 @@ class Dataset:
             truth=self.truth.iloc[rows],
             units=self.units[rows],
             metadata=metadata,
+            truth_times=None if self.truth_times is None else self.truth_times.iloc[rows],
         )
 
     def to_table(self) -> pd.DataFrame:
-        """Combine features, metadata, `truth` and `unit` in one table to be stored; `from_table` reads it back.
+        """Combine features, metadata, `truth`, `unit` and `truth_times` in one table; `from_table` reads it back.
 
         Raises ValueError where truth or metadata have another index than the frame, as their cells would be lost.
         """
@@ -67,6 +70,8 @@ class Dataset:
                 "expected one index of frame, truth and metadata, got different ones; take all from one table"
             )
         targets = pd.DataFrame({"truth": self.truth, "unit": self.units}, self.frame.index)
+        if self.truth_times is not None:
+            targets["truth_times"] = self.truth_times
         features = self.frame.add_prefix(FEATURE_PREFIX)
         return pd.concat([features, self.metadata.add_prefix(METADATA_PREFIX), targets], axis=1)
 
@@ -78,7 +83,10 @@ class Dataset:
             return table.filter(regex=f"^{prefix}").rename(columns=lambda c: str(c).removeprefix(prefix))
 
         units = table["unit"].to_numpy()
-        return cls(columns(FEATURE_PREFIX), table["truth"], units, columns(METADATA_PREFIX))
+        times = table.get("truth_times")
+        return cls(
+            columns(FEATURE_PREFIX), table["truth"], units, columns(METADATA_PREFIX), truth_times=times
+        )
 
 
 def rarer_class_units(dataset: Dataset) -> int | None:

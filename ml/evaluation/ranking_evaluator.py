@@ -105,12 +105,17 @@ class RankingEvaluator:
         return user_examples(dataset, prediction, model)
 
     def training_keys(self, dataset: Dataset) -> np.ndarray:
-        """Hash the pairs of user and item: a target counts as seen only with its own user."""
-        return np.unique(_pair_hashes(dataset.units, dataset.frame["items"])[1])
+        """Hash the events of all histories, each by user, item, time, and number of earlier events with equal ones."""
+        history = _events(dataset.units, dataset.frame["items"], dataset.frame["times"])
+        return np.unique(_event_hashes(history, history.groupby("hash").cumcount()))
 
     def rows_not_trained_on(self, dataset: Dataset, training_keys: np.ndarray) -> np.ndarray:
-        rows, pairs = _pair_hashes(dataset.units, dataset.truth)
-        return np.setdiff1d(np.arange(len(dataset.units)), rows[np.isin(pairs, training_keys)])
+        """Return the users none of whose target events is known: an item that is bought again is another event."""
+        history = _events(dataset.units, dataset.frame["items"], dataset.frame["times"])
+        targets = _events(dataset.units, dataset.truth, dataset.truth_times)
+        earlier = targets["hash"].map(history["hash"].value_counts()).fillna(0)
+        known = np.isin(_event_hashes(targets, earlier), training_keys)
+        return np.setdiff1d(np.arange(len(dataset.units)), targets["row"][known])
 
     def _primary_per_user(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray:
         values: np.ndarray = self._per_user_metrics(dataset, prediction)[self.primary].to_numpy()
@@ -126,8 +131,15 @@ def _recommended_items(prediction: pd.DataFrame, k: int) -> pd.Series:
     return prediction.loc[prediction["rank"] <= k, "item"]
 
 
-def _pair_hashes(units: np.ndarray, items: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each item of each list the position of its row, and a hash of user and item."""
+def _events(units: np.ndarray, items: pd.Series, times: pd.Series | None) -> pd.DataFrame:
+    """Return for each item of each list the position of its row, and a hash of user, item and time if it is known."""
     rows = np.repeat(np.arange(len(units)), items.map(len).to_numpy(np.int64))
-    flat = items.explode().dropna().astype("str")
-    return rows, row_hashes(pd.DataFrame({"unit": units[rows], "item": flat.to_numpy()}))
+    events = pd.DataFrame({"unit": units[rows], "item": items.explode().dropna().astype("str").to_numpy()})
+    # Not `dropna`: an unknown time is NaN as well.
+    seconds = np.nan if times is None else times[times.map(len) > 0].explode().to_numpy(np.float64)
+    return pd.DataFrame({"row": rows, "hash": row_hashes(events.assign(time=seconds).fillna({"time": 0.0}))})
+
+
+def _event_hashes(events: pd.DataFrame, earlier: pd.Series) -> np.ndarray:
+    """Hash events once more with the number of earlier ones that are equal, as where times are unknown or coarse."""
+    return row_hashes(events[["hash"]].assign(earlier=earlier.astype("int64")))

@@ -1,5 +1,7 @@
 """Datasets of histories for fitting and for evaluation, from event logs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -29,7 +31,8 @@ def evaluation_dataset(
     if not contract.roles.allow_repeat_recommendations:
         history_pairs = pd.MultiIndex.from_frame(history_events[["user", "item"]])
         targets = targets[~pd.MultiIndex.from_frame(targets[["user", "item"]]).isin(history_pairs)]
-    truth = targets.groupby("user", sort=True)["item"].agg(list)
+    by_user = targets.groupby("user", sort=True)
+    truth = by_user["item"].agg(list)
     frame = histories_by_user(history_events[history_events["user"].isin(truth.index)], truth.index)
     if "segment" in frame:
         # The segment of a new user is an input that is available before the target events.
@@ -37,7 +40,8 @@ def evaluation_dataset(
         frame["segment"] = pd.Series(first_segments(every_event, truth.index), dtype=object)
     dataset = _dataset(frame, pd.Series(truth.to_list(), dtype=object), contract)
     user_rows = metadata.reindex(truth.index).reset_index(drop=True)
-    return Dataset(dataset.frame, dataset.truth, dataset.units, user_rows)
+    times = pd.Series(by_user["seconds"].agg(list).to_list(), dtype=object)
+    return replace(dataset, metadata=user_rows, truth_times=times)
 
 
 def user_metadata(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:

@@ -8,14 +8,17 @@ from typing import Any, NamedTuple, cast
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
 from ml.contract.expectations import EXPECTATIONS
+from ml.data.value_kinds import describe_kinds
+from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import CANCELLED, SUSPENDED, RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader
+from tasks.tracking.registry import ModelVersion
 
 TEMPLATES = Path(__file__).parent
-TEMPLATE = "report.html.j2"
+TEMPLATE, REFUSAL = "report.html.j2", "refusal.html.j2"
 
 # The gates in order: the name of each in the facts where it stopped the run, and the question that it answers.
 GATES = {
@@ -64,12 +67,21 @@ INTERRUPTIONS = {
 def render(facts: RunFacts) -> str:
     """Render a self-contained HTML page, without the sections that the facts lack; equal facts give equal bytes."""
     shown = cast(RunFacts, {**facts, **_found_by_gate(facts)})
-    return _template().render(
+    return _template(TEMPLATE).render(
         facts=shown,
         banner=_banner(shown),
         gates=_gates(shown),
         drawn=draw_charts(shown),
         leader=leader(shown),
+    )
+
+
+def render_refusal(error: DataGateError, file: str, champion: ModelVersion, found: Mapping[str, Any]) -> str:
+    """Render a page about a file that `champion` did not score; `found` is what the gates have found of it."""
+    case, _, data = champion.name.partition(".")
+    facts = cast(RunFacts, {"case": case, "data": data, "contract": champion.name, **found})
+    return _template(REFUSAL).render(
+        facts=facts, file=file, version=champion.number, stopped=error, drawn=draw_charts(facts)
     )
 
 
@@ -85,7 +97,7 @@ def _found_by_gate(facts: RunFacts) -> dict[str, Any]:
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -108,11 +120,12 @@ def _template() -> Template:
         "gate_name": _gate_name,
         "is_link": lambda value: str(value).startswith(("https://", "http://")),
         "dropped_columns": describe_dropped_columns,
+        "kinds": describe_kinds,
         "metric_label": lambda name: describe_metric(name).label if name else "",
         "describe_metric": describe_metric,
         "is_row_rule": _is_row_rule,
     }
-    return environment.get_template(TEMPLATE)
+    return environment.get_template(name)
 
 
 def _is_row_rule(rule: str) -> bool:

@@ -157,6 +157,13 @@ def describe(client: MlflowClient, name: str, text: str, number: int | None = No
         client.update_model_version(name, str(number), description=text)
 
 
+def description(client: MlflowClient, name: str, number: int | None = None) -> str:
+    """Return the description of a registered model, or of one of its versions."""
+    if number is None:
+        return str(client.get_registered_model(name).description or "")
+    return str(client.get_model_version(name, str(number)).description or "")
+
+
 def artifact_location(client: MlflowClient, version: ModelVersion) -> str:
     """Return the URI of the folder of a version, as MLflow recorded it."""
     return str(client.get_model_version_download_uri(version.name, str(version.number)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from flows.fintech_risk import fintech_risk
 from flows.scoring import score
-from ml.errors import DriftError, UsageError
+from ml.errors import DataGateError, DriftError, UsageError
 from ml.simulators import SIMULATORS
 from tasks.settings import load
 
@@ -58,6 +59,11 @@ def test_scores_loads_and_serves(
     assert scores["status"].tolist() == ["quarantined" if n == 3 else "scored" for n in range(200)]
     assert scores["probability"].isna().tolist() == [n == 3 for n in range(200)]
     assert "adults" in scores["reason"][3]
+    (removing,) = facts["rules"]
+    assert (removing["rule"], removing["kinds"]) == (
+        "column_values_to_be_between(age)",
+        {"a number below 18": 1},
+    )
     # The file is compared with the training batch before it is scored.
     assert facts["drift"]["reference"] == "the training batch of version 1"
     assert (facts["drift"]["compared"], facts["drift"]["findings"]) == (True, [])
@@ -66,6 +72,23 @@ def test_scores_loads_and_serves(
     with pytest.raises(DriftError, match="credit_history_months: constant, one value in all rows"):
         score("fintech-risk", str(damaged), str(out))
     assert out.read_bytes() == untouched
+    # A report beside the output says why a file was refused, until another one is scored there.
+    page = tmp_path / "scores.refused.html"
+    assert "constant, one value in all rows" in page.read_text()
+    for damage, refusal in (
+        ({"age": -12345}, "column_values_to_be_between(age) 200 rows (a number below 18)"),
+        ({"income": "top-secret"}, "type(income) 200 rows (text where a number is expected)"),
+    ):
+        pd.read_parquet(unlabelled).assign(**damage).to_parquet(damaged)
+        with pytest.raises(DataGateError, match=f"{re.escape(refusal)}.*; report: {page}"):
+            score("fintech-risk", str(damaged), str(out))
+        text = page.read_text()
+        assert refusal in text
+        assert "damaged.parquet was not scored" in text
+        assert "Undefined" not in text
+        assert not re.search("12345|top-secret", text)
+    score("fintech-risk", str(unlabelled), str(out))
+    assert not page.exists()
     with pytest.raises(
         UsageError, match="expected reasons of a recommender, 0 or more of them; got 3 of fintech-risk"
     ):

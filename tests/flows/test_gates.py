@@ -1,6 +1,7 @@
 """Inject the fault of every gate into a real flow, and check that nothing after the gate ran."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ml.errors import DataGateError, DriftError, LeakageError, PackagingError, Q
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.recommenders.content_based import ContentBased
 from ml.recommenders.popularity import Popularity
+from ml.simulators import SIMULATORS
 from ml.tabular.constant import Constant, ConstantModel
 from ml.tabular.gradient_boosting import GradientBoosting
 from tasks import packaging
@@ -73,8 +75,6 @@ def assert_stopped(state: State[Any], error: type[Exception], ran: list[str], me
 
 def changed_loans(change: Callable[[pd.DataFrame], pd.DataFrame], folder: Path) -> RunParameters:
     """Write the simulated applications with a fault to a file, and return the parameters of a run on it."""
-    from ml.simulators import SIMULATORS
-
     path = folder / "loans.parquet"
     change(SIMULATORS["lender"](1500, 0).rows).to_parquet(path)
     return RunParameters(data=str(path), contract="simulated")
@@ -242,7 +242,15 @@ def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
     assert second.value == pytest.approx(first.value, abs=1e-9)
 
     # The last accepted batch is that of the second run. A damaged one is stopped, and may be accepted with a reason.
-    damaged = changed_loans(lambda rows: rows.assign(savings_balance=rows["savings_balance"] * 100), tmp_path)
+    # Some of its rows have a later date than before: they are test rows now, and the champion was trained on them.
+    latest = SIMULATORS["lender"](1500, 0).rows["applied_on"].max()
+    damaged = changed_loans(
+        lambda rows: rows.assign(
+            savings_balance=rows["savings_balance"] * 100,
+            applied_on=rows["applied_on"].where(rows.index % 33 != 0, latest),
+        ),
+        tmp_path,
+    )
     state = run_flow(QUICK, damaged)
     with pytest.raises(
         DriftError, match=r"the batch of version 2; got savings_balance: unit change, .* 100 times"
@@ -257,24 +265,59 @@ def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
     assert decisions("fintech-risk", "simulated")[-1]["accepted_drift"] == "pence since June"
     tags = client.get_run(decisions("fintech-risk", "simulated")[-1]["run_id"]).data.tags
     assert tags["steward.accepted_drift"] == "pence since June"
-    assert "pence since June" in Path(accepted.report).read_text().replace("Pence", "pence")
+    page = Path(accepted.report).read_text()
+    assert "pence since June" in page.replace("Pence", "pence")
+    # Champion and baseline are those of the same rows.
+    facts = json.loads(Path(accepted.report).with_name("facts.json").read_text())
+    estimate, rows = facts["champion_estimate"], facts["evaluation"]["rows"]
+    assert rows * 0.8 < estimate["rows"] < rows
+    assert (accepted.value, accepted.baseline) == (estimate["value"], estimate["baseline"]["value"])
+    assert f"ROC AUC on {estimate['rows']} of {rows} rows that the champion was not trained on" in page
+    assert f"; {rows - estimate['rows']} rows left out that the champion was trained on" in accepted.reason
 
 
 def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
     from flows.champions import decisions, roll_back
 
-    assert run_flow(replace(QUICK, candidates={"constant": Constant()})).result().version == 1
+    simple = run_flow(replace(QUICK, candidates={"constant": Constant()})).result()
+    assert simple.version == 1
     better = run_flow(QUICK).result()
     assert (better.verdict, better.version) == ("promote", 2)
-    assert roll_back("fintech-risk", "simulated", "too new")["champion"] == 1
+    assert roll_back("fintech-risk", "simulated", "too  new\nfor us")["champion"] == 1
+    # MLflow shows it at once, on the pages of the model and of both versions.
+    client, name = connection.connect(load()), "fintech-risk.simulated"
+    rollback = r"\*\*Rollback .*: version 1 replaced version 2.\*\* Reason: too new for us \(ledger entry 3\)"
+    page = client.get_registered_model(name).description
+    assert re.search(rollback, page)
+    assert "Champion: version 1" in page
+    assert "Champion: version 2" not in page
+    for number, decided in (("1", "the first champion"), ("2", "better than the champion")):
+        assert re.match(rf"{rollback}\n\n.*{decided}", client.get_model_version(name, number).description)
+    assert client.get_model_version(name, "2").tags["steward.rolled_back"] == "too  new\nfor us"
+
     # This model was decided about on these rows before: a scheduled run does not undo a rollback.
     again = run_flow(QUICK).result()
-    assert (again.verdict, again.version) == ("keep_champion", 1)
+    assert (again.verdict, again.version, again.candidate) == ("keep_champion", 1, "constant")
     assert [line["verdict"] for line in decisions("fintech-risk", "simulated")] == [
         "promote",
         "promote",
         "rollback",
     ]
+    # Table and report have the numbers of the champion, not of the model that it replaced.
+    assert (again.value, again.low, again.high) == (simple.value, simple.low, simple.high)
+    assert again.value != better.value
+    assert again.reason.startswith(
+        "already decided about this model on the same test rows (ledger entry 2), and"
+    )
+    assert "rolled back since (entry 3): too  new" in again.reason
+    report = Path(again.report)
+    facts = json.loads(report.with_name("facts.json").read_text())
+    assert facts["champion_estimate"]["value"] == simple.value
+    assert facts["verdict"]["difference"]["value"] == pytest.approx(better.value - simple.value)
+    page = " ".join(re.sub("<[^>]*>", " ", report.read_text()).split())
+    assert f"Champion on test, ROC AUC {simple.value:.4f}" in page
+    assert f"This run's model on test, ROC AUC {better.value:.4f}" in page
+    assert re.search(rollback, client.get_registered_model(name).description)
 
 
 def test_a_skipped_candidate_is_no_failed_task() -> None:

@@ -579,6 +579,10 @@ def test_the_expected_histories_reach_the_candidates(expected: ExpectedLog, tmp_
     assert stored.facts["catalogue"] == expected.items
     assert len(test.frame) == expected.test_users
     assert not any(stored.facts["checks"].values())
+    # A champion of the same log is compared with on all test users, also where they buy an item again.
+    evaluator = ecommerce_recommendation.CASE.evaluator
+    training_keys = evaluator.training_keys(train_valid)
+    assert len(evaluator.rows_not_trained_on(test, training_keys)) == expected.test_users
     if expected.example:
         user, history, target = expected.example
         ((items, truth),) = [

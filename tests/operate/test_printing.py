@@ -88,8 +88,11 @@ def test_scores_are_printed_with_the_version(capsys: pytest.CaptureFixture[str])
     counts = {"rows": 1200, "scored": 1190, "quarantined": 10, "excluded": 0}
     finding = {"kind": "missing_values", "column": "income", "text": "60 % are missing, 4 % were"}
     drift = {"compared": True, "reference": "the training batch of version 2", "findings": [finding]}
-    print_scores({**counts, "champion": "a.b", "version": 2, "out": "scores.parquet", "drift": drift})
+    rule = {"rule": "type(age)", "violations": 10, "kinds": {"text where a number is expected": 10}}
+    scored = {**counts, "champion": "a.b", "version": 2, "out": "scores.parquet"}
+    print_scores({**scored, "drift": drift, "rules": [rule]})
     assert capsys.readouterr().out == (
         "1,190 of 1,200 rows scored by a.b version 2 (10 quarantined, 0 excluded): scores.parquet\n"
+        "    10 by type(age): text where a number is expected\n"
         "    missing values in income: 60 % are missing, 4 % were\n"
     )

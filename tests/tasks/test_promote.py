@@ -1,11 +1,13 @@
 """The quality gate, and verdicts on challengers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import BinaryEvaluator
@@ -13,6 +15,7 @@ from ml.evaluation.quality_gate import LATENCY_CHECK, QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 from tasks.promote import MIN_UNITS, compare_with_champion, quality_gate
+from tasks.split import split_histories
 
 
 def dataset(rows: int = 400) -> Dataset:
@@ -80,10 +83,18 @@ def test_a_test_dataset_with_one_target_value_is_inconclusive() -> None:
     assert "the same target value" in verdict.reason
 
 
-@pytest.mark.parametrize("rows", [400, 10])
+@pytest.mark.parametrize("rows", [400, 40])
 def test_the_reason_counts_rows_that_the_champion_was_trained_on(rows: int) -> None:
     assert "; 7 rows left out that the champion was trained on" in compare(dataset(rows), 1.0, 1.0, 7).reason
     assert "left out" not in compare(dataset(rows), 1.0, 1.0).reason
+
+
+def test_a_comparison_without_a_fifth_of_the_rows_is_inconclusive() -> None:
+    """Also of a model that is better on the rows that are left, with whole confidence."""
+    verdict = compare(dataset(400), 0.3, 3.0, 101)
+    assert (verdict.verdict, verdict.difference) == (INCONCLUSIVE, None)
+    assert "the champion was trained on 101 of 501 test rows (20.2%)" in verdict.reason
+    assert compare(dataset(400), 0.3, 3.0, 100).verdict == PROMOTE
 
 
 def test_recommendations_are_compared_by_user() -> None:
@@ -97,6 +108,42 @@ def test_recommendations_are_compared_by_user() -> None:
     better = compare_with_champion.fn(RankingEvaluator(), test, recommend("a"), recommend("b"), 0)
     worse = compare_with_champion.fn(RankingEvaluator(), test, recommend("b"), recommend("a"), 0)
     assert (better.verdict, worse.verdict) == (PROMOTE, KEEP_CHAMPION)
+
+
+SHOP = {
+    "schema_version": 2,
+    "read": {"files": ["x.csv"], "columns": {"user": "category", "item": "category", "at": "time"}},
+    "roles": {"user": "user", "item": "item", "time": "at", "allow_repeat_recommendations": True},
+    "split": {"by": "time"},
+}
+
+
+def purchases() -> pd.DataFrame:
+    """Simulate 10 weeks of 100 users: 80 buy their own item every week, 20 buy the novelty of the week."""
+    users, weeks = np.tile(np.arange(100), 10), np.repeat(np.arange(10), 100)
+    items = [f"own-{u}" if u < 80 else f"novelty-{w}" for u, w in zip(users, weeks, strict=True)]
+    rows = {"user": [f"U{u}" for u in users], "item": items}
+    at = pd.Timestamp("2024-01-01") + pd.to_timedelta(weeks, "W") + pd.to_timedelta(users, "min")
+    return pd.DataFrame({**rows, "at": at}).astype({"user": "str", "item": "str"})
+
+
+def test_users_who_buy_again_count_where_items_return() -> None:
+    """A model for the few who always buy something else is not promoted over one for those who buy again."""
+    contract = parse({"name": "toy.shop", "expectations": [], "meta": SHOP})
+    datasets, _ = split_histories(purchases(), contract)
+    test, evaluator = datasets["test"], RankingEvaluator()
+    # The champion was trained on all events before the test.
+    rows = evaluator.rows_not_trained_on(test, evaluator.training_keys(datasets["train_valid"]))
+    assert len(rows) == len(test.frame) == 100
+    buys_again = test.frame.assign(item=test.frame["items"].str[-1], rank=1, score=1.0)
+    buys_new = buys_again.assign(item=test.truth.str[0]).query("item.str.startswith('novelty')")
+    verdict = compare_with_champion.fn(evaluator, test, buys_new, buys_again, 0)
+    assert (verdict.verdict, verdict.units) == (KEEP_CHAMPION, 100)
+    assert verdict.reason.startswith("worse than the champion")
+    # One that was trained on the test events as well is not compared on them.
+    both = {"items": test.frame["items"] + test.truth, "times": test.frame["times"] + test.truth_times}
+    all_events = replace(test, frame=test.frame.assign(**both))
+    assert not len(evaluator.rows_not_trained_on(test, evaluator.training_keys(all_events)))
 
 
 EVALUATION: Any = {

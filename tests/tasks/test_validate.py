@@ -235,6 +235,8 @@ def test_all_rows_are_accounted_for_and_all_verdicts_equal_plain_pandas(
             violating, failed = plain_verdict(EXPECTATIONS[index], population, mostly)
             result = results[f"rule {number}"]
             assert (result["violations"], result["rows"]) == (len(violating), len(population))
+            if EXPECTATIONS[index].kwargs:
+                assert sum(result.get("kinds", {}).values()) == len(violating)
             assert (result["verdict"] == "failed") == (failed and (action == "fail" or mostly is not None))
             if removed is not None:
                 removed_rows = set(removed.loc[removed["reason"] == f"rule {number}", "row"])
@@ -329,11 +331,38 @@ def test_max_quarantined_share_is_a_share_of_the_population(violations: int, fai
         max_quarantined_share=0.1,
     )
     if fails:
-        assert failed_rules(frame, contract) == {
-            "max_quarantined_share": "at most 10.00% of rows in quarantine; 12.50% are"
-        }
+        culprits = (
+            "column_values_to_be_between(a) 5 rows (a number below 5),"
+            " column_values_to_be_between(b) 5 rows (a number below 2.5)"
+        )
+        reason = f"at most 10.00% of rows in quarantine; 12.50% are (5 of 40): {culprits}"
+        assert failed_rules(frame, contract) == {"max_quarantined_share": reason}
     else:
         assert len(apply_contract(frame, contract)[0]) == 36
+
+
+def test_a_refusal_names_rule_column_rows_and_kind_of_value() -> None:
+    """Each message says what is wrong with how many rows, and quotes no cell."""
+    frame = good(500).astype("str")
+    frame.loc[:449, "a"] = "secret-1"
+    frame.loc[450:460, "a"] = "1,5"
+    frame.loc[:2, "y"] = None
+    with pytest.raises(DataGateError) as error:
+        apply_contract(frame, make_contract(max_quarantined_share=0.02))
+    message = str(error.value)
+    assert "at most 2.00% of rows in quarantine; 92.20% are (461 of 500): type(a) 461 rows" in message
+    assert "type(a) 461 rows (text where a number is expected (450), a number with a comma (11))" in message
+    assert "present(y) 3 rows (missing)" in message
+    assert "secret" not in message
+    # Also where a rule fails the batch by itself.
+    low = rule("column_values_to_be_between", "fail", "no debts", column="a", min_value=490, mostly=0.9)
+    with pytest.raises(DataGateError, match=r"no debts \(490 of 500 rows: a number below 490\)"):
+        apply_contract(good(500), make_contract(low))
+    outside = rule("column_values_to_be_in_set", "exclude", column="kind", value_set=["X", "z"])
+    assert failed_rules(good(30), make_contract(outside))["enough_rows"] == (
+        "at least 20 clean rows; there are 0; removed by column_values_to_be_in_set(kind) 30 rows"
+        " (a listed value in another spelling (20), text that is not listed (10))"
+    )
 
 
 def test_a_table_expectation_applies_to_the_batch() -> None:

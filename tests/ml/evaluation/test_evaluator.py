@@ -89,8 +89,10 @@ def to_prediction(lists: dict[str, list[str]]) -> pd.DataFrame:
 def ranking_dataset(histories: dict[str, list[str]], targets: dict[str, list[str]]) -> Dataset:
     frame = pd.DataFrame({"user": pd.Series(list(histories), dtype="str")})
     frame["items"] = pd.Series(list(histories.values()), dtype=object)
+    frame["times"] = frame["items"].map(lambda items: [float(n) for n in range(len(items))])
     truth = pd.Series([targets[user] for user in histories], dtype=object)
-    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64))
+    times = truth.map(lambda items: [1e9] * len(items))
+    return Dataset(frame, truth, np.arange(len(frame), dtype=np.uint64), truth_times=times)
 
 
 def ranking_case(users: int) -> EvaluationCase:
@@ -478,34 +480,46 @@ def test_order_diagnostics_need_events() -> None:
     assert without_events.evaluator.data_diagnostics(without_events.dataset) == {}
 
 
-logs = st.lists(st.tuples(st.integers(0, 4), item_lists, item_lists.filter(len)), max_size=6)
+def purchases_dataset(logs: list[str], start: int, stop: int, simultaneous: int) -> Dataset:
+    """Divide each log, one item per letter, at `stop` into history (from `start` on) and targets.
+
+    So many events in a row have equal times; with 0, times are unknown.
+    """
+    histories, targets, times, truth_times = [], [], [], []
+    for log in logs:
+        seconds = [float(n // simultaneous) if simultaneous else np.nan for n in range(len(log))]
+        first = {item: n for n, item in reversed(list(enumerate(log))) if n >= stop}
+        histories.append(list(log[start:stop]))
+        times.append(seconds[start:stop])
+        targets.append(sorted(first, key=lambda item, first=first: first[item]))
+        truth_times.append([seconds[first[item]] for item in targets[-1]])
+    frame = pd.DataFrame({"user": [f"u{n}" for n in range(len(logs))]})
+    frame["items"], frame["times"] = pd.Series(histories, dtype=object), pd.Series(times, dtype=object)
+    units, truth = np.arange(len(logs), dtype=np.uint64), pd.Series(targets, dtype=object)
+    return Dataset(frame, truth, units, truth_times=pd.Series(truth_times, dtype=object))
+
+
+logs = st.lists(st.text("abc", min_size=1, max_size=8), min_size=1, max_size=5)
 
 
 @settings(max_examples=80, deadline=None)
-@given(logs, logs)
-def test_only_users_with_a_target_in_training_are_excluded(
-    test_users: list[tuple[int, list[str], list[str]]], train_users: list[tuple[int, list[str], list[str]]]
+@given(logs, st.integers(0, 8), st.integers(0, 8), st.integers(0, 8), st.sampled_from([0, 1, 3]))
+def test_only_users_with_a_target_event_in_training_are_left_out(
+    logs: list[str], trained: int, start: int, stop: int, simultaneous: int
 ) -> None:
-    """Only the pair of user and item counts: not other users with that item, nor other items of that user."""
-
-    def dataset(users: list[tuple[int, list[str], list[str]]]) -> Dataset:
-        frame = pd.DataFrame({"user": pd.Series([f"u{unit}" for unit, _, _ in users], dtype="str")})
-        frame["items"] = pd.Series([items for _, items, _ in users], dtype=object)
-        truth = pd.Series([targets for _, _, targets in users], dtype=object)
-        return Dataset(frame, truth, np.array([unit for unit, _, _ in users], dtype=np.uint64))
-
+    """Not those who buy an item again, nor those with another user's item; `trained` events of all but one count."""
     evaluator = RankingEvaluator()
-    training_keys = evaluator.training_keys(dataset(train_users))
-    training_pairs = {(unit, item) for unit, items, _ in train_users for item in items}
+    # Where time tells events apart, the log may have lost its first events since.
+    test = purchases_dataset(logs, start if simultaneous == 1 else 0, stop, simultaneous)
+    training = purchases_dataset(logs, 0, trained, simultaneous).take(np.arange(1, len(logs)))
+    training_keys = evaluator.training_keys(training)
     assert training_keys.dtype == np.uint64
-    assert len(training_keys) == len(training_pairs)
+    assert len(training_keys) == sum(min(trained, len(log)) for log in logs[1:])
     assert (np.diff(training_keys.astype(object)) > 0).all()
-    expected = [
-        row
-        for row, (unit, _, targets) in enumerate(test_users)
-        if not training_pairs & {(unit, item) for item in targets}
-    ]
-    assert evaluator.rows_not_trained_on(dataset(test_users), training_keys).tolist() == expected
+    # The first event of a target is the first one after the history.
+    left_out = [n for n, log in enumerate(logs) if n > 0 and stop < min(trained, len(log))]
+    rows = evaluator.rows_not_trained_on(test, training_keys)
+    assert rows.tolist() == [n for n in range(len(logs)) if n not in left_out]
 
 
 def test_training_keys_survive_a_round_trip_through_parquet() -> None:
@@ -517,7 +531,7 @@ def test_training_keys_survive_a_round_trip_through_parquet() -> None:
     np.testing.assert_array_equal(evaluator.training_keys(restored), evaluator.training_keys(original))
     # A model trained on the targets of one copy may be evaluated on no row of the other.
     for test, train in ((original, restored), (restored, original)):
-        with_targets = train.frame.assign(items=train.truth)
+        with_targets = train.frame.assign(items=train.truth, times=train.truth_times)
         training_keys = evaluator.training_keys(Dataset(with_targets, train.truth, train.units))
         assert evaluator.rows_not_trained_on(test, training_keys).tolist() == []
         no_keys = np.empty(0, dtype=np.uint64)

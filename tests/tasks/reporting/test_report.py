@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.errors import DataGateError
 from tasks.facts import RunFacts
 from tasks.reporting import report
+from tasks.tracking.registry import ModelVersion
 
 REQUIRED = {"case", "question", "data", "contract", "stages", "gates"}
 
@@ -471,6 +473,21 @@ def test_each_verdict_without_promotion_has_its_banner(verdict: str, banner: str
     assert "No difference was measured: there is a reason." in text
 
 
+def test_champion_and_baseline_are_shown_on_the_same_rows() -> None:
+    facts = with_verdict("keep_champion", difference=None, units=None, reason="there is a reason")
+    some_rows = {**estimate(0.71), "rows": 3500, "baseline": estimate(0.52)}
+    text = text_of(render({**facts, "champion_estimate": some_rows}))
+    assert (
+        "Champion on test, ROC AUC on 3,500 of 4,000 rows that the champion was not trained on 0.7100" in text
+    )
+    assert "Baseline (constant) on the same rows 0.5200" in text
+    text = text_of(
+        render({**facts, "champion_estimate": {**some_rows, "rows": 4000, "baseline": estimate(0.5)}})
+    )
+    assert "Champion on test, ROC AUC 0.7100" in text
+    assert "on the same rows" not in text
+
+
 def test_the_profile_shows_odd_columns_first_with_robust_ranges() -> None:
     page = page_of("binary")
     section = text_of(page[page.index('<section id="profile">') : page.index('<section id="rules">')])
@@ -587,6 +604,24 @@ def test_text_from_outside_is_escaped() -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not [link for link in parse(page).links if not link.startswith("#")]
+
+
+def test_a_refused_file_has_a_page_with_rules_and_kinds_of_values() -> None:
+    refusing = rule("type(income)", "quarantine", "the cell is not a valid number", 12, "applied")
+    refusing["kinds"] = {"text where a number is expected": 9, "empty text": 3}
+    error = DataGateError("data that satisfy the contract", "<b>too many</b>", "correct the data")
+    champion = ModelVersion("fintech-risk.lender", 3, "digest", "source", {})
+    found = {"validate": {"rules": [refusing], "rows": 20, "clean": 8, "quarantined": 12, "excluded": 0}}
+    page = report.render_refusal(error, "new.csv", champion, found)
+    text = text_of(page)
+    assert "new.csv was not scored fintech-risk on lender · version 3 of fintech-risk.lender" in text
+    assert "The contract gate refused the file: no row of it was scored." in text
+    assert (
+        "Expected data that satisfy the contract; got <b>too many</b>. Next step: correct the data." in text
+    )
+    assert "found: text where a number is expected (9), empty text (3) 12 of 12,345" in text
+    assert "8 clean 12 quarantined as faulty" in text
+    assert page.count("<b>too many") == 0
 
 
 def test_rules_with_violations_come_first_and_the_others_are_folded() -> None:
