@@ -30,7 +30,7 @@ def run_backfill(request: BackfillRequest, dry_run: bool, as_json: bool) -> int:
     Prints one line per scheduled time. Raises UsageError, also if another backfill of this champion is running.
     """
     # First of all: Prefect, which logs the same lines to its own console, reads the level of that once.
-    with console_logging():
+    with console_logging(progress=True):
         return _run_times(request, dry_run, as_json)
 
 

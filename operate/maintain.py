@@ -1,6 +1,8 @@
 """`steward maintain`: delete what is past its retention."""
 
+import errno
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Annotated
@@ -25,6 +27,9 @@ def maintain(
         from tasks.settings import load
 
         settings = load()
+        # A server that cannot write its database would be waited for.
+        if settings.state_dir.exists() and not os.access(settings.state_dir, os.W_OK):
+            raise settings.unwritable_error(OSError(errno.EROFS, "one that cannot be written"))
         # Outside the flow, an unreachable server is reported as one message.
         with prefect_server(), nullcontext() if dry_run else recorded_command("maintain"):
             report = preview(settings) if dry_run else maintenance()

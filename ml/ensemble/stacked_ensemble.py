@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class Ensemble:
     among candidates.
     """
 
+    # It uses `FitResources.trials`.
+    is_tuned: ClassVar[bool] = True
     target: Target = "binary"
     presets: tuple[Preset, ...] = PRESETS
 
