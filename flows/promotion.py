@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
+from flows.recording.registered_model import log_registered_model
 from flows.recording.rollback_page import show_rollback
 from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
@@ -29,6 +30,7 @@ from tasks.ledger import (
     proven_digests,
 )
 from tasks.ledger_chain import Entry
+from tasks.metric_descriptions import format_estimate
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
@@ -82,10 +84,13 @@ def register(
             "candidate": final.candidate,
             "data_digest": recorder.digest("source"),
             "seed": str(context.params.seed),
+            "data": context.source.data,
+            "metric": format_estimate(evaluation["primary"], evaluation),
         }
         version = registry.register(
             recorder.client, context.contract.name, recorder.run_id, packaged, tags, case.question
         )
+    log_registered_model(recorder.mlflow_run, version, final, recorder.facts)
     start_ledger(*open_ledger(context.settings, recorder.client, version.name))
     return Challenger(version, package, evaluation, final.baseline)
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
+from flows.recording.prefect_run import is_random_name
 from ml.simulators import SIMULATORS
 from operate.local_stack import automations
 from tasks.settings import Settings
@@ -229,10 +230,23 @@ def test_triggered_run_registers_a_champion(
     query = {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}}
     artifacts = server.request("POST", "/artifacts/filter", query).json()
     data = {artifact["key"]: str(artifact["data"]) for artifact in artifacts}
-    assert {f"{case}-report", f"{case}-leaderboard"} <= set(data)
-    report = f"{run.info.artifact_uri}/report.html"
-    assert report in data[f"{case}-report"]
-    assert case in Path(report.removeprefix("file://")).read_text()
+    assert {f"{case}-simulated-report", f"{case}-simulated-leaderboard"} <= set(data)
+    # A browser opens no file:// link of a page, but that of the MLflow server beside it.
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
+    assert f"(http://127.0.0.1:{server.up.mlflow_port}/{page})" in data[f"{case}-simulated-report"]
+    assert page in run.data.tags["mlflow.note.content"]
+    assert case in Path(run.info.artifact_uri.removeprefix("file://"), "report.html").read_text()
+    assert {"steward", f"case:{case}", "data:simulated", "verdict:promote"} <= set(flow_run["tags"])
+
+
+def test_every_run_is_named_by_its_parameters(
+    later_runs: dict[str, dict[str, Any]], training_runs: dict[str, dict[str, Any]], server: Server
+) -> None:
+    names = {key: run["name"] for key, run in {**training_runs, **later_runs}.items()}
+    assert {names[case] for case in use_case_names()} == {"simulated"}
+    assert (names["scoring"], names["maintenance"]) == ("simulated: new.csv", "preview")
+    # Also those that wait, and those that never started.
+    server.wait_until(lambda: not [run for run in server.runs() if is_random_name(run["name"])])
 
 
 def test_concurrent_run_of_a_deployment_is_cancelled(training_runs: dict[str, dict[str, Any]]) -> None:

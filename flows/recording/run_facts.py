@@ -15,6 +15,9 @@ from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
 
 NOT_MEASURED: ChampionEstimate = {"value": None, "low": None, "high": None}
+# In place of a gate's name, for a run that stopped with an error; and the verdicts of runs that stopped.
+ERROR = "error"
+REJECTED, STOPPED = "rejected", "stopped"
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,21 @@ def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
         dropped = describe_dropped_columns(facts["dropped_columns"])
         return f"{facts['rows']:,} rows" + (f", without {dropped}" if dropped else "")
     return f"{facts['seconds']:.1f} s"
+
+
+def outcome_verdict(facts: RunFacts) -> str:
+    """Return how the run ended: the verdict, `rejected` by a gate, or `stopped` by an error."""
+    if "stopped" in facts:
+        return STOPPED if facts["stopped"]["gate"] == ERROR else REJECTED
+    return str(facts["verdict"]["verdict"])
+
+
+def outcome_sentence(facts: RunFacts) -> str:
+    """Describe the end of the run in one sentence."""
+    if "stopped" in facts:
+        gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
+        return f"stopped by an error: {reason}" if gate == ERROR else f"rejected by the {gate} gate: {reason}"
+    return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
 
 
 def run_outcome(

@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlparse
 
-from flows.recording import code_version, notifications
+from flows.recording import code_version, notifications, pages, prefect_run
 from flows.recording.candidate_runs import log_candidates
 from flows.recording.outcome import RunOutcome
+from flows.recording.registered_model import test_metrics
+from flows.recording.report_address import REPORT, report_address
 from flows.recording.run_facts import (
+    ERROR,
+    REJECTED,
     ChampionSummary,
     initial_facts,
     initial_tags,
+    outcome_verdict,
     run_outcome,
     stage_entry,
     stage_summary,
@@ -29,17 +33,18 @@ from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.ledger import Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
+from tasks.metric_descriptions import format_estimate, label_metrics
 from tasks.reporting import report
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult, log_damage
 from tasks.tracking import connection, registry
-from tasks.tracking.registry import ModelVersion, PackagedModel
-from tasks.tracking.run import MlflowRun, start_run
+from tasks.tracking.logged_model import PackagedModel
+from tasks.tracking.registry import ModelVersion
+from tasks.tracking.run import MlflowRun, describe_experiment, start_run
 from tasks.tracking.run_history import FACTS_DIGEST_TAG, FACTS_FILE
 
 log = logging.getLogger("steward")
-UNCHANGED, REJECTED = "unchanged", "rejected"
-REPORT = "report.html"
+UNCHANGED = "unchanged"
 
 
 @dataclass
@@ -66,7 +71,7 @@ class RunRecorder:
         code = code_version.current_code()
         facts = initial_facts(case, params, source, settings, code)
         tags = initial_tags(facts, params, code) | {LOCK_TAG: lock.identity}
-        name = facts["prefect"]["flow_run_name"] or source.data
+        name = prefect_run.run_name(facts["params"])
         # From here the run lock stays until the final status is in MLflow.
         lock.is_settled = False
         try:
@@ -77,6 +82,8 @@ class RunRecorder:
         lock.update_metadata(mlflow_run_id=run.run_id)
         facts["mlflow"] = {"run_id": run.run_id, "experiment_id": run.experiment_id}
         run.log(params=facts["params"])
+        describe_experiment(client, run.experiment_id, case.question)
+        prefect_run.add_tags(*prefect_run.subject_tags(case.name, source.data))
         log.info("%s on %s", case.name, source.data)
         return cls(settings, run, facts, time.perf_counter(), lock)
 
@@ -181,19 +188,15 @@ class RunRecorder:
         self.facts["leaderboard"] = leaderboard
         log_candidates(self.mlflow_run, leaderboard)
         leader = next(entry for entry in leaderboard if entry["leads"])
-        metric = self.facts["metric"]
-        log.info("  %s leads on the validation split: %s %.4f", leader["candidate"], metric, leader["value"])
+        estimate = format_estimate(self.facts["metric"], leader)
+        self.mlflow_run.log(tags={"steward.model": leader["candidate"]})
+        log.info("  %s leads on the validation split: %s", leader["candidate"], estimate)
 
     def log_evaluation(self, evaluation: EvaluationFacts) -> None:
         """Record the evaluation on the test split."""
         self.facts["evaluation"] = evaluation
-        values: Mapping[str, Any] = evaluation
-        names = ("low", "high", "simulated_optimum", "share_of_optimum")
-        primary = {
-            f"test.{evaluation['primary']}.{name}": values[name] for name in names if name in evaluation
-        }
-        metrics = {f"test.{name}": value for name, value in evaluation["metrics"].items()}
-        self.mlflow_run.log({**metrics, **primary})
+        tags = {"steward.estimate": format_estimate(evaluation["primary"], evaluation)}
+        self.mlflow_run.log(test_metrics(evaluation), tags=tags)
 
     def log_package(self, packaged: PackagedModel) -> None:
         """Record the packaged model, which has passed the packaging gate."""
@@ -224,14 +227,10 @@ class RunRecorder:
         self.facts["champion_estimate"] = champion_summary.estimate
         self.facts["ledger_entry"] = entry["line"]
         self._add_gate("promotion", True, verdict.verdict)
-        self.mlflow_run.log(tags={"steward.verdict": verdict.verdict, "steward.reason": verdict.reason})
-        self.facts["seconds"] = time.perf_counter() - self.started
-        path = self._publish()
-        uri = self.mlflow_run.artifact_uri(REPORT)
-        notifications.describe_model(
-            self.client, challenger, champion_summary.version, self.facts, entry, uri
-        )
-        log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
+        path = self._publish(verdict.reason)
+        address = report_address(self.mlflow_run, self.settings)
+        pages.describe_version(self.client, challenger, self.facts, entry, address)
+        log.info("  verdict: %s, %s", verdict.verdict, label_metrics(verdict.reason))
         return run_outcome(self.facts, verdict.verdict, verdict.reason, champion_summary, path)
 
     def log_unchanged(self, previous: Mapping[str, Any]) -> RunOutcome:
@@ -239,7 +238,8 @@ class RunRecorder:
         reason = f"data, contract, code and candidates are those of the last decision ({previous['verdict']})"
         self.facts["verdict"] = {"verdict": UNCHANGED, "reason": reason, "report": previous["report"]}
         self.mlflow_run.log(tags={"steward.verdict": UNCHANGED, "steward.reason": reason})
-        notifications.describe_run(self.mlflow_run, self.facts, previous["report"])
+        pages.describe_run(self.mlflow_run, self.facts, f"`{previous['report']}`")
+        prefect_run.add_tags(f"verdict:{UNCHANGED}")
         self._write_facts()
         log.info("  verdict: %s, %s", UNCHANGED, reason)
         seconds = round(time.perf_counter() - self.started, 1)
@@ -252,16 +252,13 @@ class RunRecorder:
     def _log_error(self, error: BaseException) -> None:
         """Record what stopped the run: a gate with its message; another error without its text, which may be data."""
         is_known = isinstance(error, StewardError)
-        gate, reason = notifications.ERROR, describe_exception(error)
+        gate, reason = ERROR, describe_exception(error)
         if isinstance(error, StewardError):
             gate, reason = error.gate, str(error)
         self.facts["stopped"] = {"gate": gate, "reason": reason}
         if isinstance(error, StewardError):
             self._add_stopping_gate(error)
-        self.facts["seconds"] = time.perf_counter() - self.started
-        verdict = REJECTED if is_known else "stopped"
-        self.mlflow_run.log(tags={"steward.verdict": verdict, "steward.reason": reason})
-        path = self._publish()
+        path = self._publish(reason)
         log.info("  stopped by %s; report: %s", f"the {gate} gate" if is_known else reason, path)
         if isinstance(error, StewardError):
             champion = registry.get_champion(self.client, self.facts["contract"])
@@ -287,13 +284,16 @@ class RunRecorder:
         self.mlflow_run.log_text(FACTS_FILE, text)
         self.mlflow_run.log(tags={FACTS_DIGEST_TAG: hashlib.sha256(text.encode()).hexdigest()})
 
-    def _publish(self) -> str:
-        """Write facts and report into MLflow and notify everybody; return the path of the report."""
+    def _publish(self, reason: str) -> str:
+        """Write verdict, facts and report into MLflow and notify everybody; return the path of the report."""
+        self.facts["seconds"] = time.perf_counter() - self.started
+        self.mlflow_run.log(tags={"steward.verdict": outcome_verdict(self.facts), "steward.reason": reason})
         self._write_facts()
         self.mlflow_run.log_text(REPORT, report.render(self.facts))
-        uri = self.mlflow_run.artifact_uri(REPORT)
-        notifications.describe_run(self.mlflow_run, self.facts, uri)
-        notifications.create_prefect_artifacts(self.facts, uri)
-        notifications.emit_run_events(self.facts, uri)
-        notifications.notify(self.settings, self.facts, uri)
-        return unquote(urlparse(uri).path) if uri.startswith("file:") else uri
+        address = report_address(self.mlflow_run, self.settings)
+        pages.describe_run(self.mlflow_run, self.facts, pages.report_markdown(address))
+        pages.describe_model(self.client, self.settings, self.facts)
+        pages.describe_flow_run(self.facts, address)
+        notifications.emit_run_events(self.facts, address.uri)
+        notifications.notify(self.settings, self.facts, address.page or address.path)
+        return address.path

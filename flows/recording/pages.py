@@ -1,0 +1,135 @@
+"""The pages about a run in MLflow (run, version, registered model) and in Prefect (artifacts and tags of the run)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+
+from flows.recording import prefect_run
+from flows.recording.report_address import ReportAddress, run_route
+from flows.recording.run_facts import outcome_sentence, outcome_verdict
+from tasks.facts import RunFacts
+from tasks.ledger import Ledger, LedgerError
+from tasks.metric_descriptions import describe_metric, format_estimate, label_metrics
+from tasks.settings import Settings
+from tasks.tracking import registry, run_history
+from tasks.tracking.connection import Client
+from tasks.tracking.registry import ModelVersion
+from tasks.tracking.run import MlflowRun
+from tasks.tracking.run_history import RunSummary
+
+# Runs that the page of a registered model lists, and characters of a reason.
+MAX_RUNS, MAX_REASON = 10, 200
+
+
+def describe_run(run: MlflowRun, facts: RunFacts, report: str) -> None:
+    """Write outcome and links into the description of the MLflow run; `report` is Markdown."""
+    lines = [f"**{label_metrics(outcome_sentence(facts))}**", f"Report: {report}"]
+    if facts["prefect"]["url"]:
+        lines.append(f"Prefect: [{facts['prefect']['flow_run_name']}]({facts['prefect']['url']})")
+    run.set_note("\n\n".join(lines))
+
+
+def report_markdown(report: ReportAddress) -> str:
+    """Return a link that works in every MLflow UI, and the file."""
+    return f"[report.html]({report.route}), `{report.path}`"
+
+
+def describe_version(
+    client: Client, version: ModelVersion, facts: RunFacts, entry: Mapping[str, Any], report: ReportAddress
+) -> None:
+    """Describe a version by the ledger entry about it, if this run made that: later runs do not change it."""
+    if entry["run_id"] != facts["mlflow"]["run_id"]:
+        return
+    evaluation = facts["evaluation"]
+    text = (
+        f"**{entry['verdict']}: {label_metrics(entry['reason'])}**\n\n{version.tags.get('candidate', '')}:"
+        f" {format_estimate(evaluation['primary'], evaluation)} on {evaluation['rows']:,} test rows of {facts['data']}"
+        f"\n\nReport: {report_markdown(report)}"
+    )
+    registry.describe(client, version.name, text, version.number)
+    registry.tag_version(client, version, {"verdict": entry["verdict"]})
+
+
+def describe_model(client: Client, settings: Settings, facts: RunFacts) -> None:
+    """Write the page of a registered model, if there is one: its champion, the last decision, and the last runs.
+
+    Runs that a gate stopped are listed too.
+    """
+    name = facts["contract"]
+    if not registry.model_exists(client, name):
+        return
+    paragraphs = [facts["question"], _champion_text(registry.get_champion(client, name))]
+    if entries := _entries(Ledger(settings.ledger_dir, name)):
+        last = entries[-1]
+        version = f" about version {last['version']}" if last.get("version") else ""
+        paragraphs.append(
+            f"Last decision{version} (ledger entry {last['line']}, {last['at']}):"
+            f" {last['verdict']}: {label_metrics(last['reason'])}"
+        )
+    paragraphs.append(_run_table(run_history.last_runs(client, name, MAX_RUNS)))
+    registry.describe(client, name, "\n\n".join(paragraphs))
+
+
+def _entries(ledger: Ledger) -> list[dict[str, Any]]:
+    """Return what can be read: a damaged ledger has stopped the run already."""
+    try:
+        return ledger.entries()
+    except LedgerError:
+        return []
+
+
+def _champion_text(champion: ModelVersion | None) -> str:
+    if champion is None:
+        return "**No champion**"
+    measured = (champion.tags[key] for key in ("candidate", "metric", "data") if key in champion.tags)
+    return (
+        f"**Champion: version {champion.number}** (alias `{registry.CHAMPION_ALIAS}`): {', '.join(measured)}"
+    )
+
+
+def _run_table(runs: list[RunSummary]) -> str:
+    """Return the last runs as a Markdown table, newest first."""
+    rows = ["| run | data | verdict | model | on test | reason |", "|---|---|---|---|---|---|"]
+    for run in runs:
+        link = f"[{run.started:%Y-%m-%d %H:%M}]({run_route(run.experiment_id, run.run_id)})"
+        reason = _one_line(label_metrics(run.reason))
+        rows.append(f"| {link} | {run.data} | {run.verdict} | {run.model} | {run.estimate} | {reason} |")
+    return "\n".join(rows)
+
+
+def _one_line(text: str) -> str:
+    """Cut a text to what fits a cell of a Markdown table."""
+    line = re.sub(r"\s+", " ", text).replace("|", "/")
+    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 1]}…"
+
+
+def describe_flow_run(facts: RunFacts, report: ReportAddress) -> None:
+    """Attach report, leaderboard and verdict to the flow run. Keys of artifacts contain the name of the data set."""
+    if not flow_run.id:
+        return
+    key = re.sub(r"[^a-z0-9]+", "-", facts["contract"].lower()).strip("-")
+    summary = label_metrics(outcome_sentence(facts))
+    if report.page:
+        create_link_artifact(link=report.page, link_text="report", key=f"{key}-report", description=summary)
+    else:
+        # Browsers open no file:// link of a page.
+        create_markdown_artifact(f"{summary}\n\nReport: `{report.path}`", f"{key}-report", summary)
+    if "leaderboard" in facts:
+        primary = describe_metric(facts["metric"]).label
+        table = [
+            {
+                "candidate": entry["candidate"],
+                primary: round(entry["value"], 4),
+                "low": round(entry["low"], 4),
+                "high": round(entry["high"], 4),
+                "seconds": round(entry["seconds"], 4),
+                "megabytes": round(entry["megabytes"], 4),
+                "leads": entry["leads"],
+            }
+            for entry in facts["leaderboard"]
+        ]
+        create_table_artifact(table, key=f"{key}-leaderboard", description=facts["question"])
+    prefect_run.add_tags(f"verdict:{outcome_verdict(facts)}")
