@@ -9,6 +9,7 @@ from tasks.data_facts import DriftFacts, SourceFacts, ValidationFacts
 
 if TYPE_CHECKING:
     # Imported for types only: it imports pandas.
+    from ml.explanations.shapes import ShapeCurve
     from ml.explanations.user_examples import UserExample
 
 RUN_FACTS_VERSION = 2
@@ -183,10 +184,15 @@ class LeaderboardEntry(TypedDict):
     reused: bool
     leads: bool
     compared_with: NotRequired[Comparison]
+    shapes: NotRequired[list["ShapeCurve"]]
 
 
 class EvaluationFacts(TypedDict):
-    """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target."""
+    """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target.
+
+    `confusion` counts test rows by truth and decision; `rank_correlations` are those of numeric columns with the
+    prediction; `item_titles` are by item of the examples.
+    """
 
     rows: int
     primary: str
@@ -200,6 +206,9 @@ class EvaluationFacts(TypedDict):
     importance: dict[str, float]
     baseline: Estimate
     rarer_class: NotRequired[int]
+    confusion: NotRequired[dict[str, int]]
+    rank_correlations: NotRequired[dict[str, float]]
+    item_titles: NotRequired[dict[str, str]]
     data_diagnostics: NotRequired[dict[str, Any]]
     user_examples: NotRequired[list["UserExample"]]
     simulated_optimum: NotRequired[float]
@@ -261,6 +270,8 @@ class RunFacts(TypedDict):
     contract: str
     publication: dict[str, Any]
     descriptions: dict[str, str]
+    nouns: NotRequired[dict[str, str]]
+    sensitive_inputs: NotRequired[list[str]]
     params: dict[str, Any]
     files: list[str]
     contract_file: str | None

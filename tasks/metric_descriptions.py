@@ -17,6 +17,13 @@ METRICS = {
     "roc_auc": MetricDescription(
         "ROC AUC", "higher", "chance that a positive case scores above a negative one; 0.5 is random"
     ),
+    "gini": MetricDescription("Gini", "higher", "2 ROC AUC - 1; 0 is random"),
+    "ks": MetricDescription(
+        "KS", "higher", "largest difference between true and false positive rate over all thresholds"
+    ),
+    "lift": MetricDescription(
+        "Lift", "higher", "share of positives among the tenth with the highest probability, relative to all"
+    ),
     "average_precision": MetricDescription(
         "Average precision", "higher", "precision averaged over the steps of recall"
     ),
@@ -45,9 +52,6 @@ METRICS = {
     "novelty": MetricDescription(
         "Novelty", "higher", "mean self-information of recommended items, in bits: rare items have more"
     ),
-    "gini": MetricDescription(
-        "Gini of exposure", "lower", "inequality of recommendation counts: 0 if all equal, 1 if only one item"
-    ),
     "diversity": MetricDescription(
         "Diversity", "higher", "mean of 1 - cosine between the items of a list, by the users they share"
     ),
@@ -64,6 +68,9 @@ METRICS = {
 # Metrics that have another definition for lists of recommendations.
 RANKING_METRICS = {
     "recall": MetricDescription("Recall", "higher", "share of the target items that are in the list"),
+    "gini": MetricDescription(
+        "Gini of exposure", "lower", "inequality of recommendation counts: 0 if all equal, 1 if only one item"
+    ),
 }
 
 

@@ -43,6 +43,8 @@ def initial_facts(
         "contract": contract.name,
         "publication": dict(contract.publication),
         "descriptions": dict(contract.roles.descriptions),
+        "nouns": asdict(case.nouns),
+        "sensitive_inputs": [name for name in contract.roles.sensitive if name in contract.features],
         "params": {name: _as_json(value) for name, value in asdict(params).items()},
         "files": [str(path.resolve()) for path in source.all_files],
         "contract_file": contract_path(params.contract),

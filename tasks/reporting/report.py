@@ -12,9 +12,9 @@ from ml.data.value_kinds import describe_kinds
 from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import RunFacts
-from tasks.metric_descriptions import describe_metric
+from tasks.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting import formatting
-from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader
+from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
 from tasks.tracking.registry import ModelVersion
 
 TEMPLATES = Path(__file__).parent
@@ -42,6 +42,12 @@ class Banner(NamedTuple):
     sentence: str
 
 
+BASELINE_LEADS = Banner(
+    "warn",
+    "=",
+    "Nothing beat the baseline",
+    "Version {version} is the new champion, but no candidate is significantly better than the baseline ({baseline}).",
+)
 VERDICTS = {
     "promote": Banner("good", "✓", "Promoted", "Version {version} is the new champion."),
     "keep_champion": Banner("calm", "=", "Champion kept", "Version {champion} remains the champion."),
@@ -69,6 +75,7 @@ def render(facts: RunFacts) -> str:
         gates=_gates(shown),
         drawn=draw_charts(shown),
         leader=leader(shown),
+        shape_source=shape_source(shown),
     )
 
 
@@ -113,6 +120,10 @@ def _template(name: str) -> Template:
         "seconds": formatting.format_seconds,
         "sentence": formatting.format_sentence,
         "p_value": formatting.format_p_value,
+        "per_hundred": formatting.format_per_hundred,
+        "hundredths": formatting.format_whole,
+        "hit_rate": lambda metrics: next((v for k, v in metrics.items() if k.startswith("hit_rate")), None),
+        "label_metrics": lambda text: label_metrics(str(text)),
         "gate_name": _gate_name,
         "is_link": lambda value: str(value).startswith(("https://", "http://")),
         "dropped_columns": describe_dropped_columns,
@@ -142,8 +153,12 @@ def _banner(facts: RunFacts) -> Banner:
     if verdict.get("verdict") not in VERDICTS:
         return Banner("warn", "?", "No verdict", "No verdict was recorded for this run.")
     banner = VERDICTS[verdict["verdict"]]
-    versions = {name: verdict.get(name, "(not recorded)") for name in ("version", "champion")}
-    return banner._replace(sentence=banner.sentence.format(**versions))
+    words = {name: verdict.get(name, "(not recorded)") for name in ("version", "champion")}
+    selected, leaderboard = leader(facts), facts.get("leaderboard") or []
+    # The first candidate is the baseline.
+    if verdict["verdict"] == "promote" and selected and selected is leaderboard[0]:
+        banner, words = BASELINE_LEADS, {**words, "baseline": selected["candidate"]}
+    return banner._replace(sentence=banner.sentence.format(**words))
 
 
 def _gates(facts: RunFacts) -> list[dict[str, str]]:
