@@ -313,10 +313,13 @@ def test_output_has_a_line_per_event_and_nothing_of_libraries(
     assert f"http://127.0.0.1:{up.mlflow_port}/open?token=" in head
     # Each line starts with a time, or is the link that belongs to the line before.
     assert all(
-        re.match(r"\d\d:\d\d:\d\d  [\w-]+ [\w-]+  | {10}http", line) for line in events.splitlines()
+        re.match(r"\d\d:\d\d:\d\d  [\w-]+ [\w-]+(: [\w.]+)?  | {10}http", line)
+        for line in events.splitlines()
     ), events
     assert "verdict: promote" in events
-    assert len(events.splitlines()) == len(set(events.splitlines()))
+    # Two runs of a deployment may be cancelled in the same second.
+    lines = [line for line in events.splitlines() if "Cancelled" not in line]
+    assert len(lines) == len(set(lines))
 
 
 def test_automations_exist_once_and_are_enabled(server: Server) -> None:
