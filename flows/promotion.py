@@ -8,7 +8,6 @@ from pathlib import Path
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
 from flows.recording.registered_model import log_registered_model
-from flows.recording.rollback_page import show_rollback
 from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
@@ -124,9 +123,7 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     estimates = {expected: estimate, version.number: challenger.estimate}
     candidate = champion.tags.get("candidate", "") if champion else ""
     summary = ChampionSummary(number, candidate, estimates.get(number, NOT_MEASURED))
-    outcome = recorder.log_verdict(verdict, version, summary, entry)
-    show_rollback(client, ledger)
-    return outcome
+    return recorder.log_verdict(verdict, version, summary, entry)
 
 
 def _earlier_decision(ledger: Ledger, decision: Entry) -> str:

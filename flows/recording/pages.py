@@ -1,4 +1,4 @@
-"""The pages about a run in MLflow (run, version, registered model) and in Prefect (artifacts and tags of the run)."""
+"""The pages about a run in MLflow (run and version) and in Prefect (artifacts and tags of the run)."""
 
 import re
 from collections.abc import Mapping
@@ -8,20 +8,14 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.runtime import flow_run
 
 from flows.recording import prefect_run
-from flows.recording.report_address import ReportAddress, run_route
+from flows.recording.report_address import ReportAddress
 from flows.recording.run_facts import outcome_sentence, outcome_verdict
 from tasks.facts import RunFacts
-from tasks.ledger import Ledger, LedgerError
 from tasks.metric_descriptions import describe_metric, format_estimate, label_metrics
-from tasks.settings import Settings
-from tasks.tracking import registry, run_history
+from tasks.tracking import registry
 from tasks.tracking.connection import Client
 from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run import MlflowRun
-from tasks.tracking.run_history import RunSummary
-
-# Runs that the page of a registered model lists, and characters of a reason.
-MAX_RUNS, MAX_REASON = 10, 200
 
 
 def describe_run(run: MlflowRun, facts: RunFacts, report: str) -> None:
@@ -51,59 +45,6 @@ def describe_version(
     )
     registry.describe(client, version.name, text, version.number)
     registry.tag_version(client, version, {"verdict": entry["verdict"]})
-
-
-def describe_model(client: Client, settings: Settings, facts: RunFacts) -> None:
-    """Write the page of a registered model, if there is one: its champion, the last decision, and the last runs.
-
-    Runs that a gate stopped are listed too.
-    """
-    name = facts["contract"]
-    if not registry.model_exists(client, name):
-        return
-    paragraphs = [facts["question"], _champion_text(registry.get_champion(client, name))]
-    if entries := _entries(Ledger(settings.ledger_dir, name)):
-        last = entries[-1]
-        version = f" about version {last['version']}" if last.get("version") else ""
-        paragraphs.append(
-            f"Last decision{version} (ledger entry {last['line']}, {last['at']}):"
-            f" {last['verdict']}: {label_metrics(last['reason'])}"
-        )
-    paragraphs.append(_run_table(run_history.last_runs(client, name, MAX_RUNS)))
-    registry.describe(client, name, "\n\n".join(paragraphs))
-
-
-def _entries(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return what can be read: a damaged ledger has stopped the run already."""
-    try:
-        return ledger.entries()
-    except LedgerError:
-        return []
-
-
-def _champion_text(champion: ModelVersion | None) -> str:
-    if champion is None:
-        return "**No champion**"
-    measured = (champion.tags[key] for key in ("candidate", "metric", "data") if key in champion.tags)
-    return (
-        f"**Champion: version {champion.number}** (alias `{registry.CHAMPION_ALIAS}`): {', '.join(measured)}"
-    )
-
-
-def _run_table(runs: list[RunSummary]) -> str:
-    """Return the last runs as a Markdown table, newest first."""
-    rows = ["| run | data | verdict | model | on test | reason |", "|---|---|---|---|---|---|"]
-    for run in runs:
-        link = f"[{run.started:%Y-%m-%d %H:%M}]({run_route(run.experiment_id, run.run_id)})"
-        reason = _one_line(label_metrics(run.reason))
-        rows.append(f"| {link} | {run.data} | {run.verdict} | {run.model} | {run.estimate} | {reason} |")
-    return "\n".join(rows)
-
-
-def _one_line(text: str) -> str:
-    """Cut a text to what fits a cell of a Markdown table."""
-    line = re.sub(r"\s+", " ", text).replace("|", "/")
-    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 1]}…"
 
 
 def describe_flow_run(facts: RunFacts, report: ReportAddress) -> None:

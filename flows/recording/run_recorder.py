@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from flows.recording import code_version, notifications, pages, prefect_run
 from flows.recording.candidate_runs import log_candidates
+from flows.recording.model_page import describe_model
 from flows.recording.outcome import RunOutcome
 from flows.recording.registered_model import test_metrics
 from flows.recording.report_address import REPORT, report_address
@@ -30,7 +31,7 @@ from ml.errors import StewardError, describe_exception
 from tasks.data_facts import DriftFacts
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
-from tasks.ledger import Verdict
+from tasks.ledger import Ledger, Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.metric_descriptions import format_estimate, label_metrics
@@ -201,8 +202,8 @@ class RunRecorder:
     def log_package(self, packaged: PackagedModel) -> None:
         """Record the packaged model, which has passed the packaging gate."""
         measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.milliseconds}
-        requirements = list(packaged.requirements)
-        self.facts["package"] = {**measured, "digest": packaged.digest, "requirements": requirements}
+        described = {"digest": packaged.digest, "requirements": list(packaged.requirements)}
+        self.facts["package"] = {**measured, **described}
         self.mlflow_run.log({f"package.{name}": value for name, value in measured.items()})
         self._add_gate("packaging", True)
 
@@ -262,10 +263,9 @@ class RunRecorder:
         log.info("  stopped by %s; report: %s", f"the {gate} gate" if is_known else reason, path)
         if isinstance(error, StewardError):
             champion = registry.get_champion(self.client, self.facts["contract"])
-            version = champion.number if champion else None
             candidate = champion.tags.get("candidate", "") if champion else ""
-            champion_summary = ChampionSummary(version, candidate)
-            error.outcome = run_outcome(self.facts, REJECTED, reason, champion_summary, path)
+            summary = ChampionSummary(champion.number if champion else None, candidate)
+            error.outcome = run_outcome(self.facts, REJECTED, reason, summary, path)
 
     def _add_stopping_gate(self, error: StewardError) -> None:
         """Add what the gate expected and got, and what it had found when it stopped the run."""
@@ -292,7 +292,8 @@ class RunRecorder:
         self.mlflow_run.log_text(REPORT, report.render(self.facts))
         address = report_address(self.mlflow_run, self.settings)
         pages.describe_run(self.mlflow_run, self.facts, pages.report_markdown(address))
-        pages.describe_model(self.client, self.settings, self.facts)
+        ledger = Ledger(self.settings.ledger_dir, self.facts["contract"])
+        describe_model(self.client, ledger, self.facts["question"])
         pages.describe_flow_run(self.facts, address)
         notifications.emit_run_events(self.facts, address.uri)
         notifications.notify(self.settings, self.facts, address.page or address.path)
