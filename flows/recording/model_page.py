@@ -11,8 +11,8 @@ from tasks.tracking.connection import Client
 from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run_history import RunSummary
 
-# MLflow's limit of a description, in characters; of a reason in it, and in a cell of the table of runs.
-MAX_DESCRIPTION, MAX_REASON, MAX_CELL = 5000, 1000, 160
+# MLflow's limit of a description, in characters; of a reason in it, and in the list of runs.
+MAX_DESCRIPTION, MAX_REASON, MAX_LISTED_REASON = 5000, 1000, 160
 MAX_RUNS = 10
 # Tag of a version that was replaced: the reason.
 ROLLED_BACK_TAG = "steward.rolled_back"
@@ -35,8 +35,8 @@ def describe_model(client: Client, ledger: Ledger, question: str | None = None) 
     ]
     runs = run_history.last_runs(client, name, MAX_RUNS)
     # A page that is too long lists fewer runs.
-    pages = ("\n\n".join([*paragraphs, _run_table(runs[:number])]) for number in range(len(runs), -1, -1))
-    page = next(page for page in pages if len(page) <= MAX_DESCRIPTION or "\n| [" not in page)
+    pages = ("\n\n".join([*paragraphs, _run_list(runs[:number])]) for number in range(len(runs), -1, -1))
+    page = next(page for page in pages if len(page) <= MAX_DESCRIPTION or "\n- [" not in page)
     registry.describe(client, name, page[:MAX_DESCRIPTION])
 
 
@@ -68,14 +68,16 @@ def _last_decision(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _run_table(runs: Sequence[RunSummary]) -> str:
-    """Return the last runs as a Markdown table, newest first."""
-    rows = ["| run | data | verdict | model | on test | reason |", "|---|---|---|---|---|---|"]
+def _run_list(runs: Sequence[RunSummary]) -> str:
+    """Return the last runs as a Markdown list, newest first; the columns of a table would be too narrow in MLflow."""
+    lines = ["Last runs:\n"] if runs else []
     for run in runs:
         link = f"[{run.started:%Y-%m-%d %H:%M}]({run_route(run.experiment_id, run.run_id)})"
-        reason = one_line(label_metrics(run.reason), MAX_CELL).replace("|", "/")
-        rows.append(f"| {link} | {run.data} | {run.verdict} | {run.model} | {run.estimate} | {reason} |")
-    return "\n".join(rows)
+        facts = ", ".join(text for text in (f"**{run.verdict}**", run.model, run.estimate) if text)
+        lines.append(
+            f"- {link} {run.data}: {facts}: {one_line(label_metrics(run.reason), MAX_LISTED_REASON)}"
+        )
+    return "\n".join(lines)
 
 
 def one_line(text: str, max_length: int) -> str:

@@ -107,10 +107,10 @@ def test_unchanged_inputs_end_a_run_and_changed_inputs_do_not(loans: Path) -> No
     assert "**Champion: version 1** (alias `champion`): LightGBM, ROC AUC 0." in page
     assert "Last decision about version 1 (ledger entry 1" in page
     # The last runs, newest first, each with a link.
-    rows = [row.split(" | ") for row in page.splitlines() if row.startswith("| [")]
-    assert [row[2] for row in rows] == ["keep_champion", "keep_champion", "unchanged", "promote"]
-    assert "already decided about this model" in rows[0][5]
-    assert f"(#/experiments/{newest.info.experiment_id}/runs/{newest.info.run_id})" in rows[2][0]
+    rows = [row for row in page.splitlines() if row.startswith("- [")]
+    assert [row.split("**")[1] for row in rows] == ["keep_champion", "keep_champion", "unchanged", "promote"]
+    assert "already decided about this model" in rows[0]
+    assert f"(#/experiments/{newest.info.experiment_id}/runs/{newest.info.run_id}) loans: " in rows[2]
     assert_mlflow_shows_the_model(client, version)
     # Another seed, other candidates and other data are changed inputs.
     assert run_flow(replace(params, seed=1)).verdict != "unchanged"
@@ -249,7 +249,7 @@ def test_champions_and_rejections_are_notified_and_emitted(
     assert f"run: {prefect_api.removesuffix('/api')}/runs/flow-run/" in message["body"]
     # The model's page lists the run that was refused as well.
     page = connection.connect(load()).get_registered_model("fintech-risk.simulated").description
-    assert "| simulated | rejected | LightGBM | ROC AUC 0." in page
+    assert ") simulated: **rejected**, LightGBM, ROC AUC 0." in page
     # A block that cannot be used is named, without the address of the others.
     err = capfd.readouterr().err
     assert "secret-path" not in err
