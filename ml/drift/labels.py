@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from ml.drift.numeric import MIN_ROWS
+from ml.drift.numeric import MIN_ROWS, cut_points
 
 MAX_BINS = 10
 MAX_CATEGORIES = 100
@@ -150,7 +150,7 @@ def _fit_numeric(column: pd.Series, target: np.ndarray, is_binary: bool) -> Colu
     is_missing = np.isnan(values)
     present = values[~is_missing]
     number = min(MAX_BINS, len(present) // MIN_ROWS)
-    cuts = np.unique(np.quantile(present, np.arange(1, number) / number)) if number > 1 else np.empty(0)
+    cuts = cut_points(np.sort(present), number - 1) if number > 1 else np.empty(0)
     bins = np.searchsorted(cuts, values, "left")
     bins[is_missing] = len(cuts) + 1
     counts = np.bincount(bins, minlength=len(cuts) + 2)

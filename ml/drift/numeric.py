@@ -58,7 +58,7 @@ def summarize_numeric(column: np.ndarray) -> NumericSummary:
     missing = 1.0 - len(values) / len(column) if len(column) else 0.0
     if len(values) < MIN_ROWS:
         return NumericSummary(missing, len(values), (), (), (), (0.0, 0.0), 0.0, 1.0)
-    cuts = _cut_points(values)
+    cuts = cut_points(values, min(MAX_CUT_POINTS, len(values) // MIN_ROWS))
     at_most, below = cumulative_shares(cuts, values)
     first, last = np.quantile(values, [0.01, 0.99])
     width = FENCE_WIDTHS * (last - first)
@@ -76,9 +76,11 @@ def summarize_numeric(column: np.ndarray) -> NumericSummary:
     )
 
 
-def _cut_points(values: np.ndarray) -> np.ndarray:
-    """Return quantiles of sorted values: a value that many rows share as it is, else the mean of neighbours."""
-    number = min(MAX_CUT_POINTS, len(values) // MIN_ROWS)
+def cut_points(values: np.ndarray, number: int) -> np.ndarray:
+    """Return up to `number` quantiles of sorted values, at least `MIN_ROWS`, none of them the value of one row.
+
+    A value that many rows share is returned as it is, else the mean of neighbours.
+    """
     positions = (np.arange(1, number + 1) * len(values)) // (number + 1)
     candidates = values[positions]
     counts = np.searchsorted(values, candidates, "right") - np.searchsorted(values, candidates, "left")
