@@ -16,8 +16,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from prefect import flow
+from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.worker import EventsWorker
 
 from flows import fintech_risk
@@ -229,13 +231,30 @@ def events(name: str, number: int) -> list[dict[str, Any]]:
     return found
 
 
+def assert_prefect_shows_the_run(outcome: RunOutcome) -> None:
+    """Without an MLflow server the report is a path, as browsers open no file:// link; numbers have four digits."""
+    report = Artifact.get("fintech-risk-simulated-report")
+    assert report
+    assert (report.type, f"`{outcome.report}`" in str(report.data)) == ("markdown", True)
+    leaderboard = Artifact.get("fintech-risk-simulated-leaderboard")
+    assert leaderboard
+    rows = json.loads(str(leaderboard.data))
+    assert [row["candidate"] for row in rows] == list(QUICK.candidates)
+    numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+    assert numbers
+    assert all(value == round(value, 4) for value in numbers)
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+    assert {"steward", "case:fintech-risk", "data:simulated", "verdict:promote"} <= set(run.tags)
+
+
 def test_champions_and_rejections_are_notified_and_emitted(
     webhook: Webhook,
     prefect_api: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    run_flow(RunParameters())
+    assert_prefect_shows_the_run(run_flow(RunParameters()))
     assert webhook.received == []  # silent unless configured
     monkeypatch.setenv("STEWARD_NOTIFY", "custom-webhook/chat, slack-webhook/of-nobody")
     run_flow(RunParameters())  # a tie is not notified
