@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 
 from flows.recording.run_facts import ERROR, outcome_sentence
 from tasks.facts import RunFacts
-from tasks.metric_descriptions import label_metrics
+from tasks.reporting.metric_descriptions import label_metrics
 from tasks.settings import Settings
 
 log = logging.getLogger("steward")

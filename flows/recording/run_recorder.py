@@ -34,8 +34,8 @@ from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.ledger import Ledger, Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
-from tasks.metric_descriptions import format_estimate, label_metrics
 from tasks.reporting import report
+from tasks.reporting.metric_descriptions import format_estimate, label_metrics
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult, log_damage
 from tasks.tracking import connection, registry

@@ -12,8 +12,8 @@ from ml.data.value_kinds import describe_kinds
 from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import RunFacts
-from tasks.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting import formatting
+from tasks.reporting.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
 from tasks.tracking.registry import ModelVersion
 
