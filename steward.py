@@ -21,6 +21,7 @@ from operate.console import (
     console_logging,
     describe_unexpected,
     exit_code,
+    exit_on_sigterm,
     print_message,
     require_case,
 )
@@ -60,6 +61,7 @@ def main() -> None:
     """Run the command line; any error is printed as one message and sets the exit code."""
     from ml.errors import StewardError
 
+    exit_on_sigterm()
     try:
         app()
     except StewardError as error:

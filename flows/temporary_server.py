@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import Flow
+from prefect.exceptions import CancelledRun
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -31,17 +32,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 # Known to this process and its server only.
 AUTH_STRING = auth_string(secrets.token_urlsafe(LENGTH))
+# State message of a flow run that Ctrl-C has cancelled.
+INTERRUPT_MESSAGE = "Steward: cancelled by Ctrl-C (SIGINT)"
 
 
 class LocalFlow(Flow[P, R]):
-    """A flow that secures the temporary server, if calling it starts one."""
+    """A flow that secures the temporary server, if calling it starts one, and that Ctrl-C interrupts."""
 
     if not TYPE_CHECKING:
 
         def __call__(self, *args, **kwargs):
-            """Run the flow and return its result."""
+            """Run the flow and return its result. Raises KeyboardInterrupt, which Prefect's engine does not pass on."""
             with secured_temporary_server():
-                return super().__call__(*args, **kwargs)
+                try:
+                    return super().__call__(*args, **kwargs)
+                except CancelledRun as error:
+                    if str(error) != INTERRUPT_MESSAGE:
+                        raise
+            raise KeyboardInterrupt
 
 
 def local_flow(

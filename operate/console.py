@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -93,6 +94,11 @@ def describe_unexpected(error: Exception) -> str:
         )
     hint = "" if settings.debug else " (STEWARD_DEBUG=1 shows its text and traceback here)"
     return f"unexpected {describe_exception(error)}{hint}"
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: running code can clean up. The exit code is 143."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def print_message(text: str) -> None:

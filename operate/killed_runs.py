@@ -18,7 +18,7 @@ def end_killed_runs() -> None:
     settings = load()
     if not any(run_lock.dead_runs(settings, folder) for folder in (run_lock.RUNS, run_lock.COMMANDS)):
         return
-    log.info("an earlier run was killed: setting its final states")
+    log.info("an earlier run was killed or cancelled: setting its final states")
     try:
         from flows.housekeeping.reconciliation import reconcile_dead_runs
         from tasks.tracking import connection

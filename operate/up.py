@@ -95,9 +95,11 @@ def _print_events(servers: Servers, client: "SyncPrefectClient") -> None:
     import httpx
 
     feed = EventFeed(client, servers.prefect_url)
-    monitor = RunMonitor(servers.settings)
+    monitor = RunMonitor(servers.settings, client)
     while not servers.shutdown_requested.wait(POLL_INTERVAL):
         servers.check()
+        if servers.worker_restarts and (message := servers.worker_restarts.look()):
+            print_message(message)
         monitor.look()
         # A busy server may not answer; whether it still runs is checked above.
         with suppress(httpx.HTTPError):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ml.explanations.user_examples import UserExample
 
 RUN_FACTS_VERSION = 2
+# In place of a gate, for a run that a person or a program asked to end.
+CANCELLED, SUSPENDED = "cancelled", "suspended"
 
 
 class Estimate(TypedDict):
@@ -249,7 +251,10 @@ class SkippedCandidate(TypedDict):
 
 
 class StoppedFacts(TypedDict):
-    """What stopped the run: a gate ("error" for any other exception), and what that gate had found by then."""
+    """What stopped the run: a gate, and what it had found by then.
+
+    In place of a gate, "error" is any other exception; CANCELLED and SUSPENDED are requests.
+    """
 
     gate: str
     reason: str

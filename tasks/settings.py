@@ -29,6 +29,8 @@ LIBRARY_VARIABLES = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # The shortest interval that Prefect allows: `steward up` ends runs of other machines whose heartbeats stop.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # The log of a run is also shown in Prefect's UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "steward",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

@@ -29,6 +29,9 @@ from tasks.settings import Settings
 from tasks.state_dir_id import read_state_dir_id
 from tasks.tracking import connection, run_history, run_states
 
+# A run that was suspended has no process until it is resumed.
+RESUMABLE_STATES = ("PAUSED", "SCHEDULED")
+
 
 @dataclass(frozen=True)
 class DeadRun:
@@ -50,7 +53,7 @@ class DeadRun:
     def correction(self) -> str:
         """What is or would be corrected, in a few words."""
         corrections = []
-        if self.prefect_state not in (UNKNOWN, UNREACHABLE):
+        if self.prefect_state not in (UNKNOWN, UNREACHABLE, *RESUMABLE_STATES):
             corrections.append(f"in Prefect {self.final_state}")
         if self.mlflow_status == "RUNNING":
             corrections.append(f"in MLflow {self.final_status}")
@@ -93,9 +96,10 @@ def _final_states(state: str, status: str | None, metadata: Mapping[str, Any]) -
     """Return the final state in Prefect and the final status in MLflow."""
     if status is None or status == "RUNNING":
         status = str(metadata.get("ending") or MLFLOW_STATUS.get(state, "KILLED"))
-    if state in MLFLOW_STATUS:
+    if state in MLFLOW_STATUS or (state in RESUMABLE_STATES and status == "KILLED"):
         return state, status
-    if state == "CANCELLING":
+    # Without being asked to end, a run records no such ending.
+    if state == "CANCELLING" or metadata.get("ending") == "KILLED":
         return "CANCELLED", status
     # A flow of somebody else may do more than this run.
     is_own_flow = metadata.get("flow") in flow_names()

@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from flows.housekeeping import open_task_runs
 from flows.housekeeping.dead_runs import DeadRun, dead_locks, flow_runs_of_command, inspect, runs_without_lock
 from flows.housekeeping.open_task_runs import CRASH_MESSAGE
-from flows.recording.prefect_state import MLFLOW_STATUS, UNKNOWN, UNREACHABLE, prefect_client
+from flows.recording.prefect_state import UNKNOWN, UNREACHABLE, prefect_client
 from ml.errors import StewardError
 from tasks.ledger import Ledger
 from tasks.locks import run_lock
@@ -71,7 +71,7 @@ def _correct(
     if server and run.prefect_state not in (UNKNOWN, UNREACHABLE):
         try:
             open_task_runs.end_flow_run(
-                server, UUID(run.id), run.final_state, run.prefect_state in MLFLOW_STATUS
+                server, UUID(run.id), run.final_state, run.prefect_state == run.final_state
             )
         except httpx.HTTPError:
             run = replace(run, prefect_state=UNREACHABLE)

@@ -9,7 +9,8 @@ from prefect.blocks.core import Block
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from flows.recording.run_facts import ERROR, outcome_sentence
+from flows.recording.endings import ERROR
+from flows.recording.run_facts import INTERRUPTIONS, outcome_sentence
 from tasks.facts import RunFacts
 from tasks.reporting.metric_descriptions import label_metrics
 from tasks.settings import Settings
@@ -23,7 +24,7 @@ def emit_run_events(facts: RunFacts, report: str) -> None:
     """Emit an event for rejected data, a rejected model, or a new champion; automations can act on these."""
     if "stopped" in facts:
         gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
-        if gate != ERROR:
+        if gate not in (ERROR, *INTERRUPTIONS):
             name = DATA_REJECTED if gate in ("data", "drift", "split") else MODEL_REJECTED
             emit_champion_event(name, facts, reason=reason, report=report)
     elif facts["verdict"]["verdict"] == "promote":
@@ -51,7 +52,11 @@ def emit_champion_event(name: str, subject: Mapping[str, Any], **payload: Any) -
 
 def notify(settings: Settings, facts: RunFacts, report: str) -> None:
     """Send new champions and rejections through the Prefect blocks that STEWARD_NOTIFY names, if any."""
-    is_notable = "stopped" in facts or facts["verdict"]["verdict"] == "promote"
+    is_notable = (
+        facts["stopped"]["gate"] not in INTERRUPTIONS
+        if "stopped" in facts
+        else facts["verdict"]["verdict"] == "promote"
+    )
     if not settings.notify or not is_notable:
         return
     outcome = label_metrics(outcome_sentence(facts))

@@ -10,6 +10,8 @@ from prefect import Flow, State, runtime
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
+from flows.recording.endings import find_interruption, record_cancellation
+from tasks.facts import SUSPENDED
 from tasks.locks.run_lock import COMMANDS, RunLock
 from tasks.settings import Settings
 
@@ -23,8 +25,8 @@ _waiting: dict[str, RunLock] = {}
 def flow_run_lock(settings: Settings, case: str, data: str) -> Iterator[RunLock]:
     """Hold a run lock until Prefect has the final state of this flow run, which is after the end of this context.
 
-    A process that dies before leaves the lock behind, and so does a run that was interrupted: its tasks may not have
-    reported their states.
+    A process that dies before leaves the lock behind, and so does a run that was cancelled: its tasks may not have
+    reported their states. A run that is suspended has ended until it is resumed, which starts a new process.
     """
     metadata = {"case": case, "data": data, "flow": runtime.flow_run.flow_name}
     lock = RunLock(settings, str(runtime.flow_run.id or uuid4()), metadata)
@@ -33,10 +35,18 @@ def flow_run_lock(settings: Settings, case: str, data: str) -> Iterator[RunLock]
         yield lock
         lock.record_ending("FINISHED")
     except BaseException as error:
+        interruption = find_interruption(error)
+        if interruption and interruption.kind == SUSPENDED:
+            _release(lock, is_reported=True)
+            raise
         lock.record_ending("FAILED" if isinstance(error, Exception) else "KILLED")
+        if interruption:
+            record_cancellation(error)
+            _release(lock, is_reported=False)
         raise
     finally:
-        _release_with_final_state(lock)
+        if lock.is_held:
+            _release_with_final_state(lock)
 
 
 @contextmanager

@@ -5,19 +5,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from flows.recording.code_version import CodeVersion
+from flows.recording.endings import ERROR, REJECTED, STOPPED
 from flows.recording.environment import contract_path, data_interval, environment_facts, prefect_context
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
-from tasks.facts import RUN_FACTS_VERSION, ChampionEstimate, RunFacts, StageEntry
+from tasks.facts import CANCELLED, RUN_FACTS_VERSION, SUSPENDED, ChampionEstimate, RunFacts, StageEntry
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
 
 NOT_MEASURED: ChampionEstimate = {"value": None, "low": None, "high": None}
-# In place of a gate's name, for a run that stopped with an error; and the verdicts of runs that stopped.
-ERROR = "error"
-REJECTED, STOPPED = "rejected", "stopped"
+# Names in place of a gate's, for runs that somebody ended.
+INTERRUPTIONS = (CANCELLED, SUSPENDED)
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,19 @@ def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
 
 
 def outcome_verdict(facts: RunFacts) -> str:
-    """Return how the run ended: the verdict, `rejected` by a gate, or `stopped` by an error."""
-    if "stopped" in facts:
-        return STOPPED if facts["stopped"]["gate"] == ERROR else REJECTED
-    return str(facts["verdict"]["verdict"])
+    """Return how the run ended: the verdict, or how it was stopped."""
+    if "stopped" not in facts:
+        return str(facts["verdict"]["verdict"])
+    gate = facts["stopped"]["gate"]
+    return gate if gate in INTERRUPTIONS else STOPPED if gate == ERROR else REJECTED
 
 
 def outcome_sentence(facts: RunFacts) -> str:
     """Describe the end of the run in one sentence."""
     if "stopped" in facts:
         gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
+        if gate in INTERRUPTIONS:
+            return reason
         return f"stopped by an error: {reason}" if gate == ERROR else f"rejected by the {gate} gate: {reason}"
     return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
 

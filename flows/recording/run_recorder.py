@@ -11,13 +11,12 @@ from typing import Any, Self
 
 from flows.recording import code_version, notifications, pages, prefect_run
 from flows.recording.candidate_runs import log_candidates
+from flows.recording.endings import REJECTED, describe_ending
 from flows.recording.model_page import describe_model
 from flows.recording.outcome import RunOutcome
 from flows.recording.registered_model import test_metrics
 from flows.recording.report_address import REPORT, report_address
 from flows.recording.run_facts import (
-    ERROR,
-    REJECTED,
     ChampionSummary,
     initial_facts,
     initial_tags,
@@ -27,7 +26,7 @@ from flows.recording.run_facts import (
     stage_summary,
 )
 from flows.use_case import RunParameters, UseCase
-from ml.errors import StewardError, describe_exception
+from ml.errors import StewardError
 from tasks.data_facts import DriftFacts
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
@@ -251,21 +250,18 @@ class RunRecorder:
         self.facts["gates"].append({"gate": gate, "passed": passed, "summary": summary})
 
     def _log_error(self, error: BaseException) -> None:
-        """Record what stopped the run: a gate with its message; another error without its text, which may be data."""
-        is_known = isinstance(error, StewardError)
-        gate, reason = ERROR, describe_exception(error)
-        if isinstance(error, StewardError):
-            gate, reason = error.gate, str(error)
+        """Record what ended the run."""
+        _, gate, reason, summary = describe_ending(error)
         self.facts["stopped"] = {"gate": gate, "reason": reason}
         if isinstance(error, StewardError):
             self._add_stopping_gate(error)
         path = self._publish(reason)
-        log.info("  stopped by %s; report: %s", f"the {gate} gate" if is_known else reason, path)
+        log.info("  %s; report: %s", summary, path)
         if isinstance(error, StewardError):
             champion = registry.get_champion(self.client, self.facts["contract"])
             candidate = champion.tags.get("candidate", "") if champion else ""
-            summary = ChampionSummary(champion.number if champion else None, candidate)
-            error.outcome = run_outcome(self.facts, REJECTED, reason, summary, path)
+            champion_summary = ChampionSummary(champion.number if champion else None, candidate)
+            error.outcome = run_outcome(self.facts, REJECTED, reason, champion_summary, path)
 
     def _add_stopping_gate(self, error: StewardError) -> None:
         """Add what the gate expected and got, and what it had found when it stopped the run."""

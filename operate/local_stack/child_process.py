@@ -69,6 +69,10 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipe to its standard input."""
         if self.process.stdin:
             self.process.stdin.close()
 

@@ -10,7 +10,17 @@ from operate.local_stack.run_names import deployed_run_name
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-STATES = ("Running", "Completed", "Failed", "Crashed", "Cancelled", "Late", "AwaitingRetry", "Retrying")
+STATES = (
+    "Running",
+    "Completed",
+    "Failed",
+    "Crashed",
+    "Cancelled",
+    "Suspended",
+    "Late",
+    "AwaitingRetry",
+    "Retrying",
+)
 FAILURE_STATES = ("Failed", "Crashed")
 # Runs and servers write with a delay: entries up to this old are still shown.
 MAX_DELAY = timedelta(seconds=60)

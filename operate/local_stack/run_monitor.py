@@ -5,7 +5,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from operate.local_stack.lost_runs import end_lost_runs
+
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
     from tasks.settings import Settings
 
 log = logging.getLogger("steward")
@@ -21,6 +25,7 @@ class RunMonitor:
     """
 
     settings: "Settings"
+    server: "SyncPrefectClient"
     seen: set[str] = field(default_factory=set)
     next_look: float = 0.0
     next_reconciliation: float = field(default_factory=lambda: time.monotonic() + RECONCILE_INTERVAL)
@@ -41,10 +46,13 @@ class RunMonitor:
 
     def _reconcile(self) -> None:
         from flows.housekeeping.reconciliation import reconcile_dead_runs
+        from tasks.locks import run_lock
         from tasks.tracking import connection
 
         self.next_reconciliation = time.monotonic() + RECONCILE_INTERVAL
         try:
             reconcile_dead_runs(connection.connect(self.settings), self.settings)
+            active = {metadata["id"] for metadata in run_lock.active_runs(self.settings)}
+            end_lost_runs(self.server, active)
         except Exception as error:
             log.warning("states of killed runs are not repaired yet: %s", type(error).__name__)

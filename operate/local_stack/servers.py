@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from operate.console import ROOT, print_message
-from operate.local_stack import automations, child_process, deployments, orphaned_runs, postgres
+from operate.local_stack import child_process, deployments, lost_runs, orphaned_runs, postgres
 from operate.local_stack.child_process import ChildProcess
+from operate.local_stack.worker_restarts import WorkerRestarts
 from tasks.local_servers.access_control import LOGIN_PATH
 from tasks.local_servers.api_secret import auth_string
 from tasks.local_servers.orphans import end_orphaned_servers
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from tasks.settings import Settings
 
-POOL = "steward"
+POOL, WORKER = "steward", "worker"
 # Seconds for each server to become ready, for runs to end, for each server to stop.
 START_TIMEOUT, RUNS_TIMEOUT, STOP_TIMEOUT = 180, 30, 20
 
@@ -59,6 +60,8 @@ class Servers:
     children: list[ChildProcess] = field(default_factory=list)
     client: "SyncPrefectClient | None" = None
     deployed: list[str] = field(default_factory=list)
+    # Once the worker has been ready.
+    worker_restarts: WorkerRestarts | None = None
 
     @property
     def prefect_url(self) -> str:
@@ -99,19 +102,19 @@ class Servers:
         self._wait_until(lambda: _is_healthy(f"{self.prefect_url}/api/health"), "the Prefect server")
         self.client = get_client(sync_client=True).__enter__()
         self._deploy(self.client)
-        automations.ensure_automations(self.client)
+        lost_runs.delete_automations(self.client)
         self._reconcile_run_states(self.client)
         started = datetime.now(UTC)
-        command = f"prefect worker start --pool {POOL} --type process --name {self.worker_name}"
-        self._start_server("worker", command.split())
+        worker = self._start_worker()
         self._wait_until(lambda: self._worker_polled_since(started), "the worker")
+        self.worker_restarts = WorkerRestarts(worker, self._restart_worker)
         self._wait_until(lambda: _is_healthy(f"{self.mlflow_url}/health"), "MLflow")
         return self.client
 
     def check(self) -> None:
-        """Raise ServerFailedError if a server has stopped."""
+        """Raise ServerFailedError if a server has stopped. A worker that has been ready is started again instead."""
         for child in self.children:
-            if child.exit_status:
+            if child.exit_status and not (self.worker_restarts and child.name == WORKER):
                 raise ServerFailedError(
                     f"{child.name} stopped unexpectedly: {child.exit_summary}, then run `steward up` again"
                 )
@@ -119,7 +122,9 @@ class Servers:
     def stop(self) -> None:
         """Stop everything that was started, in any state, and the processes of all runs."""
         by_name = {child.name: child for child in self.children}
-        if worker := by_name.get("worker"):
+        # Those of a worker that has ended; to stop it kills what is left of its session.
+        child_process.terminate_all(self._adopted_runs, RUNS_TIMEOUT)
+        if worker := by_name.get(WORKER):
             child_process.terminate_all(
                 lambda: child_process.running_children(worker.process.pid), RUNS_TIMEOUT
             )
@@ -144,10 +149,29 @@ class Servers:
         children = child_process.running_children(os.getpid())
         return [child for child in children if child.pid not in servers]
 
+    def _start_worker(self) -> ChildProcess:
+        command = f"prefect worker start --pool {POOL} --type process --name {self.worker_name}"
+        return self._start_server(WORKER, command.split())
+
+    def _restart_worker(self) -> ChildProcess:
+        """Start another worker, after the runs that the ended one had not started yet were marked as crashed."""
+        import httpx
+
+        # A busy server may not answer; the next start repeats it.
+        with suppress(httpx.HTTPError):
+            if self.client:
+                self._mark_orphaned_runs(self.client)
+        for child in [child for child in self.children if child.name == WORKER]:
+            # Not stopped: that would kill its runs.
+            child.close()
+            self.children.remove(child)
+        return self._start_worker()
+
     def _start_server(
         self, name: str, command: list[str], variables: Mapping[str, str] | None = None
-    ) -> None:
+    ) -> ChildProcess:
         self.children.append(self._start_process(name, command, variables))
+        return self.children[-1]
 
     def _start_process(
         self, name: str, command: list[str], variables: Mapping[str, str] | None = None
@@ -168,7 +192,6 @@ class Servers:
             "PWD": str(ROOT),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             AUTH_STRING_VARIABLE: auth_string(self.api_secret),
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_SECONDS),
         }
 
     def _prefect_server_variables(self) -> dict[str, str]:
@@ -227,13 +250,17 @@ class Servers:
     def _reconcile_run_states(self, client: "SyncPrefectClient | None") -> None:
         """Set the final state of runs whose process has ended, whether or not the flow had started."""
         from flows.housekeeping.reconciliation import reconcile_dead_runs
-        from tasks.locks import run_lock
         from tasks.tracking import connection
 
         reconcile_dead_runs(connection.connect(self.settings), self.settings)
         if client:
-            active = {metadata["id"] for metadata in run_lock.active_runs(self.settings)}
-            orphaned_runs.mark_crashed(client, POOL, active, self.worker_name)
+            self._mark_orphaned_runs(client)
+
+    def _mark_orphaned_runs(self, client: "SyncPrefectClient") -> None:
+        from tasks.locks import run_lock
+
+        active = {metadata["id"] for metadata in run_lock.active_runs(self.settings)}
+        orphaned_runs.mark_crashed(client, POOL, active, self.worker_name)
 
 
 def _is_healthy(url: str) -> bool:

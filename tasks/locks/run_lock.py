@@ -77,6 +77,10 @@ class RunLock:
         _remove_files(self.folder, self.identity)
         self.abandon()
 
+    @property
+    def is_held(self) -> bool:
+        return self._lock is not None
+
     def abandon(self) -> None:
         """Release the lock but keep its files: the next reconciliation finds a dead run and writes what is missing."""
         if self._lock is not None:

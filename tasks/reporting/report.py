@@ -11,7 +11,7 @@ from ml.contract.expectations import EXPECTATIONS
 from ml.data.value_kinds import describe_kinds
 from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
-from tasks.facts import RunFacts
+from tasks.facts import CANCELLED, SUSPENDED, RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
@@ -63,6 +63,10 @@ VERDICTS = {
         "Champion unusable",
         "The champion cannot be evaluated on this table: version {champion} remains the champion.",
     ),
+}
+INTERRUPTIONS = {
+    CANCELLED: Banner("warn", "■", "Cancelled", "The run was asked to end{after}."),
+    SUSPENDED: Banner("warn", "‖", "Suspended", "The run waits in Prefect until it is resumed{after}."),
 }
 
 
@@ -143,8 +147,11 @@ def _is_row_rule(rule: str) -> bool:
 def _banner(facts: RunFacts) -> Banner:
     stopped = facts.get("stopped")
     verdict: Mapping[str, Any] = facts.get("verdict") or {}
+    after = f", after the verdict “{verdict['verdict']}”" if verdict else ""
+    if stopped and stopped["gate"] in INTERRUPTIONS:
+        banner = INTERRUPTIONS[stopped["gate"]]
+        return banner._replace(sentence=banner.sentence.format(after=after))
     if stopped and stopped["gate"] == "error":
-        after = f", after the verdict “{verdict['verdict']}”" if verdict else ""
         return Banner("bad", "!", "Stopped by an error", f"An error stopped the run{after}.")
     if stopped:
         gate = _gate_name(stopped["gate"])

@@ -117,30 +117,35 @@ def test_scores_loads_and_serves(
     assert served == pytest.approx(predictions[:5], abs=1e-12)
 
 
+def serve_command(uri: str, port: int) -> str:
+    """Return the README's command with another database and port, and with the interpreter of these tests."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("    PATH=")]
+    command = " ".join(line.strip().removesuffix("\\") for line in lines[first : first + 2])
+    changes = {
+        "$PWD/.venv/bin": str(Path(sys.executable).parent),
+        "sqlite:///mlruns/mlflow.db": uri,
+        # Next to the ports of `steward up`.
+        "-p 5001": f"-p {port}",
+    }
+    for before, after in changes.items():
+        assert command.count(before) == 1, command
+        command = command.replace(before, after)
+    return command
+
+
 def predict_over_http(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]:
-    """Start `mlflow models serve` on a free port, request predictions and stop it."""
+    """Serve by the README's command on a free port, in an environment that is not active; request predictions."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    model = "models:/fintech-risk.simulated@champion"
-    serve = [
-        str(Path(sys.executable).parent / "mlflow"),
-        "models",
-        "serve",
-        "-m",
-        model,
-        "--env-manager",
-        "local",
-    ]
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": uri,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    inactive = {
+        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")
     }
     server = subprocess.Popen(
-        [*serve, "-p", str(port)],
+        ["sh", "-c", serve_command(uri, port)],
         cwd=folder,
-        env=environment,
+        env={**inactive, "PATH": "/usr/bin:/bin"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

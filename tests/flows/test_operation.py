@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import pytest
@@ -19,14 +20,20 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow as run_in_engine
+from prefect.flow_runs import suspend_flow_run
 
-from flows import fintech_risk
+from flows import fintech_risk, pipeline
 from flows.champions import roll_back
+from flows.housekeeping.reconciliation import reconcile_dead_runs
 from flows.pipeline import run
 from flows.recording import notifications
 from flows.recording.outcome import RunOutcome
+from flows.training_flow import training_flow
 from flows.use_case import RunParameters, UseCase
 from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
@@ -182,6 +189,39 @@ def test_as_of_needs_a_time_column(contracts: Path) -> None:
     with pytest.raises(UsageError, match="a column with the role time"):
         run_flow(RunParameters(as_of=datetime(2025, 6, 30, tzinfo=UTC)))
     assert parent_runs() == []
+
+
+def test_a_suspended_run_is_shown_as_such_and_goes_on_when_it_is_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, pool = training_flow(QUICK), f"pool-{uuid4()}"
+    compare = pipeline.compare_with_accepted_batch
+    monkeypatch.setattr(pipeline, "compare_with_accepted_batch", lambda *_: suspend_flow_run())
+    with get_client(sync_client=True) as server:
+        server.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        deployment = server.create_deployment(server.create_flow(train), pool, work_pool_name=pool)
+        flow_run = server.create_flow_run_from_deployment(deployment)
+
+        with pytest.raises(Pause):
+            run_in_engine(train, flow_run)
+        (suspended,) = parent_runs()
+        reason = "suspended in Prefect; resume it there: finished stages are reused"
+        assert suspended.info.status == "KILLED"
+        assert (suspended.data.tags["steward.verdict"], suspended.data.tags["steward.reason"]) == (
+            "suspended",
+            reason,
+        )
+        # Nothing is left to reconcile, also not by a monitor that looks while the run waits.
+        assert list((load().state_dir / "running").iterdir()) == []
+        reconcile_dead_runs(connection.connect(load()), load())
+        assert server.read_flow_run(flow_run.id).state_name == "Suspended"
+
+        monkeypatch.setattr(pipeline, "compare_with_accepted_batch", compare)
+        server.resume_flow_run(flow_run.id)
+        outcome = run_in_engine(train, server.read_flow_run(flow_run.id))
+        assert (outcome.verdict, outcome.reused) == ("promote", ["source", "validate"])
+        assert server.read_flow_run(flow_run.id).state_name == "Completed"
+    assert [run.info.status for run in parent_runs()] == ["FINISHED", "KILLED"]
 
 
 class Webhook(HTTPServer):

@@ -3,12 +3,17 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tasks.settings import load
+from tasks.tracking import connection
 
 ROOT = Path(__file__).resolve().parents[2]
 # A command that asks its own temporary server with and without the secret, prints what it got, and waits to be killed.
@@ -38,6 +43,10 @@ ENDINGS = [
     pytest.param(signal.SIGTERM, marks=pytest.mark.matrix),
     pytest.param(signal.SIGINT, marks=pytest.mark.matrix),
 ]
+CANCELLED = {
+    signal.SIGINT: (130, "cancelled by Ctrl-C (SIGINT)"),
+    signal.SIGTERM: (143, "cancelled by a request to end (SIGTERM)"),
+}
 
 
 @pytest.mark.parametrize("number", ENDINGS)
@@ -63,3 +72,36 @@ def test_temporary_server_demands_a_secret_and_ends_with_its_command(
     # Within its own time limit; it is no child of this process.
     psutil.wait_procs([server], timeout=60)
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.matrix)])
+def test_a_run_without_a_server_is_cancelled_in_prefect_and_mlflow_by_ctrl_c(
+    number: signal.Signals, home: Path, contracts: Path
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = subprocess.Popen(
+        [sys.executable, "-m", "steward", "run", "fintech-risk"],
+        cwd=ROOT,
+        env={**inherited, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert command.stderr
+    lines = iter(command.stderr.readline, "")
+    assert any(line.startswith("  split: ") for line in lines)
+    # A terminal sends it to all processes of the command.
+    os.killpg(command.pid, number)
+    remaining = [line for line in lines if not line.startswith("  train ")]
+    code, reason = CANCELLED[number]
+    assert command.wait() == code
+    # One line says so: no traceback, nothing about a server that is gone.
+    (line,) = remaining
+    assert line.startswith(f"  {reason}; report: {home}")
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as prefect:
+        joined = "flow_run JOIN flow_run_state AS state ON state_id = state.id"
+        states = prefect.execute(f"SELECT type, message FROM {joined}").fetchall()
+    assert states == [("CANCELLED", f"Steward: {reason}")]
+    client = connection.connect(load())
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert (run.info.status, run.data.tags["steward.verdict"]) == ("KILLED", "cancelled")

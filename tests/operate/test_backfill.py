@@ -1,9 +1,13 @@
 """`steward backfill`: one run for each scheduled time, once."""
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from filelock import FileLock
@@ -14,11 +18,13 @@ from flows.training_flow import training_flow
 from ml.tabular.constant import Constant
 from ml.tabular.linear import Linear
 from operate.console import EXIT_USAGE
+from tasks.locks.run_lock import RunLock
 from tasks.settings import load
 from tasks.tracking import connection, run_history
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "home", "contracts")
 QUICK = replace(fintech_risk.CASE, candidates={"constant": Constant(), "linear": Linear()})
+ROOT = Path(__file__).resolve().parents[2]
 MONTHLY = ["--cron", "0 0 1 * *", "--json"]
 
 
@@ -95,10 +101,27 @@ def test_invalid_arguments_are_rejected_before_anything_runs(
     assert message in err
 
 
-def test_interval_without_scheduled_times_prints_a_message(capsys: pytest.CaptureFixture[str]) -> None:
-    code, lines, err = backfill(capsys, "--from", "2025-11-02", "--to", "2025-11-03", *MONTHLY)
-    assert (code, lines) == (0, [])
-    assert "no scheduled time between" in err
+def test_interval_without_scheduled_times_prints_a_message_and_every_line_once() -> None:
+    """In a process of its own, as Prefect reads its log level when it is imported."""
+    killed = RunLock(load(), f"run-{uuid4()}", {"case": "fintech-risk"})
+    killed.acquire()
+    killed.abandon()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_LOGGING_")}
+    arguments = ["fintech-risk", "--from", "2025-11-02", "--to", "2025-11-03", *MONTHLY]
+    done = subprocess.run(
+        [sys.executable, "-m", "steward", "backfill", *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if "Warning" not in line]
+    assert len(lines) == 3, done.stderr
+    assert lines[0] == "an earlier run was killed or cancelled: setting its final states"
+    assert lines[1].startswith("reconciled a dead run of fintech-risk on ")
+    assert lines[2].startswith("no scheduled time between")
 
 
 def test_schedule_of_the_deployment_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:

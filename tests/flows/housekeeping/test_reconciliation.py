@@ -27,10 +27,10 @@ import os, resource, signal, sys, traceback
 from dataclasses import replace
 from pathlib import Path
 from mlflow import MlflowClient
-from prefect import flow
 import steward
 from flows import fintech_risk
 from flows.pipeline import run
+from flows.temporary_server import LocalFlow
 from flows.use_case import RunParameters
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.constant import Constant
@@ -44,6 +44,8 @@ import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlal
 case = replace(
     fintech_risk.CASE, candidates={"constant": Constant()}, thresholds=QualityThresholds(min_primary=0.5)
 )
+
+SIGNALS = {"terminated in a task": signal.SIGTERM, "interrupted in a task": signal.SIGINT}
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -65,8 +67,8 @@ def is_key(path, target):
 def prepare(point):
     if point == "killed in a task":
         Path.replace = then(Path.replace, kill, is_key)
-    elif point == "terminated in a task":
-        Path.replace = then(Path.replace, lambda: os.kill(os.getpid(), signal.SIGTERM), is_key)
+    elif point in SIGNALS:
+        Path.replace = then(Path.replace, lambda: os.kill(os.getpid(), SIGNALS[point]), is_key)
     elif point == "killed before its lock":
         acquire = RunLock.acquire
         RunLock.acquire = lambda lock: kill() if lock.folder.name == RUNS else acquire(lock)
@@ -91,11 +93,13 @@ for point in sys.argv[1:]:
         code = 1
         try:
             prepare(point)
-            train = flow(name=case.name, flow_run_name=point)(lambda: run(case, RunParameters()))
+            train = LocalFlow(lambda: run(case, RunParameters()), name=case.name, flow_run_name=point)
             with console_logging(), recorded_command("run"):
                 code = steward._run_case(case.name, train, {})[1]
             from prefect.events.worker import EventsWorker
             EventsWorker.drain_all(timeout=10)
+        except KeyboardInterrupt:
+            code = 130
         except BaseException:
             traceback.print_exc()
         finally:
@@ -106,6 +110,7 @@ for point in sys.argv[1:]:
 EXIT_CODES = {
     "killed in a task": -signal.SIGKILL,
     "terminated in a task": -signal.SIGTERM,
+    "interrupted in a task": 130,
     "killed before its lock": -signal.SIGKILL,
     "disk full": 1,
     "killed in a child run": -signal.SIGKILL,
@@ -197,10 +202,28 @@ def test_every_task_run_and_child_run_is_final(ended_runs: dict[str, Any], point
     assert set(run.children) <= {"FINISHED", "FAILED", "KILLED"}
 
 
-@pytest.mark.parametrize("point", ["killed in a task", "terminated in a task"])
-def test_a_run_killed_in_a_task_has_crashed_with_that_task(ended_runs: dict[str, Any], point: str) -> None:
-    run = ended_runs[point]
+def test_a_run_killed_in_a_task_has_crashed_with_that_task(ended_runs: dict[str, Any]) -> None:
+    run = ended_runs["killed in a task"]
     assert (run.state, run.run.info.status) == ("CRASHED", "KILLED")
+    assert run.tasks.count("CRASHED") == 1
+
+
+@pytest.mark.parametrize(
+    ("point", "reason"),
+    [
+        ("terminated in a task", "cancelled by a request to end (SIGTERM)"),
+        ("interrupted in a task", "cancelled by Ctrl-C (SIGINT)"),
+    ],
+)
+def test_a_run_that_is_asked_to_end_is_cancelled(ended_runs: dict[str, Any], point: str, reason: str) -> None:
+    run = ended_runs[point]
+    assert (run.state, run.message) == ("CANCELLED", f"Steward: {reason}")
+    tags = run.run.data.tags
+    assert (run.run.info.status, tags["steward.verdict"], tags["steward.reason"]) == (
+        "KILLED",
+        "cancelled",
+        reason,
+    )
     assert run.tasks.count("CRASHED") == 1
 
 

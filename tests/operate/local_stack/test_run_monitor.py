@@ -3,6 +3,8 @@
 from pathlib import Path
 from uuid import uuid4
 
+from prefect.client.orchestration import get_client
+
 from operate.local_stack.run_monitor import LOOK_INTERVAL, RECONCILE_INTERVAL, RunMonitor
 from tasks.locks.run_lock import LOCK_TAG, RunLock, dead_runs
 from tasks.settings import load
@@ -20,15 +22,16 @@ def test_a_run_that_is_seen_dead_twice_is_ended(home: Path, prefect_api: str) ->
     run = start_run(client, settings, "fintech-risk", "killed", {LOCK_TAG: RUN_ID}, [])
     lock = RunLock(settings, RUN_ID, {"case": "fintech-risk", "mlflow_run_id": run.run_id})
     lock.acquire()
-    monitor = RunMonitor(settings)
-    monitor.look()
-    assert monitor.seen == set()
-    lock.abandon()
     statuses = []
-    for _ in range(2):
-        monitor.next_look = 0.0
+    with get_client(sync_client=True) as server:
+        monitor = RunMonitor(settings, server)
         monitor.look()
-        statuses.append(run_status(client, run.run_id))
+        assert monitor.seen == set()
+        lock.abandon()
+        for _ in range(2):
+            monitor.next_look = 0.0
+            monitor.look()
+            statuses.append(run_status(client, run.run_id))
     # The worker gets the time between two looks to report the end of its runs by itself.
     assert statuses == ["RUNNING", "KILLED"]
     assert dead_runs(settings) == []

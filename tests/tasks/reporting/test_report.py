@@ -643,6 +643,16 @@ def test_an_error_is_not_shown_as_a_gate_and_hides_no_verdict() -> None:
     assert "stopped the run here" not in text
 
 
+@pytest.mark.parametrize("gate", ["cancelled", "suspended"])
+def test_a_request_to_end_is_shown_neither_as_an_error_nor_as_a_gate(gate: str) -> None:
+    text = text_of(render({**RUN, "stopped": {"gate": gate, "reason": f"{gate} by somebody"}}))
+    assert f"{gate.title()} " in text
+    assert f"{gate.title()} by somebody." in text
+    assert "after the verdict “promote”" in text
+    phrases = ("Stopped by an error", "Type of error", "Why the run stopped", "stopped the run here")
+    assert not any(phrase in text for phrase in phrases)
+
+
 @settings(max_examples=20, deadline=None)
 @given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
 def test_facts_that_were_not_recorded_are_left_out(kind: str, data: st.DataObject) -> None:
