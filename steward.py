@@ -14,6 +14,7 @@ import typer
 
 from operate import printing
 from operate.backfill import BackfillRequest, run_backfill
+from operate.command_line import StrictTyper
 from operate.console import (
     EXIT_FAILURE,
     CaseArgument,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
     from ml.contract.read_options import ReadOptions
 
-app = typer.Typer(
+app = StrictTyper(
     help="Train, evaluate, register and monitor models from raw tables.",
     no_args_is_help=True,
     add_completion=False,

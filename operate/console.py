@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -42,8 +43,11 @@ def require_case(case: str) -> None:
     from ml.errors import UsageError
     from tasks.use_cases import use_case_names
 
-    if case not in use_case_names():
-        raise UsageError(f"a use case ({', '.join(use_case_names())})", repr(case), "see `steward data`")
+    names = use_case_names()
+    if case not in names:
+        similar = get_close_matches(Path(case).stem.replace("_", "-"), names, 1)
+        next_step = f"did you mean {similar[0]}?" if similar else "see `steward data`"
+        raise UsageError(f"a use case ({', '.join(names)})", repr(case), next_step)
 
 
 def case_module(case: str) -> ModuleType:

@@ -51,6 +51,47 @@ BEFORE_A_RUN = {
         None,
         "a time budget of more than 0 seconds",
     ),
+    "time budget without end": (
+        ["run", "fintech-risk", "--time-budget", "inf"],
+        None,
+        "a time budget of more than 0 seconds; got inf",
+    ),
+    "time budget that is no number": (
+        ["run", "fintech-risk", "--time-budget", "nan"],
+        None,
+        "a time budget of more than 0 seconds; got nan",
+    ),
+    "negative seed": (["run", "fintech-risk", "--seed", "-1"], None, "Invalid value for '--seed'"),
+    "seed that no library takes": (
+        ["run", "fintech-risk", "--seed", "2147483648"],
+        None,
+        "a seed from 0 to 2000000000; got 2147483648",
+    ),
+    "trials of nothing": (
+        ["run", "ecommerce-recommendation", "--trials", "3"],
+        None,
+        "no candidate that is tuned; got 3; leave --trials out",
+    ),
+    "path instead of a case": (
+        ["run", "flows/fintech_risk.py"],
+        None,
+        "got 'flows/fintech_risk.py'; did you mean fintech-risk?",
+    ),
+    "data set of another case": (
+        ["validate", "fintech-risk", "--data", "pima_diabetes"],
+        None,
+        "got pima_diabetes, a data set of health-prediction; did you mean health-prediction --data pima_diabetes?",
+    ),
+    "mistyped data set": (
+        ["validate", "fintech-risk", "--data", "simulatd"],
+        None,
+        "got simulatd; did you mean simulated?",
+    ),
+    "two contracts": (
+        ["run", "fintech-risk", "--contract", "simulated", "--contract", "hmeq"],
+        None,
+        "expected --contract once; got it 2 times",
+    ),
     "not a number": (["run", "fintech-risk", "--seed", "many"], None, "Invalid value for '--seed'"),
     "unknown key": (["run", "fintech-risk"], lambda c: c["meta"].update(rolse={}), "rolse"),
     "unknown column": (["run", "fintech-risk"], lambda c: c["meta"]["roles"].update(id="nobody"), "nobody"),
