@@ -25,6 +25,7 @@ from operate.console import (
     print_message,
     require_case,
 )
+from operate.data import data
 from operate.doctor import doctor
 from operate.killed_runs import end_killed_runs, recorded_command
 from operate.ledger import ledger
@@ -35,7 +36,6 @@ from operate.up import up
 
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
-    from ml.contract.read_options import ReadOptions
 
 app = StrictTyper(
     help="Train, evaluate, register and monitor models from raw tables.",
@@ -172,7 +172,7 @@ def score(
     data: Annotated[
         str, typer.Option(help="The file to score: CSV, zipped CSV or Parquet, without the target.")
     ],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write, .parquet or .csv.")],
     contract: Annotated[str, typer.Option(help="Data set whose champion scores the file.")] = "simulated",
     reasons: Annotated[
         int, typer.Option(help="Recommenders only: explain this many of each user's top items.")
@@ -231,38 +231,6 @@ def champion(
             printing.print_ledger_entry(entry)
 
 
-@app.command("data")
-def list_data(as_json: JsonLinesOption = False) -> None:
-    """List use cases and the data sets that have a contract, with source and licence."""
-    from tasks.locate import load_contract
-    from tasks.settings import load
-    from tasks.use_cases import use_case_names
-
-    settings = load()
-    for case in use_case_names():
-        for path in sorted((settings.contracts / case.replace("-", "_")).glob("*.json")):
-            contract = load_contract(case, str(path), settings)
-            state = _data_state(path.stem, contract.read, settings.data_dir)
-            keys = ("description", "publisher", "url", "licence")
-            publication = {key: contract.publication.get(key, "") for key in keys}
-            dataset = {"case": case, "data": path.stem, "state": state, **publication}
-            if as_json:
-                typer.echo(json.dumps(dataset))
-            else:
-                printing.print_dataset(dataset)
-
-
-def _data_state(name: str, read: "ReadOptions", data_dir: Path | None) -> str:
-    """Tell whether the files of a data set are on this machine."""
-    if read.simulator:
-        return "simulated"
-    if not data_dir:
-        return "STEWARD_DATA_DIR is not set"
-    folder = data_dir / (read.folder or name)
-    missing = [file for file in read.files if not (folder / file).exists()]
-    return f"missing {', '.join(missing)}" if missing else "ready"
-
-
 @app.command()
 def backfill(
     case: CaseArgument,
@@ -280,6 +248,7 @@ def backfill(
     raise typer.Exit(run_backfill(request, dry_run, as_json))
 
 
+app.command()(data)
 app.command()(doctor)
 app.command()(ledger)
 app.command()(lineage)

@@ -56,7 +56,7 @@ def score(
     Args:
         case: The use case, such as fintech-risk.
         data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
-        out: The Parquet file to write; it appears whole or not at all.
+        out: The file to write, .parquet or .csv; it appears whole or not at all.
         contract: The data set whose champion scores.
         reasons: For a recommender, the number of top items per user that are explained by items of the history.
         accept_drift: Reason to score a file although it differs severely from the champion's training batch.
@@ -66,8 +66,9 @@ def score(
     source, target = Path(data), Path(out)
     if not source.is_file():
         raise UsageError(f"a file {source}", "none", "give the path of a file that can be read")
-    if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
-        raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
+    if not target.resolve().parent.is_dir() or target.suffix not in scoring.SUFFIXES:
+        expected = "--out FILE.parquet or FILE.csv in a folder that exists"
+        raise UsageError(expected, out, "name such a file")
     settings.create_state_dir()
     with flow_run_lock(settings, case, contract):
         return _score(case, source, target, contract, reasons, accept_drift)
@@ -111,7 +112,8 @@ def _score(
             f"run `steward run {case} --data {contract} --fresh`, or leave --reasons out",
         )
     not_scored = scoring.rows_not_scored(quarantine, excluded)
-    scoring.write_scores(scoring.score_table(clean, prediction, rules, not_scored), target)
+    scores = scoring.score_table(clean, prediction, rules, not_scored)
+    scoring.write_scores(scores.assign(**{scoring.VERSION_COLUMN: champion.number}), target)
     counts = scoring.count_rows(clean, quarantine, excluded)
     subject = {"case": case, "contract": champion.name, "data": contract}
     result = {"version": champion.number, **counts, "out": str(target)}

@@ -106,21 +106,25 @@ def _print_user_interfaces() -> None:
 
 
 def print_rules(facts: Mapping[str, Any]) -> None:
-    """Print the result of each rule of a contract, what looks odd, and how many rows it let in."""
+    """Print the outcome of each rule of a contract in the report's words, what looks odd, and the counts of rows."""
+    from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
+
     for rule in facts["rules"]:
-        typer.echo(
-            f"{rule['verdict']:>8}  {rule['action']:<10}  {rule['violations']:>9,} violations"
-            f"  {rule['rule']}: {rule['reason']}"
+        violations = (
+            f"{rule['violations']:,} of {rule['rows']:,}" if is_row_rule(rule["rule"]) else "the batch"
         )
+        typer.echo(f"{describe_outcome(rule):<18}  {violations:>16}  {rule['rule']}: {rule['reason']}")
     for column in facts.get("profile", ()):
         for note in column["notes"]:
-            typer.echo(f"     odd  {column['column']}: {note}")
+            typer.echo(f"looks odd           {column['column']}: {note}")
     for note in facts.get("file_notes", ()):
-        typer.echo(f"     odd  {note}")
-    counts = ", ".join(f"{facts[name]:,} {name}" for name in ("clean", "quarantined", "excluded"))
-    typer.echo(f"{facts['rows']:,} rows = {counts}")
+        typer.echo(f"looks odd           {note}")
+    typer.echo(
+        f"{facts['rows']:,} rows read: {facts['clean']:,} clean, {facts['quarantined']:,} quarantined as faulty,"
+        f" {facts['excluded']:,} excluded, outside the population"
+    )
     if dropped := describe_dropped_columns(facts["dropped_columns"]):
-        typer.echo(f"without {dropped}")
+        typer.echo(f"dropped columns: {dropped}")
 
 
 def print_scores(facts: Mapping[str, Any]) -> None:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, cast
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
-from ml.contract.expectations import EXPECTATIONS
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader
+from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
 
 TEMPLATES = Path(__file__).parent
 TEMPLATE = "report.html.j2"
@@ -26,8 +26,6 @@ GATES = {
     "quality": ("quality", "does the model meet the thresholds?"),
     "promotion": ("promotion", "is the model better than the champion?"),
 }
-# Rules of the validation that are not GX expectations but also apply row by row.
-ROW_RULES = ("type(", "present(", "exact_copy", "one_row_per(", "first_row_per(")
 
 
 class Banner(NamedTuple):
@@ -106,14 +104,10 @@ def _template() -> Template:
         "dropped_columns": describe_dropped_columns,
         "metric_label": lambda name: describe_metric(name).label if name else "",
         "describe_metric": describe_metric,
-        "is_row_rule": _is_row_rule,
+        "is_row_rule": is_row_rule,
+        "rule_outcome": describe_outcome,
     }
     return environment.get_template(TEMPLATE)
-
-
-def _is_row_rule(rule: str) -> bool:
-    expectation = EXPECTATIONS.get(f"expect_{str(rule).partition('(')[0]}")
-    return (expectation is not None and expectation.finds_rows) or str(rule).startswith(ROW_RULES)
 
 
 def _banner(facts: RunFacts) -> Banner:

@@ -58,6 +58,7 @@ def test_scores_loads_and_serves(
     assert scores["status"].tolist() == ["quarantined" if n == 3 else "scored" for n in range(200)]
     assert scores["probability"].isna().tolist() == [n == 3 for n in range(200)]
     assert "adults" in scores["reason"][3]
+    assert scores["model_version"].tolist() == [1] * 200
     # The file is compared with the training batch before it is scored.
     assert facts["drift"]["reference"] == "the training batch of version 1"
     assert (facts["drift"]["compared"], facts["drift"]["findings"]) == (True, [])
