@@ -15,6 +15,7 @@ import typer
 from operate import printing
 from operate.backfill import BackfillRequest, run_backfill
 from operate.command_line import StrictTyper
+from operate.compare import compare
 from operate.console import (
     EXIT_FAILURE,
     CaseArgument,
@@ -207,6 +208,9 @@ def champion(
     case: CaseArgument,
     data: Annotated[str, typer.Option(help="Data set of the champion.")] = "simulated",
     history: Annotated[bool, typer.Option(help="Show all decisions, not only the last one.")] = False,
+    chart: Annotated[
+        Path | None, typer.Option(help="Draw the champion's metric by decision into this .svg file.")
+    ] = None,
     rollback: Annotated[bool, typer.Option(help="Restore the previous champion.")] = False,
     reason: Annotated[
         str | None, typer.Option(help="Why the champion is rolled back; required with --rollback.")
@@ -218,12 +222,18 @@ def champion(
 
     if rollback and not (reason or "").strip():
         raise UsageError("--reason TEXT with --rollback", "none", "give the reason; the ledger keeps it")
+    if chart and (chart.suffix != ".svg" or not chart.resolve().parent.is_dir()):
+        raise UsageError("--chart FILE.svg in a folder that exists", str(chart), "name such a file")
     with console_logging():
         require_case(case)
         end_killed_runs()
         from flows.champions import decisions, roll_back
 
         entries = [roll_back(case, data, reason)] if rollback and reason else decisions(case, data)
+        if chart:
+            from tasks.reporting.champion_chart import champion_chart
+
+            chart.write_text(champion_chart(f"{case}.{data}", decisions(case, data)), encoding="utf-8")
     for entry in entries if history or rollback else entries[-1:]:
         if as_json:
             typer.echo(json.dumps(entry))
@@ -248,6 +258,7 @@ def backfill(
     raise typer.Exit(run_backfill(request, dry_run, as_json))
 
 
+app.command()(compare)
 app.command()(data)
 app.command()(doctor)
 app.command()(ledger)
