@@ -107,7 +107,7 @@ def run(
     }
     if time_budget is not None:
         params["time_budget"] = time_budget
-    with console_logging(verbose):
+    with console_logging(verbose, progress=True):
         # Errors of any case are reported before the first one starts.
         flows = [_checked_flow(name, params) for name in names]
         with recorded_command("run"):
@@ -155,7 +155,7 @@ def validate(
     as_json: JsonLinesOption = False,
 ) -> None:
     """Check data against their contract and stop."""
-    with console_logging(verbose):
+    with console_logging(verbose, progress=True):
         _checked_flow(case, {"data": data, "contract": contract})
         end_killed_runs()
         from flows.pipeline import validate_only
@@ -183,7 +183,7 @@ def score(
     as_json: JsonLinesOption = False,
 ) -> None:
     """Score an unlabelled file with the champion; rows that fail the contract are returned with the reason."""
-    with console_logging(verbose):
+    with console_logging(verbose, progress=True):
         require_case(case)
         end_killed_runs()
         from flows.scoring import score as flow

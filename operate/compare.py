@@ -23,7 +23,7 @@ def compare(
     """Compare two versions on the same test rows, and show how data, contract, code and parameters differ."""
     if first == second:
         raise UsageError("two different versions", f"version {first} twice", "name another one")
-    with console_logging():
+    with console_logging(progress=True):
         use_case = case_module(case).CASE
         from flows.lineage.model_version import find_model_version
         from flows.version_comparison import compare_metrics, recorded_differences

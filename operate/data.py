@@ -41,7 +41,7 @@ def data(
     if export is None or file is None:
         _list(settings, as_json)
     else:
-        with console_logging():
+        with console_logging(progress=True):
             _export(export, rows, file, settings, as_json)
 
 

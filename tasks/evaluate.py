@@ -15,6 +15,7 @@ from ml.evaluation.evaluator import Decision, Evaluator
 from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
 from ml.evaluation.subgroups import subgroup_metrics
 from ml.serialization import load_model
+from tasks import activity
 from tasks.error_boundary import redact_errors
 from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
 from tasks.storage.content_store import StoredResult
@@ -75,6 +76,7 @@ def build_leaderboard(
 
     `milliseconds_per_1000` is processor time for 1,000 rows.
     """
+    activity.begin("leaderboard")
     valid = load_dataset(splits, "valid")
     entries: list[LeaderboardEntry] = []
     predictions: dict[str, pd.DataFrame] = {}
@@ -124,6 +126,7 @@ def evaluate_on_test(
 
     `raw` is the result of the source stage; for simulated data it has the true probabilities.
     """
+    activity.begin("evaluation on the test split")
     test, model = load_dataset(splits, "test"), load_fitted_model(final.model)
     prediction = model.predict(test.frame)
     estimate = evaluator.primary_interval(test, prediction)

@@ -32,6 +32,7 @@ import pandas as pd
 
 from ml.data.digest import json_digest
 from ml.errors import StoredResultError
+from tasks import activity
 from tasks.storage.key_file import key_content, read_key
 from tasks.storage.locked_folder import delete_damaged, store_lock
 from tasks.storage.object_folder import (
@@ -136,6 +137,9 @@ class Store:
         stored = None if self.fresh else self.lookup(key, stage)
         if stored:
             return stored
+        # A step is a part of a stage.
+        if stage and not stage.startswith("step "):
+            activity.begin(stage)
         folder = self._write(compute())
         self._write_atomically(self._key_path(key), key_content(key, folder.name))
         return self._read(folder, reused=False)

@@ -76,17 +76,57 @@ def outcome(**fields: object) -> RunOutcome:
     return RunOutcome(**{**defaults, **fields})  # type: ignore[arg-type]
 
 
-def test_outcomes_are_printed_as_a_table_with_reasons(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = outcome(case="other", version=None, verdict="refused", value=None, baseline=None, reused=[])
-    print_outcomes([outcome(), failed], as_json=False)
-    text = capsys.readouterr().out
-    promoted, rejected = [line.split() for line in text.splitlines() if "below" in line]
-    assert promoted[:4] == ["fintech-risk", "simulated", "v3", "LightGBM"]
-    assert {"all", "2", "0.5000", "promote"} <= set(promoted)
-    assert {"none", "-", "refused", "data,", "split"} <= set(rejected)
-    assert "[0.7000, 0.8000]" in text
+LONGEST = {
+    "case": "ecommerce-recommendation",
+    "data": "yoochoose_100k_sessions",
+    "candidate": "reranker with transformer",
+    "metric": "ndcg_at_10",
+    "verdict": "champion_unusable",
+    "seconds": 1234.56,
+}
+
+
+def printed(
+    outcomes: list[RunOutcome],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int | None = None,
+) -> str:
+    """Return what is printed to a pipe, or to a terminal with that many columns."""
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_outcomes(outcomes, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_outcomes_are_printed_as_a_table_with_reasons(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = outcome(case="other", version=None, verdict="rejected", value=None, baseline=None, reused=[])
+    text = printed([outcome(), failed], capsys, monkeypatch)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["fintech-risk", "LightGBM", "ROC", "AUC", "0.7500", "promote"] in lines
+    assert ["simulated", "version", "3", "[0.7000,", "0.8000]", "2", "gates", "passed"] in lines
+    assert ["baseline", "0.5000", "2.5", "s"] in lines
+    assert ["other", "none", "-", "rejected"] in lines
     assert "fintech-risk: promote, better\n    reused: source\n    report: /report.html\n" in text
     assert text.endswith("/steward up\n")
+
+
+@pytest.mark.parametrize("columns", [None, 120, 80, 60, 40])
+def test_no_word_is_broken_and_no_line_too_long(
+    columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = [outcome(), outcome(**LONGEST, reason="no better than the champion beyond chance: " * 3)]
+    text = printed(outcomes, capsys, monkeypatch, columns)
+    result = text.partition("Browse flows")[0]
+    words = {word.rstrip(",:") for word in result.split()}
+    for field in ("case", "data", "candidate", "verdict"):
+        assert set(str(LONGEST[field]).split()) <= words
+    assert {"[0.7000", "0.8000]", "NDCG@10"} <= words
+    if columns:
+        assert [line for line in result.splitlines() if len(line) > columns] == []
 
 
 def test_scores_are_printed_with_the_version(capsys: pytest.CaptureFixture[str]) -> None:
