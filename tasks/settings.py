@@ -170,17 +170,21 @@ class Settings(BaseSettings):
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UsageError(
-                f"a writable folder {self.state_dir}",
-                error.strerror or str(error),
-                "set STEWARD_HOME to a writable folder",
-            ) from None
+            raise self.unwritable_error(error) from None
         if self.free_bytes < MIN_FREE_BYTES:
             raise UsageError(
                 f"{MIN_FREE_BYTES >> 20} MB free in {self.state_dir}",
                 f"{self.free_bytes >> 20} MB",
                 "free disk space, or set STEWARD_HOME to a folder on a larger disk",
             )
+
+    def unwritable_error(self, error: OSError) -> UsageError:
+        """Return the error about a state directory in which nothing can be written."""
+        return UsageError(
+            f"a writable folder {self.state_dir}",
+            error.strerror or type(error).__name__,
+            "set STEWARD_HOME to a writable folder",
+        )
 
     @property
     def free_bytes(self) -> int:

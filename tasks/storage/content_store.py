@@ -134,12 +134,12 @@ class Store:
 
         `stage` names the result for people. Raises StoredResultError where a damaged object cannot be deleted.
         """
-        stored = None if self.fresh else self.lookup(key, stage)
-        if stored:
-            return stored
         # A step is a part of a stage.
         if stage and not stage.startswith("step "):
             activity.begin(stage)
+        stored = None if self.fresh else self.lookup(key, stage)
+        if stored:
+            return stored
         folder = self._write(compute())
         self._write_atomically(self._key_path(key), key_content(key, folder.name))
         return self._read(folder, reused=False)
