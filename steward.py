@@ -52,7 +52,9 @@ AcceptDriftOption = Annotated[
     str | None,
     typer.Option(help="Reason to accept data that differ severely from the last accepted batch."),
 ]
-VerboseOption = Annotated[bool, typer.Option(help="Show what Prefect and other libraries log.")]
+VerboseOption = Annotated[
+    bool, typer.Option(help="Show the details of fits, and what Prefect and other libraries log.")
+]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="Print JSON lines to stdout, everything else to stderr.")
 ]

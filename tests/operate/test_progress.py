@@ -7,9 +7,9 @@ import typer
 
 from operate.console import console_logging
 from operate.progress import QUIET_SECONDS, LineHandler
-from tasks import activity
+from tasks import activity, train
 
-log, details = logging.getLogger("steward"), logging.getLogger("steward.fit")
+log, details = logging.getLogger("steward"), train.log
 
 
 @pytest.fixture(autouse=True)
