@@ -79,7 +79,7 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
 def _lists_as_text(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its columns of lists as JSON texts; missing lists stay missing."""
     lists = {
-        str(name): column.map(lambda items: json.dumps(list(items)), na_action="ignore")
+        str(name): column.map(lambda items: json.dumps(np.asarray(items).tolist()), na_action="ignore")
         for name, column in scores.items()
         if column.map(lambda cell: isinstance(cell, list | np.ndarray)).any()
     }
