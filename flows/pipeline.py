@@ -20,6 +20,7 @@ from flows.use_case import MAX_SEED, RunParameters, UseCase
 from ml.device import check_device
 from ml.drift.compare import Scope
 from ml.errors import QualityGateError, UsageError
+from tasks import activity
 from tasks import train as training
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
@@ -192,6 +193,7 @@ def validate_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
     settings = load()
     dataset = find_dataset(case, data, contract, settings)
     raw = read_source(dataset, Store(settings.state_dir.resolve() / "store"))
+    activity.begin("validate")
     *_, facts = apply_contract(raw.table("rows"), dataset.contract)
     notes = raw.facts.get("file_notes", [])
     return {**facts, "dropped_columns": raw.facts["dropped_columns"], "file_notes": notes}

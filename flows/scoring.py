@@ -17,7 +17,7 @@ from ml.contract.schema import Contract
 from ml.drift.compare import Scope
 from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
-from tasks import packaging
+from tasks import activity, packaging
 from tasks import score as scoring
 from tasks.accepted_batch import read_summary
 from tasks.drift import compare_batch, drift_summary, require_no_damage
@@ -94,6 +94,7 @@ def _score(
         store = Store(settings.state_dir.resolve() / "store")
         dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
         raw = read_files(dataset, store)
+        activity.begin("validate")
         clean, quarantine, excluded, _ = apply_contract(raw.table("rows"), rules, scoring=True)
         reference = scoring_reference(champion.number, read_summary(folder, digests.package))
         # A file to score has no labels, and may have any number of rows of any time.
@@ -102,6 +103,7 @@ def _score(
         require_no_damage(drift, accept_drift)
         if accept_drift and any(finding["action"] == "refuse" for finding in drift["findings"]):
             drift["accepted"] = accept_drift.strip()
+        activity.begin("predict")
         params = {REASONS_PARAMETER: reasons} if reasons else None
         prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
     prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)

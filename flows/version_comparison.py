@@ -15,7 +15,7 @@ from ml.data.dataset import Dataset
 from ml.errors import PackagingError, UsageError
 from ml.evaluation.confidence_intervals import Difference
 from ml.package import read_training_entities
-from tasks import packaging
+from tasks import activity, packaging
 from tasks.ledger import proven_digests
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
@@ -117,6 +117,7 @@ def _rows_not_trained_on(record: ModelVersionRecord, test: Dataset, case: UseCas
 
 
 def _predict(record: ModelVersionRecord, frame: pd.DataFrame) -> pd.DataFrame:
+    activity.begin(f"predict with version {record.version.number}")
     opened = open_ledger(record.settings, record.client, record.version.name, read_only=True)
     digests = proven_digests(*opened, record.version.number)
     with registry.verified_copy(record.client, record.version, digests) as folder:
