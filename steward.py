@@ -14,6 +14,8 @@ import typer
 
 from operate import printing
 from operate.backfill import BackfillRequest, run_backfill
+from operate.command_line import StrictTyper
+from operate.compare import compare
 from operate.console import (
     EXIT_FAILURE,
     CaseArgument,
@@ -25,6 +27,7 @@ from operate.console import (
     print_message,
     require_case,
 )
+from operate.data import data
 from operate.doctor import doctor
 from operate.killed_runs import end_killed_runs, recorded_command
 from operate.ledger import ledger
@@ -35,9 +38,8 @@ from operate.up import up
 
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
-    from ml.contract.read_options import ReadOptions
 
-app = typer.Typer(
+app = StrictTyper(
     help="Train, evaluate, register and monitor models from raw tables.",
     no_args_is_help=True,
     add_completion=False,
@@ -51,7 +53,9 @@ AcceptDriftOption = Annotated[
     str | None,
     typer.Option(help="Reason to accept data that differ severely from the last accepted batch."),
 ]
-VerboseOption = Annotated[bool, typer.Option(help="Show what Prefect and other libraries log.")]
+VerboseOption = Annotated[
+    bool, typer.Option(help="Show the details of fits, and what Prefect and other libraries log.")
+]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="Print JSON lines to stdout, everything else to stderr.")
 ]
@@ -107,7 +111,7 @@ def run(
     }
     if time_budget is not None:
         params["time_budget"] = time_budget
-    with console_logging(verbose):
+    with console_logging(verbose, progress=True):
         # Errors of any case are reported before the first one starts.
         flows = [_checked_flow(name, params) for name in names]
         with recorded_command("run"):
@@ -155,7 +159,7 @@ def validate(
     as_json: JsonLinesOption = False,
 ) -> None:
     """Check data against their contract and stop."""
-    with console_logging(verbose):
+    with console_logging(verbose, progress=True):
         _checked_flow(case, {"data": data, "contract": contract})
         end_killed_runs()
         from flows.pipeline import validate_only
@@ -173,7 +177,7 @@ def score(
     data: Annotated[
         str, typer.Option(help="The file to score: CSV, zipped CSV or Parquet, without the target.")
     ],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write, .parquet or .csv.")],
     contract: Annotated[str, typer.Option(help="Data set whose champion scores the file.")] = "simulated",
     reasons: Annotated[
         int, typer.Option(help="Recommenders only: explain this many of each user's top items.")
@@ -183,7 +187,7 @@ def score(
     as_json: JsonLinesOption = False,
 ) -> None:
     """Score an unlabelled file with the champion; rows that fail the contract are returned with the reason."""
-    with console_logging(verbose):
+    with console_logging(verbose, progress=True):
         require_case(case)
         end_killed_runs()
         from flows.scoring import score as flow
@@ -208,6 +212,9 @@ def champion(
     case: CaseArgument,
     data: Annotated[str, typer.Option(help="Data set of the champion.")] = "simulated",
     history: Annotated[bool, typer.Option(help="Show all decisions, not only the last one.")] = False,
+    chart: Annotated[
+        Path | None, typer.Option(help="Draw the champion's metric by decision into this .svg file.")
+    ] = None,
     rollback: Annotated[bool, typer.Option(help="Restore the previous champion.")] = False,
     reason: Annotated[
         str | None, typer.Option(help="Why the champion is rolled back; required with --rollback.")
@@ -219,49 +226,23 @@ def champion(
 
     if rollback and not (reason or "").strip():
         raise UsageError("--reason TEXT with --rollback", "none", "give the reason; the ledger keeps it")
+    if chart and (chart.suffix != ".svg" or not chart.resolve().parent.is_dir()):
+        raise UsageError("--chart FILE.svg in a folder that exists", str(chart), "name such a file")
     with console_logging():
         require_case(case)
         end_killed_runs()
         from flows.champions import decisions, roll_back
 
         entries = [roll_back(case, data, reason)] if rollback and reason else decisions(case, data)
+        if chart:
+            from tasks.reporting.champion_chart import champion_chart
+
+            chart.write_text(champion_chart(f"{case}.{data}", decisions(case, data)), encoding="utf-8")
     for entry in entries if history or rollback else entries[-1:]:
         if as_json:
             typer.echo(json.dumps(entry))
         else:
             printing.print_ledger_entry(entry)
-
-
-@app.command("data")
-def list_data(as_json: JsonLinesOption = False) -> None:
-    """List use cases and the data sets that have a contract, with source and licence."""
-    from tasks.locate import load_contract
-    from tasks.settings import load
-    from tasks.use_cases import use_case_names
-
-    settings = load()
-    for case in use_case_names():
-        for path in sorted((settings.contracts / case.replace("-", "_")).glob("*.json")):
-            contract = load_contract(case, str(path), settings)
-            state = _data_state(path.stem, contract.read, settings.data_dir)
-            keys = ("description", "publisher", "url", "licence")
-            publication = {key: contract.publication.get(key, "") for key in keys}
-            dataset = {"case": case, "data": path.stem, "state": state, **publication}
-            if as_json:
-                typer.echo(json.dumps(dataset))
-            else:
-                printing.print_dataset(dataset)
-
-
-def _data_state(name: str, read: "ReadOptions", data_dir: Path | None) -> str:
-    """Tell whether the files of a data set are on this machine."""
-    if read.simulator:
-        return "simulated"
-    if not data_dir:
-        return "STEWARD_DATA_DIR is not set"
-    folder = data_dir / (read.folder or name)
-    missing = [file for file in read.files if not (folder / file).exists()]
-    return f"missing {', '.join(missing)}" if missing else "ready"
 
 
 @app.command()
@@ -281,6 +262,8 @@ def backfill(
     raise typer.Exit(run_backfill(request, dry_run, as_json))
 
 
+app.command()(compare)
+app.command()(data)
 app.command()(doctor)
 app.command()(ledger)
 app.command()(lineage)

@@ -16,10 +16,11 @@ from flows.recording.outcome import RunOutcome
 from flows.recording.process_locks import flow_run_lock
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import final_model, split_batch, validate_batch
-from flows.use_case import RunParameters, UseCase
+from flows.use_case import MAX_SEED, RunParameters, UseCase
 from ml.device import check_device
 from ml.drift.compare import Scope
 from ml.errors import QualityGateError, UsageError
+from tasks import activity
 from tasks import train as training
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
@@ -40,12 +41,8 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
 
     Raises UsageError or ContractError.
     """
-    if params.time_budget <= 0:
-        got = f"{params.time_budget:g}"
-        raise UsageError("a time budget of more than 0 seconds", got, "set --time-budget SECONDS")
+    _check_numbers(case, params)
     require_reason(params.accept_drift)
-    if params.trials < 0:
-        raise UsageError("0 trials or more", str(params.trials), "set --trials NUMBER")
     dataset = find_dataset(case.name, params.data, params.contract, settings)
     if params.as_of and not dataset.contract.roles.time:
         raise UsageError(
@@ -57,6 +54,24 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     settings.create_state_dir()
     check_device(settings.device)
     return dataset
+
+
+def _check_numbers(case: UseCase, params: RunParameters) -> None:
+    """Raise UsageError for a number that is out of range, or that no candidate of the use case uses."""
+    # Not a number is neither more nor less than 0.
+    if not 0 < params.time_budget < float("inf"):
+        got = f"{params.time_budget:g}"
+        raise UsageError("a time budget of more than 0 seconds", got, "set --time-budget SECONDS")
+    if not 0 <= params.seed <= MAX_SEED:
+        raise UsageError(f"a seed from 0 to {MAX_SEED}", str(params.seed), "set --seed NUMBER")
+    if params.trials < 0:
+        raise UsageError("0 trials or more", str(params.trials), "set --trials NUMBER")
+    if params.trials and not any(getattr(c, "is_tuned", False) for c in case.candidates.values()):
+        raise UsageError(
+            f"no trials for {case.name}, which has no candidate that is tuned",
+            str(params.trials),
+            "leave --trials out",
+        )
 
 
 @redact_errors
@@ -178,6 +193,7 @@ def validate_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
     settings = load()
     dataset = find_dataset(case, data, contract, settings)
     raw = read_source(dataset, Store(settings.state_dir.resolve() / "store"))
+    activity.begin("validate")
     *_, facts = apply_contract(raw.table("rows"), dataset.contract)
     notes = raw.facts.get("file_notes", [])
     return {**facts, "dropped_columns": raw.facts["dropped_columns"], "file_notes": notes}

@@ -13,7 +13,7 @@ from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
 from ml.errors import PackagingError
 from ml.package import Package, read_training_entities
-from tasks import packaging
+from tasks import activity, packaging
 from tasks import promote as promotion
 from tasks.decisions import AliasMovedError, commit_verdict, start_ledger
 from tasks.evaluate import FinalFit, load_fitted_model, to_estimate
@@ -73,12 +73,14 @@ def register(
     package = build_package(context, final, splits, summary)
     test = load_dataset(splits, "test")
     with tempfile.TemporaryDirectory() as scratch:
+        activity.begin("packaging gate")
         packaged = packaging.package_model(package, test, Path(scratch) / "model", context.store)
         recorder.log_package(packaged)
         checks = promotion.quality_gate(
             case.thresholds, evaluation, packaged.megabytes, packaged.milliseconds
         )
         recorder.log_quality_checks(checks)
+        activity.begin("registration in MLflow")
         tags = {
             "candidate": final.candidate,
             "data_digest": recorder.digest("source"),
@@ -162,6 +164,7 @@ def compare_with_champion(
         return Verdict(PROMOTE, "the first champion: there is none to compare with"), NOT_MEASURED
     if champion.digest == challenger.version.digest:
         return Verdict(KEEP_CHAMPION, "this model is already the champion"), challenger.estimate
+    activity.begin("comparison with the champion")
     evaluator, test = context.case.evaluator, load_dataset(splits, "test")
     try:
         client = context.listener.client

@@ -18,7 +18,7 @@ from ml.contract.schema import Contract
 from ml.drift.compare import Scope
 from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
-from tasks import packaging
+from tasks import activity, packaging
 from tasks import score as scoring
 from tasks.accepted_batch import read_summary
 from tasks.drift import compare_batch, drift_summary, require_no_damage
@@ -57,7 +57,7 @@ def score(
     Args:
         case: The use case, such as fintech-risk.
         data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
-        out: The Parquet file to write; it appears whole or not at all.
+        out: The file to write, .parquet or .csv; it appears whole or not at all.
         contract: The data set whose champion scores.
         reasons: For a recommender, the number of top items per user that are explained by items of the history.
         accept_drift: Reason to score a file although it differs severely from the champion's training batch.
@@ -67,8 +67,9 @@ def score(
     source, target = Path(data), Path(out)
     if not source.is_file():
         raise UsageError(f"a file {source}", "none", "give the path of a file that can be read")
-    if not target.resolve().parent.is_dir() or target.suffix != ".parquet":
-        raise UsageError("--out FILE.parquet in a folder that exists", out, "name such a file")
+    if not target.resolve().parent.is_dir() or target.suffix not in scoring.SUFFIXES:
+        expected = "--out FILE.parquet or FILE.csv in a folder that exists"
+        raise UsageError(expected, out, "name such a file")
     settings.create_state_dir()
     prefect_run.add_tags(*prefect_run.subject_tags(case, contract))
     with flow_run_lock(settings, case, contract):
@@ -95,6 +96,7 @@ def _score(
         dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
         with refusal_report(source, target, champion) as found:
             raw = read_files(dataset, Store(settings.state_dir.resolve() / "store"))
+            activity.begin("validate")
             clean, quarantine, excluded, validation = apply_contract(raw.table("rows"), rules, scoring=True)
             found["validate"] = validation
             reference = scoring_reference(champion.number, read_summary(folder, digests.package))
@@ -104,6 +106,7 @@ def _score(
             require_no_damage(drift, accept_drift)
         if accept_drift and any(finding["action"] == "refuse" for finding in drift["findings"]):
             drift["accepted"] = accept_drift.strip()
+        activity.begin("predict")
         params = {REASONS_PARAMETER: reasons} if reasons else None
         prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
     prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)
@@ -114,7 +117,8 @@ def _score(
             f"run `steward run {case} --data {contract} --fresh`, or leave --reasons out",
         )
     not_scored = scoring.rows_not_scored(quarantine, excluded)
-    scoring.write_scores(scoring.score_table(clean, prediction, rules, not_scored), target)
+    scores = scoring.score_table(clean, prediction, rules, not_scored)
+    scoring.write_scores(scores.assign(**{scoring.VERSION_COLUMN: champion.number}), target)
     counts = scoring.count_rows(clean, quarantine, excluded)
     subject = {"case": case, "contract": champion.name, "data": contract}
     result = {"version": champion.number, **counts, "out": str(target)}

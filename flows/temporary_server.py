@@ -20,6 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from tasks import activity
 from tasks.local_servers.api_secret import LENGTH, auth_string
 from tasks.local_servers.orphans import end_orphaned_servers
 from tasks.local_servers.serve import HOST
@@ -65,6 +66,7 @@ def secured_temporary_server() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
+    activity.begin("start of a temporary Prefect server")
     # Takes seconds to import, but is imported anyway where a temporary server starts.
     from prefect.server.api.server import SubprocessASGIServer
 

@@ -13,6 +13,9 @@ from ml.evaluation.quality_gate import QualityThresholds
 from tasks.split import SplitFunction
 from tasks.train import FinalFitPolicy
 
+# LightGBM takes seeds below 2^31, and folds and repeats add to the seed of a run.
+MAX_SEED = 2_000_000_000
+
 
 @dataclass(frozen=True)
 class Nouns:
@@ -52,9 +55,12 @@ class RunParameters:
         str | None, Field(description="Name or file of the contract; by default the one named as the data.")
     ] = None
     seed: Annotated[
-        int, Field(ge=0, description="Random seed of training. The test rows do not depend on it.")
+        int,
+        Field(ge=0, le=MAX_SEED, description="Random seed of training. The test rows do not depend on it."),
     ] = 0
-    time_budget: Annotated[float, Field(gt=0, description="Seconds for training all candidates.")] = 120.0
+    time_budget: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="Seconds for training all candidates.")
+    ] = 120.0
     trials: Annotated[
         int,
         Field(

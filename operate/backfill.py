@@ -30,7 +30,7 @@ def run_backfill(request: BackfillRequest, dry_run: bool, as_json: bool) -> int:
     Prints one line per scheduled time. Raises UsageError, also if another backfill of this champion is running.
     """
     # First of all: Prefect, which logs the same lines to its own console, reads the level of that once.
-    with console_logging():
+    with console_logging(progress=True):
         return _run_times(request, dry_run, as_json)
 
 
@@ -58,7 +58,8 @@ def _run_times(request: BackfillRequest, dry_run: bool, as_json: bool) -> int:
             "no other backfill of this champion", "one that is running", "wait until it ends"
         ) from None
     codes = []
-    with acquired, nullcontext() if dry_run else recorded_command("backfill"):
+    recorded = nullcontext() if dry_run else recorded_command("backfill")
+    with acquired, recorded:
         if not dry_run:
             end_killed_runs()
         finished = run_history.finished_intervals(connection.connect(settings), request.case, dataset.data)

@@ -6,13 +6,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
 import typer
+
+from operate.progress import shown_progress
 
 ROOT = Path(__file__).resolve().parents[1]
 # Free bytes below which a failed run is reported as out of disk space: databases and files grow in blocks.
@@ -43,8 +46,11 @@ def require_case(case: str) -> None:
     from ml.errors import UsageError
     from tasks.use_cases import use_case_names
 
-    if case not in use_case_names():
-        raise UsageError(f"a use case ({', '.join(use_case_names())})", repr(case), "see `steward data`")
+    names = use_case_names()
+    if case not in names:
+        similar = get_close_matches(Path(case).stem.replace("_", "-"), names, 1)
+        next_step = f"did you mean {similar[0]}?" if similar else "see `steward data`"
+        raise UsageError(f"a use case ({', '.join(names)})", repr(case), next_step)
 
 
 def case_module(case: str) -> ModuleType:
@@ -54,22 +60,26 @@ def case_module(case: str) -> ModuleType:
 
 
 @contextmanager
-def console_logging(verbose: bool = False) -> Iterator[None]:
-    """Log Steward's progress to stderr; what libraries log is shown only if `verbose`."""
+def console_logging(verbose: bool = False, progress: bool = False) -> Iterator[None]:
+    """Log to stderr; what libraries log, and the details of fits, only if `verbose`.
+
+    With `progress`, it is shown what is running and for how long.
+    """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "NOTSET" if verbose else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     log, database_log = logging.getLogger("steward"), logging.getLogger("mlflow.store.db.utils")
-    log.addHandler(handler)
     # MLflow logs a traceback for each failed statement, and raises the error too.
     level = database_log.level
     database_log.setLevel(level if verbose else logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        database_log.setLevel(level)
+    shown = shown_progress(verbose) if progress else nullcontext(logging.StreamHandler(sys.stderr))
+    with shown as handler:
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            database_log.setLevel(level)
 
 
 def describe_unexpected(error: Exception) -> str:

@@ -25,6 +25,9 @@ def maintain(
         from tasks.settings import load
 
         settings = load()
+        # A server that cannot write its database would be waited for.
+        if settings.state_dir.exists():
+            settings.create_state_dir()
         # Outside the flow, an unreachable server is reported as one message.
         with prefect_server(), nullcontext() if dry_run else recorded_command("maintain"):
             report = preview(settings) if dry_run else maintenance()

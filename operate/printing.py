@@ -1,9 +1,12 @@
 """What the commands of `steward.py` print: outcomes, rules, ledger entries, data sets."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +35,10 @@ OUTCOME_FIELDS = [
     "reused",
     "report",
 ]
-COLUMNS = (
-    "case",
-    "data",
-    "champion",
-    "metric [95 %]",
-    "baseline",
-    "gates passed",
-    "verdict",
-    "seconds",
-    "report",
-)
+# Width of what is printed to a file or a pipe.
+FILE_WIDTH = 80
+# The columns of the table of outcomes, the position of the one that may be narrower, and what is between two columns.
+HEADS, CHAMPION, GAP = ("use case", "champion", "on test [95 %]", "verdict"), 1, "  "
 
 
 def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
@@ -55,46 +51,83 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
     if not outcomes:
         return
     _print_table(outcomes)
+    width = _width()
     for outcome in outcomes:
         reused = f"reused: {', '.join(outcome.reused)}" if outcome.reused else "reused: nothing"
-        typer.echo(
-            f"{outcome.case}: {outcome.verdict}, {outcome.reason}\n    {reused}\n    report: {outcome.report}"
-        )
+        typer.echo(_wrap(f"{outcome.case}: {outcome.verdict}, {outcome.reason}", width))
+        # Whole, so that it can be copied or clicked.
+        typer.echo(f"{_wrap(f'    {reused}', width)}\n    report: {outcome.report}")
     _print_user_interfaces()
 
 
+def _width() -> int | None:
+    """Return the width of the terminal; None where stdout is none, as lines are not wrapped there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _wrap(text: str, width: int | None) -> str:
+    """Break a text between words, with its later lines indented."""
+    if width is None:
+        return text
+    return textwrap.fill(
+        text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+
+
 def _print_table(outcomes: "list[RunOutcome]") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """Print a table, or where its words do not fit side by side, a list."""
+    width, rows = _width() or FILE_WIDTH, [_cells(outcome) for outcome in outcomes]
+    columns = [[HEADS[n], *(line for row in rows for line in row[n])] for n in range(len(HEADS))]
+    widths = [max(map(len, lines)) for lines in columns]
+    # The names of candidates may be broken between their words.
+    longest_word = max(len(word) for line in columns[CHAMPION] for word in line.split())
+    widths[CHAMPION] -= max(0, sum(widths) + len(GAP) * (len(widths) - 1) - width)
+    if widths[CHAMPION] < longest_word:
+        _print_list(rows, width)
+        return
+    for cells in [tuple([head] for head in HEADS), tuple(["-" * each] for each in widths), *rows]:
+        wrapped = [
+            [part for line in cell for part in textwrap.wrap(line, size, break_long_words=False)]
+            for cell, size in zip(cells, widths, strict=True)
+        ]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            line = GAP.join(part.ljust(size) for part, size in zip(parts, widths, strict=True))
+            typer.echo(line.rstrip())
+        if cells in rows:
+            typer.echo("")
 
-    is_terminal = sys.stdout.isatty()
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
-    for outcome in outcomes:
-        link = f"[link=file://{outcome.report}]open[/link]" if is_terminal else "below"
-        table.add_row(*_table_row(outcome), link)
-    Console(width=None if is_terminal else 150).print(table)
+
+def _print_list(rows: list[tuple[list[str], ...]], width: int) -> None:
+    for use_case, champion, estimate, verdict in rows:
+        typer.echo(_wrap(", ".join(use_case), width))
+        for line in (f"champion: {', '.join(champion)}", *estimate, ", ".join(verdict)):
+            typer.echo(_wrap(f"  {line}", width))
+        typer.echo("")
 
 
-def _table_row(outcome: "RunOutcome") -> list[Any]:
-    from rich.text import Text
+def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
+    """Return the lines of the cells of one run."""
+    from tasks.reporting.metric_descriptions import describe_metric
 
-    estimate = "-"
+    champion, estimate = ["none"], ["-"]
+    if outcome.version:
+        champion = (
+            [outcome.candidate, f"version {outcome.version}"]
+            if outcome.candidate
+            else [f"version {outcome.version}"]
+        )
     if outcome.value is not None:
-        estimate = f"{outcome.metric} {outcome.value:.4f}\n[{outcome.low:.4f}, {outcome.high:.4f}]"
-    passed = ", ".join(outcome.gates) or "none"
-    return [
-        outcome.case,
-        outcome.data,
-        f"v{outcome.version} {outcome.candidate}".strip() if outcome.version else "none",
-        Text(estimate),
-        f"{outcome.baseline:.4f}" if outcome.baseline is not None else "-",
-        passed if outcome.verdict == "refused" else f"all {len(outcome.gates)}",
-        outcome.verdict,
-        f"{outcome.seconds:.1f}",
-    ]
+        label = describe_metric(outcome.metric).label
+        estimate = [f"{label} {outcome.value:.4f}", f"[{outcome.low:.4f}, {outcome.high:.4f}]"]
+    if outcome.baseline is not None:
+        estimate.append(f"baseline {outcome.baseline:.4f}")
+    gates = f"{len(outcome.gates)} gates passed"
+    return (
+        [outcome.case, outcome.data],
+        champion,
+        estimate,
+        [outcome.verdict, gates, f"{outcome.seconds:.1f} s"],
+    )
 
 
 def _print_user_interfaces() -> None:
@@ -106,24 +139,28 @@ def _print_user_interfaces() -> None:
 
 
 def print_rules(facts: Mapping[str, Any]) -> None:
-    """Print the result of each rule of a contract, what looks odd, and how many rows it let in."""
+    """Print the outcome of each rule of a contract in the report's words, what looks odd, and the counts of rows."""
     from ml.data.value_kinds import describe_kinds
+    from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
 
     for rule in facts["rules"]:
-        found = f" ({describe_kinds(rule['kinds'])})" if "kinds" in rule else ""
-        typer.echo(
-            f"{rule['verdict']:>8}  {rule['action']:<10}  {rule['violations']:>9,} violations"
-            f"  {rule['rule']}: {rule['reason']}{found}"
+        violations = (
+            f"{rule['violations']:,} of {rule['rows']:,}" if is_row_rule(rule["rule"]) else "the batch"
         )
+        found = f" ({describe_kinds(rule['kinds'])})" if "kinds" in rule else ""
+        outcome = describe_outcome(rule)
+        typer.echo(f"{outcome:<18}  {violations:>16}  {rule['rule']}: {rule['reason']}{found}")
     for column in facts.get("profile", ()):
         for note in column["notes"]:
-            typer.echo(f"     odd  {column['column']}: {note}")
+            typer.echo(f"looks odd           {column['column']}: {note}")
     for note in facts.get("file_notes", ()):
-        typer.echo(f"     odd  {note}")
-    counts = ", ".join(f"{facts[name]:,} {name}" for name in ("clean", "quarantined", "excluded"))
-    typer.echo(f"{facts['rows']:,} rows = {counts}")
+        typer.echo(f"looks odd           {note}")
+    typer.echo(
+        f"{facts['rows']:,} rows read: {facts['clean']:,} clean, {facts['quarantined']:,} quarantined as faulty,"
+        f" {facts['excluded']:,} excluded, outside the population"
+    )
     if dropped := describe_dropped_columns(facts["dropped_columns"]):
-        typer.echo(f"without {dropped}")
+        typer.echo(f"dropped columns: {dropped}")
 
 
 def print_scores(facts: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ def reproduce(
 
     Exit code 3: its source is missing or modified. Exit code 4: the predictions differ.
     """
-    with console_logging():
+    with console_logging(progress=True):
         use_case = case_module(case).CASE
         from flows import reproduction
         from flows.lineage.model_version import find_model_version

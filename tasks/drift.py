@@ -53,7 +53,7 @@ def summarize_batch(clean: StoredResult, contract: Contract, store: Store) -> St
         data = summarize(clean.table("clean"), contract).to_json()
         return StageResult({}, {"seconds": time.perf_counter() - started}, {SUMMARY_FILE: data})
 
-    return store.get_or_compute(key, make)
+    return store.get_or_compute(key, make, "summarize")
 
 
 @task(name="drift", cache_policy=NO_CACHE)

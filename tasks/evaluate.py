@@ -19,6 +19,7 @@ from ml.explanations.item_titles import example_titles
 from ml.explanations.shapes import rank_correlations, shape_curves
 from ml.serialization import load_model
 from ml.tabular.additive import AdditiveModel
+from tasks import activity
 from tasks.error_boundary import redact_errors
 from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
 from tasks.storage.content_store import StoredResult
@@ -79,6 +80,7 @@ def build_leaderboard(
 
     `milliseconds_per_1000` is processor time for 1,000 rows.
     """
+    activity.begin("leaderboard")
     valid = load_dataset(splits, "valid")
     entries: list[LeaderboardEntry] = []
     predictions: dict[str, pd.DataFrame] = {}
@@ -130,6 +132,7 @@ def evaluate_on_test(
 
     `raw` is the result of the source stage: it may have the true probabilities, and titles of items.
     """
+    activity.begin("evaluation on the test split")
     test, model = load_dataset(splits, "test"), load_fitted_model(final.model)
     prediction = model.predict(test.frame)
     estimate = evaluator.primary_interval(test, prediction)

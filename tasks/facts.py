@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from tasks.data_facts import DriftFacts, SourceFacts, ValidationFacts
+from tasks.data_facts import DriftFacts, ItemAttributeCounts, SourceFacts, ValidationFacts
 
 if TYPE_CHECKING:
     # Imported for types only: it imports pandas.
@@ -127,15 +127,6 @@ class DivisionFacts(TypedDict):
     simultaneous_events: NotRequired[float]
     users_without_new_items: NotRequired[dict[str, int]]
     train_includes_later_events: NotRequired[bool]
-
-
-class ItemAttributeCounts(TypedDict):
-    """Items of a side table, and how many of them or of the log lack interactions or attributes."""
-
-    items: int
-    with_attributes: int
-    without_interactions: int
-    interacted_without_attributes: int
 
 
 class SplitFacts(DivisionFacts, DatasetSettings):

@@ -1,6 +1,7 @@
 """Find the contract and the files of a dataset, by name or by path."""
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from ml.contract.json_text import read_json_file
@@ -71,12 +72,7 @@ def load_contract(case: str, contract: str, settings: Settings) -> Contract:
     folder = settings.contracts / case.replace("-", "_")
     path = Path(contract) if contract.endswith(".json") else folder / f"{contract}.json"
     if not path.is_file():
-        available = sorted(p.stem for p in folder.glob("*.json"))
-        raise UsageError(
-            f"a data set of {case} ({', '.join(available)}) or a file with --contract",
-            contract,
-            f"or write {path.name}",
-        )
+        raise _unknown_contract(case, contract, settings)
     with path.open("rb") as file:
         loaded = parse(read_json_file(file, str(path)))
     if not loaded.name.startswith(f"{case}."):
@@ -86,6 +82,23 @@ def load_contract(case: str, contract: str, settings: Settings) -> Contract:
             f"a simulator of {sorted(SIMULATORS)}", repr(loaded.read.simulator), "name one of them"
         )
     return loaded
+
+
+def _unknown_contract(case: str, contract: str, settings: Settings) -> UsageError:
+    """Return the error about a name that has no contract; it names the use case that has one, or a similar name."""
+    stem = case.replace("-", "_")
+    available = sorted(path.stem for path in (settings.contracts / stem).glob("*.json"))
+    expected = f"a data set of {case} ({', '.join(available)}) or a file with --contract"
+    owners = sorted(path.parent.name for path in settings.contracts.glob("*/*.json") if path.stem == contract)
+    if owners:
+        owner = owners[0].replace("_", "-")
+        return UsageError(
+            expected, f"{contract}, a data set of {owner}", f"did you mean {owner} --data {contract}?"
+        )
+    similar = get_close_matches(contract, available, 1)
+    if similar:
+        return UsageError(expected, contract, f"did you mean {similar[0]}?")
+    return UsageError(expected, contract, f"or write {Path(contract).stem}.json")
 
 
 def _find_side_table(contract: Contract, folder: Path, settings: Settings) -> Path | None:

@@ -1,8 +1,10 @@
 """Score: turn clean rows into model inputs, and predictions into a file that accounts for every row."""
 
+import json
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,6 +16,9 @@ from tasks.private_folder import user_file_mode
 from tasks.validation_state import ROW_COLUMN
 
 SCORED, QUARANTINED, EXCLUDED = "scored", "quarantined", "excluded"
+# The column with the version of the registered model, and the formats of a file of scores.
+VERSION_COLUMN = "model_version"
+SUFFIXES = (".parquet", ".csv")
 
 
 class ScoreCounts(TypedDict):
@@ -55,14 +60,30 @@ def score_table(
 @task(name="write scores", cache_policy=NO_CACHE)
 @redact_errors
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
-    """Write a Parquet file under a temporary name, then rename it, so that no partial file is ever visible."""
+    """Write a Parquet or CSV file, by the ending of its name; it appears whole or not at all.
+
+    In CSV, lists such as the items of an explanation are JSON texts.
+    """
     temporary = path.with_name(f".{path.name}.writing")
     try:
-        scores.to_parquet(temporary, index=False)
+        if path.suffix == ".csv":
+            _lists_as_text(scores).to_csv(temporary, index=False)
+        else:
+            scores.to_parquet(temporary, index=False)
         temporary.chmod(user_file_mode())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _lists_as_text(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its columns of lists as JSON texts; missing lists stay missing."""
+    lists = {
+        str(name): column.map(lambda items: json.dumps(np.asarray(items).tolist()), na_action="ignore")
+        for name, column in scores.items()
+        if column.map(lambda cell: isinstance(cell, list | np.ndarray)).any()
+    }
+    return scores.assign(**lists)
 
 
 def rows_not_scored(quarantine: pd.DataFrame, excluded: pd.DataFrame) -> pd.DataFrame:

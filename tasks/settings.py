@@ -4,12 +4,14 @@ No other module reads variables named STEWARD_*.
 """
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
 import warnings
 from contextlib import suppress
-from functools import cached_property
+from difflib import get_close_matches
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,13 +57,18 @@ TELEMETRY_VARIABLES = (
 # Free bytes that a run requires: more than the largest run on public data writes.
 MIN_FREE_BYTES = 200 * 2**20
 TRUE_WORDS = ("1", "true", "t", "yes", "y", "on")
+PREFIX = "STEWARD_"
+# The likeness (0 to 1) from which an unknown variable is a setting that was mistyped. Platforms set others: Kubernetes
+# sets STEWARD_PORT and STEWARD_SERVICE_HOST for a service of that name.
+MISTYPED_LIKENESS = 0.7
+log = logging.getLogger("steward")
 
 
 class Settings(BaseSettings):
     """The settings, read from environment variables with the prefix STEWARD_ (STEWARD_HOME for `state_dir`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STEWARD_",
+        env_prefix=PREFIX,
         env_prefix_target="all",  # aliases too
         env_ignore_empty=True,
         frozen=True,
@@ -165,17 +172,21 @@ class Settings(BaseSettings):
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UsageError(
-                f"a writable folder {self.state_dir}",
-                error.strerror or str(error),
-                "set STEWARD_HOME to a writable folder",
-            ) from None
+            raise self.unwritable_error(error) from None
         if self.free_bytes < MIN_FREE_BYTES:
             raise UsageError(
                 f"{MIN_FREE_BYTES >> 20} MB free in {self.state_dir}",
                 f"{self.free_bytes >> 20} MB",
                 "free disk space, or set STEWARD_HOME to a folder on a larger disk",
             )
+
+    def unwritable_error(self, error: OSError) -> UsageError:
+        """Return the error about a state directory in which nothing can be written."""
+        return UsageError(
+            f"a writable folder {self.state_dir}",
+            error.strerror or type(error).__name__,
+            "set STEWARD_HOME to a writable folder",
+        )
 
     @property
     def free_bytes(self) -> int:
@@ -184,14 +195,41 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: Any) -> Settings:
-    """Load the settings of this process. Raises UsageError, which names each invalid variable."""
+    """Load the settings of this process. Raises UsageError, which names each invalid or mistyped variable."""
+    _check_names()
     try:
         return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"STEWARD_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+            f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
         )
         raise UsageError("valid settings", problems, "correct the environment") from None
+
+
+def setting_names() -> list[str]:
+    """Return the names of the variables of all settings, without their prefix."""
+    return [str(field.validation_alias or name).upper() for name, field in Settings.model_fields.items()]
+
+
+def _check_names() -> None:
+    """Raise UsageError for a mistyped variable, which would have no effect; log once for another unknown one."""
+    known = setting_names()
+    for variable in sorted(name for name in os.environ if name.upper().startswith(PREFIX)):
+        name = variable.upper().removeprefix(PREFIX)
+        if name in known:
+            continue
+        if matches := get_close_matches(name, known, 1, MISTYPED_LIKENESS):
+            raise UsageError(
+                "settings that exist",
+                f"the environment variable {variable}",
+                f"did you mean {PREFIX}{matches[0]}? Rename or unset it; docs/settings.md lists all",
+            )
+        _log_unknown(variable)
+
+
+@cache
+def _log_unknown(variable: str) -> None:
+    log.warning("the environment variable %s is no setting and has no effect (docs/settings.md)", variable)
 
 
 def prepare_libraries(settings: Settings) -> None:

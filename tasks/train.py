@@ -26,7 +26,8 @@ SKIPPED = "Skipped"
 CODE = ("tasks/train.py", "tasks/error_boundary.py", "tasks/fit_memory.py", "tasks/stored_datasets.py", "ml")
 LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
 
-log = logging.getLogger("steward")
+# Details of a fit, which the command line shows with --verbose only.
+log = logging.getLogger("steward.fit")
 
 
 class FinalFitPolicy(Enum):

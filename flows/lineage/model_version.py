@@ -161,9 +161,9 @@ def _first_intact(folders: list[Path]) -> VerifiedResult:
 def find_model_version(case: str, data: str, number: int | None, settings: Settings) -> ModelVersionRecord:
     """Find a version by its number, or the champion for None. Raises UsageError where there is none."""
     name = f"{case}.{data}"
-    # Connecting to a database that does not exist would create it.
+    # Connecting to a database that does not exist would fail.
     has_database = settings.tracking_uri or (settings.state_dir / "mlflow.db").exists()
-    client = connection.connect(settings) if has_database else None
+    client = connection.connect_read_only(settings) if has_database else None
     existing = registry.list_versions(client, name) if client else {}
     if not client or not existing:
         raise UsageError(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class Ensemble:
     among candidates.
     """
 
+    # It uses `FitResources.trials`.
+    is_tuned: ClassVar[bool] = True
     target: Target = "binary"
     presets: tuple[Preset, ...] = PRESETS
 

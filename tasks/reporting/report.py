@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
-from ml.contract.expectations import EXPECTATIONS
 from ml.data.value_kinds import describe_kinds
 from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
@@ -15,6 +14,7 @@ from tasks.facts import CANCELLED, SUSPENDED, RunFacts
 from tasks.reporting import formatting
 from tasks.reporting.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
+from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
 from tasks.tracking.registry import ModelVersion
 
 TEMPLATES = Path(__file__).parent
@@ -29,8 +29,6 @@ GATES = {
     "quality": ("quality", "does the model meet the thresholds?"),
     "promotion": ("promotion", "is the model better than the champion?"),
 }
-# Rules of the validation that are not GX expectations but also apply row by row.
-ROW_RULES = ("type(", "present(", "exact_copy", "one_row_per(", "first_row_per(")
 
 
 class Banner(NamedTuple):
@@ -134,14 +132,10 @@ def _template(name: str) -> Template:
         "kinds": describe_kinds,
         "metric_label": lambda name: describe_metric(name).label if name else "",
         "describe_metric": describe_metric,
-        "is_row_rule": _is_row_rule,
+        "is_row_rule": is_row_rule,
+        "rule_outcome": describe_outcome,
     }
     return environment.get_template(name)
-
-
-def _is_row_rule(rule: str) -> bool:
-    expectation = EXPECTATIONS.get(f"expect_{str(rule).partition('(')[0]}")
-    return (expectation is not None and expectation.finds_rows) or str(rule).startswith(ROW_RULES)
 
 
 def _banner(facts: RunFacts) -> Banner:

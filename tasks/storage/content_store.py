@@ -32,6 +32,7 @@ import pandas as pd
 
 from ml.data.digest import json_digest
 from ml.errors import StoredResultError
+from tasks import activity
 from tasks.storage.key_file import key_content, read_key
 from tasks.storage.locked_folder import delete_damaged, store_lock
 from tasks.storage.object_folder import (
@@ -133,6 +134,9 @@ class Store:
 
         `stage` names the result for people. Raises StoredResultError where a damaged object cannot be deleted.
         """
+        # A step is a part of a stage.
+        if stage and not stage.startswith("step "):
+            activity.begin(stage)
         stored = None if self.fresh else self.lookup(key, stage)
         if stored:
             return stored

@@ -1,5 +1,6 @@
 """Connection to MLflow: clients that can write or only read, schema versions, and compaction of the database."""
 
+import errno
 import logging
 import shutil
 import sqlite3
@@ -33,11 +34,20 @@ def connect(settings: Settings) -> Client:
     Raises UsageError where it cannot be reached, or where its tables are of another version: nothing is migrated
     without being asked for.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.state_dir / "mlflow.lock"):
+    lock = FileLock(settings.state_dir / "mlflow.lock")
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise settings.unwritable_error(error) from None
+        raise
+    try:
         _prepare_tables(settings.mlflow_uri)
         client = _client(settings)
         client.search_experiments(max_results=1)
+    finally:
+        lock.release()
     return client
 
 

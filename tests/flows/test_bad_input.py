@@ -1,6 +1,10 @@
 """Bad input through the command line: error message and exit code."""
 
+import errno
+import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +18,7 @@ from ml.simulators import SIMULATORS
 from operate.console import EXIT_DATA_GATE, EXIT_USAGE
 from operate.printing import OUTCOME_FIELDS
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
@@ -51,6 +56,47 @@ BEFORE_A_RUN = {
         None,
         "a time budget of more than 0 seconds",
     ),
+    "time budget without end": (
+        ["run", "fintech-risk", "--time-budget", "inf"],
+        None,
+        "a time budget of more than 0 seconds; got inf",
+    ),
+    "time budget that is no number": (
+        ["run", "fintech-risk", "--time-budget", "nan"],
+        None,
+        "a time budget of more than 0 seconds; got nan",
+    ),
+    "negative seed": (["run", "fintech-risk", "--seed", "-1"], None, "Invalid value for '--seed'"),
+    "seed that no library takes": (
+        ["run", "fintech-risk", "--seed", "2147483648"],
+        None,
+        "a seed from 0 to 2000000000; got 2147483648",
+    ),
+    "trials of nothing": (
+        ["run", "ecommerce-recommendation", "--trials", "3"],
+        None,
+        "no candidate that is tuned; got 3; leave --trials out",
+    ),
+    "path instead of a case": (
+        ["run", "flows/fintech_risk.py"],
+        None,
+        "got 'flows/fintech_risk.py'; did you mean fintech-risk?",
+    ),
+    "data set of another case": (
+        ["validate", "fintech-risk", "--data", "pima_diabetes"],
+        None,
+        "got pima_diabetes, a data set of health-prediction; did you mean health-prediction --data pima_diabetes?",
+    ),
+    "mistyped data set": (
+        ["validate", "fintech-risk", "--data", "simulatd"],
+        None,
+        "got simulatd; did you mean simulated?",
+    ),
+    "two contracts": (
+        ["run", "fintech-risk", "--contract", "simulated", "--contract", "hmeq"],
+        None,
+        "expected --contract once; got it 2 times",
+    ),
     "not a number": (["run", "fintech-risk", "--seed", "many"], None, "Invalid value for '--seed'"),
     "unknown key": (["run", "fintech-risk"], lambda c: c["meta"].update(rolse={}), "rolse"),
     "unknown column": (["run", "fintech-risk"], lambda c: c["meta"]["roles"].update(id="nobody"), "nobody"),
@@ -58,6 +104,16 @@ BEFORE_A_RUN = {
         ["run", "fintech-risk"],
         lambda c: c["expectations"][0].update(type="expect_column_values_to_be_lovely"),
         "a known expectation in expectations[0].type",
+    ),
+    "versions that are no numbers": (
+        ["compare", "fintech-risk", "1", "health-prediction.2"],
+        None,
+        "Invalid value for 'V2'",
+    ),
+    "no versions to compare": (
+        ["compare", "fintech-risk", "1", "2"],
+        None,
+        "a registered version of fintech-risk.simulated; got none",
     ),
     "rollback without reason": (["champion", "fintech-risk", "--rollback"], None, "--reason TEXT"),
     "no champion to show": (["champion", "fintech-risk"], None, "a decision about fintech-risk.simulated"),
@@ -130,7 +186,8 @@ def test_bad_data_ends_a_run_rejected(
     path = tmp_path / "loans.csv"
     write(path)
     arguments = ["run", "fintech-risk", "--data", str(path), "--contract", "simulated", "--json"]
-    assert command(*arguments) == EXIT_DATA_GATE
+    # A budget of thirty years is one.
+    assert command(*arguments, "--time-budget", "1e9") == EXIT_DATA_GATE
     out, err = capsys.readouterr()
     assert message in err
     (line,) = out.splitlines()
@@ -150,3 +207,40 @@ def test_extra_columns_are_dropped_and_named(
     facts = json.loads(capsys.readouterr().out)
     assert facts["dropped_columns"]["count"] == 1
     assert facts["clean"] == facts["rows"] == 400
+
+
+class ClosedPipe(io.StringIO):
+    """What stdout is when its reader, such as `head -1`, has ended."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("arguments", [["data"], ["champion", "fintech-risk", "--history"]])
+def test_output_into_a_pipe_that_closes_ends_without_a_message(
+    arguments: list[str],
+    contracts: Path,
+    write_ledger: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_ledger(
+        "fintech-risk.simulated", {"verdict": "promote", "before": None, "champion": 1, "version": 1}
+    )
+    monkeypatch.setattr(sys, "stdout", ClosedPipe())
+    assert command(*arguments) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_locale_without_utf_8_shows_all_texts(contracts: Path, tmp_path: Path) -> None:
+    edit_contract(contracts, lambda c: c["meta"].update(description="Prêts simulés, en m²"))
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "steward.py"), "data"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Prêts simulés, en m²".encode() in done.stdout

@@ -64,6 +64,7 @@ def test_scores_loads_and_serves(
         "column_values_to_be_between(age)",
         {"a number below 18": 1},
     )
+    assert scores["model_version"].tolist() == [1] * 200
     # The file is compared with the training batch before it is scored.
     assert facts["drift"]["reference"] == "the training batch of version 1"
     assert (facts["drift"]["compared"], facts["drift"]["findings"]) == (True, [])

@@ -19,13 +19,18 @@ def output_of(*arguments: str) -> list[str]:
 
 def test_validate_prints_a_line_per_rule_and_the_counts(home: Path, contracts: Path) -> None:
     *lines, counts = output_of("validate", "fintech-risk")
-    odd = [line for line in lines if line.startswith("     odd  ")]
+    odd = [line for line in lines if line.startswith("looks odd  ")]
     rules = [line for line in lines if line not in odd]
     assert any("savings_balance" in line and "missing" in line for line in odd)
     (rule,) = [line for line in rules if "to_be_between(debt_to_income): a debt" in line]
-    assert rule.split()[:3] == ["passed", "warn", "0"]
-    assert all(" violations  " in line for line in rules)
-    assert counts == "1,500 rows = 1,500 clean, 0 quarantined, 0 excluded"
+    assert rule.split()[:4] == ["passed", "0", "of", "1,500"]
+    # The words of the report, also for a rule about the batch as a whole.
+    tolerated = [line.split("  ")[0] for line in rules if "to_not_be_null(income)" in line]
+    assert tolerated == ["within tolerance"]
+    assert next(line for line in rules if "enough_rows" in line).split()[:3] == ["passed", "the", "batch"]
+    assert counts == (
+        "1,500 rows read: 1,500 clean, 0 quarantined as faulty, 0 excluded, outside the population"
+    )
 
 
 def test_champion_prints_the_last_decision_and_history_all(write_ledger: Callable[..., None]) -> None:
@@ -71,17 +76,57 @@ def outcome(**fields: object) -> RunOutcome:
     return RunOutcome(**{**defaults, **fields})  # type: ignore[arg-type]
 
 
-def test_outcomes_are_printed_as_a_table_with_reasons(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = outcome(case="other", version=None, verdict="refused", value=None, baseline=None, reused=[])
-    print_outcomes([outcome(), failed], as_json=False)
-    text = capsys.readouterr().out
-    promoted, rejected = [line.split() for line in text.splitlines() if "below" in line]
-    assert promoted[:4] == ["fintech-risk", "simulated", "v3", "LightGBM"]
-    assert {"all", "2", "0.5000", "promote"} <= set(promoted)
-    assert {"none", "-", "refused", "data,", "split"} <= set(rejected)
-    assert "[0.7000, 0.8000]" in text
+LONGEST = {
+    "case": "ecommerce-recommendation",
+    "data": "yoochoose_100k_sessions",
+    "candidate": "reranker with transformer",
+    "metric": "ndcg_at_10",
+    "verdict": "champion_unusable",
+    "seconds": 1234.56,
+}
+
+
+def printed(
+    outcomes: list[RunOutcome],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int | None = None,
+) -> str:
+    """Return what is printed to a pipe, or to a terminal with that many columns."""
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_outcomes(outcomes, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_outcomes_are_printed_as_a_table_with_reasons(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = outcome(case="other", version=None, verdict="rejected", value=None, baseline=None, reused=[])
+    text = printed([outcome(), failed], capsys, monkeypatch)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["fintech-risk", "LightGBM", "ROC", "AUC", "0.7500", "promote"] in lines
+    assert ["simulated", "version", "3", "[0.7000,", "0.8000]", "2", "gates", "passed"] in lines
+    assert ["baseline", "0.5000", "2.5", "s"] in lines
+    assert ["other", "none", "-", "rejected"] in lines
     assert "fintech-risk: promote, better\n    reused: source\n    report: /report.html\n" in text
     assert text.endswith("/steward up\n")
+
+
+@pytest.mark.parametrize("columns", [None, 120, 80, 60, 40])
+def test_no_word_is_broken_and_no_line_too_long(
+    columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = [outcome(), outcome(**LONGEST, reason="no better than the champion beyond chance: " * 3)]
+    text = printed(outcomes, capsys, monkeypatch, columns)
+    result = text.partition("Browse flows")[0]
+    words = {word.rstrip(",:") for word in result.split()}
+    for field in ("case", "data", "candidate", "verdict"):
+        assert set(str(LONGEST[field]).split()) <= words
+    assert {"[0.7000", "0.8000]", "NDCG@10"} <= words
+    if columns:
+        assert [line for line in result.splitlines() if len(line) > columns] == []
 
 
 def test_scores_are_printed_with_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -394,6 +396,22 @@ def test_an_alias_moved_back_to_the_previous_version_is_recorded_and_kept(model:
     model.decide(4, INCONCLUSIVE)
     assert model.history()[4:] == [("external", 1, None), (INCONCLUSIVE, None, None)]
     assert model.champion is None
+
+
+def test_a_clock_that_is_behind_the_last_decision_changes_no_order(
+    model: RegisteredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "tasks.ledger.datetime", SimpleNamespace(now=lambda zone: datetime(2099, 1, 1, tzinfo=zone))
+        )
+        model.decide(1, PROMOTE)
+    model.decide(2, PROMOTE)
+    assert model.roll_back()["champion"] == 1
+    entries = model.ledger.entries()
+    assert [entry["line"] for entry in entries] == [1, 2, 3]
+    assert entries[0]["at"] > entries[1]["at"]
+    assert read_state(model.ledger, model.record).problems == ()
 
 
 def test_rollbacks_return_through_all_champions(model: RegisteredModel) -> None:

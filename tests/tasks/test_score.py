@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -179,3 +180,13 @@ def test_a_failed_write_leaves_the_previous_file(tmp_path: Path, monkeypatch: py
         write_scores.fn(score_rows(make_contract()), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+def test_lists_are_json_texts_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    lists = pd.DataFrame(
+        {"user": ["u", "v"], "explanation_items": [np.array(["i", "j"]), None], "score": [0.1, 1.0]}
+    )
+    write_scores.fn(lists, path)
+    assert path.read_text() == 'user,explanation_items,score\nu,"[""i"", ""j""]",0.1\nv,,1.0\n'
+    assert list(tmp_path.iterdir()) == [path]

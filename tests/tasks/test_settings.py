@@ -55,6 +55,23 @@ def test_an_invalid_value_is_an_error_that_names_the_variable(
         load()
 
 
+def test_a_mistyped_variable_is_an_error_and_another_one_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Kubernetes sets it for a service with the name of the project.
+    monkeypatch.setenv("STEWARD_SERVICE_HOST", "10.0.0.1")
+    for _ in range(2):
+        load()
+    assert caplog.messages == [
+        "the environment variable STEWARD_SERVICE_HOST is no setting and has no effect (docs/settings.md)"
+    ]
+    monkeypatch.setenv("STEWARD_HOEM", "elsewhere")
+    with pytest.raises(
+        UsageError, match="got the environment variable STEWARD_HOEM; did you mean STEWARD_HOME"
+    ):
+        load()
+
+
 def test_an_unknown_setting_is_an_error() -> None:
     with pytest.raises(UsageError, match="STEWARD_TREADS"):
         load(treads=2)
