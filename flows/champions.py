@@ -3,7 +3,7 @@
 from typing import Any, Never
 
 from flows.housekeeping.ledgers import open_ledger
-from flows.recording.rollback_page import record_rollback
+from flows.recording.model_page import record_rollback
 from ml.errors import UsageError
 from tasks.decisions import accept_ledger, rollback
 from tasks.ledger import Ledger, LedgerState, read_state

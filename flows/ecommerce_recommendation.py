@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from flows.training_flow import training_flow
-from flows.use_case import UseCase
+from flows.use_case import Nouns, UseCase
 from ml.estimator import Candidate
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
@@ -62,6 +62,7 @@ CASE = UseCase(
     thresholds=QualityThresholds(min_primary=0.01, max_subgroup_gap=0.1),
     final_fit=FinalFitPolicy.REFIT_ON_TRAIN_VALID,
     time_budget=300.0,
+    nouns=Nouns("shoppers"),
 )
 
 ecommerce_recommendation = training_flow(CASE)

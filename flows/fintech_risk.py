@@ -1,7 +1,7 @@
 """Predict whether an applicant defaults."""
 
 from flows.training_flow import training_flow
-from flows.use_case import UseCase
+from flows.use_case import Nouns, UseCase
 from ml.ensemble.stacked_ensemble import Ensemble
 from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
@@ -24,6 +24,7 @@ CASE = UseCase(
     },
     evaluator=BinaryEvaluator(primary="roc_auc"),
     thresholds=QualityThresholds(min_primary=0.6, max_calibration_error=0.05, max_subgroup_gap=0.1),
+    nouns=Nouns("applicants", "defaulters"),
 )
 
 fintech_risk = training_flow(CASE)

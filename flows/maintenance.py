@@ -25,6 +25,7 @@ from flows.housekeeping.retention import (
     required_objects,
     undecided_versions,
 )
+from flows.recording import prefect_run
 from flows.recording.process_locks import flow_run_lock
 from flows.temporary_server import local_flow, secured_temporary_server
 from ml.errors import UsageError
@@ -93,7 +94,7 @@ class _Context:
         self.report.deleted.append(DeletedObject(kind, name, size, reason))
 
 
-@local_flow("maintenance")
+@local_flow("maintenance", prefect_run.current_run_name)
 @redact_errors
 def maintenance(dry_run: bool = False) -> MaintenanceReport:
     """Delete what is past its retention; never what an alias, the ledger or an active run needs.
@@ -101,6 +102,7 @@ def maintenance(dry_run: bool = False) -> MaintenanceReport:
     Args:
         dry_run: Only report what would be deleted.
     """
+    prefect_run.add_tags(prefect_run.TAG)
     report = preview(load()) if dry_run else _maintain(load())
     verb = "would free" if dry_run else "freed"
     summary = f"{verb} {report.freed_bytes:,} bytes; the store: {report.store_bytes:,}"

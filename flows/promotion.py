@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
-from flows.recording.rollback_page import show_rollback
+from flows.recording.registered_model import log_registered_model
 from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
@@ -29,6 +29,7 @@ from tasks.ledger import (
     proven_digests,
 )
 from tasks.ledger_chain import Entry
+from tasks.reporting.metric_descriptions import format_estimate
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
@@ -84,10 +85,13 @@ def register(
             "candidate": final.candidate,
             "data_digest": recorder.digest("source"),
             "seed": str(context.params.seed),
+            "data": context.source.data,
+            "metric": format_estimate(evaluation["primary"], evaluation),
         }
         version = registry.register(
             recorder.client, context.contract.name, recorder.run_id, packaged, tags, case.question
         )
+    log_registered_model(recorder.mlflow_run, version, final, recorder.facts)
     start_ledger(*open_ledger(context.settings, recorder.client, version.name))
     return Challenger(version, package, evaluation, final.baseline)
 
@@ -121,9 +125,7 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     estimates = {expected: estimate, version.number: challenger.estimate}
     candidate = champion.tags.get("candidate", "") if champion else ""
     summary = ChampionSummary(number, candidate, estimates.get(number, NOT_MEASURED))
-    outcome = recorder.log_verdict(verdict, version, summary, entry)
-    show_rollback(client, ledger)
-    return outcome
+    return recorder.log_verdict(verdict, version, summary, entry)
 
 
 def _earlier_decision(ledger: Ledger, decision: Entry) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from flows.batch_reference import require_reason, scoring_reference
 from flows.housekeeping.ledgers import open_ledger
-from flows.recording import notifications
+from flows.recording import notifications, prefect_run
 from flows.recording.process_locks import flow_run_lock
 from flows.recording.refusal_report import refusal_report
 from flows.temporary_server import local_flow
@@ -40,7 +40,7 @@ log = logging.getLogger("steward")
 ReasonCount = Annotated[int, Field(ge=0)]
 
 
-@local_flow("score")
+@local_flow("score", prefect_run.current_run_name)
 @redact_errors
 def score(
     case: CaseName,
@@ -71,6 +71,7 @@ def score(
         expected = "--out FILE.parquet or FILE.csv in a folder that exists"
         raise UsageError(expected, out, "name such a file")
     settings.create_state_dir()
+    prefect_run.add_tags(*prefect_run.subject_tags(case, contract))
     with flow_run_lock(settings, case, contract):
         return _score(case, source, target, contract, reasons, accept_drift)
 

@@ -53,9 +53,11 @@ class LocalFlow(Flow[P, R]):
             raise KeyboardInterrupt
 
 
-def local_flow(name: str) -> Callable[[Callable[P, R]], LocalFlow[P, R]]:
-    """Decorate a function as a flow without stored results."""
-    return lambda function: LocalFlow(function, name=name, persist_result=False)
+def local_flow(
+    name: str, run_name: Callable[[], str] | None = None
+) -> Callable[[Callable[P, R]], LocalFlow[P, R]]:
+    """Decorate a function as a flow without stored results; `run_name` names each run when it begins."""
+    return lambda function: LocalFlow(function, name=name, flow_run_name=run_name, persist_result=False)
 
 
 @contextmanager

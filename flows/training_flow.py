@@ -9,6 +9,7 @@ from prefect import Flow
 
 from flows.pipeline import run
 from flows.recording.outcome import RunOutcome
+from flows.recording.prefect_run import current_run_name
 from flows.temporary_server import local_flow
 from flows.use_case import RunParameters, UseCase
 
@@ -20,7 +21,7 @@ def training_flow(case: UseCase) -> Flow[..., RunOutcome]:
     def train(*args: Any, **kwargs: Any) -> RunOutcome:
         return run(case, RunParameters(**signature.bind(*args, **kwargs).arguments))
 
-    return local_flow(case.name)(_described(train, signature, case))
+    return local_flow(case.name, current_run_name)(_described(train, signature, case))
 
 
 def _signature(case: UseCase) -> Signature:

@@ -18,6 +18,14 @@ MAX_SEED = 2_000_000_000
 
 
 @dataclass(frozen=True)
+class Nouns:
+    """What reports call the cases of a use case, and those of the positive class."""
+
+    cases: str = "cases"
+    positives: str = "positive cases"
+
+
+@dataclass(frozen=True)
 class UseCase:
     """A question and how it is answered.
 
@@ -33,6 +41,7 @@ class UseCase:
     thresholds: QualityThresholds
     final_fit: FinalFitPolicy = FinalFitPolicy.KEEP_SELECTED
     time_budget: float = 120.0
+    nouns: Nouns = Nouns()
 
 
 @dataclass(frozen=True)

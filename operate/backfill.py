@@ -58,7 +58,8 @@ def _run_times(request: BackfillRequest, dry_run: bool, as_json: bool) -> int:
             "no other backfill of this champion", "one that is running", "wait until it ends"
         ) from None
     codes = []
-    with acquired, nullcontext() if dry_run else recorded_command("backfill"):
+    recorded = nullcontext() if dry_run else recorded_command("backfill")
+    with acquired, recorded:
         if not dry_run:
             end_killed_runs()
         finished = run_history.finished_intervals(connection.connect(settings), request.case, dataset.data)

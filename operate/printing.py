@@ -150,7 +150,8 @@ def print_rules(facts: Mapping[str, Any]) -> None:
             f"{rule['violations']:,} of {rule['rows']:,}" if is_row_rule(rule["rule"]) else "the batch"
         )
         found = f" ({describe_kinds(rule['kinds'])})" if "kinds" in rule else ""
-        typer.echo(f"{describe_outcome(rule):<18}  {violations:>16}  {rule['rule']}: {rule['reason']}{found}")
+        outcome = describe_outcome(rule)
+        typer.echo(f"{outcome:<18}  {violations:>16}  {rule['rule']}: {rule['reason']}{found}")
     for column in facts.get("profile", ()):
         for note in column["notes"]:
             typer.echo(f"looks odd           {column['column']}: {note}")

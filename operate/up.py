@@ -17,6 +17,7 @@ from operate.console import EXIT_FAILURE, console_logging, print_message
 from operate.local_stack import ports, postgres
 from operate.local_stack.event_feed import EventFeed
 from operate.local_stack.run_monitor import RunMonitor
+from operate.local_stack.run_names import name_waiting_runs
 from operate.local_stack.servers import ServerFailedError, Servers, ShutdownRequestedError
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _print_events(servers: Servers, client: "SyncPrefectClient") -> None:
         monitor.look()
         # A busy server may not answer; whether it still runs is checked above.
         with suppress(httpx.HTTPError):
+            name_waiting_runs(client)
             for line in feed.new_lines():
                 typer.echo(line)
     raise ShutdownRequestedError

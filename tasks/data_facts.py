@@ -89,3 +89,12 @@ class DriftFacts(TypedDict):
     rows_before: NotRequired[int]
     unchanged: NotRequired[bool]
     accepted: NotRequired[str]
+
+
+class ItemAttributeCounts(TypedDict):
+    """Items of a side table, and how many of them or of the log lack interactions or attributes."""
+
+    items: int
+    with_attributes: int
+    without_interactions: int
+    interacted_without_attributes: int

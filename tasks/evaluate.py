@@ -10,11 +10,15 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.data.dataset import Dataset, rarer_class_units
 from ml.estimator import Model
+from ml.evaluation.binary_metrics import confusion_counts
 from ml.evaluation.confidence_intervals import Interval
 from ml.evaluation.evaluator import Decision, Evaluator
 from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
 from ml.evaluation.subgroups import subgroup_metrics
+from ml.explanations.item_titles import example_titles
+from ml.explanations.shapes import rank_correlations, shape_curves
 from ml.serialization import load_model
+from ml.tabular.additive import AdditiveModel
 from tasks import activity
 from tasks.error_boundary import redact_errors
 from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
@@ -87,23 +91,25 @@ def build_leaderboard(
         milliseconds = 1000 * (time.process_time() - started)
         decision = evaluator.decision(valid, predictions[name])
         estimate = evaluator.primary_interval(valid, predictions[name])
-        entries.append(
-            {
-                "candidate": name,
-                "value": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "metrics": evaluator.metrics(valid, predictions[name], decision),
-                "decision": dict(decision),
-                "seconds": stored.facts["seconds"],
-                "stopped_by": stored.facts["stopped_by"],
-                "composition": stored.facts["composition"],
-                "megabytes": stored.size_bytes / 1e6,
-                "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
-                "reused": stored.reused,
-                "leads": False,
-            }
-        )
+        entry: LeaderboardEntry = {
+            "candidate": name,
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "metrics": evaluator.metrics(valid, predictions[name], decision),
+            "decision": dict(decision),
+            "seconds": stored.facts["seconds"],
+            "stopped_by": stored.facts["stopped_by"],
+            "composition": stored.facts["composition"],
+            "megabytes": stored.size_bytes / 1e6,
+            "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
+            "reused": stored.reused,
+            "leads": False,
+        }
+        if isinstance(model, AdditiveModel):
+            by_importance = pd.Series(stored.facts["importance"]).sort_values(ascending=False)
+            entry["shapes"] = shape_curves(model.shape_functions(), valid.frame, by_importance.index)
+        entries.append(entry)
     leader, comparisons = select_leader(predictions, valid, evaluator)
     for entry in entries:
         entry["leads"] = entry["candidate"] == leader
@@ -124,7 +130,7 @@ def evaluate_on_test(
 ) -> EvaluationFacts:
     """Evaluate the final model and the baseline on the test dataset, which was used neither to fit nor to select.
 
-    `raw` is the result of the source stage; for simulated data it has the true probabilities.
+    `raw` is the result of the source stage: it may have the true probabilities, and titles of items.
     """
     activity.begin("evaluation on the test split")
     test, model = load_dataset(splits, "test"), load_fitted_model(final.model)
@@ -148,10 +154,17 @@ def evaluate_on_test(
     }
     if (rarer := rarer_class_units(test)) is not None:
         evaluation["rarer_class"] = rarer
+    if "threshold" in final.decision:
+        truth, probability = test.truth.to_numpy(), prediction["probability"].to_numpy()
+        evaluation["confusion"] = confusion_counts(truth, probability, final.decision["threshold"])
+    if evaluation["importance"]:
+        evaluation["rank_correlations"] = rank_correlations(test.frame, prediction.iloc[:, 0])
     if data_diagnostics := evaluator.data_diagnostics(test):
         evaluation["data_diagnostics"] = data_diagnostics
     if user_examples := evaluator.user_examples(test, prediction, model):
         evaluation["user_examples"] = user_examples
+        if "titles" in raw.table_names:
+            evaluation["item_titles"] = example_titles(user_examples, raw.table("titles"))
     if "oracle" in raw.table_names:
         optimum = evaluator.primary_interval(test, align_oracle(raw.table("oracle"), test)).value
         evaluation["simulated_optimum"] = optimum

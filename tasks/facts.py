@@ -5,10 +5,11 @@
 
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from tasks.data_facts import DriftFacts, SourceFacts, ValidationFacts
+from tasks.data_facts import DriftFacts, ItemAttributeCounts, SourceFacts, ValidationFacts
 
 if TYPE_CHECKING:
     # Imported for types only: it imports pandas.
+    from ml.explanations.shapes import ShapeCurve
     from ml.explanations.user_examples import UserExample
 
 RUN_FACTS_VERSION = 2
@@ -128,15 +129,6 @@ class DivisionFacts(TypedDict):
     train_includes_later_events: NotRequired[bool]
 
 
-class ItemAttributeCounts(TypedDict):
-    """Items of a side table, and how many of them or of the log lack interactions or attributes."""
-
-    items: int
-    with_attributes: int
-    without_interactions: int
-    interacted_without_attributes: int
-
-
 class SplitFacts(DivisionFacts, DatasetSettings):
     """The split, its leakage checks, and the settings of the contract that models are trained with."""
 
@@ -189,10 +181,15 @@ class LeaderboardEntry(TypedDict):
     reused: bool
     leads: bool
     compared_with: NotRequired[Comparison]
+    shapes: NotRequired[list["ShapeCurve"]]
 
 
 class EvaluationFacts(TypedDict):
-    """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target."""
+    """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target.
+
+    `confusion` counts test rows by truth and decision; `rank_correlations` are those of numeric columns with the
+    prediction; `item_titles` are by item of the examples.
+    """
 
     rows: int
     primary: str
@@ -206,6 +203,9 @@ class EvaluationFacts(TypedDict):
     importance: dict[str, float]
     baseline: Estimate
     rarer_class: NotRequired[int]
+    confusion: NotRequired[dict[str, int]]
+    rank_correlations: NotRequired[dict[str, float]]
+    item_titles: NotRequired[dict[str, str]]
     data_diagnostics: NotRequired[dict[str, Any]]
     user_examples: NotRequired[list["UserExample"]]
     simulated_optimum: NotRequired[float]
@@ -283,6 +283,8 @@ class RunFacts(TypedDict):
     contract: str
     publication: dict[str, Any]
     descriptions: dict[str, str]
+    nouns: NotRequired[dict[str, str]]
+    sensitive_inputs: NotRequired[list[str]]
     params: dict[str, Any]
     files: list[str]
     contract_file: str | None

@@ -41,7 +41,7 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
     with the name of the data. A side table of items is looked for beside the file, then in the folder of the contract.
     Raises UsageError or ContractError.
     """
-    data_file = Path(data) if Path(data).suffix in SUFFIXES or "/" in data else None
+    data_file = Path(data) if is_file(data) else None
     loaded = load_contract(case, contract or (data_file.stem if data_file else data), settings)
     if data_file:
         existing = _require_file(data_file, "give the path of a file that can be read")
@@ -60,6 +60,11 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
     files = tuple(_require_file(_inside(folder, name, settings), next_step) for name in loaded.read.files)
     side_table = _find_side_table(loaded, folder, settings)
     return DatasetSource(data, loaded, files, side_table, settings.read_limits)
+
+
+def is_file(data: str) -> bool:
+    """Return whether `data` is the path of a file, not the name of a dataset."""
+    return Path(data).suffix in SUFFIXES or "/" in data
 
 
 def load_contract(case: str, contract: str, settings: Settings) -> Contract:

@@ -28,8 +28,8 @@ from ml.errors import PackagingError
 from ml.package import Package
 from tasks.error_boundary import redact_errors
 from tasks.storage.content_store import StageResult, Store, key_of
+from tasks.tracking.logged_model import Latency, PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER, check_structure
-from tasks.tracking.registry import Latency, PackagedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("tasks/packaging.py", "tasks/error_boundary.py", "ml")

@@ -56,7 +56,8 @@ CODE = (
 def source(dataset_source: DatasetSource, store: Store) -> StoredResult:
     """Store the data as they came: the table `rows`, for simulated data also `oracle` (the true probabilities).
 
-    A side table of items is the table `items`, in the form of `ml.data.item_attributes`. Raises DataGateError for a
+    A side table of items is the table `items`, and `titles` where it has some, in the forms of
+    `ml.data.item_attributes`. Raises DataGateError for a
     file that cannot be read as the contract says.
     """
     return read_source(dataset_source, store)
@@ -127,9 +128,10 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
         rows[options.row_column] = np.arange(1, len(rows) + 1)
     tables = {"rows": rows[[column for column in options.columns if column in rows.columns]]}
     if contract.item_attributes and dataset_source.item_attributes_file:
-        tables["items"] = item_attributes.read_attribute_table(
-            dataset_source.item_attributes_file.read_bytes(), contract.item_attributes
-        )
+        side_table = dataset_source.item_attributes_file.read_bytes()
+        tables["items"] = item_attributes.read_attribute_table(side_table, contract.item_attributes)
+        if contract.item_attributes.title:
+            tables["titles"] = item_attributes.read_title_table(side_table, contract.item_attributes)
     published = contract.publication.get("sha256", {})
     facts: SourceFacts = {
         "origin": {"files": dict(digests), "url": contract.publication.get("url")},

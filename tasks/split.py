@@ -16,8 +16,9 @@ from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entit
 from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
+from tasks.data_facts import ItemAttributeCounts
 from tasks.error_boundary import redact_errors
-from tasks.facts import DatasetSize, DivisionFacts, ItemAttributeCounts, SplitFacts
+from tasks.facts import DatasetSize, DivisionFacts, SplitFacts
 from tasks.leakage_gate import check_leakage, raise_if_leaking
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import dataset_settings

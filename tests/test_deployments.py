@@ -17,10 +17,9 @@ import httpx
 import pandas as pd
 import pytest
 import yaml
-from prefect.client.orchestration import SyncPrefectClient
 
+from flows.recording.prefect_run import is_random_name
 from ml.simulators import SIMULATORS
-from operate.local_stack import automations
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
 from tasks.use_cases import use_case_names
@@ -28,7 +27,6 @@ from tasks.use_cases import use_case_names
 ROOT = Path(__file__).resolve().parents[1]
 # All tests use one server.
 pytestmark = pytest.mark.xdist_group("deployments")
-AUTOMATIONS = {"Crash runs that show no sign of life", "Cancel runs that take longer than 12 hours"}
 
 
 @dataclass
@@ -229,10 +227,23 @@ def test_triggered_run_registers_a_champion(
     query = {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}}
     artifacts = server.request("POST", "/artifacts/filter", query).json()
     data = {artifact["key"]: str(artifact["data"]) for artifact in artifacts}
-    assert {f"{case}-report", f"{case}-leaderboard"} <= set(data)
-    report = f"{run.info.artifact_uri}/report.html"
-    assert report in data[f"{case}-report"]
-    assert case in Path(report.removeprefix("file://")).read_text()
+    assert {f"{case}-simulated-report", f"{case}-simulated-leaderboard"} <= set(data)
+    # A browser opens no file:// link of a page, but that of the MLflow server beside it.
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
+    assert f"(http://127.0.0.1:{server.up.mlflow_port}/{page})" in data[f"{case}-simulated-report"]
+    assert page in run.data.tags["mlflow.note.content"]
+    assert case in Path(run.info.artifact_uri.removeprefix("file://"), "report.html").read_text()
+    assert {"steward", f"case:{case}", "data:simulated", "verdict:promote"} <= set(flow_run["tags"])
+
+
+def test_every_run_is_named_by_its_parameters(
+    later_runs: dict[str, dict[str, Any]], training_runs: dict[str, dict[str, Any]], server: Server
+) -> None:
+    names = {key: run["name"] for key, run in {**training_runs, **later_runs}.items()}
+    assert {names[case] for case in use_case_names()} == {"simulated"}
+    assert (names["scoring"], names["maintenance"]) == ("simulated: new.csv", "preview")
+    # Also those that wait, and those that never started.
+    server.wait_until(lambda: not [run for run in server.runs() if is_random_name(run["name"])])
 
 
 def test_concurrent_run_of_a_deployment_is_cancelled(training_runs: dict[str, dict[str, Any]]) -> None:
@@ -299,18 +310,15 @@ def test_output_has_a_line_per_event_and_nothing_of_libraries(
     assert f"http://127.0.0.1:{up.mlflow_port}/open?token=" in head
     # Each line starts with a time, or is the link that belongs to the line before.
     assert all(
-        re.match(r"\d\d:\d\d:\d\d  [\w-]+ [\w-]+  | {10}http", line) for line in events.splitlines()
+        re.match(r"\d\d:\d\d:\d\d  [\w-]+ [\w-]+(: [\w.]+)?  | {10}http", line)
+        for line in events.splitlines()
     ), events
     assert "verdict: promote" in events
-    assert len(events.splitlines()) == len(set(events.splitlines()))
-
-
-def test_automations_exist_once_and_are_enabled(server: Server) -> None:
-    client = SyncPrefectClient(server.up.api, auth_string=":".join(server.up.auth))
-    automations.ensure_automations(client)
-    existing = server.request("POST", "/automations/filter", {}).json()
-    assert sorted(automation["name"] for automation in existing) == sorted(AUTOMATIONS)
-    assert all(automation["enabled"] for automation in existing)
+    # Two runs of a deployment may be cancelled in the same second.
+    lines = [line for line in events.splitlines() if "Cancelled" not in line]
+    assert len(lines) == len(set(lines))
+    # Nothing that acts on runs without a look at their state, and so fails.
+    assert server.request("POST", "/automations/filter", {}).json() == []
 
 
 def test_ctrl_c_records_the_end_of_a_run_and_leaves_no_process(server: Server) -> None:
@@ -328,8 +336,8 @@ def test_ctrl_c_records_the_end_of_a_run_and_leaves_no_process(server: Server) -
         states = prefect.execute(
             "SELECT flow_run.id, type, message FROM flow_run JOIN flow_run_state AS state ON state_id = state.id"
         ).fetchall()
-    # The run recorded that it was terminated, not killed.
-    assert (run_id, "CRASHED", "Execution was aborted by a termination signal.") in states
+    # The run recorded that it was asked to end, not killed.
+    assert (run_id, "CANCELLED", "Steward: cancelled by a request to end (SIGTERM)") in states
     assert not {"PENDING", "RUNNING"} & {kind for _, kind, _ in states}
     with closing(sqlite3.connect(up.state_dir / "mlflow.db")) as mlflow:
         ((status,),) = mlflow.execute(

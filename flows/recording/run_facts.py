@@ -5,12 +5,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from flows.recording.code_version import CodeVersion
+from flows.recording.endings import ERROR, REJECTED, STOPPED
 from flows.recording.environment import contract_path, data_interval, environment_facts, prefect_context
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import (
+    CANCELLED,
     RUN_FACTS_VERSION,
+    SUSPENDED,
     ChampionEstimate,
     LeaderboardEntry,
     RunFacts,
@@ -24,6 +27,8 @@ from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
 
 NOT_MEASURED: ChampionEstimate = {"value": None, "low": None, "high": None}
+# Names in place of a gate's, for runs that somebody ended.
+INTERRUPTIONS = (CANCELLED, SUSPENDED)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ def initial_facts(
         "contract": contract.name,
         "publication": dict(contract.publication),
         "descriptions": dict(contract.roles.descriptions),
+        "nouns": asdict(case.nouns),
+        "sensitive_inputs": [name for name in contract.roles.sensitive if name in contract.features],
         "params": {name: _as_json(value) for name, value in asdict(params).items()},
         "files": [str(path.resolve()) for path in source.all_files],
         "contract_file": contract_path(params.contract),
@@ -122,6 +129,24 @@ def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
         dropped = describe_dropped_columns(facts["dropped_columns"])
         return f"{facts['rows']:,} rows" + (f", without {dropped}" if dropped else "")
     return f"{facts['seconds']:.1f} s"
+
+
+def outcome_verdict(facts: RunFacts) -> str:
+    """Return how the run ended: the verdict, or how it was stopped."""
+    if "stopped" not in facts:
+        return str(facts["verdict"]["verdict"])
+    gate = facts["stopped"]["gate"]
+    return gate if gate in INTERRUPTIONS else STOPPED if gate == ERROR else REJECTED
+
+
+def outcome_sentence(facts: RunFacts) -> str:
+    """Describe the end of the run in one sentence."""
+    if "stopped" in facts:
+        gate, reason = facts["stopped"]["gate"], facts["stopped"]["reason"]
+        if gate in INTERRUPTIONS:
+            return reason
+        return f"stopped by an error: {reason}" if gate == ERROR else f"rejected by the {gate} gate: {reason}"
+    return f"{facts['verdict']['verdict']}: {facts['verdict']['reason']}"
 
 
 def run_outcome(

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlparse
 
-from flows.recording import code_version, notifications
+from flows.recording import code_version, notifications, pages, prefect_run
 from flows.recording.candidate_runs import log_candidates
 from flows.recording.endings import REJECTED, describe_ending
+from flows.recording.model_page import describe_model
 from flows.recording.outcome import RunOutcome
+from flows.recording.registered_model import test_metrics
+from flows.recording.report_address import REPORT, report_address
 from flows.recording.run_facts import (
     ChampionSummary,
     initial_facts,
     initial_tags,
+    outcome_verdict,
     run_outcome,
     stage_entry,
     stage_summary,
@@ -29,20 +32,21 @@ from tasks.data_facts import DriftFacts
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.fit_plan import PlannedFit
-from tasks.ledger import Verdict
+from tasks.ledger import Ledger, Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.reporting import report
+from tasks.reporting.metric_descriptions import format_estimate, label_metrics
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult, log_damage
 from tasks.tracking import connection, registry
-from tasks.tracking.registry import ModelVersion, PackagedModel
-from tasks.tracking.run import MlflowRun, start_run
+from tasks.tracking.logged_model import PackagedModel
+from tasks.tracking.registry import ModelVersion
+from tasks.tracking.run import MlflowRun, describe_experiment, start_run
 from tasks.tracking.run_history import FACTS_DIGEST_TAG, FACTS_FILE
 
 log = logging.getLogger("steward")
 UNCHANGED = "unchanged"
-REPORT = "report.html"
 
 
 @dataclass
@@ -69,7 +73,7 @@ class RunRecorder:
         code = code_version.current_code()
         facts = initial_facts(case, params, source, settings, code)
         tags = initial_tags(facts, params, code) | {LOCK_TAG: lock.identity}
-        name = facts["prefect"]["flow_run_name"] or source.data
+        name = prefect_run.run_name(facts["params"])
         # From here the run lock stays until the final status is in MLflow.
         lock.is_settled = False
         try:
@@ -80,6 +84,8 @@ class RunRecorder:
         lock.update_metadata(mlflow_run_id=run.run_id)
         facts["mlflow"] = {"run_id": run.run_id, "experiment_id": run.experiment_id}
         run.log(params=facts["params"])
+        describe_experiment(client, run.experiment_id, case.question)
+        prefect_run.add_tags(*prefect_run.subject_tags(case.name, source.data))
         log.info("%s on %s", case.name, source.data)
         return cls(settings, run, facts, time.perf_counter(), lock)
 
@@ -188,25 +194,21 @@ class RunRecorder:
             log.warning("  %s", note)
         log_candidates(self.mlflow_run, leaderboard)
         leader = next(entry for entry in leaderboard if entry["leads"])
-        metric = self.facts["metric"]
-        log.info("  %s leads on the validation split: %s %.4f", leader["candidate"], metric, leader["value"])
+        estimate = format_estimate(self.facts["metric"], leader)
+        self.mlflow_run.log(tags={"steward.model": leader["candidate"]})
+        log.info("  %s leads on the validation split: %s", leader["candidate"], estimate)
 
     def log_evaluation(self, evaluation: EvaluationFacts) -> None:
         """Record the evaluation on the test split."""
         self.facts["evaluation"] = evaluation
-        values: Mapping[str, Any] = evaluation
-        names = ("low", "high", "simulated_optimum", "share_of_optimum")
-        primary = {
-            f"test.{evaluation['primary']}.{name}": values[name] for name in names if name in evaluation
-        }
-        metrics = {f"test.{name}": value for name, value in evaluation["metrics"].items()}
-        self.mlflow_run.log({**metrics, **primary})
+        tags = {"steward.estimate": format_estimate(evaluation["primary"], evaluation)}
+        self.mlflow_run.log(test_metrics(evaluation), tags=tags)
 
     def log_package(self, packaged: PackagedModel) -> None:
         """Record the packaged model, which has passed the packaging gate."""
         measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.latency.milliseconds}
-        requirements = list(packaged.requirements)
-        self.facts["package"] = {**measured, "digest": packaged.digest, "requirements": requirements}
+        described = {"digest": packaged.digest, "requirements": list(packaged.requirements)}
+        self.facts["package"] = {**measured, **described}
         self.mlflow_run.log({f"package.{name}": value for name, value in measured.items()})
         self._add_gate("packaging", True)
 
@@ -234,14 +236,10 @@ class RunRecorder:
         self.facts["champion_estimate"] = champion_summary.estimate
         self.facts["ledger_entry"] = entry["line"]
         self._add_gate("promotion", True, verdict.verdict)
-        self.mlflow_run.log(tags={"steward.verdict": verdict.verdict, "steward.reason": verdict.reason})
-        self.facts["seconds"] = time.perf_counter() - self.started
-        path = self._publish()
-        uri = self.mlflow_run.artifact_uri(REPORT)
-        notifications.describe_model(
-            self.client, challenger, champion_summary.version, self.facts, entry, uri
-        )
-        log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
+        path = self._publish(verdict.reason)
+        address = report_address(self.mlflow_run, self.settings)
+        pages.describe_version(self.client, challenger, self.facts, entry, address)
+        log.info("  verdict: %s, %s", verdict.verdict, label_metrics(verdict.reason))
         return run_outcome(self.facts, verdict.verdict, verdict.reason, champion_summary, path)
 
     def log_unchanged(self, previous: Mapping[str, Any]) -> RunOutcome:
@@ -249,7 +247,8 @@ class RunRecorder:
         reason = f"data, contract, code and candidates are those of the last decision ({previous['verdict']})"
         self.facts["verdict"] = {"verdict": UNCHANGED, "reason": reason, "report": previous["report"]}
         self.mlflow_run.log(tags={"steward.verdict": UNCHANGED, "steward.reason": reason})
-        notifications.describe_run(self.mlflow_run, self.facts, previous["report"])
+        pages.describe_run(self.mlflow_run, self.facts, f"`{previous['report']}`")
+        prefect_run.add_tags(f"verdict:{UNCHANGED}")
         self._write_facts()
         log.info("  verdict: %s, %s", UNCHANGED, reason)
         seconds = round(time.perf_counter() - self.started, 1)
@@ -261,19 +260,16 @@ class RunRecorder:
 
     def _log_error(self, error: BaseException) -> None:
         """Record what ended the run."""
-        verdict, gate, reason, summary = describe_ending(error)
+        _, gate, reason, summary = describe_ending(error)
         self.facts["stopped"] = {"gate": gate, "reason": reason}
         if isinstance(error, StewardError):
             self._add_stopping_gate(error)
-        self.facts["seconds"] = time.perf_counter() - self.started
-        self.mlflow_run.log(tags={"steward.verdict": verdict, "steward.reason": reason})
-        path = self._publish()
+        path = self._publish(reason)
         log.info("  %s; report: %s", summary, path)
         if isinstance(error, StewardError):
             champion = registry.get_champion(self.client, self.facts["contract"])
-            version = champion.number if champion else None
             candidate = champion.tags.get("candidate", "") if champion else ""
-            champion_summary = ChampionSummary(version, candidate)
+            champion_summary = ChampionSummary(champion.number if champion else None, candidate)
             error.outcome = run_outcome(self.facts, REJECTED, reason, champion_summary, path)
 
     def _add_stopping_gate(self, error: StewardError) -> None:
@@ -293,13 +289,17 @@ class RunRecorder:
         self.mlflow_run.log_text(FACTS_FILE, text)
         self.mlflow_run.log(tags={FACTS_DIGEST_TAG: hashlib.sha256(text.encode()).hexdigest()})
 
-    def _publish(self) -> str:
-        """Write facts and report into MLflow and notify everybody; return the path of the report."""
+    def _publish(self, reason: str) -> str:
+        """Write verdict, facts and report into MLflow and notify everybody; return the path of the report."""
+        self.facts["seconds"] = time.perf_counter() - self.started
+        self.mlflow_run.log(tags={"steward.verdict": outcome_verdict(self.facts), "steward.reason": reason})
         self._write_facts()
         self.mlflow_run.log_text(REPORT, report.render(self.facts))
-        uri = self.mlflow_run.artifact_uri(REPORT)
-        notifications.describe_run(self.mlflow_run, self.facts, uri)
-        notifications.create_prefect_artifacts(self.facts, uri)
-        notifications.emit_run_events(self.facts, uri)
-        notifications.notify(self.settings, self.facts, uri)
-        return unquote(urlparse(uri).path) if uri.startswith("file:") else uri
+        address = report_address(self.mlflow_run, self.settings)
+        pages.describe_run(self.mlflow_run, self.facts, pages.report_markdown(address))
+        ledger = Ledger(self.settings.ledger_dir, self.facts["contract"])
+        describe_model(self.client, ledger, self.facts["question"])
+        pages.describe_flow_run(self.facts, address)
+        notifications.emit_run_events(self.facts, address.uri)
+        notifications.notify(self.settings, self.facts, address.page or address.path)
+        return address.path

@@ -70,7 +70,7 @@ def check_item_table(table: ItemTable, roles: Roles, read: ReadOptions) -> Itera
             f"header {quoted(table.header)} and {len(table.columns)} columns",
             "name them, or set header",
         )
-    named = (table.item, *table.attributes)
+    named = (table.item, *table.attributes, *filter(None, [table.title]))
     unknown = sorted(set(named) - set(table.columns)) if table.columns else []
     repeated = {c for columns in (named, table.columns) for c in columns if columns.count(c) > 1}
     if unknown or repeated:

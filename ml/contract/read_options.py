@@ -86,6 +86,8 @@ class ItemTable(Section):
     """Column of a CSV file that has the item."""
     attributes: Columns = ()
     """Columns of a CSV file that have the attributes."""
+    title: ColumnName | None = None
+    """Column of a CSV file that has the title of the item, which reports show beside the item."""
     list_separator: Word | None = None
     """Text between the attributes of one cell, where a cell has several."""
     missing: Annotated[tuple[Word, ...], Field(max_length=MAX_FILES)] = ("",)

@@ -49,6 +49,17 @@ def read_attribute_table(data: bytes, source: ItemTable) -> pd.DataFrame:
     )
 
 
+def read_title_table(data: bytes, source: ItemTable) -> pd.DataFrame:
+    """Parse a file that `read_attribute_table` accepts into `item` and `title`, one row for each item with a title."""
+    titles: dict[str, str] = {}
+    if source.title:
+        text = data.decode(source.encoding).removeprefix("\ufeff")
+        for item, (title,) in _csv_rows(text, source, (source.title,)):
+            if title not in source.missing:
+                titles.setdefault(item, title)
+    return pd.DataFrame({"item": [*titles], "title": [*titles.values()]}, dtype=TEXT_DTYPE)
+
+
 def attributes_by_item(attribute_table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """Group the rows of `read_attribute_table` for `Dataset.item_attributes`: items with attributes, both sorted."""
     rows = attribute_table.dropna().sort_values(["item", "attribute"])
@@ -71,26 +82,32 @@ def _parse_json(text: str) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _parse_csv(text: str, source: ItemTable) -> Iterator[tuple[str, Sequence[str]]]:
+    for item, cells in _csv_rows(text, source, source.attributes):
+        yield (
+            item,
+            [
+                f"{column}={value}"
+                for column, cell in zip(source.attributes, cells, strict=True)
+                for value in _split_cell(cell, source.list_separator)
+                if value not in source.missing
+            ],
+        )
+
+
+def _csv_rows(text: str, source: ItemTable, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield item and cells of the named columns of each row; ValueError for a file that has another form."""
     rows = _split_rows(text, source.separator)
     columns = next(rows, []) if source.header else list(source.columns)
-    required = (source.item, *source.attributes)
+    required = list(dict.fromkeys((source.item, *source.attributes, *filter(None, [source.title]))))
     if any(columns.count(column) != 1 for column in required):
         raise ValueError(f"not each of the columns {', '.join(required)} once in its header")
-    item_position, *positions = (columns.index(column) for column in required)
+    item_position, *positions = (columns.index(column) for column in (source.item, *names))
     for line, cells in enumerate(rows, 2 if source.header else 1):
         if len(cells) != len(columns):
             raise ValueError(f"{len(cells)} cells instead of {len(columns)} in line {line}")
         if cells[item_position] in source.missing:
             raise ValueError(f"no item in line {line}")
-        yield (
-            cells[item_position],
-            [
-                f"{columns[position]}={value}"
-                for position in positions
-                for value in _split_cell(cells[position], source.list_separator)
-                if value not in source.missing
-            ],
-        )
+        yield cells[item_position], [cells[position] for position in positions]
 
 
 def _split_cell(cell: str, list_separator: str | None) -> list[str]:

@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 # Number of bins of the calibration error and the reliability curve.
 CALIBRATION_BINS = 10
+# The share of the rows, those with the highest probability, among which the lift counts positives.
+LIFT_SHARE = 0.1
 
 
 class UndefinedMetricError(ValueError):
@@ -47,6 +49,45 @@ def roc_auc(truth: np.ndarray, probability: np.ndarray) -> float:
     truth, probability = validate_probabilities(truth, probability)
     _require_both_classes("ROC AUC", truth)
     return float(metrics.roc_auc_score(truth, probability))
+
+
+def gini(truth: np.ndarray, probability: np.ndarray) -> float:
+    """Compute the Gini coefficient, 2 AUC - 1: 0 is random, 1 perfect; undefined for one class."""
+    return 2.0 * roc_auc(truth, probability) - 1.0
+
+
+def ks_statistic(truth: np.ndarray, probability: np.ndarray) -> float:
+    """Compute the largest difference between true and false positive rate over all thresholds (Kolmogorov, Smirnov)."""
+    truth, probability = validate_probabilities(truth, probability)
+    _require_both_classes("the KS statistic", truth)
+    false_positive_rate, true_positive_rate, _ = metrics.roc_curve(truth, probability)
+    return float(np.max(true_positive_rate - false_positive_rate))
+
+
+def lift(truth: np.ndarray, probability: np.ndarray, share: float = LIFT_SHARE) -> float:
+    """Compute the share of positives among the `share` of rows with the highest probability, relative to all rows.
+
+    Of equal probabilities at the limit each counts in part. Undefined without positives.
+    """
+    truth, probability = validate_probabilities(truth, probability)
+    _require_positives("the lift", truth)
+    rows = share * len(truth)
+    means = pd.Series(truth).groupby(-probability).agg(["sum", "size"])
+    above = means["size"].cumsum() - means["size"]
+    counted = ((rows - above) / means["size"]).clip(0.0, 1.0)
+    return float((means["sum"] * counted).sum() / rows / truth.mean())
+
+
+def confusion_counts(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, int]:
+    """Count the rows by truth and by the decision `probability >= threshold`."""
+    truth, probability = validate_probabilities(truth, probability)
+    (tn, fp), (fn, tp) = metrics.confusion_matrix(truth, probability >= threshold, labels=[0, 1])
+    return {
+        "true_positives": int(tp),
+        "false_positives": int(fp),
+        "false_negatives": int(fn),
+        "true_negatives": int(tn),
+    }
 
 
 def average_precision(truth: np.ndarray, probability: np.ndarray) -> float:
@@ -142,6 +183,9 @@ def compute_binary_metrics(truth: np.ndarray, probability: np.ndarray, threshold
         "precision": precision(truth, decision),
         "f1": f1(truth, decision),
         "roc_auc": roc_auc(truth, probability),
+        "gini": gini(truth, probability),
+        "ks": ks_statistic(truth, probability),
+        "lift": lift(truth, probability),
         "average_precision": average_precision(truth, probability),
         "log_loss": log_loss(truth, probability),
         "brier": brier_score(truth, probability),

@@ -123,8 +123,10 @@ class BinaryEvaluator(_RowEvaluator):
     ) -> dict[str, Interval]:
         truth, probability, units = dataset.truth.to_numpy(), _probability(prediction), dataset.units
         metrics = WeightedBinaryMetrics(truth, probability, decision["threshold"])
+        auc = self.primary_interval(dataset, prediction)
         return {
-            "roc_auc": self.primary_interval(dataset, prediction),
+            "roc_auc": auc,
+            "gini": Interval(*(2.0 * limit - 1.0 for limit in (auc.value, auc.low, auc.high))),
             **bootstrap_intervals.bootstrap_intervals(metrics, units, seed, BOOTSTRAP_RESAMPLES),
             "calibration_error": bootstrap_intervals.calibration_interval(truth, probability, units, seed),
         }

@@ -10,7 +10,7 @@ from ml.evaluation.binary_metrics import validate_probabilities
 
 
 class WeightedBinaryMetrics:
-    """The metrics of `compute_binary_metrics`, but for those of pairs and bins: `roc_auc` and `calibration_error`.
+    """The metrics of `compute_binary_metrics` that are sums over rows, and the average precision.
 
     `truth` and `probability` are (rows,); decisions are `probability >= threshold`.
     """

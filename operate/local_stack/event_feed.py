@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from operate.local_stack.run_names import deployed_run_name
+
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -84,7 +86,7 @@ class EventFeed:
         try:
             run = self.client.read_flow_run(UUID(run_id))
             if run.deployment_id:
-                return f"{self.client.read_deployment(run.deployment_id).name} {run.name}"
+                return f"{self.client.read_deployment(run.deployment_id).name} {deployed_run_name(run)}"
             return f"{self.client.read_flow(run.flow_id).name} {run.name}"
         except ObjectNotFound:
             return run_id

@@ -31,11 +31,12 @@ HINT = "Open the address that `steward up` printed. In a browser that did so bef
 
 @dataclass(frozen=True)
 class Access:
-    """What a server on a port demands: `auth_string` is USER:SECRET, `login_token` opens it in a browser."""
+    """What a server on a port demands: `auth_string` is USER:SECRET, `login_token` shows `start_page` in a browser."""
 
     port: int
     auth_string: str
     login_token: str | None = None
+    start_page: str = "/"
 
     @property
     def origin(self) -> str:
@@ -118,7 +119,9 @@ class AccessControl:
             await _refuse(scope, send, 401, "This address belongs to a `steward up` that has ended. " + HINT)
             return
         cookie = f"{self.access.cookie_name}={self.access.cookie_value}; Path=/; HttpOnly; SameSite=Strict"
-        await _respond(send, 303, "", {"location": f"{self.access.origin}/", "set-cookie": cookie})
+        await _respond(
+            send, 303, "", {"location": f"{self.access.origin}{self.access.start_page}", "set-cookie": cookie}
+        )
 
     def _with_first_message_checked(self, receive: Receive, send: Send) -> Receive:
         """Wrap `receive`: the first message must be {"type": "auth", "token": USER:SECRET}, else it is the last."""

@@ -15,14 +15,14 @@ AUTH_STRING_VARIABLE, LOGIN_TOKEN_VARIABLE = "PREFECT_API_AUTH_STRING", "LOCAL_S
 CONNECTIONS_TIMEOUT, STOP_TIMEOUT = 5, 15
 
 
-def serve(app: Any, port: int, **options: Any) -> None:
+def serve(app: Any, port: int, start_page: str = "/", **options: Any) -> None:
     """Serve until SIGTERM, SIGINT, or until standard input closes, which its parent holds open.
 
     Raises KeyError without the secret in the environment. `options` are uvicorn's.
     """
     import uvicorn
 
-    access = Access(port, os.environ[AUTH_STRING_VARIABLE], os.environ.get(LOGIN_TOKEN_VARIABLE))
+    access = Access(port, os.environ[AUTH_STRING_VARIABLE], os.environ.get(LOGIN_TOKEN_VARIABLE), start_page)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     uvicorn.run(
         AccessControl(app, access),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Width of a chart as wide as the text, and edge of a square one, in CSS pixels.
 WIDE, SQUARE = 640, 320
 # Characters of the label of an interval.
-MAX_LABEL_LENGTH = 28
+MAX_LABEL_LENGTH = 48
 
 
 def line_chart(
@@ -72,19 +72,21 @@ def interval_chart(
     reference: tuple[str, float] | None = None,
     hollow: Collection[str] = (),
 ) -> str:
-    """Draw a dot and a whisker for each labelled estimate, from top to bottom.
+    """Draw a dot and a whisker for each estimate below its label, from top to bottom.
 
     `reference` is the label and the value of a vertical line; the labels in `hollow` get an open dot.
     """
     top = 26 if reference else 8
-    # Seven pixels for a character are enough with any font of the page.
-    left = 16 + 7 * min(MAX_LABEL_LENGTH, max(map(len, estimates), default=0))
-    canvas = Canvas(WIDE, top + 28 * len(estimates) + 40, Margins(left, right=20, top=top, bottom=40))
-    axes, positions = canvas.axes, range(len(estimates))
+    # Labels are above and not beside: a narrow screen shows them larger (style.css.j2).
+    canvas = Canvas(WIDE, top + 40 * len(estimates) + 40, Margins(left=20, right=20, top=top, bottom=40))
+    axes, positions = canvas.axes, [float(row) for row in range(len(estimates))]
     axes.set_ylim(len(estimates) - 0.5, -0.5)
-    labels = [canvas.text_token(shorten(label, MAX_LABEL_LENGTH)) for label in estimates]
-    axes.set_yticks(positions, labels, ha="left")
-    axes.tick_params(axis="y", pad=left - 2)
+    axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=5)
+    for position, label in zip(positions, estimates, strict=True):
+        text, transform = canvas.text_token(shorten(label, MAX_LABEL_LENGTH)), axes.get_yaxis_transform()
+        axes.text(-0.02, position - 0.16, text, transform=transform, va="baseline", color=INK, fontsize=12)
+    positions = [position + 0.14 for position in positions]
     axes.grid(True, axis="x", color=RULE, linewidth=0.8)
     canvas.label_axes(x=axis)
     intervals = list(estimates.values())
@@ -93,8 +95,8 @@ def interval_chart(
     # One line of dots for each kind of dot, because a line has one style.
     for gid, fill in (("points", ACCENT), ("open-points", PAPER)):
         rows = [row for row, label in enumerate(estimates) if (label in hollow) == (fill == PAPER)]
-        values = [intervals[row].value for row in rows]
-        axes.plot(values, rows, "o", color=ACCENT, markerfacecolor=fill, markersize=7, gid=gid)
+        values, heights = [intervals[row].value for row in rows], [positions[row] for row in rows]
+        axes.plot(values, heights, "o", color=ACCENT, markerfacecolor=fill, markersize=7, gid=gid)
     if reference:
         label, value = reference
         axes.axvline(value, color=INK, linewidth=1, linestyle=DASHED, gid="reference")
@@ -104,21 +106,31 @@ def interval_chart(
     return canvas.to_svg(name, title)
 
 
+def effect_curve(
+    name: str, title: str, points: tuple[Sequence[float], Sequence[float]], axes: tuple[str, str]
+) -> str:
+    """Draw the effects of a feature (second) by its values (first); the dashed line is no effect."""
+    canvas = _square_canvas(axes, None, left=64)
+    canvas.axes.axhline(0, color=MUTED, linewidth=1, linestyle=DASHED)
+    canvas.axes.plot(*points, color=ACCENT, linewidth=1.8, gid="curve")
+    return canvas.to_svg(name, title)
+
+
 def bar_chart(name: str, title: str, shares: Mapping[str, float], descriptions: Mapping[str, str]) -> str:
     """Draw one bar for each labelled share (>= 0) in the given order, below its label and description."""
-    canvas = Canvas(WIDE, 38 * len(shares) + 4, Margins(left=2, right=70, top=2, bottom=2))
+    canvas = Canvas(WIDE, 44 * len(shares) + 4, Margins(left=2, right=70, top=2, bottom=2))
     axes = canvas.axes
     largest = max(shares.values(), default=0) or 1
     axes.set_xlim(0, largest)
     axes.set_ylim(len(shares), 0)
     axes.set_axis_off()
     for row, (label, share) in enumerate(shares.items()):
-        axes.barh(row + 0.68, share, 0.32, color=ACCENT, gid=f"bar-{row}")
+        axes.barh(row + 0.7, share, 0.28, color=ACCENT, gid=f"bar-{row}")
         description = shorten(descriptions.get(label, ""), 104 - min(len(label), 60))
         text = canvas.text_token(shorten(label, 60), description)
         axes.text(0, row + 0.4, text, va="baseline", color=INK, fontsize=12)
         x = share + 0.01 * largest
-        axes.text(x, row + 0.72, f"{share:.4f}", va="center_baseline", color=MUTED, fontsize=11)
+        axes.text(x, row + 0.73, f"{share:.4f}", va="center_baseline", color=MUTED, fontsize=11)
     return canvas.to_svg(name, title)
 
 
@@ -153,9 +165,9 @@ def stacked_bar(name: str, title: str, counts: Mapping[str, int]) -> str:
     return canvas.to_svg(name, title)
 
 
-def _square_canvas(labels: tuple[str, str], upper_limit: float | None) -> Canvas:
+def _square_canvas(labels: tuple[str, str], upper_limit: float | None, left: int = 50) -> Canvas:
     """Create a square canvas whose axes range from 0 to `upper_limit`, if given."""
-    canvas = Canvas(SQUARE, SQUARE - 4, Margins(left=50, right=12, top=10, bottom=48))
+    canvas = Canvas(SQUARE, SQUARE - 4, Margins(left, right=12, top=10, bottom=48))
     canvas.axes.grid(True, color=RULE, linewidth=0.8)
     canvas.axes.tick_params(axis="y", labelsize=11, labelcolor=MUTED)
     canvas.label_axes(*labels)

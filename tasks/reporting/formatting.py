@@ -43,6 +43,20 @@ def format_share(share: Any) -> str:
     return "< 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
+def format_whole(value: Any) -> str:
+    """Format a number from 0 to 100 without decimals; what is not 0 or 100 is not rounded to it."""
+    if not is_number(value):
+        return EM_DASH
+    if 0 < value < 0.5:
+        return "fewer than 1"
+    return "more than 99" if 99.5 <= value < 100 else f"{value:.0f}"
+
+
+def format_per_hundred(count: Any, total: Any) -> str:
+    """Format a count as a number of 100."""
+    return format_whole(100 * count / total) if is_number(count) and total else EM_DASH
+
+
 def format_seconds(value: Any) -> str:
     """Format a duration, with fewer decimals the longer it is."""
     if not is_number(value):

@@ -1,6 +1,8 @@
-"""Descriptions of metrics for readers of the report."""
+"""Names and descriptions of metrics for readers, the same in reports, messages and on all pages."""
 
-from typing import NamedTuple
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class MetricDescription(NamedTuple):
@@ -14,6 +16,13 @@ class MetricDescription(NamedTuple):
 METRICS = {
     "roc_auc": MetricDescription(
         "ROC AUC", "higher", "chance that a positive case scores above a negative one; 0.5 is random"
+    ),
+    "gini": MetricDescription("Gini", "higher", "2 ROC AUC - 1; 0 is random"),
+    "ks": MetricDescription(
+        "KS", "higher", "largest difference between true and false positive rate over all thresholds"
+    ),
+    "lift": MetricDescription(
+        "Lift", "higher", "share of positives among the tenth with the highest probability, relative to all"
     ),
     "average_precision": MetricDescription(
         "Average precision", "higher", "precision averaged over the steps of recall"
@@ -43,9 +52,6 @@ METRICS = {
     "novelty": MetricDescription(
         "Novelty", "higher", "mean self-information of recommended items, in bits: rare items have more"
     ),
-    "gini": MetricDescription(
-        "Gini of exposure", "lower", "inequality of recommendation counts: 0 if all equal, 1 if only one item"
-    ),
     "diversity": MetricDescription(
         "Diversity", "higher", "mean of 1 - cosine between the items of a list, by the users they share"
     ),
@@ -62,7 +68,27 @@ METRICS = {
 # Metrics that have another definition for lists of recommendations.
 RANKING_METRICS = {
     "recall": MetricDescription("Recall", "higher", "share of the target items that are in the list"),
+    "gini": MetricDescription(
+        "Gini of exposure", "lower", "inequality of recommendation counts: 0 if all equal, 1 if only one item"
+    ),
 }
+
+
+# Names in the facts that are no words: they are replaced by their labels also within a sentence.
+_NAME_IN_TEXT = re.compile(
+    rf"\b(?:(?:{'|'.join(METRICS)})_at_\d+|{'|'.join(name for name in METRICS if '_' in name)})\b"
+)
+
+
+def label_metrics(text: str) -> str:
+    """Replace names of metrics in a text, such as roc_auc and ndcg_at_10, by their labels."""
+    return _NAME_IN_TEXT.sub(lambda name: describe_metric(name[0]).label, text)
+
+
+def format_estimate(name: str, estimate: Mapping[str, Any]) -> str:
+    """Format a metric with its 95 % interval, as in `ROC AUC 0.8648 [0.8560, 0.8732]`."""
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    return f"{describe_metric(name).label} {value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def describe_metric(name: str) -> MetricDescription:

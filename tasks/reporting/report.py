@@ -12,8 +12,8 @@ from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import CANCELLED, SUSPENDED, RunFacts
 from tasks.reporting import formatting
-from tasks.reporting.metric_descriptions import describe_metric
-from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader
+from tasks.reporting.metric_descriptions import describe_metric, label_metrics
+from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
 from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
 from tasks.tracking.registry import ModelVersion
 
@@ -40,6 +40,12 @@ class Banner(NamedTuple):
     sentence: str
 
 
+BASELINE_LEADS = Banner(
+    "warn",
+    "=",
+    "Nothing beat the baseline",
+    "Version {version} is the new champion, but no candidate is significantly better than the baseline ({baseline}).",
+)
 VERDICTS = {
     "promote": Banner("good", "✓", "Promoted", "Version {version} is the new champion."),
     "keep_champion": Banner("calm", "=", "Champion kept", "Version {champion} remains the champion."),
@@ -71,6 +77,7 @@ def render(facts: RunFacts) -> str:
         gates=_gates(shown),
         drawn=draw_charts(shown),
         leader=leader(shown),
+        shape_source=shape_source(shown),
     )
 
 
@@ -115,6 +122,10 @@ def _template(name: str) -> Template:
         "seconds": formatting.format_seconds,
         "sentence": formatting.format_sentence,
         "p_value": formatting.format_p_value,
+        "per_hundred": formatting.format_per_hundred,
+        "hundredths": formatting.format_whole,
+        "hit_rate": lambda metrics: next((v for k, v in metrics.items() if k.startswith("hit_rate")), None),
+        "label_metrics": lambda text: label_metrics(str(text)),
         "gate_name": _gate_name,
         "is_link": lambda value: str(value).startswith(("https://", "http://")),
         "dropped_columns": describe_dropped_columns,
@@ -143,8 +154,12 @@ def _banner(facts: RunFacts) -> Banner:
     if verdict.get("verdict") not in VERDICTS:
         return Banner("warn", "?", "No verdict", "No verdict was recorded for this run.")
     banner = VERDICTS[verdict["verdict"]]
-    versions = {name: verdict.get(name, "(not recorded)") for name in ("version", "champion")}
-    return banner._replace(sentence=banner.sentence.format(**versions))
+    words = {name: verdict.get(name, "(not recorded)") for name in ("version", "champion")}
+    selected, leaderboard = leader(facts), facts.get("leaderboard") or []
+    # The first candidate is the baseline.
+    if verdict["verdict"] == "promote" and selected and selected is leaderboard[0]:
+        banner, words = BASELINE_LEADS, {**words, "baseline": selected["candidate"]}
+    return banner._replace(sentence=banner.sentence.format(**words))
 
 
 def _gates(facts: RunFacts) -> list[dict[str, str]]:

@@ -13,11 +13,13 @@ from tasks.reporting.formatting import format_number, is_number
 from tasks.reporting.metric_descriptions import describe_metric
 
 MAX_FEATURES = 15
+# Rank correlations closer to 0 are no direction.
+MIN_CORRELATION = 0.1
 
 
 def draw_charts(facts: RunFacts) -> dict[str, Markup]:
     """Draw all charts that the facts suffice for, by name; their SVG has its text escaped."""
-    drawn = {**_data_charts(facts), **_interval_charts(facts), **_curve_charts(facts)}
+    drawn = {**_data_charts(facts), **_interval_charts(facts), **_curve_charts(facts), **_shape_charts(facts)}
     return {name: Markup(svg) for name, svg in drawn.items()}
 
 
@@ -54,9 +56,40 @@ def _data_charts(facts: RunFacts) -> dict[str, str]:
     if any(importance.values()):
         largest = sorted(importance.items(), key=lambda item: -item[1])[:MAX_FEATURES]
         title = "Share of each feature in the total importance, largest first"
-        descriptions = facts.get("descriptions") or {}
-        drawn["importance"] = charts.bar_chart("importance", title, dict(largest), descriptions)
+        correlations = _evaluation(facts).get("rank_correlations") or {}
+        labels = {column: _with_direction(column, correlations) for column, _ in largest}
+        descriptions = {labels.get(k, k): text for k, text in (facts.get("descriptions") or {}).items()}
+        shares = {labels[column]: share for column, share in largest}
+        drawn["importance"] = charts.bar_chart("importance", title, shares, descriptions)
     return drawn
+
+
+def _with_direction(column: str, correlations: Mapping[str, float]) -> str:
+    """Add an arrow: predictions rise or fall with the column, or neither; none for a category."""
+    if column not in correlations:
+        return column
+    correlation = correlations[column]
+    return f"{column} {'↕' if abs(correlation) < MIN_CORRELATION else '↑' if correlation > 0 else '↓'}"
+
+
+def shape_source(facts: RunFacts) -> LeaderboardEntry | None:
+    """Return the leaderboard entry whose curves are shown: that of the leader, else of another additive model."""
+    entries = [entry for entry in facts.get("leaderboard") or [] if entry.get("shapes")]
+    return next((entry for entry in entries if entry.get("leads")), entries[0] if entries else None)
+
+
+def _shape_charts(facts: RunFacts) -> dict[str, str]:
+    source = shape_source(facts)
+    effect = "effect in log odds" if "roc_auc" in (_evaluation(facts).get("metrics") or {}) else "effect"
+    return {
+        f"shape_{number}": charts.effect_curve(
+            f"shape{number}",
+            f"Effect of {shape['column']}",
+            (shape["x"], shape["effect"]),
+            (shape["column"], effect),
+        )
+        for number, shape in enumerate(source.get("shapes", []) if source else [])
+    }
 
 
 def _interval_charts(facts: RunFacts) -> dict[str, str]:

@@ -10,6 +10,9 @@ from typing import Any
 
 from tasks.settings import Settings, load
 
+# MLflow's UI starts with pages for GenAI, unless its address says otherwise.
+START_PAGE = "/#/?workflowType=machine_learning"
+
 
 def create_app(settings: Settings) -> Any:
     """Return MLflow's ASGI application on the database of the settings. Sets the variables that it reads."""
@@ -38,7 +41,7 @@ def main(port: int) -> None:
     own_address = f"127.0.0.1:{port},localhost:{port}"
     os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = own_address
     os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://127.0.0.1:{port}"
-    serve(create_app(load()), port, log_level="warning")
+    serve(create_app(load()), port, START_PAGE, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -13,62 +13,19 @@ from urllib.parse import urlparse
 
 import mlflow.artifacts
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model as MlflowModel
 
 from ml import package
 from ml.errors import PackagingError
-from tasks.tracking import model_folder
-from tasks.tracking.model_folder import CODE_PATH, MLMODEL, PACKAGE_PATH, ModelDigests, write_file_list
+from tasks.tracking import logged_model, model_folder
+from tasks.tracking.logged_model import PackagedModel
+from tasks.tracking.model_folder import CODE_PATH, PACKAGE_PATH, ModelDigests
 
 # The alias of the version that is in use, and the tags with the digests of its package and of its list of files.
 CHAMPION_ALIAS = "champion"
 DIGEST_TAG, FILE_LIST_TAG = "steward.digest", "steward.artifact_digest"
 
-
 log = logging.getLogger("steward")
-
-
-@dataclass(frozen=True)
-class Latency:
-    """The median processor time to predict one row, and its ratio to that of a reference computation beside it.
-
-    The ratio is about the same on a slow or busy machine.
-    """
-
-    milliseconds: float
-    ratio: float
-
-
-@dataclass(frozen=True)
-class PackagedModel:
-    """An MLflow model folder, the digest of our package inside it, its size and its latency.
-
-    `requirements` are lines of requirements.txt.
-    """
-
-    folder: Path
-    digest: str
-    megabytes: float
-    latency: Latency
-    requirements: tuple[str, ...]
-
-
-def log_model(client: MlflowClient, run_id: str, packaged: PackagedModel) -> tuple[str, str]:
-    """Log the model folder as an output of the run; return the model id and the digest of its list of files."""
-    run = client.get_run(run_id)
-    logged = client.create_logged_model(
-        run.info.experiment_id, name="model", source_run_id=run_id, tags={DIGEST_TAG: packaged.digest}
-    )
-    mlflow_model = MlflowModel.load(packaged.folder)
-    mlflow_model.run_id, mlflow_model.model_id = run_id, logged.model_id
-    mlflow_model.save(packaged.folder / MLMODEL)
-    file_list_digest = write_file_list(packaged.folder)
-    client.log_model_artifacts(logged.model_id, str(packaged.folder))
-    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return str(logged.model_id), file_list_digest
 
 
 @dataclass(frozen=True)
@@ -111,7 +68,10 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id, file_list_digest = log_model(client, run_id, packaged)
+    candidate = tags.get("candidate", "model")
+    model_id, file_list_digest = logged_model.log_model(
+        client, run_id, packaged, candidate, {DIGEST_TAG: packaged.digest}
+    )
     created = client.create_model_version(
         name,
         source=f"models:/{model_id}",
@@ -119,7 +79,9 @@ def register(
         model_id=model_id,
         tags={**tags, DIGEST_TAG: packaged.digest, FILE_LIST_TAG: file_list_digest},
     )
-    return _version(created)
+    version = _version(created)
+    logged_model.name_version(client, model_id, name, version.number)
+    return version
 
 
 def get_champion(client: MlflowClient, name: str) -> ModelVersion | None:
@@ -147,6 +109,23 @@ def list_versions(client: MlflowClient, name: str) -> dict[int, ModelVersion]:
 def set_champion(client: MlflowClient, name: str, number: int) -> None:
     """Point the champion alias to a version."""
     client.set_registered_model_alias(name, CHAMPION_ALIAS, str(number))
+
+
+def model_exists(client: MlflowClient, name: str) -> bool:
+    """Return whether there is a registered model of that name."""
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False
+        raise
+    return True
+
+
+def tag_version(client: MlflowClient, version: ModelVersion, tags: Mapping[str, str]) -> None:
+    """Set tags of a version; they are columns where MLflow lists versions."""
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, str(version.number), key, value)
 
 
 def describe(client: MlflowClient, name: str, text: str, number: int | None = None) -> None:

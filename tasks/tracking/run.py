@@ -26,6 +26,8 @@ from tasks.locks import run_lock
 from tasks.settings import Settings
 from tasks.state_dir_id import state_dir_id
 
+# MLflow's UI shows experiments of this kind with tables of runs and models; only its JavaScript names tag and value.
+EXPERIMENT_KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
 # Bounds of MLflow, in characters: longer values are cut.
 MAX_PARAM_LENGTH, MAX_TAG_LENGTH, MAX_DIGEST_LENGTH = 6000, 8000, 36
 
@@ -129,6 +131,14 @@ def start_run(
         },
     )
     return MlflowRun(client, run.info.run_id, experiment_id, state_dir)
+
+
+def describe_experiment(client: MlflowClient, experiment_id: str, description: str) -> None:
+    """Set kind and description of an experiment where they are not set: a person may have changed them."""
+    tags = client.get_experiment(experiment_id).tags
+    for key, value in ((EXPERIMENT_KIND, MODEL_TRAINING), (MLFLOW_RUN_NOTE, description)):
+        if key not in tags:
+            client.set_experiment_tag(experiment_id, key, value)
 
 
 def _require_existing_location(location: str, folder: Path) -> None:

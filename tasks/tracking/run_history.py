@@ -44,6 +44,41 @@ def finished_intervals(client: Client, case: str, data: str) -> set[str]:
 
 
 @dataclass(frozen=True)
+class RunSummary:
+    """A run of one registered model in a few words; `estimate` is the primary metric on test, if there is one."""
+
+    run_id: str
+    experiment_id: str
+    started: datetime
+    data: str
+    verdict: str
+    reason: str
+    model: str
+    estimate: str
+
+
+def last_runs(client: Client, name: str, number: int) -> list[RunSummary]:
+    """Return the last runs of a registered model that have ended with a verdict, newest first."""
+    condition = f"tags.`steward.contract` = '{name}' and tags.`steward.verdict` != ''"
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [_summary(run) for run in client.search_runs(experiments, condition, max_results=number)]
+
+
+def _summary(run: Run) -> RunSummary:
+    tags = run.data.tags
+    return RunSummary(
+        run.info.run_id,
+        run.info.experiment_id,
+        datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        tags.get("steward.data", ""),
+        tags["steward.verdict"],
+        tags.get("steward.reason", ""),
+        tags.get("steward.model", ""),
+        tags.get("steward.estimate", ""),
+    )
+
+
+@dataclass(frozen=True)
 class RecordedRun:
     """A run as MLflow recorded it.
 

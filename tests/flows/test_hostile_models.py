@@ -34,8 +34,9 @@ from tasks.ledger import PROMOTE, Ledger, LedgerError, Verdict
 from tasks.packaging import save_mlflow_model
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
+from tasks.tracking.logged_model import Latency, PackagedModel
 from tasks.tracking.model_folder import FILE_LIST, PACKAGE_FOLDER, ModelDigests, write_file_list
-from tasks.tracking.registry import FILE_LIST_TAG, Latency, ModelVersion, PackagedModel
+from tasks.tracking.registry import FILE_LIST_TAG, ModelVersion
 from tasks.tracking.run import start_run
 
 CASE, DATA = "fintech-risk", "toy"

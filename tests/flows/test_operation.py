@@ -14,10 +14,14 @@ from uuid import uuid4
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from prefect import flow
+from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow as run_in_engine
@@ -109,16 +113,42 @@ def test_unchanged_inputs_end_a_run_and_changed_inputs_do_not(loans: Path) -> No
     assert version.description.startswith("**promote: the first champion")
     assert first.report in version.description
     page = client.get_registered_model("fintech-risk.simulated").description
-    assert "Champion: version 1" in page
-    assert "ledger entry 1" in page
-    assert "Last run" in page
-    assert "keep_champion: already decided about this model" in page
+    assert "**Champion: version 1** (alias `champion`): LightGBM, ROC AUC 0." in page
+    assert "Last decision about version 1 (ledger entry 1" in page
+    # The last runs, newest first, each with a link.
+    rows = [row for row in page.splitlines() if row.startswith("- [")]
+    assert [row.split("**")[1] for row in rows] == ["keep_champion", "keep_champion", "unchanged", "promote"]
+    assert "already decided about this model" in rows[0]
+    assert f"(#/experiments/{newest.info.experiment_id}/runs/{newest.info.run_id}) loans: " in rows[2]
+    assert_mlflow_shows_the_model(client, version)
     # Another seed, other candidates and other data are changed inputs.
     assert run_flow(replace(params, seed=1)).verdict != "unchanged"
     fewer = replace(QUICK, candidates={"constant": Constant()})
     assert run_flow(params, fewer).verdict != "unchanged"
     SIMULATORS["lender"](1600, 0).rows.to_parquet(loans)
     assert run_flow(params).verdict != "unchanged"
+
+
+def assert_mlflow_shows_the_model(client: MlflowClient, version: ModelVersion) -> None:
+    """The experiment is one of model training; the logged model has candidate, parameters, metrics and version."""
+    run = client.get_run(version.run_id)
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert experiment.tags["mlflow.note.content"] == "Will this applicant default?"
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert model.name == version.tags["candidate"] == run.data.params["model.candidate"] == "LightGBM"
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": version.name, "version": "1"}]
+    assert model.params["max_rounds"] == run.data.params["model.max_rounds"] == "20"
+    (metric,) = (metric for metric in model.metrics if metric.key == "test.roc_auc")
+    assert metric.value == run.data.metrics["test.roc_auc"]
+    assert (metric.dataset_name, metric.dataset_digest) in {
+        (entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs
+    }
+    # One measurement, not two.
+    assert len(client.get_metric_history(run.info.run_id, "test.roc_auc")) == 1
+    assert run.info.run_name == version.tags["data"] == "loans"
+    assert version.tags["verdict"] == "promote"
+    assert version.tags["metric"] == f"ROC AUC {metric.value:.4f} [{version.tags['metric'].partition('[')[2]}"
 
 
 def test_a_run_after_a_rollback_or_a_rejection_is_made_in_full(loans: Path) -> None:
@@ -241,13 +271,30 @@ def events(name: str, number: int) -> list[dict[str, Any]]:
     return found
 
 
+def assert_prefect_shows_the_run(outcome: RunOutcome) -> None:
+    """Without an MLflow server the report is a path, as browsers open no file:// link; numbers have four digits."""
+    report = Artifact.get("fintech-risk-simulated-report")
+    assert report
+    assert (report.type, f"`{outcome.report}`" in str(report.data)) == ("markdown", True)
+    leaderboard = Artifact.get("fintech-risk-simulated-leaderboard")
+    assert leaderboard
+    rows = json.loads(str(leaderboard.data))
+    assert [row["candidate"] for row in rows] == list(QUICK.candidates)
+    numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+    assert numbers
+    assert all(value == round(value, 4) for value in numbers)
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+    assert {"steward", "case:fintech-risk", "data:simulated", "verdict:promote"} <= set(run.tags)
+
+
 def test_champions_and_rejections_are_notified_and_emitted(
     webhook: Webhook,
     prefect_api: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    run_flow(RunParameters())
+    assert_prefect_shows_the_run(run_flow(RunParameters()))
     assert webhook.received == []  # silent unless configured
     monkeypatch.setenv("STEWARD_NOTIFY", "custom-webhook/chat, slack-webhook/of-nobody")
     run_flow(RunParameters())  # a tie is not notified
@@ -256,9 +303,12 @@ def test_champions_and_rejections_are_notified_and_emitted(
         run_flow(RunParameters(), replace(QUICK, thresholds=QualityThresholds(min_primary=0.99)))
     (message,) = webhook.received
     assert message["subject"] == "Steward: fintech-risk on simulated: rejected"
-    assert "rejected by the quality gate: expected lower limit of roc_auc at least 0.99" in message["body"]
+    assert "rejected by the quality gate: expected lower limit of ROC AUC at least 0.99" in message["body"]
     assert "report.html" in message["body"]
     assert f"run: {prefect_api.removesuffix('/api')}/runs/flow-run/" in message["body"]
+    # The model's page lists the run that was refused as well.
+    page = connection.connect(load()).get_registered_model("fintech-risk.simulated").description
+    assert ") simulated: **rejected**, LightGBM, ROC AUC 0." in page
     # A block that cannot be used is named, without the address of the others.
     err = capfd.readouterr().err
     assert "secret-path" not in err

@@ -104,7 +104,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on the dataset that it is fitted to."""
     store, model = Store(folder), candidate.fit(test, test, FitResources())
-    fit_facts = {"model": class_name(model), "importance": {}}
+    importance = model.importance().to_dict() if hasattr(model, "importance") else {}
+    fit_facts = {"model": class_name(model), "importance": importance}
     fitted = store.get_or_compute("model", lambda: StageResult({}, fit_facts, model.files()))
     splits = store.get_or_compute("split", lambda: StageResult({"test": test.to_table()}, facts))
     decision = evaluator.decision(test, model.predict(test.frame))
@@ -158,11 +159,16 @@ def test_serendipity_depends_on_whether_items_may_repeat(tmp_path: Path) -> None
     assert allowed["ndcg_at_20"] == not_allowed["ndcg_at_20"]
 
 
-def test_tabular_evaluations_have_no_user_examples(tmp_path: Path) -> None:
+def test_a_tabular_evaluation_has_confusion_and_directions_and_no_user_examples(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = random_truth(rng)
     frame = pd.DataFrame({"x": truth + rng.normal(size=ROWS)})
     test = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64))
     evaluation = evaluate(Linear(), EVALUATOR, test, tmp_path)
     assert evaluation["value"] > 0.6
+    confusion = evaluation["confusion"]
+    found, positives = confusion["true_positives"], confusion["true_positives"] + confusion["false_negatives"]
+    assert (sum(confusion.values()), positives) == (ROWS, truth.sum())
+    assert evaluation["metrics"]["recall"] == pytest.approx(found / positives)
+    assert evaluation["rank_correlations"]["x"] > 0.8
     assert not {"user_examples", "data_diagnostics"} & set(evaluation)

@@ -26,8 +26,8 @@ from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
 from tasks import packaging
 from tasks.packaging import assert_same_predictions, package_model, predict_in_clean_process
 from tasks.storage.content_store import Store
+from tasks.tracking.logged_model import PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER
-from tasks.tracking.registry import PackagedModel
 
 ROWS = {
     "name": "toy.rows",

@@ -7,7 +7,7 @@ import pytest
 
 from ml.contract.parser import parse
 from ml.contract.read_options import ItemTable
-from ml.data.item_attributes import attributes_by_item, read_attribute_table
+from ml.data.item_attributes import attributes_by_item, read_attribute_table, read_title_table
 from ml.errors import ContractError, DataGateError
 
 SECRET = "a-cell-4711"
@@ -39,6 +39,16 @@ def test_list_cells_with_separator_of_two_characters() -> None:
     # U+0085 ends a line for `str.splitlines`.
     text = '1::"Caf\xe9 \x85 (1995)::Comedy|Drama\r\n2::Heat::\n\n3::Saw::Horror'
     assert read(text, source) == {"1": ("genres=Comedy", "genres=Drama"), "3": ("genres=Horror",)}
+
+
+def test_titles_are_read_beside_the_attributes() -> None:
+    source = ItemTable(**{**vars(FILMS), "title": "title"})
+    data = b"1::Heat (1995)::Drama\n2::::Comedy\n3::Saw::Horror"
+    assert read(data.decode(), source)["1"] == ("genres=Drama",)
+    assert read_title_table(data, source).to_numpy().tolist() == [["1", "Heat (1995)"], ["3", "Saw"]]
+    unknown = ItemTable(file="x.csv", item="id", attributes=("genre",), title="name")
+    with pytest.raises(DataGateError, match="not each of the columns id, genre, name once in its header"):
+        read("id,genre\n1,Drama", unknown)
 
 
 def test_flag_columns_with_missing_values() -> None:

@@ -25,12 +25,23 @@ def test_metrics_by_hand() -> None:
             "precision": 2 / 3,
             "f1": 2 / 3,
             "roc_auc": 5 / 6,  # of 6 pairs one is in the wrong order
+            "gini": 2 / 3,
+            "ks": 2 / 3,  # above .7: two of three positives, no negative
+            "lift": 1 / (3 / 5),  # the top tenth is half a row, which is positive
             "average_precision": (1 + 1 + 3 / 4) / 3,
             "log_loss": -(np.log(0.9) + np.log(0.4) + np.log(0.4) + np.log(0.7) + np.log(0.9)) / 5,
             "brier": (0.01 + 0.36 + 0.36 + 0.09 + 0.01) / 5,
             "calibration_error": (0.1 + 0.6 + 0.6 + 0.3 + 0.1) / 5,  # each row is its own bin
         }
     )
+
+
+def test_confusion_and_lift_by_hand() -> None:
+    counts = binary_metrics.confusion_counts(TRUTH, PROBABILITY, 0.5)
+    assert list(counts.values()) == [2, 1, 1, 1]
+    # Two of five rows; the second and the third are equal, so each counts half.
+    tied = np.array([0.1, 0.2, 0.7, 0.7, 0.9])
+    assert binary_metrics.lift(np.array([0, 0, 0, 1, 1]), tied, share=0.4) == pytest.approx(0.75 / 0.4)
 
 
 def test_a_probability_equal_to_the_threshold_is_positive() -> None:

@@ -44,7 +44,7 @@ def test_binary_metrics_are_those_of_repeated_rows(
         return
     for name, value in computed.items():
         assert value == pytest.approx(expected[name], rel=1e-9, abs=1e-12), name
-    assert set(expected) - set(computed) == {"roc_auc", "calibration_error"}
+    assert set(expected) - set(computed) == {"roc_auc", "gini", "ks", "lift", "calibration_error"}
 
 
 @settings(max_examples=80, deadline=None)

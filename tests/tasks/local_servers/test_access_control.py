@@ -11,7 +11,7 @@ import pytest
 
 from tasks.local_servers.access_control import Access, AccessControl
 
-ACCESS = Access(4200, "steward:s3cret", "t0ken")
+ACCESS = Access(4200, "steward:s3cret", "t0ken", start_page="/#/?view=all")
 OWN, COOKIE = "http://127.0.0.1:4200", f"{ACCESS.cookie_name}={ACCESS.cookie_value}"
 
 
@@ -153,7 +153,7 @@ def test_health_is_public() -> None:
 
 def test_login_sets_a_cookie_and_shows_the_start_page() -> None:
     response = request("GET", "/open?token=t0ken", {})
-    assert (response.status_code, response.headers["location"]) == (303, f"{OWN}/")
+    assert (response.status_code, response.headers["location"]) == (303, f"{OWN}/#/?view=all")
     assert response.headers["set-cookie"] == f"{COOKIE}; Path=/; HttpOnly; SameSite=Strict"
     assert (response.headers["cache-control"], response.headers["referrer-policy"]) == (
         "no-store",

@@ -40,6 +40,7 @@ def render(facts: dict[str, Any]) -> str:
 
 METRICS = {
     "accuracy": 0.80416, "recall": 0.47967, "precision": 0.34028, "f1": 0.39819, "roc_auc": 0.76191,
+    "gini": 0.52382, "ks": 0.4, "lift": 3.25,
     "average_precision": 0.37921, "log_loss": 0.33913, "brier": 0.10144, "calibration_error": 0.01237,
 }  # fmt: skip
 GATES = ("contract", "drift", "split", "packaging", "quality", "promotion")
@@ -50,6 +51,8 @@ RUN: dict[str, Any] = {
     "contract": "fintech-risk.lender",
     "publication": {"description": "Loans.", "publisher": "A lender", "licence": "CC0-1.0", "sha256": {"a.csv": "1a"}},
     "descriptions": {"income": "pounds a year"},
+    "nouns": {"cases": "applicants", "positives": "defaulters"},
+    "sensitive_inputs": ["sex", "age"],
     "params": {"data": "lender", "contract": None, "seed": 7, "time_budget": 120.0},
     "started": "2026-01-02T03:04:05+00:00",
     "commit": "0123abc",
@@ -113,6 +116,7 @@ RUN: dict[str, Any] = {
         {
             "candidate": "trees", **estimate(0.7404), "seconds": 12.34, "stopped_by": "valid", "leads": False,
             "compared_with": {"candidate": "linear", **estimate(-0.0025), "p_value": 0.5746, "level": 0.975},
+            "shapes": [{"column": "income", "x": [1.0, 2.0], "effect": [-0.5, 0.25], "missing": 0.125}],
             "megabytes": 3.456,
             "milliseconds_per_1000": 78.91,
             "composition": {
@@ -145,7 +149,9 @@ RUN: dict[str, Any] = {
              "predicted": 0.14, "selected": 0.2},
             {"column": "sex", "group": "other", "rows": 9, "evaluated": False},
         ],
-        "importance": {"income": 0.75, "age": 0.25},
+        "importance": {"income": 0.5, "age": 0.3, "debt": 0.15, "purpose": 0.05},
+        "rank_correlations": {"income": -0.7, "age": 0.05, "debt": 0.2},
+        "confusion": {"true_positives": 240, "false_positives": 360, "false_negatives": 260, "true_negatives": 3140},
         "baseline": estimate(0.5, 0.0),
         "simulated_optimum": 0.8265,
         "share_of_optimum": 0.8019,
@@ -227,6 +233,7 @@ def recommendation() -> dict[str, Any]:
     }
     histories = [{"history": h, "users": 100, **estimate(0.14)} for h in ("none", "1 to 4")]
     facts["metric"] = "ndcg_at_10"
+    del facts["evaluation"]["confusion"]
     facts["evaluation"] |= {
         "primary": "ndcg_at_10", "metrics": metrics, "intervals": {"ndcg_at_10": estimate(0.1388)},
         "groups": [], "importance": {}, "data_diagnostics": {"order": ORDER}, "user_examples": USER_EXAMPLES,
@@ -252,6 +259,7 @@ def recommendation() -> dict[str, Any]:
 def regression() -> dict[str, Any]:
     facts = copy.deepcopy(RUN)
     facts["metric"] = "r2"
+    del facts["evaluation"]["confusion"]
     metrics = {"mse": 1523456.7891, "mae": 812.3456, "r2": 0.61}
     curves = {"deciles": {"predicted": [100.0, 900.0], "observed": [120.0, 880.0]}}
     facts["evaluation"] |= {"primary": "r2", "metrics": metrics, "intervals": {}, "curves": curves}
@@ -401,6 +409,92 @@ def test_the_banner_shows_champion_baseline_and_share_of_the_optimum() -> None:
     assert "Champion on test, ROC AUC 0.7619 [0.7496, 0.7743]" in text
     assert "Baseline (constant) 0.5000 [0.5000, 0.5000]" in text
     assert "Share of the simulated optimum 80.2% the true probabilities reach 0.8265" in text
+
+
+def test_consequences_come_before_everything_else() -> None:
+    text = text_of(page_of("binary"))
+    section = text[text.index("Of 100 defaulters") : text.index("Publisher A lender")]
+    assert "Of 100 defaulters, 48 are found and 52 are missed." in section
+    assert (
+        "Of 100 applicants, 15 are flagged. Of 100 who are flagged, 40 are defaulters and 60 are not."
+        in section
+    )
+    assert "defaulters 240 ✓ found 260 ✕ missed others 360 ✕ false alarms 3,140 ✓ left alone" in section
+    assert "Gini 0.5238, KS 0.4000" in section
+    assert "has 3.2 times as many defaulters as all together" in section
+    assert "Of 100 applicants, 22 find something in their list that they choose next." in text_of(
+        page_of("recommendation")
+    )
+    assert "On average a prediction is off by 812.3" in text_of(page_of("regression"))
+
+
+def test_sensitive_columns_that_are_inputs_are_remarked_on() -> None:
+    text = text_of(page_of("binary"))
+    assert "! sensitive inputs The models use sex, age, which the contract marks as sensitive." in text
+    assert "sensitive inputs" not in text_of(render({**RUN, "sensitive_inputs": []}))
+
+
+def test_a_baseline_that_nothing_beat_is_not_shown_as_a_success() -> None:
+    facts = copy.deepcopy(RUN)
+    for entry in facts["leaderboard"]:
+        entry["leads"] = entry["candidate"] == "constant"
+    page = render(facts)
+    assert 'class="banner warn"' in page
+    assert (
+        "Nothing beat the baseline Version 2 is the new champion,"
+        " but no candidate is significantly better than the baseline (constant)."
+    ) in text_of(page)
+    assert "Promoted" not in text_of(page)
+
+
+def test_a_candidate_that_is_significantly_worse_is_called_worse() -> None:
+    facts = copy.deepcopy(RUN)
+    facts["leaderboard"][2]["compared_with"] |= {**estimate(-0.03), "p_value": 0.01}
+    facts["verdict"] |= {"verdict": "keep_champion", "difference": {**estimate(-0.03), "p_value": 0.01}}
+    text = text_of(render(facts))
+    assert "✕ worse than linear, p = 0.0100" in text
+    assert "This run's model is worse." in text
+
+
+def test_a_metric_has_one_name_on_the_whole_page() -> None:
+    facts = copy.deepcopy(RUN)
+    facts["verdict"] |= {"verdict": "keep_champion", "reason": "worse: -0.0200 roc_auc, 3999 units"}
+    text = text_of(render(facts))
+    assert "Worse: -0.0200 ROC AUC, 3999 units." in text
+    assert "✓ passed ROC AUC at least" in text
+    assert "roc_auc" not in text
+    assert "ndcg_at_10" not in text_of(page_of("recommendation"))
+
+
+def test_influence_has_direction_and_curves() -> None:
+    page = page_of("binary")
+    text = text_of(page)
+    labels = [f"{name}</text>" for name in ("age ↕", "debt ↑", "purpose")]
+    assert all(label in page for label in labels)
+    assert "income ↓<tspan" in page
+    assert "Influence of the most important features in trees linear has no such curves" in text
+    assert "pounds a year. Missing: +0.12." in text
+    assert 'id="shape0-curve"' in page
+
+
+def test_items_have_titles_where_they_are_known() -> None:
+    facts = recommendation()
+    facts["evaluation"]["item_titles"] = {"laces": "Laces, 120 cm", "shoes": "<b>Shoes</b>"}
+    page = render(facts)
+    text = text_of(page)
+    assert "History socks → <b>Shoes</b> shoes" in text or "socks → <b>Shoes</b> shoes" in text
+    assert "1 Laces, 120 cm laces ✓ chosen <b>Shoes</b> shoes 50.0%" in text
+    assert "<b>Shoes" not in page
+
+
+def test_charts_and_tables_fit_narrow_screens() -> None:
+    page = page_of("binary")
+    style = page[: page.index("</style>")]
+    assert "min-width: 29rem" not in style
+    assert "table.cards td[data-label]::before" in style
+    leaderboard = page[page.index('<section id="leaderboard">') : page.index('<section id="test">')]
+    assert '<table class="cards">' in leaderboard
+    assert 'data-label="Paired difference"' in leaderboard
 
 
 def test_user_examples_are_shown_with_explanations() -> None:

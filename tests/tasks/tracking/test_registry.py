@@ -20,8 +20,8 @@ from ml.tabular.gradient_boosting import GradientBoosting
 from tasks.packaging import save_mlflow_model
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
+from tasks.tracking.logged_model import Latency, PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER, PACKAGE_PATH
-from tasks.tracking.registry import Latency, PackagedModel
 from tasks.tracking.run import start_run
 
 NAME = "toy.rows"
