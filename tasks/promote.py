@@ -1,5 +1,6 @@
 """Promote: the quality gate, and the comparison of a challenger with the champion (decisions: tasks/ledger.py)."""
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
 
+log = logging.getLogger("steward")
 # Fewer units that the champion was not trained on cannot decide between two models.
 MIN_UNITS = 50
 # With fewer units of one class, the interval of a difference of two AUCs is too narrow.
@@ -41,6 +43,9 @@ def quality_gate(
             "nothing was registered; see the report",
             {"checks": checks},
         )
+    for check in checks:
+        if not check["passed"]:
+            log.warning("  %s %g; got %.4g", check["check"], check["bound"], check["got"])
     return checks
 
 

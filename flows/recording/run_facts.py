@@ -10,19 +10,10 @@ from flows.recording.environment import contract_path, data_interval, environmen
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from tasks.dropped_columns import describe_dropped_columns
-from tasks.facts import (
-    CANCELLED,
-    RUN_FACTS_VERSION,
-    SUSPENDED,
-    ChampionEstimate,
-    LeaderboardEntry,
-    RunFacts,
-    SkippedCandidate,
-    StageEntry,
-    TimeBudgetFacts,
-)
+from tasks.facts import CANCELLED, RUN_FACTS_VERSION, SUSPENDED, ChampionEstimate, LeaderboardEntry, RunFacts
 from tasks.fit_plan import PlannedFit
 from tasks.locate import DatasetSource
+from tasks.run_entries import SkippedCandidate, StageEntry, TimeBudgetFacts
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult
 
@@ -103,10 +94,10 @@ def stage_entry(name: str, result: StoredResult) -> StageEntry:
 
 
 def time_budget_facts(
-    planned: Mapping[str, PlannedFit], leaderboard: Iterable[LeaderboardEntry], seconds: float
+    planned: Mapping[str, PlannedFit], leaderboard: Iterable[LeaderboardEntry], params: Mapping[str, Any]
 ) -> TimeBudgetFacts:
     """Return what a time budget left out, parts of candidates as "EASE in reranker", and what it cut short."""
-    left_out: list[SkippedCandidate] = []
+    seconds, left_out = params["time_budget"], list[SkippedCandidate]()
     for name, plan in planned.items():
         if plan.reason:
             left_out.append({"candidate": name, "reason": plan.reason})

@@ -112,9 +112,7 @@ class RunRecorder:
         try:
             self._finish(status)
         except Exception as problem:
-            log.warning(
-                "  MLflow shows the run as running until the next command: %s", type(problem).__name__
-            )
+            log.warning("  the run is RUNNING in MLflow until the next command: %s", type(problem).__name__)
 
     def _finish(self, status: str) -> None:
         self.mlflow_run.finish(status)
@@ -188,8 +186,7 @@ class RunRecorder:
     def log_leaderboard(self, leaderboard: list[LeaderboardEntry], planned: Mapping[str, PlannedFit]) -> None:
         """Record the candidates, each as a child run in MLflow, and how the time budget limited them."""
         self.facts["leaderboard"] = leaderboard
-        seconds = self.facts["params"]["time_budget"]
-        self.facts["time_budget"] = time_budget_facts(planned, leaderboard, seconds)
+        self.facts["time_budget"] = time_budget_facts(planned, leaderboard, self.facts["params"])
         if note := self.facts["time_budget"]["note"]:
             log.warning("  %s", note)
         log_candidates(self.mlflow_run, leaderboard)
@@ -207,8 +204,8 @@ class RunRecorder:
     def log_package(self, packaged: PackagedModel) -> None:
         """Record the packaged model, which has passed the packaging gate."""
         measured = {"megabytes": packaged.megabytes, "milliseconds": packaged.latency.milliseconds}
-        described = {"digest": packaged.digest, "requirements": list(packaged.requirements)}
-        self.facts["package"] = {**measured, **described}
+        requirements = list(packaged.requirements)
+        self.facts["package"] = {**measured, "digest": packaged.digest, "requirements": requirements}
         self.mlflow_run.log({f"package.{name}": value for name, value in measured.items()})
         self._add_gate("packaging", True)
 
@@ -216,9 +213,6 @@ class RunRecorder:
         """Record the checks of the quality gate."""
         self.facts["checks"] = checks
         self._add_gate("quality", True)
-        for check in checks:
-            if not check["passed"]:
-                log.warning("  %s %g; got %.4g", check["check"], check["bound"], check["got"])
 
     def log_verdict(
         self,

@@ -18,7 +18,14 @@ STAGES = {
     "packaging": packaging.CODE,
 }
 # These store and retrieve results, find folders, or only declare types: they do not compute what a stage stores.
-INFRASTRUCTURE = ("tasks.storage", "tasks.tracking", "tasks.settings", "tasks.facts", "tasks.data_facts")
+INFRASTRUCTURE = (
+    "tasks.storage",
+    "tasks.tracking",
+    "tasks.settings",
+    "tasks.facts",
+    "tasks.data_facts",
+    "tasks.run_entries",
+)
 
 
 @pytest.fixture(scope="module")
