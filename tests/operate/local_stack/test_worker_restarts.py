@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from operate.local_stack.child_process import ChildProcess
 from operate.local_stack.worker_restarts import FIRST_DELAY, MAX_DELAY, STABLE_AFTER, WorkerRestarts
 
+ROOT = Path(__file__).resolve().parents[3]
 WAIT = [sys.executable, "-c", "input()"]
 
 
@@ -72,3 +74,38 @@ def test_a_worker_that_exits_without_an_error_is_started_again(restarts: WorkerR
     restarts.worker.process.send_signal(signal.SIGTERM)
     restarts.worker.process.wait()
     assert "worker stopped unexpectedly" in (restarts.look() or "")
+
+
+# `steward up` is asked to stop while its worker is dead; the run of that worker writes down which signal it got.
+STOP_WITHOUT_WORKER = """
+import os, sys
+from pathlib import Path
+from operate.local_stack.child_process import ChildProcess, adopt_orphans
+from operate.local_stack.servers import WORKER, Servers
+from tasks.settings import load
+
+run = '''
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("asked to end", flush=True)))
+print("running", flush=True)
+signal.pause()
+'''
+worker = f"import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', {run!r}]); signal.pause()"
+log = Path(sys.argv[1])
+adopt_orphans()
+servers = Servers(load(), 1, 2, "", dict(os.environ))
+child = ChildProcess.start(WORKER, [sys.executable, "-c", worker], log, os.environ, log.parent)
+servers.children.append(child)
+while "running" not in log.read_text():
+    pass
+child.process.kill()
+child.process.wait()
+servers.stop()
+"""
+
+
+def test_a_run_whose_worker_has_ended_is_asked_to_end(home: Path, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-W", "ignore", "-c", STOP_WITHOUT_WORKER, str(log)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert log.read_text().split("\n") == ["running", "asked to end", ""]
