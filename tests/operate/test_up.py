@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ import json, os
 import flows
 from tasks.settings import load
 login = os.environ.get("PREFECT_API_AUTH_STRING")
+# As `steward up` expects it of every run, not only of those that its worker starts.
+assert os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
 print(json.dumps([os.environ.get("PREFECT_API_URL"), login, load().mlflow_uri]))
 """
 
@@ -40,6 +43,7 @@ def used_port() -> Iterator[int]:
 def addresses_seen_by_commands(home: Path, **environment: str) -> list[str]:
     """Return Prefect's server, the login to it and MLflow's database that a command on this state directory uses."""
     addresses = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "STEWARD_TRACKING_URI")
+    addresses += ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY",)
     inherited = {k: v for k, v in os.environ.items() if k not in addresses}
     done = subprocess.run(
         [sys.executable, "-c", PRINT_ADDRESSES],
@@ -51,6 +55,12 @@ def addresses_seen_by_commands(home: Path, **environment: str) -> list[str]:
     )
     found: list[str] = json.loads(done.stdout)
     return found
+
+
+def worker_id(up: Any) -> str:
+    """Return the process id of the worker of `steward up`."""
+    (worker,) = [line.split()[0] for line in up.processes if "worker start" in line]
+    return str(worker)
 
 
 @pytest.mark.parametrize("option", ["--port", "--mlflow-port"])
@@ -110,7 +120,7 @@ def test_addresses_of_a_killed_up_are_not_used(tmp_path: Path) -> None:
     assert addresses_seen_by_commands(tmp_path) == [None, None, f"sqlite:///{tmp_path / 'mlflow.db'}"]
 
 
-def test_run_on_postgresql_until_the_worker_is_killed(
+def test_run_on_postgresql_goes_on_when_the_worker_is_killed(
     postgres: Callable[[str], str], steward_up: Callable[..., Any]
 ) -> None:
     uri = postgres("steward")
@@ -154,11 +164,15 @@ def test_run_on_postgresql_until_the_worker_is_killed(
     )
 
     commands = "\n".join(up.processes)
-    assert "prefect.engine" in commands
-    (worker,) = [line.split()[0] for line in up.processes if "worker start" in line]
+    (engine,) = [line for line in up.processes if "prefect.engine" in line]
+    worker = worker_id(up)
     os.kill(int(worker), signal.SIGKILL)
-    assert up.process.wait(timeout=120) == 1
+    up.wait_until(lambda: "worker started again; runs that are in progress go on" in up.output)
     assert "worker stopped unexpectedly: killed by SIGKILL; last log line: " in up.output
+    assert worker_id(up) != worker
+    # Neither the servers nor the run were harmed; the end of `steward up` is the end of the run too.
+    assert engine in up.processes
+    assert up.stop(signal.SIGINT) == 0
     assert up.processes == []
 
     # The password is nowhere but in environments.
@@ -171,11 +185,41 @@ def test_run_on_postgresql_until_the_worker_is_killed(
         cursor.execute(f"SELECT type, message FROM {joined} WHERE NOT auto_scheduled")
         ((state, message),) = cursor.fetchall()
     # The run itself recorded that it was asked to end.
-    assert state == "CRASHED"
-    assert message.startswith("Execution was aborted by ")
+    assert (state, message) == ("CANCELLED", "Steward: cancelled by a request to end (SIGTERM)")
     with closing(psycopg2.connect(uri)) as mlflow, mlflow.cursor() as cursor:
         cursor.execute("SELECT status FROM runs WHERE status != 'FINISHED'")
         assert cursor.fetchall() == [("KILLED",)]
+
+
+@pytest.mark.matrix
+def test_a_run_beside_up_that_is_killed_is_ended_in_prefect_and_mlflow(
+    steward_up: Callable[..., Any],
+) -> None:
+    up = steward_up().wait_until_ready()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    run = subprocess.Popen(
+        [sys.executable, "-m", "steward", "run", "fintech-risk"],
+        cwd=ROOT,
+        env={**inherited, "STEWARD_HOME": str(up.state_dir)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    running = (up.state_dir / "running").glob
+    up.wait_until(
+        lambda: any(json.loads(file.read_text()).get("mlflow_run_id") for file in running("*.json"))
+    )
+    run.kill()
+    run.wait()
+
+    def states(database: str, query: str) -> list[tuple[str]]:
+        with closing(sqlite3.connect(up.state_dir / database)) as connection:
+            return connection.execute(query).fetchall()
+
+    up.wait_until(lambda: states("mlflow.db", "SELECT status FROM runs") == [("KILLED",)])
+    joined = "flow_run JOIN flow_run_state AS state ON state_id = state.id"
+    query = f"SELECT type FROM {joined} WHERE NOT auto_scheduled"
+    assert states("prefect/prefect.db", query) == [("CRASHED",)]
+    assert up.stop(signal.SIGINT) == 0
 
 
 def test_servers_end_when_up_is_killed(steward_up: Callable[..., Any]) -> None:
