@@ -5,8 +5,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: run up test matrix check clean
 .DEFAULT_GOAL := run
 
-run: .venv/.installed  ## the three use cases on simulated data, to three champions
-	@.venv/bin/steward run all
+run: .venv/.installed  ## the three use cases on simulated data, to three champions; short time budgets
+	@.venv/bin/steward run all --time-budget 15
 
 up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATABASE=postgresql://... for both
 	@# In the environment, because everyone on the machine can read the arguments of a process.
