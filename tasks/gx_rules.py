@@ -25,6 +25,7 @@ from ml.errors import ContractError
 
 # What a column of matches holds for a cell that is good.
 GOOD_CELL = 1.0
+NOT_EVALUATED = "Great Expectations could not evaluate it on this column"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def evaluate_rules(rules: Sequence[Rule], frame: pd.DataFrame) -> list[RuleEvalu
     for positions in _groups(rules):
         group = [rules[position] for position in positions]
         table = _input_table(group[0], frame)
-        evaluations |= dict(zip(positions, _evaluate_suite(build_suite(group, "rules"), table), strict=True))
+        suite = build_suite(group, "rules")
+        results = _evaluate(suite.expectation_configurations, table)
+        evaluations |= dict(zip(positions, results, strict=True))
     return [evaluations[position] for position in range(len(rules))]
 
 
@@ -101,16 +104,22 @@ def _expectation(rule: Rule) -> dict[str, Any]:
     return {"type": "expect_column_values_to_be_in_set", "kwargs": {**common, "value_set": [GOOD_CELL]}}
 
 
-def _evaluate_suite(suite: gx.ExpectationSuite, frame: pd.DataFrame) -> list[RuleEvaluation]:
-    """Evaluate a suite; results are in the order of its expectations.
+def _evaluate(configurations: Sequence[Any], frame: pd.DataFrame) -> list[RuleEvaluation]:
+    """Evaluate the expectations of a suite; results are in their order.
 
     This calls the execution engine directly: batch definitions hash every cell twice before they evaluate anything.
     """
     engine = PandasExecutionEngine(batch_data_dict={"rows": frame})
-    results = Validator(execution_engine=engine, data_context=_context()).graph_validate(
-        configurations=suite.expectation_configurations,
-        runtime_configuration={"result_format": {"result_format": "COMPLETE"}},
-    )
+    try:
+        results = Validator(execution_engine=engine, data_context=_context()).graph_validate(
+            configurations=list(configurations),
+            runtime_configuration={"result_format": {"result_format": "COMPLETE"}},
+        )
+    except Exception:
+        # Some expectations raise for their own arguments; alone, each is reported as one that cannot be evaluated.
+        if len(configurations) == 1:
+            return [RuleEvaluation(False, np.empty(0, np.int64), NOT_EVALUATED)]
+        return [_evaluate([configuration], frame)[0] for configuration in configurations]
     evaluations: dict[int, RuleEvaluation] = {}
     for result in results:
         assert result.expectation_config  # build_suite() gave each its position
@@ -120,9 +129,9 @@ def _evaluate_suite(suite: gx.ExpectationSuite, frame: pd.DataFrame) -> list[Rul
         evaluations[result.expectation_config.meta["rule"]] = RuleEvaluation(
             bool(result.success),
             np.asarray(result.result.get("unexpected_index_list") or [], dtype=np.int64),
-            "Great Expectations could not evaluate it on this column" if crashed else None,
+            NOT_EVALUATED if crashed else None,
         )
-    return [evaluations[position] for position in range(len(evaluations))]
+    return [evaluations[position] for position in sorted(evaluations)]
 
 
 @cache

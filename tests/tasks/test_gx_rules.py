@@ -73,6 +73,22 @@ def test_patterns_judge_cells_that_have_a_value(kind: str, kwargs: dict[str, Any
     assert violations(rule(f"column_values_to_{kind}", column="k", **kwargs)) == [bad]
 
 
+def test_a_rule_that_great_expectations_raises_for_leaves_the_others_as_they_are() -> None:
+    shares = {"values": ["x"], "bins": [0, 1], "weights": [0.3]}
+    raising = rule("column_kl_divergence_to_be_less_than", column="a", threshold=1, partition_object=shares)
+    before, broken, after = evaluate_rules(
+        [
+            rule("column_values_to_not_be_null", column="a"),
+            raising,
+            rule("column_max_to_be_between", column="a"),
+        ],
+        FRAME,
+    )
+    assert (before.success, before.violations.tolist(), before.crash) == (False, [3], None)
+    assert (broken.success, broken.crash) == (False, gx_rules.NOT_EVALUATED)
+    assert (after.success, after.crash) == (True, None)
+
+
 @pytest.mark.parametrize(("mostly", "success"), [(0.6, True), (0.61, False)])
 def test_mostly_is_a_share_of_the_cells_that_a_pattern_judges(mostly: float, success: bool) -> None:
     """Three of five cells match; one has no value."""
@@ -121,12 +137,12 @@ def test_a_rule_that_great_expectations_does_not_accept_is_an_error() -> None:
 
 
 def test_rules_on_the_same_columns_are_evaluated_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    suites = []
-    evaluate = gx_rules._evaluate_suite
+    groups = []
+    evaluate = gx_rules._evaluate
     monkeypatch.setattr(
-        gx_rules, "_evaluate_suite", lambda suite, table: suites.append(suite) or evaluate(suite, table)
+        gx_rules, "_evaluate", lambda group, table: groups.append(group) or evaluate(group, table)
     )
     between = [rule("column_values_to_be_between", column="a", max_value=n) for n in range(3)]
     where = [rule("column_values_to_be_unique", column="a", row_condition="k == 'x'") for _ in range(2)]
     evaluate_rules([*between, *where], FRAME)
-    assert [len(suite.expectations) for suite in suites] == [3, 2]
+    assert [len(group) for group in groups] == [3, 2]
