@@ -16,7 +16,7 @@ from ml.ensemble.ensemble_model import EnsembleModel, MemberSummary, calibrate_s
 from ml.ensemble.presets import PRESETS, Preset
 from ml.ensemble.stacking import StackingWeights, fit_stacking_weights
 from ml.ensemble.tuning import Trial, tune_gradient_boosting
-from ml.estimator import FitResources
+from ml.estimator import Candidate, CostedCandidate, FitResources
 from ml.evaluation.binary_metrics import roc_auc
 from ml.tabular.costs import table_cost
 from ml.tabular.gradient_boosting import GradientBoosting
@@ -123,7 +123,8 @@ class Ensemble:
                 member = replace(preset.members[name], target=self.target)  # type: ignore[type-var]
                 bag = bags.get(name) or BagBuilder(member, self.target, len(train.truth))
                 remaining = replace(resources, seconds=deadline.remaining)
-                if bag.fit_next_repeat(train, fold, remaining, required=not bags):
+                is_useless = bags and _minimum_seconds(member, train, fold, resources) > remaining.seconds
+                if not is_useless and bag.fit_next_repeat(train, fold, remaining, required=not bags):
                     bags[name] = bag
                     complete &= not bag.timed_out
                     resources.log_progress(f"{name}: {len(bag.models)} models in {bag.seconds:.1f} s")
@@ -200,3 +201,12 @@ class Ensemble:
             loss = float(row_losses(score, y_true, self.target).mean())
             summaries.append(MemberSummary(name, weights[name], len(bag.models), loss, auc, bag.seconds))
         return tuple(summaries)
+
+
+def _minimum_seconds(member: Candidate, train: Dataset, fold: np.ndarray, resources: FitResources) -> float:
+    """Return the seconds without which a member states that its fits on all folds are useless; 0 by default."""
+    if not isinstance(member, CostedCandidate):
+        return 0.0
+    folds = int(fold.max()) + 1
+    # Each fit is to the rows of all folds but one.
+    return member.cost(train, resources).minimum * (folds - 1)

@@ -23,6 +23,7 @@ from ml.tabular.constant import Constant, ConstantModel
 from ml.tabular.extra_trees import ExtraTrees
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear, LinearModel
+from ml.time_budget import FitCost
 
 
 def sample(rows: int, seed: int, rate: float = 0.5) -> Dataset:
@@ -78,6 +79,14 @@ class Slow:
         return Constant().fit(train, valid, resources)
 
 
+@dataclass(frozen=True)
+class Stated(Slow):
+    """A slow candidate that states what it costs."""
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        return FitCost(self.seconds, self.seconds)
+
+
 class TestTime:
     """Three folds per member; a twentieth of the time is reserved for stacking."""
 
@@ -96,6 +105,16 @@ class TestTime:
         model = self.fit(clock, 100.0, {"first": 10.0, "slow": 25.0, "fast": 10.0})
         assert self.models_by_member(model) == {"first": 3, "slow": 0, "fast": 3}
         assert (model.stopped_by, clock.now) == ("budget", 85.0)
+
+    def test_a_member_that_states_a_longer_minimum_is_not_started(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = Clock(monkeypatch)
+        candidates = {"first": Slow(clock, 10.0), "stated": Stated(clock, 30.0), "fast": Slow(clock, 10.0)}
+        ensemble = Ensemble(presets=(Preset(np.inf, 3, 1, candidates),))
+        model = ensemble.fit(sample(60, 0), sample(5, 1), FitResources(seconds=80.0))
+        assert self.models_by_member(model) == {"first": 3, "stated": 0, "fast": 3}
+        assert (model.stopped_by, clock.now) == ("budget", 60.0)
 
     def test_a_member_cannot_exceed_the_remaining_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = Clock(monkeypatch)
