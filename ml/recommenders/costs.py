@@ -11,6 +11,7 @@ import numpy as np
 
 from ml.data.dataset import Dataset
 from ml.recommenders.time_decay import DECAYS, MAX_USERS
+from ml.time_budget import FitCost
 
 # One score of an item for a user, and its place among the highest.
 SCORE_SECONDS = 2.2e-8
@@ -39,6 +40,12 @@ def log_size(train: Dataset) -> LogSize:
     lengths = histories.map(len).to_numpy(np.float64)
     items = len(set(chain.from_iterable(histories)))
     return LogSize(len(lengths), items, int(lengths.sum()), float((lengths**2).sum()))
+
+
+def counting_cost(train: Dataset) -> FitCost:
+    """Return the cost of a fit that goes through the log once."""
+    seconds = EVENT_SECONDS * log_size(train).events
+    return FitCost(seconds, seconds)
 
 
 def with_tuning(fit_seconds: float, size: LogSize, train: Dataset, decay: float | None) -> float:

@@ -10,7 +10,7 @@ from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
 from ml.interactions.sparse_matrices import with_int32_indices
-from ml.recommenders.costs import EVENT_SECONDS, log_size
+from ml.recommenders.costs import counting_cost
 from ml.recommenders.recommender_model import RecommenderModel
 from ml.time_budget import FitCost
 
@@ -92,5 +92,4 @@ class Markov:
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
         """Estimate the cost of counting, which a time limit cannot cut short."""
-        seconds = EVENT_SECONDS * log_size(train).events
-        return FitCost(seconds, seconds)
+        return counting_cost(train)

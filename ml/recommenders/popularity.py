@@ -9,7 +9,9 @@ from ml.errors import CandidateSkipped
 from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
+from ml.recommenders.costs import counting_cost
 from ml.recommenders.recommender_model import RecommenderModel
+from ml.time_budget import FitCost
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +56,7 @@ class Popularity:
                 "segments of users", "none", "name a column of the log in meta.roles.segment"
             )
         return PopularityModel(catalogue, train.allow_repeats, self.by_segment)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of counting, which a time limit cannot cut short."""
+        return counting_cost(train)

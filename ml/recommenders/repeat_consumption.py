@@ -9,7 +9,9 @@ from ml.data.dataset import Dataset
 from ml.estimator import FitResources
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.histories import Histories
+from ml.recommenders.costs import counting_cost
 from ml.recommenders.recommender_model import RecommenderModel
+from ml.time_budget import FitCost
 
 # Popularity ranks the items that a user never had. One event of weight 1 adds more, also if more than 1,800 events of
 # the user follow it (0.995^1,800 is above 1e-4).
@@ -52,3 +54,7 @@ class RepeatConsumption:
         """Count users per item; errors as in `Catalogue.from_frame`."""
         catalogue = Catalogue.from_frame(train.frame, self.popularity_days, train.never_recommend)
         return RepeatConsumptionModel(catalogue, train.allow_repeats, self.decay)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of counting, which a time limit cannot cut short."""
+        return counting_cost(train)
