@@ -93,7 +93,7 @@ def test_successful_run_reveals_no_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uri = postgres("privacy")
-    done = steward(uri, "run", "fintech-risk", "--time-budget", "5", "--verbose")
+    done = steward(uri, "run", "fintech-risk", "--time-budget", "2", "--verbose")
     assert done.returncode == 0, done.stderr
     # The run was complete: champion in that database, files in the state directory.
     monkeypatch.setenv("STEWARD_TRACKING_URI", uri)

@@ -91,7 +91,7 @@ def external_hosts(calls: Sequence[str]) -> list[str]:
 
 
 def test_run_of_all_use_cases_connects_to_loopback_only(home: Path, contracts: Path, tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--time-budget", "5", "--json"]
+    command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--time-budget", "2", "--json"]
     done, calls, lost = run_watched(tmp_path / "watch", command, isolation_command())
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(use_case_names())

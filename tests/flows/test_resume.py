@@ -174,7 +174,7 @@ CASES = {
     "shop": ("ecommerce-recommendation.simulated", 12, 10),
 }
 # The combinations of every test run; `make matrix` runs all of them.
-EACH_ONCE = {("fintech", "SIGKILL"), ("shop", "out of memory")}
+EACH_ONCE = {("fintech", "SIGKILL")}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ from tasks.ledger import Ledger, Verdict
 from tasks.settings import load
 from tasks.tracking import connection, registry, run_history
 
+# Its fixtures take long, and would be made by each worker.
+pytestmark = pytest.mark.xdist_group("doctor")
+
 # Unique on this machine: the lock of a living process is searched for in all of them.
 RUN_ID = f"run-{uuid4()}"
 

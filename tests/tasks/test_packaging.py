@@ -29,6 +29,9 @@ from tasks.storage.content_store import Store
 from tasks.tracking.logged_model import PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER
 
+# Its fixtures take long, and would be made by each worker.
+pytestmark = pytest.mark.xdist_group("packaging")
+
 ROWS = {
     "name": "toy.rows",
     "expectations": [],

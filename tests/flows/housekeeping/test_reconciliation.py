@@ -18,6 +18,9 @@ from flows.housekeeping.reconciliation import FAILURE_MESSAGE, reconcile_dead_ru
 from tasks.settings import Settings
 from tasks.tracking import connection
 
+# Its fixtures take long, and would be made by each worker.
+pytestmark = pytest.mark.xdist_group("reconciliation")
+
 ROOT = Path(__file__).resolve().parents[3]
 
 # One run after another on one state directory, each in a forked process that ends at another point. Each run

@@ -14,6 +14,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from ml.simulators import Simulation
 from ml.simulators.hospital import simulate
 
+# Its fixtures take long, and would be made by each worker.
+pytestmark = pytest.mark.xdist_group("hospital")
+
 
 @pytest.fixture(scope="module")
 def hospital() -> Simulation:

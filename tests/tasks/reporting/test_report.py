@@ -16,6 +16,9 @@ from tasks.facts import RunFacts
 from tasks.reporting import report
 from tasks.tracking.registry import ModelVersion
 
+# Its fixtures take long, and would be made by each worker.
+pytestmark = pytest.mark.xdist_group("report")
+
 REQUIRED = {"case", "question", "data", "contract", "stages", "gates"}
 
 
