@@ -53,14 +53,14 @@ def make_context(policy: FinalFitPolicy, store: Store, tmp_path: Path) -> RunCon
 
 
 def test_the_selected_fit_is_kept(store: Store, splits: StoredResult, tmp_path: Path) -> None:
-    fitted = fit("linear", Linear(), splits, FitResources(), 60.0, store)
+    fitted = fit("linear", Linear(), splits, FitResources(), store)
     context = make_context(FinalFitPolicy.KEEP_SELECTED, store, tmp_path)
     assert final_model(context, "linear", Linear(), fitted, splits) is fitted
     assert context.listener.stages == []
 
 
 def test_the_selected_candidate_is_fitted_again(store: Store, splits: StoredResult, tmp_path: Path) -> None:
-    fitted = fit("linear", Linear(), splits, FitResources(), 60.0, store)
+    fitted = fit("linear", Linear(), splits, FitResources(), store)
     context = make_context(FinalFitPolicy.REFIT_ON_TRAIN_VALID, store, tmp_path)
     final = final_model(context, "linear", Linear(), fitted, splits)
     assert final.digest != fitted.digest
