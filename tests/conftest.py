@@ -303,10 +303,12 @@ def _starter_of_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
         paths = {"STEWARD_HOME": str(folder / "home"), "STEWARD_CONTRACTS": str(contracts)}
         # Seconds between polls of the worker and of the server's scheduler.
         polling = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3"}
-        command = [Path(sys.executable).parent / "steward", "up", "--port", str(ports[0])]
+        command = [Path(sys.executable).parent / "steward", "up"]
+        for option, port in zip(("--port", "--mlflow-port"), ports, strict=True):
+            command += [] if option in options else [option, str(port)]
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
-                [*command, "--mlflow-port", str(ports[1]), *options],
+                [*command, *options],
                 env={**inherited, **paths, **polling, **environment},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

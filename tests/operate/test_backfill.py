@@ -117,7 +117,8 @@ def test_interval_without_scheduled_times_prints_a_message_and_every_line_once()
         check=True,
     )
     assert done.stdout == ""
-    lines = [line for line in done.stderr.splitlines() if "Warning" not in line]
+    # On a busy machine, lines say what is running for long.
+    lines = [line for line in done.stderr.splitlines() if "Warning" not in line and " s so far" not in line]
     assert len(lines) == 3, done.stderr
     assert lines[0] == "an earlier run was killed or cancelled: setting its final states"
     assert lines[1].startswith("reconciled a dead run of fintech-risk on ")
