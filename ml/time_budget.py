@@ -53,5 +53,6 @@ def divide(costs: Mapping[str, FitCost], budget: float) -> dict[str, Allowance]:
             if allowances[name].is_enough:
                 left = max(left - costs[name].full, 0.0)
     # What the candidates before it leave is for the strongest too.
-    allowances[strongest] = Allowance(left + kept, costs[strongest], strongest == names[0])
+    seconds = min(left + kept, budget)
+    allowances[strongest] = Allowance(seconds, costs[strongest], strongest == names[0])
     return {name: allowances[name] for name in names}

@@ -86,6 +86,8 @@ def test_a_run_without_a_server_is_cancelled_in_prefect_and_mlflow_by_ctrl_c(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell in the background ignores it, and its children do too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert command.stderr
     lines = iter(command.stderr.readline, "")

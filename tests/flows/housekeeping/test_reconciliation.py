@@ -42,6 +42,8 @@ from operate.killed_runs import recorded_command
 from tasks.locks.run_lock import RUNS, RunLock
 from tasks.settings import load
 import jinja2, matplotlib.figure, mlflow.pyfunc
+# A shell in the background ignores it, and its children do too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 
 case = replace(
