@@ -63,6 +63,13 @@ def worker_id(up: Any) -> str:
     return str(worker)
 
 
+def pending_signals(process_id: int) -> int:
+    """Return the set of signals that wait for a process, as a bit mask."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+
+
 @pytest.mark.parametrize("option", ["--port", "--mlflow-port"])
 def test_used_port_is_reported_and_nothing_starts(
     option: str, used_port: int, steward_up: Callable[..., Any]
@@ -165,6 +172,9 @@ def test_run_on_postgresql_goes_on_when_the_worker_is_killed(
 
     commands = "\n".join(up.processes)
     (engine,) = [line for line in up.processes if "prefect.engine" in line]
+    # The run is halted meanwhile: it must not end by itself before the worker is back.
+    run_id = int(engine.split()[0])
+    os.kill(run_id, signal.SIGSTOP)
     worker = worker_id(up)
     os.kill(int(worker), signal.SIGKILL)
     up.wait_until(lambda: "worker started again; runs that are in progress go on" in up.output)
@@ -172,6 +182,8 @@ def test_run_on_postgresql_goes_on_when_the_worker_is_killed(
     assert worker_id(up) != worker
     # Neither the servers nor the run were harmed; the end of `steward up` is the end of the run too.
     assert engine in up.processes
+    assert pending_signals(run_id) == 0
+    os.kill(run_id, signal.SIGCONT)
     assert up.stop(signal.SIGINT) == 0
     assert up.processes == []
 
