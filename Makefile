@@ -32,9 +32,9 @@ clean:  ## delete the environment, not the state in mlruns/
 	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; install Python 3.11, or say make PYTHON=..."; exit 1; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (once; a few minutes)" >&2
-	@PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -q -e . 2>&1 | { grep -v '^WARNING: Location' || true; } >&2
+	@PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -q -e '.[text]' 2>&1 | { grep -v '^WARNING: Location' || true; } >&2
 	@.venv/bin/python -c "import steward, prefect, mlflow" && touch $@
 
 .venv/.installed-dev: .venv/.installed
-	@PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -q -e '.[dev]' 2>&1 | { grep -v '^WARNING: Location' || true; } >&2
+	@PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -q -e '.[dev,text]' 2>&1 | { grep -v '^WARNING: Location' || true; } >&2
 	@.venv/bin/python -c "import pytest, hypothesis" && touch $@

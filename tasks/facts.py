@@ -117,6 +117,8 @@ class DatasetSettings(TypedDict):
     allow_repeats: bool
     never_recommend: list[str]
     decay: float | None
+    classes: list[str]
+    text_columns: list[str]
     split_by: str | None
 
 

@@ -17,6 +17,8 @@ def dataset_settings(contract: Contract) -> DatasetSettings:
         "allow_repeats": contract.roles.allow_repeat_recommendations,
         "never_recommend": sorted(contract.never_recommend),
         "decay": contract.decay,
+        "classes": list(contract.roles.labels),
+        "text_columns": [column for column in contract.features if column in contract.roles.text],
         "split_by": contract.split.by if contract.is_recommendation else None,
     }
 
@@ -31,6 +33,8 @@ def stored_settings(stored: StoredResult) -> dict[str, Any]:
         "allow_repeats": bool(facts.get("allow_repeats", False)),
         "never_recommend": tuple(facts.get("never_recommend", ())),
         "decay": facts.get("decay"),
+        "classes": tuple(facts.get("classes", ())),
+        "text_columns": tuple(facts.get("text_columns", ())),
         "split_by": facts.get("split_by"),
     }
 

@@ -98,9 +98,16 @@ def _check_line_format(read: ReadOptions) -> Iterator[Problem]:
 
 def check_roles(roles: Roles) -> Iterator[Problem]:
     """Check that the roles describe either a table or a log."""
-    if roles.positive and roles.above is not None:
+    classes = {"positive": roles.positive, "above": roles.above is not None, "labels": roles.labels}
+    if len(given_classes := [key for key, given in classes.items() if given]) > 1:
         yield Problem(
-            "meta.roles.target with positive or above", "both", "keep one, or neither to predict a number"
+            "meta.roles.target with positive, above or labels",
+            listed(given_classes),
+            "keep one, or none to predict a number",
+        )
+    if repeated := sorted({label for label in roles.labels if roles.labels.count(label) > 1}):
+        yield Problem(
+            "each class once in meta.roles.target.labels", listed(repeated), "write each class once"
         )
     log = (roles.user, roles.item, roles.event_order)
     complete = (roles.user and roles.item) or roles.target
@@ -123,7 +130,7 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
 def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
     """Check that columns with a role are read, with types that the role can be computed from."""
     yield from unknown_columns(roles.columns(), read, "meta.roles")
-    numeric_target = None if roles.positive else roles.target
+    numeric_target = None if roles.positive or roles.labels else roles.target
     allowed: Sequence[tuple[str | None, tuple[str, ...], str]] = (
         (numeric_target, NUMERIC, "target"),
         (roles.time, ("time", "epoch"), "time"),
@@ -132,13 +139,14 @@ def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
         (roles.item, ("category",), "item"),
         (roles.event_weight, ("category", *NUMERIC), "event_weight"),
         (roles.segment, ("category",), "segment"),
+        *((column, ("category",), "text") for column in roles.text),
     )
     for column, types, role in allowed:
         if column is not None and column in read.columns and read.columns[column] not in types:
             yield Problem(
                 f"the type {' or '.join(types)} for the {role} {quoted(column)} in meta.roles",
                 quoted(read.columns[column]),
-                "correct meta.read.columns, or give the target its positive classes",
+                "correct meta.read.columns, or give the target its positive classes or labels",
             )
 
 

@@ -1,14 +1,15 @@
-"""What the columns of a data set are for: the target, the entities, and the parts of an event log."""
+"""What the columns of a data set are for: the target, texts, the entities, and the parts of an event log."""
 
 from collections.abc import Mapping
 
 from pydantic import Field
 
-from ml.contract.values import Bool, ColumnName, Columns, Labels, Number, Section, Text
+from ml.contract.values import Bool, ClassLabels, ColumnName, Columns, Labels, Number, Section, Text
 
 
 class Target(Section):
-    """The column to predict: two classes where `positive` or `above` is given, else a number."""
+    """The column to predict: two classes where `positive` or `above` is given, several where `labels` are, else a
+    number."""
 
     column: ColumnName
     """Name of the column."""
@@ -16,6 +17,8 @@ class Target(Section):
     """Values that are the positive class; all others are the negative one."""
     above: Number | None = None
     """Numbers above this one are the positive class."""
+    labels: ClassLabels = ()
+    """All classes, two or more, in the order in which predictions name them."""
 
 
 class Roles(Section):
@@ -29,6 +32,8 @@ class Roles(Section):
     """When the row or event happened."""
     group: ColumnName | None = None
     """Entity with several rows, such as a patient; all its rows are in one dataset of the split."""
+    text: Columns = ()
+    """Columns with sentences that people wrote. Models of texts read them word by word, never as categories."""
     site: ColumnName | None = None
     """Where the row comes from, such as a hospital; split by `site` holds out whole sites."""
     sensitive: Columns = ()
@@ -65,8 +70,18 @@ class Roles(Section):
         """Return the number above which the target is of the positive class."""
         return self.target_definition.above if self.target_definition else None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return all classes of the target; empty where it has two classes or is a number."""
+        return self.target_definition.labels if self.target_definition else ()
+
     def columns(self) -> set[str]:
         """Return all columns that have a role or a description."""
         table = (self.target, self.id, self.time, self.group, self.site)
         log = (self.user, self.item, self.event_order, self.event_weight, self.segment)
-        return {c for c in (*table, *log) if c} | {*self.sensitive, *self.ignored, *self.descriptions}
+        return {c for c in (*table, *log) if c} | {
+            *self.sensitive,
+            *self.ignored,
+            *self.text,
+            *self.descriptions,
+        }

@@ -34,11 +34,11 @@ def _check_row_split(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
         yield Problem("meta.split.sites to hold out", "none", "name the sites of the test")
     if policy.by in ("time", "site") and getattr(roles, policy.by) is None:
         yield Problem(f"a column with the role {policy.by}", "none", f"set meta.roles.{policy.by}")
-    if policy.by == "stratified" and not roles.positive and roles.above is None:
+    if policy.by == "stratified" and not (roles.positive or roles.labels) and roles.above is None:
         yield Problem(
             "classes to stratify by in meta.split.by",
             "a numeric target",
-            "split by hash, or set positive or above in meta.roles.target",
+            "split by hash, or set positive, above or labels in meta.roles.target",
         )
 
 

@@ -37,6 +37,7 @@ MAX_COLUMN = 500
 MAX_COLUMNS = 10_000
 MAX_FILES = 1_000
 MAX_RULES = 1_000
+MAX_CLASSES = 10_000
 MAX_TEXT = 2_000
 MAX_WORD = 100
 
@@ -109,6 +110,8 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, pattern=NOT_BLA
 # A class or a site as cells have it; a whole number is read as its digits.
 Label = Annotated[str, BeforeValidator(_as_label), WithJsonSchema({"type": ["string", "integer"]})]
 Labels = Annotated[tuple[Label, ...], Field(min_length=1)]
+# The classes of a target with several.
+ClassLabels = Annotated[tuple[Label, ...], Field(min_length=2, max_length=MAX_CLASSES)]
 # Meanings of numbers that are codes, by number.
 Codes = Annotated[
     Mapping[Annotated[str, StringConstraints(pattern=CODE, max_length=MAX_WORD)], Reason],

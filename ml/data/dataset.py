@@ -16,7 +16,8 @@ class Dataset:
     """Features, target and metadata of the rows of one dataset of a split (train, valid or test).
 
     Tabular: one row per case. `frame` has the feature columns only (numbers as float64 with NaN for missing,
-    categories as `str` with NaN for missing); `truth` is float64: 1.0 for the positive class, or the number to predict.
+    categories as `str` with NaN for missing); `truth` is float64: 1.0 for the positive class of two,
+    the position among `classes` where there are several, or the number to predict.
 
     Recommendation: one row per user. `frame` has the columns `user` (str), `items` (list of str, oldest first),
     `times` (list of float, seconds since 1970; NaN where only the order is known) and optionally `weights` (list of
@@ -27,8 +28,9 @@ class Dataset:
     Rows with the same value of `units` (uint64, one per row: row, patient or user) are resampled together. `metadata`
     has the columns used in evaluation but hidden from models: sensitive columns, site, id.
 
-    The other fields come from the contract and are not part of the stored table. `sentinel_values` are, by numeric
-    column, the numbers that are codes and not quantities (98 for "not answered", 0 for "not measured").
+    The other fields come from the contract and are not part of the stored table. `classes` are the labels of a target
+    with several classes, else empty. `text_columns` are the columns of `frame` that are sentences. `sentinel_values`
+    are, by numeric column, the numbers that are codes and not quantities (98 for "not answered", 0 for "not measured").
     `allow_repeats`: items of the history may be recommended again. `never_recommend` are items that must not be
     recommended. `decay` is the weight of an event relative to the next event of its user, None to tune it. `split_by`
     is the policy that divided the event log (`ml.contract.schema.SplitPolicy.by`). `item_attributes` has the known
@@ -46,6 +48,8 @@ class Dataset:
     split_by: str | None = None
     item_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     truth_times: pd.Series | None = None
+    classes: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
 
     def take(self, rows: np.ndarray) -> Self:
         """Select rows by position, in the given order; a position may be repeated."""
@@ -91,6 +95,10 @@ class Dataset:
 
 def rarer_class_units(dataset: Dataset) -> int | None:
     """Count the units with the rarer class of a binary truth; None for other targets."""
-    if dataset.truth.dtype == object or not np.isin(truth := dataset.truth.to_numpy(), (0.0, 1.0)).all():
+    if (
+        dataset.classes
+        or dataset.truth.dtype == object
+        or not np.isin(truth := dataset.truth.to_numpy(), (0.0, 1.0)).all()
+    ):
         return None
     return int(min(len(np.unique(dataset.units[truth == value])) for value in (0.0, 1.0)))

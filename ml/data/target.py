@@ -1,7 +1,7 @@
 """Targets, and the scale on which predictions are averaged: log odds of probabilities, numbers as they are."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,16 +9,23 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray
 from scipy import special
 
-Target = Literal["binary", "numeric"]
+Target = Literal["binary", "multiclass", "numeric"]
 
 ArrayLike = np.ndarray | ExtensionArray
 
 
-# Column of a tabular model's predictions.
+# Column of a tabular model's predictions, where there is one.
 PREDICTION_COLUMN: Mapping[Target, str] = {"binary": "probability", "numeric": "value"}
+# Begin of the name of a column with the probabilities of one of several classes; the label follows.
+CLASS_PROBABILITY = "probability of "
 
 # Probabilities are clipped to this distance from 0 and 1, where log odds are infinite.
 MIN_PROBABILITY = 1e-6
+
+
+def class_columns(classes: Sequence[str]) -> list[str]:
+    """Return the columns of predictions of several classes, in the order of the classes."""
+    return [f"{CLASS_PROBABILITY}{label}" for label in classes]
 
 
 def to_log_odds_scale(prediction: np.ndarray, target: Target) -> np.ndarray:

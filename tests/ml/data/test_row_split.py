@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ml.contract.parser import parse
 from ml.contract.schema import ROW_SPLITS, Contract
 from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
+from ml.errors import ContractError
 
 ORDER = {TRAIN: 0, VALID: 1, TEST: 2}
 QUARTERS = {"test": 0.25, "valid": 0.25}
@@ -55,6 +56,24 @@ def test_number_one_is_the_class_1(cells: list[Any], dtype: str, positive: list[
 def test_several_positive_classes() -> None:
     assert target_values(["a", "b", "c", "B", None], "str", positive=["a", "c"]) == [1.0, 0.0, 1.0, 0.0, 0.0]
     assert target_values([1.0, 2.0, 3.0, np.inf, np.nan], positive=["1", "3"]) == [1.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def test_class_of_several_is_its_position_among_the_labels() -> None:
+    labels = ["refund", "delivery", "7"]
+    assert target_values(["7", "refund", "delivery"], "str", labels=labels) == [2.0, 0.0, 1.0]
+    assert target_values([7.0, 7.0], "float64", kind="integer", labels=["6", 7]) == [1.0, 1.0]
+    with pytest.raises(ContractError, match="2 of 3 rows with another value, or none"):
+        target_values(["refund", "Refund", None], "str", labels=labels)
+
+
+def test_class_with_one_row_is_trained_on_in_a_stratified_split() -> None:
+    roles = {"target": {"column": "y", "labels": ["a", "b", "rare"]}, "id": "id"}
+    types = {"id": "category", "y": "category", "x": "number"}
+    rows = pd.DataFrame({"id": [str(i) for i in range(101)], "y": ["a", "b"] * 50 + ["rare"], "x": 1.0})
+    contract = contract_of(roles, types, by="stratified")
+    labels = assign_rows(rows, targets(rows, contract).to_numpy(), row_entities(rows, contract), contract)
+    assert labels[100] == TRAIN
+    assert pd.Series(labels[:100]).groupby(rows["y"][:100]).value_counts().tolist() == [30, 10, 10] * 2
 
 
 def test_above_is_strict_and_numeric_target_is_unchanged() -> None:
