@@ -20,6 +20,7 @@ import pandas as pd
 from ml.contract.json_text import read_json
 from ml.contract.parser import parse
 from ml.data.casting import cast_columns
+from ml.data.decisions import add_decisions
 from ml.data.target import PREDICTION_COLUMN
 from ml.errors import PackagingError
 from ml.estimator import Model
@@ -45,7 +46,7 @@ MANIFEST_KEYS = {"model": str, "code": str, "files": dict}
 class Package:
     """A model with the contract of its table, its decision rule, and hashes of the entities it was trained on.
 
-    `decision` holds the `threshold` of a probability, or nothing. `training_entities` are salted 64-bit hashes
+    `decision` holds the thresholds of probabilities, or nothing. `training_entities` are salted 64-bit hashes
     (uint64): rows of these entities must not be used to evaluate this model. `reference` is the summary of the training
     batch as JSON (`ml.drift.summary`), empty where there is none.
     """
@@ -57,7 +58,7 @@ class Package:
     reference: bytes = b""
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Predict the rows or users of `frame`; with a threshold, add the column `decision` (0 or 1).
+        """Predict the rows or users of `frame`, with the columns of `ml.data.decisions.add_decisions`.
 
         `params` are MLflow's prediction parameters. For a recommender, `reasons` is the number of top items per user
         to explain, as in `ml.explanations.history_attribution.add_explanations`. Raises PackagingError where the model
@@ -73,10 +74,7 @@ class Package:
                     f"leave out the parameter {REASONS_PARAMETER}",
                 )
             prediction = add_explanations(self.model, features, prediction, explained)
-        if "threshold" in self.decision:
-            is_positive = prediction["probability"] >= self.decision["threshold"]
-            prediction = prediction.assign(decision=is_positive.astype("int64"))
-        return prediction
+        return add_decisions(prediction, self.decision)
 
     def predict_row(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Predict one row from its JSON values by column name, as `predict` does for a frame of that row.

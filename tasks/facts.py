@@ -118,6 +118,7 @@ class DatasetSettings(TypedDict):
     never_recommend: list[str]
     decay: float | None
     classes: list[str]
+    coverage: float
     text_columns: list[str]
     split_by: str | None
 

@@ -7,6 +7,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from ml.contract.roles import COVERAGE
+
 # Prefixes of columns in the stored table. Renaming them would change the digests of all stored tables.
 FEATURE_PREFIX, METADATA_PREFIX = "x:", "about:"
 
@@ -29,7 +31,8 @@ class Dataset:
     has the columns used in evaluation but hidden from models: sensitive columns, site, id.
 
     The other fields come from the contract and are not part of the stored table. `classes` are the labels of a target
-    with several classes, else empty. `text_columns` are the columns of `frame` that are sentences. `sentinel_values`
+    with several classes, else empty. `coverage` is the share of rows for which the right class shall be
+    among those held possible. `text_columns` are the columns of `frame` that are sentences. `sentinel_values`
     are, by numeric column, the numbers that are codes and not quantities (98 for "not answered", 0 for "not measured").
     `allow_repeats`: items of the history may be recommended again. `never_recommend` are items that must not be
     recommended. `decay` is the weight of an event relative to the next event of its user, None to tune it. `split_by`
@@ -49,6 +52,7 @@ class Dataset:
     item_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     truth_times: pd.Series | None = None
     classes: tuple[str, ...] = ()
+    coverage: float = COVERAGE
     text_columns: tuple[str, ...] = ()
 
     def take(self, rows: np.ndarray) -> Self:
