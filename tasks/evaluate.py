@@ -157,7 +157,7 @@ def evaluate_on_test(
     if "threshold" in final.decision:
         truth, probability = test.truth.to_numpy(), prediction["probability"].to_numpy()
         evaluation["confusion"] = confusion_counts(truth, probability, final.decision["threshold"])
-    if evaluation["importance"]:
+    if evaluation["importance"] and not test.classes:
         evaluation["rank_correlations"] = rank_correlations(test.frame, prediction.iloc[:, 0])
     if data_diagnostics := evaluator.data_diagnostics(test):
         evaluation["data_diagnostics"] = data_diagnostics

@@ -95,7 +95,7 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
         positions = np.flatnonzero(labels == name)
         frame = rows[list(contract.features)].iloc[positions]
         metadata = rows[metadata_columns].iloc[positions]
-        return Dataset(frame, truth.iloc[positions], units[positions], metadata)
+        return Dataset(frame, truth.iloc[positions], units[positions], metadata, classes=roles.labels)
 
     datasets = {name: dataset(name) for name in (TRAIN, VALID, TEST)}
     purged = int((labels == PURGED).sum())
@@ -173,7 +173,7 @@ def _dataset_sizes(datasets: Datasets) -> dict[str, DatasetSize]:
         for name, dataset in datasets.items()
     }
     for name, dataset in datasets.items():
-        if dataset.truth.dtype != object and len(dataset.truth):
+        if dataset.truth.dtype != object and len(dataset.truth) and not dataset.classes:
             sizes[name]["mean"] = float(dataset.truth.mean())
     return sizes
 

@@ -149,6 +149,18 @@ def _curve_charts(facts: RunFacts) -> dict[str, str]:
         drawn["reliability"] = charts.reliability_diagram(
             "reliability", "Calibration: observed share by prediction", curves["reliability"]
         )
+    if picture := curves.get("confusion_matrix"):
+        drawn["confusion"] = charts.confusion_picture(
+            "confusion",
+            "Share of the rows of each class, in percent, by predicted class",
+            picture["labels"],
+            picture["shares"],
+        )
+    if curves.get("accuracy_by_coverage"):
+        axes = ("share of rows answered", "accuracy of the answers")
+        drawn["answers"] = charts.line_chart(
+            "answers", "Accuracy by share of rows answered", curves["accuracy_by_coverage"], axes
+        )
     if curves.get("popularity"):
         drawn["popularity"] = charts.paired_column_chart(
             "popularity",
