@@ -43,9 +43,9 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
 
     Raises UsageError or ContractError.
     """
-    _check_numbers(case, params)
     require_reason(params.accept_drift)
     dataset = find_dataset(case.name, params.data, params.contract, settings)
+    _check_numbers(case.for_contract(dataset.contract), params)
     if params.as_of and not dataset.contract.roles.time:
         raise UsageError(
             "a column with the role time, for a run as of an instant",
@@ -80,6 +80,7 @@ def _check_numbers(case: UseCase, params: RunParameters) -> None:
 def run(case: UseCase, params: RunParameters) -> RunOutcome:
     """Train, evaluate and promote. Raises GateError when a gate stops the run, which is then FAILED in MLflow."""
     with open_run(case, params) as context:
+        case = context.case
         raw = context.run_stage("source", source, context.source)
         key = unchanged_inputs.input_key(case, context.contract, raw, params)
         if previous := _unchanged_outcome(context, key):
@@ -111,6 +112,7 @@ def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
     """
     settings = load()
     dataset = check_before_run(case, params, settings)
+    case = case.for_contract(dataset.contract)
     with flow_run_lock(settings, case.name, dataset.data) as lock:
         client = connection.connect(settings)
         reconcile_dead_runs(client, settings)

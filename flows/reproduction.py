@@ -98,7 +98,7 @@ def reproduce(record: ModelVersionRecord, case: UseCase) -> Iterator[Comparison]
     known = {name: params[name] for name in RunParameters.__dataclass_fields__ if name in params}
     with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
         context = RunContext(
-            case,
+            case.for_contract(source.contract),
             RunParameters(**known),
             source,
             record.settings,

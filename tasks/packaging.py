@@ -165,7 +165,8 @@ def assert_same_predictions(expected: pd.DataFrame, got: pd.DataFrame, tolerance
             # NaN equals nothing: a model must not predict it.
             same = bool(np.all(np.abs(before - after) <= tolerance))
         else:
-            same = bool((before == after).all())
+            # Cells may be lists, of different lengths.
+            same = all(map(np.array_equal, before, after))
         if not same:
             raise PackagingError(
                 f"the same {column} after reloading",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ class MulticlassLinearModel:
     classes. `stopped_by` is "budget" if not every value of `C` was tried.
     """
 
+    requirements: ClassVar[tuple[str, ...]] = ("safetensors",)
     classes: tuple[str, ...]
     encoding: OneHotEncoding
     coefficients: np.ndarray = field(repr=False)

@@ -160,8 +160,11 @@ def confusion_picture(name: str, title: str, labels: Sequence[str], shares: Sequ
     the rows.
     """
     edge, classes = 28, len(labels)
-    margins = Margins(left=WIDE - 12 - edge * classes, right=12, top=24, bottom=32)
-    canvas = Canvas(WIDE, edge * classes + 56, margins)
+    longest = max((len(label) for label in labels), default=0)
+    left = min(8 * longest + 40, WIDE - 12 - edge * classes)
+    canvas = Canvas(
+        left + edge * classes + 12, edge * classes + 56, Margins(left, right=12, top=24, bottom=32)
+    )
     axes = canvas.axes
     axes.set_xlim(-0.5, classes - 0.5)
     axes.set_ylim(classes - 0.5, -0.5)
@@ -174,9 +177,7 @@ def confusion_picture(name: str, title: str, labels: Sequence[str], shares: Sequ
             if share >= 0.01:
                 text = canvas.text_token(f"{100 * share:.0f}")
                 axes.text(column, row, text, ha="center", va="center_baseline", color=INK, fontsize=10)
-    numbered = [
-        f"{shorten(label, max((margins.left - 40) // 7, 4))}  {n}" for n, label in enumerate(labels, 1)
-    ]
+    numbered = [f"{shorten(label, max((left - 40) // 7, 4))}  {n}" for n, label in enumerate(labels, 1)]
     axes.set_yticks(range(classes), [canvas.text_token(text) for text in numbered])
     axes.set_xticks(range(classes), [canvas.text_token(str(n)) for n in range(1, classes + 1)])
     axes.xaxis.tick_top()
