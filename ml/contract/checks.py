@@ -109,6 +109,7 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
         yield Problem(
             "each class once in meta.roles.target.labels", listed(repeated), "write each class once"
         )
+    yield from _check_out_of_scope(roles)
     log = (roles.user, roles.item, roles.event_order)
     complete = (roles.user and roles.item) or roles.target
     if not complete or (roles.target and any(log)):
@@ -125,6 +126,19 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
                 f"a target and {quoted(column)}",
                 "remove the role: rows of a table count the same, and the column stays a feature",
             )
+
+
+def _check_out_of_scope(roles: Roles) -> Iterator[Problem]:
+    if roles.out_of_scope and not roles.labels:
+        yield Problem(
+            "meta.roles.target.labels beside out_of_scope", "none", "name the classes, or remove out_of_scope"
+        )
+    if both := sorted({*roles.labels} & {*roles.out_of_scope}):
+        yield Problem(
+            "other values in meta.roles.target.out_of_scope than in labels",
+            listed(both),
+            "keep each in one of both lists",
+        )
 
 
 def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:

@@ -19,6 +19,9 @@ class Target(Section):
     """Numbers above this one are the positive class."""
     labels: ClassLabels = ()
     """All classes, two or more, in the order in which predictions name them."""
+    out_of_scope: Labels = ()
+    """Values of rows that belong to none of the `labels`. No model learns from them: they are kept apart, to measure
+    whether a model can tell that it does not know them."""
 
 
 class Roles(Section):
@@ -74,6 +77,11 @@ class Roles(Section):
     def labels(self) -> tuple[str, ...]:
         """Return all classes of the target; empty where it has two classes or is a number."""
         return self.target_definition.labels if self.target_definition else ()
+
+    @property
+    def out_of_scope(self) -> tuple[str, ...]:
+        """Return the values of rows that belong to none of the labels."""
+        return self.target_definition.out_of_scope if self.target_definition else ()
 
     def columns(self) -> set[str]:
         """Return all columns that have a role or a description."""

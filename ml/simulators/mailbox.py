@@ -1,8 +1,10 @@
 """Simulate messages to the customer service of a fictitious shop, with the true probability of each intent."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ml.simulators import mailbox_phrases as phrases
@@ -182,7 +184,7 @@ def _slots(language: str, draw: float) -> dict[str, str]:
 
 
 def _type(
-    rng: np.random.Generator, texts: Sequence[str], error_rate: Floats, is_lower: pd.Series
+    rng: np.random.Generator, texts: Sequence[str], error_rate: npt.NDArray[np.floating[Any]], is_lower: pd.Series
 ) -> list[str]:
     """Add typing errors: a letter that is missing, doubled, exchanged with the next, or another one."""
     errors = rng.poisson(np.array([len(text) for text in texts]) * error_rate)
