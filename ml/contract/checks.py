@@ -60,6 +60,9 @@ def check_read(read: ReadOptions) -> Iterator[Problem]:
             )
     if read.format in LINE_FORMATS:
         yield from _check_line_format(read)
+    if read.format == "intents" and len(read.file_columns) != 2:
+        place = "for the format intents in meta.read"
+        yield Problem(f"two columns, intent and text, {place}", listed(read.file_columns), "name these two")
     if read.source_column and read.join:
         yield Problem(
             "files that are either stacked or joined",

@@ -184,7 +184,10 @@ def _slots(language: str, draw: float) -> dict[str, str]:
 
 
 def _type(
-    rng: np.random.Generator, texts: Sequence[str], error_rate: npt.NDArray[np.floating[Any]], is_lower: pd.Series
+    rng: np.random.Generator,
+    texts: Sequence[str],
+    error_rate: npt.NDArray[np.floating[Any]],
+    is_lower: pd.Series,
 ) -> list[str]:
     """Add typing errors: a letter that is missing, doubled, exchanged with the next, or another one."""
     errors = rng.poisson(np.array([len(text) for text in texts]) * error_rate)
