@@ -61,6 +61,25 @@ def check_column_names(file: str, names: Sequence[str], options: ReadOptions) ->
         raise DataGateError(f"each column once in {file}", f"{repeated} more than once", "keep one of each")
 
 
+def clean_cells(batch: pa.RecordBatch, options: ReadOptions) -> pa.RecordBatch:
+    """Remove white space around the cells where the contract says so, and mark missing values."""
+    if options.strip:
+        return strip_cells(batch, options)
+    columns = [_without_missing_words(column, options) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def strip_cells(batch: pa.RecordBatch, options: ReadOptions) -> pa.RecordBatch:
+    """Remove white space around the cells, then mark missing values."""
+    columns = [_without_missing_words(pc.utf8_trim_whitespace(column), options) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _without_missing_words(cells: pa.Array, options: ReadOptions) -> pa.Array:
+    words = pa.array(options.missing, pa.string())
+    return pc.if_else(pc.is_in(cells, words), pa.scalar(None, pa.string()), cells)
+
+
 def unreadable_error(file: str, options: ReadOptions, reason: str) -> DataGateError:
     """Return the error for a file that is not as the contract says; `reason` quotes nothing of it."""
     return DataGateError(

@@ -18,10 +18,11 @@ WIDE_ENCODINGS = ("utf-16", "utf-32")
 def check_file_end(path: Path, table: pa.Table, options: ReadOptions) -> list[str]:
     """Return what may mean that a file is cut short, for the report. Raises DataGateError where it is certain.
 
-    `table` is what the file was read into. Archives and Parquet files have ends that their readers check.
+    `table` is what the file was read into. Archives, Parquet and JSON files have ends that their
+    readers check.
     """
     wide = options.encoding.lower().replace("_", "-").startswith(WIDE_ENCODINGS)
-    if path.suffix in (".parquet", ".zip") or wide:
+    if path.suffix in (".parquet", ".zip") or wide or options.format == "intents":
         return []
     size = path.stat().st_size
     with path.open("rb") as file:

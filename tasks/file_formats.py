@@ -1,6 +1,7 @@
 """Read one data file, as the contract's read options say, into an Arrow table whose cells are text.
 
-Formats: CSV, Parquet (keeps its types), and lines of a user with items or of items only. A zip archive holds one file.
+Formats: CSV, Parquet (keeps its types), lines of a user with items or of items only, and JSON with messages by intent.
+A zip archive holds one file.
 """
 
 import io
@@ -13,6 +14,7 @@ from typing import IO
 from ml.contract.read_options import ReadOptions
 from ml.errors import DataGateError
 from tasks.file_content import FileContent, unreadable_error
+from tasks.intent_format import read_intents
 from tasks.parquet_format import read_parquet
 from tasks.read_limits import LimitedFile, ReadLimits
 from tasks.text_formats import TextFile, read_text
@@ -49,14 +51,21 @@ def _read(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:
     if path.suffix != ".zip":
         # What is not packed is as large as the file.
         file = TextFile(path.name, lambda: _limited(path.open("rb"), path, packed, limits))
-        return read_text(file, options, limits)
+        return _read_text(file, options, limits)
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
         if len(members) != 1:
             raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
         limits.check_unpacked_size(path.name, members[0].file_size, packed)
         file = TextFile(path.name, lambda: _limited(archive.open(members[0]), path, packed, limits))
+        return _read_text(file, options, limits)
+
+
+def _read_text(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
+    if options.format != "intents":
         return read_text(file, options, limits)
+    with file.open() as opened:
+        return read_intents(file.name, opened, options, limits)
 
 
 def _limited(file: IO[bytes], path: Path, packed: int, limits: ReadLimits) -> io.BufferedReader:

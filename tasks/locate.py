@@ -12,7 +12,7 @@ from ml.simulators import SIMULATORS
 from tasks.read_limits import ReadLimits
 from tasks.settings import Settings
 
-SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv")
+SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv", ".json")
 
 
 @dataclass(frozen=True)

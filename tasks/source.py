@@ -38,6 +38,7 @@ CODE = (
     "tasks/parquet_format.py",
     "tasks/read_limits.py",
     "tasks/text_formats.py",
+    "tasks/intent_format.py",
     "ml/contract",
     "ml/data",
     "ml/errors.py",

@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from ml.contract.read_options import LINE_FORMATS, ReadOptions
-from tasks.file_content import FileContent, check_cells, check_column_names, unreadable_error
+from tasks.file_content import (
+    FileContent,
+    check_cells,
+    check_column_names,
+    clean_cells,
+    strip_cells,
+    unreadable_error,
+)
 from tasks.read_limits import ReadLimits
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -48,7 +54,7 @@ def _read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileC
             limits.check_rows(file.name, rows)
             for column in batch.columns:
                 check_cells(file.name, column, limits)
-            batches.append(_strip_cells(batch, options) if options.strip else batch)
+            batches.append(strip_cells(batch, options) if options.strip else batch)
         # Each block is converted before the next is read: memory holds the table and a few blocks.
         table = pa.Table.from_batches(batches, reader.schema)
     return FileContent.of(table, names, options)
@@ -120,7 +126,7 @@ def _read_lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Fil
             check_cells(file.name, column, limits)
         batch = pa.RecordBatch.from_arrays(columns, schema=schema)
         # Words for missing values and white space mean the same as in CSV files.
-        batches.append(_strip_cells(batch, options) if options.strip else _mark_missing(batch, options))
+        batches.append(clean_cells(batch, options))
         users.clear()
         items.clear()
 
@@ -152,19 +158,3 @@ def _lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Iterator
 def _split_line(line: str, number: int, options: ReadOptions) -> list[str]:
     line = line.rstrip("\n").removeprefix(BYTE_ORDER_MARK if number == 1 else "")
     return line.split(options.separator) if line.strip() else []
-
-
-def _mark_missing(batch: pa.RecordBatch, options: ReadOptions) -> pa.RecordBatch:
-    columns = [_without_missing_words(column, options) for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
-def _strip_cells(batch: pa.RecordBatch, options: ReadOptions) -> pa.RecordBatch:
-    """Remove white space around the cells, then mark missing values."""
-    columns = [_without_missing_words(pc.utf8_trim_whitespace(column), options) for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
-def _without_missing_words(cells: pa.Array, options: ReadOptions) -> pa.Array:
-    words = pa.array(options.missing, pa.string())
-    return pc.if_else(pc.is_in(cells, words), pa.scalar(None, pa.string()), cells)

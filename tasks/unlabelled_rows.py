@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ml.contract.read_options import LINE_FORMATS
+from ml.contract.read_options import TWO_COLUMN_FORMATS
 from ml.contract.schema import Contract
 from ml.errors import UsageError
 from tasks.private_folder import user_file_mode
@@ -35,7 +35,7 @@ def write_rows(rows: pd.DataFrame, contract: Contract, path: Path) -> None:
     read = contract.read
     if path.suffix == ".parquet":
         rows.to_parquet(path, index=False)
-    elif read.format in LINE_FORMATS or len(read.separator) > 1:
+    elif read.format in TWO_COLUMN_FORMATS or len(read.separator) > 1:
         raise UsageError(
             f"a Parquet file for {contract.name}, whose text files are not CSV",
             path.name,

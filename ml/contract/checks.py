@@ -60,6 +60,9 @@ def check_read(read: ReadOptions) -> Iterator[Problem]:
             )
     if read.format in LINE_FORMATS:
         yield from _check_line_format(read)
+    if read.format == "intents" and len(read.file_columns) != 2:
+        place = "for the format intents in meta.read"
+        yield Problem(f"two columns, intent and text, {place}", listed(read.file_columns), "name these two")
     if read.source_column and read.join:
         yield Problem(
             "files that are either stacked or joined",
@@ -109,6 +112,7 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
         yield Problem(
             "each class once in meta.roles.target.labels", listed(repeated), "write each class once"
         )
+    yield from _check_out_of_scope(roles)
     log = (roles.user, roles.item, roles.event_order)
     complete = (roles.user and roles.item) or roles.target
     if not complete or (roles.target and any(log)):
@@ -125,6 +129,19 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
                 f"a target and {quoted(column)}",
                 "remove the role: rows of a table count the same, and the column stays a feature",
             )
+
+
+def _check_out_of_scope(roles: Roles) -> Iterator[Problem]:
+    if roles.out_of_scope and not roles.labels:
+        yield Problem(
+            "meta.roles.target.labels beside out_of_scope", "none", "name the classes, or remove out_of_scope"
+        )
+    if both := sorted({*roles.labels} & {*roles.out_of_scope}):
+        yield Problem(
+            "other values in meta.roles.target.out_of_scope than in labels",
+            listed(both),
+            "keep each in one of both lists",
+        )
 
 
 def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:

@@ -24,6 +24,8 @@ COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 MAX_SIMULATED_ROWS = 10_000_000
 # Formats with one history per line: lines have different lengths, so the file cannot name its columns.
 LINE_FORMATS = ("sequences", "baskets")
+# Text formats other than CSV.
+TWO_COLUMN_FORMATS = (*LINE_FORMATS, "intents")
 
 
 class ReadOptions(Section):
@@ -35,9 +37,10 @@ class ReadOptions(Section):
     """Names of the files, in their folder."""
     folder: Folder | None = None
     """Folder of the files below STEWARD_DATA_DIR; by default it has the name of the contract."""
-    format: Literal["csv", "parquet", "sequences", "baskets"] = "csv"
+    format: Literal["csv", "parquet", "sequences", "baskets", "intents"] = "csv"
     """`sequences`: a line is a user, then the items. `baskets`: a line is the items of one user, its number the user.
-    Each item becomes a row with the first two columns."""
+    Each item becomes a row with the first two columns. `intents`: JSON with lists of messages by intent; each message
+    becomes a row with the first two columns, intent and text."""
     encoding: Encoding = "utf-8"
     """Encoding of a text file, by a name that Python knows."""
     separator: Word = ","

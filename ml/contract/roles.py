@@ -25,6 +25,9 @@ class Target(Section):
     """All classes, two or more, in the order in which predictions name them."""
     coverage: Annotated[Number, Field(gt=0, lt=1)] = COVERAGE
     """With `labels`: the share of rows for which the right label shall be among those held possible."""
+    out_of_scope: Labels = ()
+    """Values of rows that belong to none of the `labels`. No model learns from them: they are kept apart, to measure
+    whether a model can tell that it does not know them."""
 
 
 class Roles(Section):
@@ -85,6 +88,11 @@ class Roles(Section):
     def coverage(self) -> float:
         """Return the share of rows for which the right label shall be among those held possible."""
         return self.target_definition.coverage if self.target_definition else COVERAGE
+
+    @property
+    def out_of_scope(self) -> tuple[str, ...]:
+        """Return the values of rows that belong to none of the labels."""
+        return self.target_definition.out_of_scope if self.target_definition else ()
 
     def columns(self) -> set[str]:
         """Return all columns that have a role or a description."""

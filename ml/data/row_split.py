@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ml.contract.roles import Roles
 from ml.contract.schema import Contract, SplitPolicy
 from ml.data.digest import entity_hashes, row_hashes
 from ml.errors import ContractError
@@ -19,25 +20,26 @@ TRAIN, VALID, TEST, PURGED = "train", "valid", "test", "purged"
 def targets(rows: pd.DataFrame, contract: Contract) -> pd.Series:
     """Return the target column as float64: a class as its number, or the number itself.
 
-    Of two classes the positive one is 1.0, of several each is its position among the labels of the contract. Raises
-    ContractError for a value that is none of the labels.
+    Of two classes the positive one is 1.0, of several each is its position among the labels of the contract, and NaN
+    what is out of scope. Raises ContractError for a value that is none of these.
     """
     roles = contract.roles
     target = rows[str(roles.target)]
     if roles.labels:
-        return _label_positions(target, roles.labels)
+        return _label_positions(target, roles)
     if roles.positive:
         positive = [value for value in target.dropna().unique() if _class_name(value) in roles.positive]
         return target.isin(positive).astype("float64")
     return (target > roles.above).astype("float64") if roles.above is not None else target.astype("float64")
 
 
-def _label_positions(target: pd.Series, labels: tuple[str, ...]) -> pd.Series:
-    positions = {label: position for position, label in enumerate(labels)}
-    codes = target.map(_class_name, na_action="ignore").map(positions).astype("float64")
-    if unknown := int(codes.isna().sum()):
+def _label_positions(target: pd.Series, roles: Roles) -> pd.Series:
+    positions = {label: position for position, label in enumerate(roles.labels)}
+    names = target.map(_class_name, na_action="ignore")
+    codes = names.map(positions).astype("float64")
+    if unknown := int((codes.isna() & ~names.isin(roles.out_of_scope)).sum()):
         raise ContractError(
-            f"one of the {len(labels)} labels of meta.roles.target in each row",
+            f"one of the {len(roles.labels)} labels of meta.roles.target in each row",
             f"{unknown} of {len(target)} rows with another value, or none",
             "add the label to the contract, or a rule that sets such rows aside",
         )

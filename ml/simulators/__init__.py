@@ -1,6 +1,6 @@
 """Simulators of data sets with known probabilities, one per use case."""
 
-from ml.simulators import hospital, lender, shop
+from ml.simulators import hospital, lender, mailbox, shop
 from ml.simulators.simulation import Simulation, Simulator
 
 __all__ = ["SIMULATORS", "Simulation", "Simulator"]
@@ -8,5 +8,6 @@ __all__ = ["SIMULATORS", "Simulation", "Simulator"]
 SIMULATORS: dict[str, Simulator] = {
     "hospital": hospital.simulate,
     "lender": lender.simulate,
+    "mailbox": mailbox.simulate,
     "shop": shop.simulate,
 }

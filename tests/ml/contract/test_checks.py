@@ -101,6 +101,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ),
     ("meta/roles/target", {"column": "bad", "labels": ["0", "0"]}, "each class once"),
     ("meta/roles/target", {"column": "bad", "labels": ["0"]}, "meta.roles.target.labels"),
+    ("meta/roles/target", {"column": "bad", "positive": ["1"], "out_of_scope": ["2"]}, "labels beside"),
+    (
+        "meta/roles/target",
+        {"column": "bad", "labels": ["0", "1"], "out_of_scope": ["1", "2"]},
+        "other values in meta.roles.target.out_of_scope",
+    ),
     ("meta/roles/text", ["age"], "the type category for the text"),
     ("meta/roles/target", {"column": "bad", "above": 1}, "meta.roles"),
     ("meta/roles/user", "client", "meta.roles"),

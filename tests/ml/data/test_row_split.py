@@ -66,6 +66,13 @@ def test_class_of_several_is_its_position_among_the_labels() -> None:
         target_values(["refund", "Refund", None], "str", labels=labels)
 
 
+def test_what_is_out_of_scope_has_no_class() -> None:
+    values = target_values(["b", "?", "a"], "str", labels=["a", "b"], out_of_scope=["?"])
+    np.testing.assert_array_equal(values, [1.0, np.nan, 0.0])
+    with pytest.raises(ContractError, match="1 of 2 rows"):
+        target_values(["?", None], "str", labels=["a", "b"], out_of_scope=["?"])
+
+
 def test_class_with_one_row_is_trained_on_in_a_stratified_split() -> None:
     roles = {"target": {"column": "y", "labels": ["a", "b", "rare"]}, "id": "id"}
     types = {"id": "category", "y": "category", "x": "number"}
