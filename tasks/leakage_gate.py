@@ -38,7 +38,8 @@ def check_leakage(datasets: Mapping[str, Dataset], contract: Contract) -> SplitC
         if contract.roles.allow_repeat_recommendations:
             return {}
         return {"targets_in_history": _count_targets_in_history(datasets)}
-    return {"shared_entities": dict(shared_entities(dict(datasets))), **_check_rows(datasets, contract)}
+    parts = {name: datasets[name] for name in (TRAIN, VALID, TEST)}
+    return {"shared_entities": dict(shared_entities(parts)), **_check_rows(datasets, contract)}
 
 
 def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChecks:

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
-from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
+from ml.data.row_split import OUT_OF_SCOPE, PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
 from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
@@ -84,11 +84,16 @@ def split(
 
 
 def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
-    """Divide rows that are one case each: by hash, within classes, by time or by site, as the contract says."""
+    """Divide rows that are one case each: by hash, within classes, by time or by site, as the contract says.
+
+    Rows that the contract calls out of scope are a dataset of their own, whenever and wherever they are from.
+    """
     truth = targets(rows, contract)
     units = row_entities(rows, contract)
     labels = assign_rows(rows, truth.to_numpy(), units, contract)
     roles = contract.roles
+    if roles.out_of_scope:
+        labels = np.where(truth.isna(), OUT_OF_SCOPE, labels)
     metadata_columns = list(dict.fromkeys(c for c in (*roles.sensitive, roles.site, roles.id) if c))
 
     def dataset(name: str) -> Dataset:
@@ -98,6 +103,8 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
         return Dataset(frame, truth.iloc[positions], units[positions], metadata, classes=roles.labels)
 
     datasets = {name: dataset(name) for name in (TRAIN, VALID, TEST)}
+    if (labels == OUT_OF_SCOPE).any():
+        datasets[OUT_OF_SCOPE] = dataset(OUT_OF_SCOPE)
     purged = int((labels == PURGED).sum())
     return datasets, {"datasets": _dataset_sizes(datasets), "checks": {}, "purged": purged}
 

@@ -15,6 +15,8 @@ from ml.data.digest import entity_hashes, row_hashes
 from ml.errors import ContractError
 
 TRAIN, VALID, TEST, PURGED = "train", "valid", "test", "purged"
+# Rows of none of the classes, which no model learns from and no threshold is chosen on.
+OUT_OF_SCOPE = "out_of_scope"
 
 
 def targets(rows: pd.DataFrame, contract: Contract) -> pd.Series:
