@@ -102,7 +102,7 @@ def run(
     """Validate, split, train, evaluate and promote, for one use case or all of them."""
     from tasks.use_cases import use_case_names
 
-    names = use_case_names() if case == "all" else [case]
+    names = use_case_names(data) if case == "all" else [case]
     params: dict[str, Any] = {
         "data": data,
         "contract": contract,

@@ -11,7 +11,7 @@ from ml.data.target import class_columns
 from ml.evaluation import answers, binary_metrics, bootstrap_intervals, multiclass_metrics
 from ml.evaluation.confidence_intervals import Difference, Interval
 from ml.evaluation.evaluator import BOOTSTRAP_RESAMPLES, Decision, RowEvaluator, units_of_several_rows
-from ml.evaluation.mean_intervals import mean_difference, mean_interval
+from ml.evaluation.mean_intervals import mean_difference, share_interval
 
 # Pairs of classes that the report lists, and classes in the picture of what is taken for what.
 MAX_CONFUSIONS = 12
@@ -22,7 +22,7 @@ MAX_CLASSES = 40
 
 @dataclass(frozen=True)
 class MulticlassEvaluator(RowEvaluator):
-    """Probabilities of several classes. Accuracy by Student's t over units; other intervals by bootstrap."""
+    """Probabilities of several classes. Accuracy by Wilson's interval, its comparison by Student's t."""
 
     primary: str = "accuracy"
     chance_level: float = 0.0
@@ -43,7 +43,7 @@ class MulticlassEvaluator(RowEvaluator):
         return multiclass_metrics.compute_multiclass_metrics(truth, probability) | answered
 
     def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
-        return mean_interval(_correct(dataset, prediction), units_of_several_rows(dataset))
+        return share_interval(_correct(dataset, prediction), units_of_several_rows(dataset))
 
     def metric_intervals(
         self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ class TfidfLinearModel:
     over the training rows.
     """
 
+    requirements: ClassVar[tuple[str, ...]] = ("safetensors",)
     target: ClassTarget
     columns: MessageColumns
     ngrams: tuple[NGramWeights, ...] = field(repr=False)
