@@ -24,7 +24,14 @@ from tasks import activity
 from tasks import train as training
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
-from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
+from tasks.evaluate import (
+    EvaluationSettings,
+    FinalFit,
+    build_leaderboard,
+    evaluate_on_test,
+    evaluation_facts,
+    leaderboard_entries,
+)
 from tasks.facts import LeaderboardEntry
 from tasks.fit_plan import PlannedFit, plan_fits
 from tasks.ledger import Ledger, require_intact
@@ -92,11 +99,14 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
             case.candidates, load_dataset(splits, "train"), context.fit_resources(params.time_budget)
         )
         fitted = train_candidates(context, splits, planned)
-        leaderboard = build_leaderboard(fitted, splits, case.evaluator)
+        evaluated = context.run_stage("leaderboard", build_leaderboard, fitted, splits, case.evaluator)
+        leaderboard = leaderboard_entries(evaluated, fitted)
         context.listener.log_leaderboard(leaderboard, planned)
         final = final_fit(context, leaderboard, fitted, planned, splits)
-        sensitive = context.contract.roles.sensitive
-        evaluation = evaluate_on_test(final, splits, raw, case.evaluator, sensitive, params.seed)
+        settings = EvaluationSettings(case.evaluator, context.contract.roles.sensitive, params.seed)
+        evaluation = evaluation_facts(
+            context.run_stage("evaluation", evaluate_on_test, final, splits, raw, settings)
+        )
         context.listener.log_evaluation(evaluation)
         challenger = register(context, final, evaluation, splits, summary)
         outcome = promote(context, challenger, splits)

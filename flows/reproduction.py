@@ -30,7 +30,7 @@ from ml.package import MANIFEST, REFERENCE, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
 from tasks.drift import summarize_batch
-from tasks.evaluate import FinalFit, build_leaderboard
+from tasks.evaluate import FinalFit, build_leaderboard, leaderboard_entries
 from tasks.facts import LeaderboardEntry
 from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
@@ -156,8 +156,8 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
         fitted[name] = fit(name, _candidate(context, name), splits, resources, context.store)
         comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
         yield from comparer.take()
-    leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator)
-    leader = next(entry for entry in leaderboard if entry["leads"])
+    leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator, context.store)
+    leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     registered = record.version.tags["candidate"]
     yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
     final = _final_fit(context, leader, fitted, splits)

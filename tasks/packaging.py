@@ -7,7 +7,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import packages_distributions, requires, version
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import distributions, packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from prefect.cache_policies import NO_CACHE
 from ml import package as model_package
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
+from ml.data.digest import table_digest
 from ml.errors import PackagingError
 from ml.package import Package
 from tasks.error_boundary import redact_errors
@@ -77,7 +80,8 @@ print(json.dumps({"code": ml.__file__, "milliseconds": latency, "latency": laten
 def package_model(package: Package, test: Dataset, folder: Path, store: Store) -> PackagedModel:
     """Save the model into `folder` in MLflow's format, and verify it in a clean process.
 
-    The golden rows and their predictions are stored. Raises PackagingError if the signature is missing, or if the
+    The golden rows and their predictions are stored, and so is what the clean process found: the same model is verified
+    once in the same environment. Raises PackagingError if the signature is missing, or if the
     reloaded model does not give the same predictions, also for rows with missing values.
     """
     golden = _golden_rows(test)
@@ -90,18 +94,38 @@ def package_model(package: Package, test: Dataset, folder: Path, store: Store) -
     signature = MlflowModel.load(folder).signature
     if signature is None or signature.inputs is None or signature.outputs is None:
         raise PackagingError("a signature", "none", "check that every column of the input example has a type")
-    expected = package.predict(golden)
+    expected = cache(lambda: package.predict(golden))
     hidden_modules = undeclared_modules(package.requirements)
-    got, latency = predict_in_clean_process(folder, golden, hidden_modules=hidden_modules)
-    assert_same_predictions(expected, got)
+
+    def verify() -> StageResult:
+        got, latency = predict_in_clean_process(folder, golden, hidden_modules=hidden_modules)
+        assert_same_predictions(expected(), got)
+        return StageResult({}, {"verified_model": digest, "latency": asdict(latency)})
+
+    key = key_of(
+        "verify package",
+        CODE,
+        model=digest,
+        golden=table_digest(golden),
+        environment=_environment(),
+        hidden_modules=hidden_modules,
+    )
+    verified = store.get_or_compute(key, verify, "packaging gate")
     key = key_of("golden", CODE, model=digest, rows=len(golden))
     store.get_or_compute(
         key,
-        lambda: StageResult({"golden": golden, "predictions": expected}, {"model": digest}),
+        lambda: StageResult({"golden": golden, "predictions": expected()}, {"model": digest}),
         "golden rows",
     )
     megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    latency = Latency(**verified.facts["latency"])
     return PackagedModel(folder, digest, megabytes, latency, _pinned_requirements(package))
+
+
+def _environment() -> dict[str, str]:
+    """Return the versions of Python and of all installed distributions: any of them can change what a model loads."""
+    installed = {distribution.name: distribution.version for distribution in distributions()}
+    return {"python": sys.version, **installed}
 
 
 def save_mlflow_model(package: Package, data: Path, folder: Path) -> None:

@@ -140,6 +140,22 @@ def test_a_model_with_an_undeclared_requirement_is_rejected(
         package_model.fn(boosted(), rows(), tmp_path / "model", store)
 
 
+def test_the_same_model_is_verified_once_in_the_same_environment(
+    tabular: PackagedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clean process that fails shows whether one runs.
+    monkeypatch.setattr(packaging, "CLEAN_PROCESS", "raise OSError")
+    again = package_model.fn(boosted(), rows(), tmp_path / "again", store)
+    assert (again.digest, again.latency) == (tabular.digest, tabular.latency)
+    fresh = Store(store.folder, fresh=True)
+    for name, other_store in (("fresh", fresh), ("empty", Store(tmp_path / "empty"))):
+        with pytest.raises(PackagingError, match="OSError"):
+            package_model.fn(boosted(), rows(), tmp_path / name, other_store)
+    monkeypatch.setattr(packaging, "_environment", lambda: {"python": "another"})
+    with pytest.raises(PackagingError, match="OSError"):
+        package_model.fn(boosted(), rows(), tmp_path / "other environment", store)
+
+
 def test_a_transformer_requires_torch(tmp_path: Path, store: Store) -> None:
     model = Transformer(dim=8, max_epochs=1).fit(histories(), histories(), FitResources())
     packaged = package_model.fn(
