@@ -11,6 +11,8 @@ from ml.time_budget import FitCost
 USEFUL_SHARE = 0.3
 # Seconds of a solution for a character of the training messages and a class; and for weighing a character.
 CHARACTER_CLASS_SECONDS, CHARACTER_SECONDS = 1e-7, 3e-6
+# Seconds of a solution for a vector and a class.
+VECTOR_CLASS_SECONDS = 5e-6
 # Characters of a token of an encoder in scripts with spaces, and the tokens that frame each message.
 CHARACTERS_PER_TOKEN, FRAME_TOKENS = 4.0, 2.0
 # Floating point operations of one core in a second; and those of a token, for each weight of the layers: forwards, and
@@ -41,3 +43,21 @@ def training_tokens(train: Dataset, max_tokens: int) -> float:
     return sum(
         min(length / CHARACTERS_PER_TOKEN + FRAME_TOKENS, max_tokens) for length in message_lengths(train)
     )
+
+
+def encoding_cost(
+    train: Dataset, layer_weights: int, max_tokens: int, solutions: int, threads: int
+) -> FitCost:
+    """Return the cost of embedding all messages and of solving for a regression on the vectors."""
+    operations = FORWARD_OPERATIONS * layer_weights * training_tokens(train, max_tokens)
+    classes = max(len(train.classes), 2)
+    embedding = 5.0 + operations / OPERATIONS_PER_SECOND / threads
+    full = embedding + solutions * VECTOR_CLASS_SECONDS * len(train.frame) * classes
+    return FitCost(embedding, full)
+
+
+def training_cost(train: Dataset, layer_weights: int, max_tokens: int, epochs: int, threads: int) -> FitCost:
+    """Return the cost of one epoch of training an encoder, and of `epochs`."""
+    operations = TRAINING_OPERATIONS * layer_weights * training_tokens(train, max_tokens)
+    epoch = operations / OPERATIONS_PER_SECOND / threads
+    return FitCost(10.0 + epoch, 10.0 + epochs * epoch)

@@ -1,8 +1,10 @@
 """Behaviour of every candidate for messages, on a toy mailbox."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from ml.data.target import class_columns
 from ml.errors import CandidateSkipped, UsageError
 from ml.estimator import Candidate, FitResources
 from ml.text.class_prior import ClassPrior
+from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear
+from tests.ml.text.tiny_bert import write_tiny_bert
 
 CLASSES = ("card", "refund", "travel")
 WORDS = {
@@ -54,7 +58,20 @@ def make_messages(rows: int, seed: int, classes: tuple[str, ...] = CLASSES, nois
     return Dataset(frame, truth, np.arange(rows, dtype=np.uint64), classes=labels, text_columns=("message",))
 
 
-LEARNERS: list[CandidateFactory] = [TfidfLinear]
+@cache
+def tiny_encoder() -> str:
+    """Write a BERT of two small layers with random weights, which knows the words of the mailbox."""
+    words = sorted(
+        {word.lower() for group in WORDS.values() for word in group} | {w.lower() for w in FILLERS}
+    )
+    return str(write_tiny_bert(Path(tempfile.mkdtemp(prefix="steward-encoder-")), words))
+
+
+def frozen() -> FrozenEncoder:
+    return FrozenEncoder(tiny_encoder())
+
+
+LEARNERS: list[CandidateFactory] = [TfidfLinear, frozen]
 CANDIDATES: list[CandidateFactory] = [ClassPrior, *LEARNERS]
 every_learner = pytest.mark.parametrize("make_candidate", LEARNERS)
 every_candidate = pytest.mark.parametrize("make_candidate", CANDIDATES)
