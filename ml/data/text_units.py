@@ -1,0 +1,43 @@
+"""Units of rows with texts: rows with the same or similar texts are one unit, which a split keeps together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ml.contract.schema import Contract
+from ml.data.near_duplicates import NearDuplicates, find_near_duplicates
+from ml.data.row_split import row_entities
+
+# Between the texts of several columns: a character that texts do not have.
+SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True)
+class RowUnits:
+    """The unit of each row (uint64), and the rows with similar texts where the contract has columns with texts."""
+
+    units: np.ndarray
+    similar_texts: NearDuplicates | None
+
+
+def row_units(rows: pd.DataFrame, contract: Contract) -> RowUnits:
+    """Return the units of a table: the entities of its rows, merged where their texts are the same or nearly so.
+
+    Entities of the role `group` are not merged, as two customers may write the same. A merged unit has the smallest
+    hash of its entities, so that it stays in its dataset, in most cases, when similar rows are added.
+    """
+    entities = row_entities(rows, contract)
+    if not contract.roles.text:
+        return RowUnits(entities, None)
+    similar = find_near_duplicates(joined_texts(rows, contract.roles.text))
+    if contract.roles.group:
+        return RowUnits(entities, similar)
+    units = pd.Series(entities).groupby(similar.groups).transform("min").to_numpy()
+    return RowUnits(units, similar)
+
+
+def joined_texts(rows: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
+    """Return the texts of each row as one; a missing one is empty."""
+    cells = [rows[column].astype("object").where(rows[column].notna(), "").tolist() for column in columns]
+    return cells[0] if len(cells) == 1 else [SEPARATOR.join(texts) for texts in zip(*cells, strict=True)]
