@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml.data.copies import copy_groups
+from ml.data.copies import copy_groups, mix_bits
 
 SIMILARITY = 0.8
 # Characters of a sequence: of letters, and of scripts without spaces, whose characters are syllables or words.
@@ -154,8 +154,8 @@ def _signatures(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         sequences, starts = _sequences([texts[i] for i in block])
         for k in range(HASHES):
             least = np.minimum.reduceat((sequences * factors[k] + offsets[k]) >> np.uint64(32), starts)
-            bands[block, k // ROWS_OF_BAND] = _mix(bands[block, k // ROWS_OF_BAND] ^ least)
-            small[block, k] = (_mix(least) & np.uint64(255)).astype(np.uint8)
+            bands[block, k // ROWS_OF_BAND] = mix_bits(bands[block, k // ROWS_OF_BAND] ^ least)
+            small[block, k] = (mix_bits(least) & np.uint64(255)).astype(np.uint8)
     return bands, small
 
 
@@ -169,7 +169,7 @@ def _similarities(texts: Sequence[str], pairs: np.ndarray) -> np.ndarray:
             sequences, starts = _sequences([texts[i] for i in pairs[block, side]])
             owner = np.repeat(np.arange(len(block)), np.diff(np.r_[starts, len(sequences)]))
             # Sequences of different pairs are different.
-            keyed = _mix(sequences ^ _mix(owner.astype(np.uint64)))
+            keyed = mix_bits(sequences ^ mix_bits(owner.astype(np.uint64)))
             keyed, first = np.unique(keyed, return_index=True)
             sides.append((keyed, owner[first]))
         (a, owner_a), (b, owner_b) = sides
@@ -201,19 +201,12 @@ def _sequences(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     for low, high in _SPACELESS:
         spaceless |= (characters >= low) & (characters <= high)
     is_syllabic = np.add.reduceat(spaceless.astype(np.int64), starts) * 2 > lengths - LETTERS
-    hashes = _mix(characters)
+    hashes = mix_bits(characters)
     for distance in range(1, LETTERS):
         following = np.r_[characters[distance:], np.zeros(distance, np.uint64)]
         # Texts of syllables have shorter sequences.
         used = np.repeat(~is_syllabic | (distance < SYLLABLES), lengths)
-        hashes = np.where(used, _mix(hashes ^ following), hashes)
+        hashes = np.where(used, mix_bits(hashes ^ following), hashes)
     inside = np.arange(len(characters)) < np.repeat(starts + np.maximum(lengths - LETTERS, 1), lengths)
     counts = np.maximum(lengths - LETTERS, 1)
     return hashes[inside], np.cumsum(counts) - counts
-
-
-def _mix(key: np.ndarray) -> np.ndarray:
-    """Scramble the bits of each key (the finaliser of SplitMix64)."""
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(key ^ (key >> np.uint64(31)))

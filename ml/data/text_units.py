@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ml.contract.schema import Contract
+from ml.data.copies import mix_bits
 from ml.data.near_duplicates import NearDuplicates, find_near_duplicates
 from ml.data.row_split import row_entities
 
@@ -24,8 +25,8 @@ class RowUnits:
 def row_units(rows: pd.DataFrame, contract: Contract) -> RowUnits:
     """Return the units of a table: the entities of its rows, merged where their texts are the same or nearly so.
 
-    Entities of the role `group` are not merged, as two customers may write the same. A merged unit has the smallest
-    hash of its entities, so that it stays in its dataset, in most cases, when similar rows are added.
+    Entities of the role `group` are not merged, as two customers may write the same. The hash of a merged unit is made
+    from the smallest one of its entities, so that it mostly stays in its dataset when similar rows are added.
     """
     entities = row_entities(rows, contract)
     if not contract.roles.text:
@@ -33,8 +34,10 @@ def row_units(rows: pd.DataFrame, contract: Contract) -> RowUnits:
     similar = find_near_duplicates(joined_texts(rows, contract.roles.text))
     if contract.roles.group:
         return RowUnits(entities, similar)
-    units = pd.Series(entities).groupby(similar.groups).transform("min").to_numpy()
-    return RowUnits(units, similar)
+    by_group = pd.Series(entities).groupby(similar.groups)
+    least = by_group.transform("min").to_numpy()
+    # The smallest of several hashes is no uniform one: large groups would all be in test.
+    return RowUnits(np.where(by_group.transform("nunique") > 1, mix_bits(least), entities), similar)
 
 
 def joined_texts(rows: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
