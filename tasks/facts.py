@@ -47,7 +47,7 @@ class ChampionEstimate(TypedDict):
 
 
 class DatasetSize(TypedDict):
-    """Rows and resampling units of a dataset; `mean` is that of the target."""
+    """Rows and resampling units of a dataset; `mean` is that of a target without classes, or of two."""
 
     rows: int
     units: int
@@ -123,6 +123,19 @@ class DatasetSettings(TypedDict):
     split_by: str | None
 
 
+class SimilarTexts(TypedDict):
+    """Rows whose text another row has too, or nearly so (`ml.data.near_duplicates.NearDuplicates`).
+
+    `exposed` counts the test rows with such a text in train or valid, which only a group of rows can cause.
+    """
+
+    rows: int
+    exact: int
+    near: int
+    largest: int
+    exposed: int
+
+
 class DivisionFacts(TypedDict):
     """What a split function reports: sizes of the datasets, and of a log its cutoffs, catalogue and order of events.
 
@@ -133,6 +146,7 @@ class DivisionFacts(TypedDict):
     datasets: dict[str, DatasetSize]
     checks: SplitChecks
     purged: NotRequired[int]
+    similar_texts: NotRequired[SimilarTexts]
     cutoffs: NotRequired[list[str]]
     catalogue: NotRequired[int]
     simultaneous_events: NotRequired[float]

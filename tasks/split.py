@@ -12,13 +12,25 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
-from ml.data.row_split import OUT_OF_SCOPE, PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
+from ml.data.near_duplicates import NearDuplicates
+from ml.data.row_split import (
+    OUT_OF_SCOPE_TEST,
+    OUT_OF_SCOPE_VALID,
+    PURGED,
+    TEST,
+    TRAIN,
+    VALID,
+    assign_rows,
+    separate_out_of_scope,
+    targets,
+)
+from ml.data.text_units import row_units
 from ml.errors import LeakageError
 from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
 from tasks.data_facts import ItemAttributeCounts
 from tasks.error_boundary import redact_errors
-from tasks.facts import DatasetSize, DivisionFacts, SplitFacts
+from tasks.facts import DatasetSize, DivisionFacts, SimilarTexts, SplitFacts
 from tasks.leakage_gate import check_leakage, raise_if_leaking
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import dataset_settings
@@ -66,7 +78,11 @@ def split(
         facts = {
             **division,
             **dataset_settings(contract),
-            "policy": {**contract.split.model_dump(), "unit": _unit_column(contract)},
+            "policy": {
+                **contract.split.model_dump(),
+                "unit": _unit_column(contract),
+                "merged_by_text": bool(contract.roles.text) and not contract.roles.group,
+            },
             "checks": {**division["checks"], **check_leakage(datasets, contract)},
         }
         tables = {name: dataset.to_table() for name, dataset in datasets.items()}
@@ -86,27 +102,44 @@ def split(
 def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
     """Divide rows that are one case each: by hash, within classes, by time or by site, as the contract says.
 
-    Rows that the contract calls out of scope are a dataset of their own, whenever and wherever they are from.
+    Rows that are out of scope, if there are any, are the datasets `out_of_scope_valid` and `out_of_scope_test`.
     """
     truth = targets(rows, contract)
-    units = row_entities(rows, contract)
+    found = row_units(rows, contract)
+    units = found.units
     labels = assign_rows(rows, truth.to_numpy(), units, contract)
+    if contract.roles.out_of_scope:
+        labels = separate_out_of_scope(labels, truth.to_numpy(), units)
     roles = contract.roles
-    if roles.out_of_scope:
-        labels = np.where(truth.isna(), OUT_OF_SCOPE, labels)
     metadata_columns = list(dict.fromkeys(c for c in (*roles.sensitive, roles.site, roles.id) if c))
 
     def dataset(name: str) -> Dataset:
         positions = np.flatnonzero(labels == name)
         frame = rows[list(contract.features)].iloc[positions]
         metadata = rows[metadata_columns].iloc[positions]
-        return Dataset(frame, truth.iloc[positions], units[positions], metadata, classes=roles.labels)
+        return Dataset(frame, truth.iloc[positions], units[positions], metadata)
 
-    datasets = {name: dataset(name) for name in (TRAIN, VALID, TEST)}
-    if (labels == OUT_OF_SCOPE).any():
-        datasets[OUT_OF_SCOPE] = dataset(OUT_OF_SCOPE)
-    purged = int((labels == PURGED).sum())
-    return datasets, {"datasets": _dataset_sizes(datasets), "checks": {}, "purged": purged}
+    extra = [name for name in (OUT_OF_SCOPE_VALID, OUT_OF_SCOPE_TEST) if (labels == name).any()]
+    datasets = {name: dataset(name) for name in (TRAIN, VALID, TEST, *extra)}
+    facts: DivisionFacts = {
+        "datasets": _dataset_sizes(datasets, with_mean=not roles.labels),
+        "checks": {},
+        "purged": int((labels == PURGED).sum()),
+    }
+    if found.similar_texts:
+        facts["similar_texts"] = _similar_texts(found.similar_texts, labels)
+    return datasets, facts
+
+
+def _similar_texts(similar: NearDuplicates, labels: np.ndarray) -> SimilarTexts:
+    elsewhere = similar.groups[np.isin(labels, (TRAIN, VALID))]
+    return {
+        "rows": similar.rows,
+        "exact": similar.exact,
+        "near": similar.near,
+        "largest": similar.largest,
+        "exposed": int(np.isin(similar.groups[labels == TEST], elsewhere).sum()),
+    }
 
 
 def split_histories(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, DivisionFacts]:
@@ -169,18 +202,18 @@ def _count_histories_with_test_events(
 
 
 def _unit_column(contract: Contract) -> str:
-    """Return the column whose values stay together; empty if each row is a unit of its own."""
+    """Return the column whose values stay together; empty if each row, or its text, is a unit of its own."""
     roles = contract.roles
     return roles.user or roles.group or roles.id or ""
 
 
-def _dataset_sizes(datasets: Datasets) -> dict[str, DatasetSize]:
+def _dataset_sizes(datasets: Datasets, with_mean: bool = True) -> dict[str, DatasetSize]:
     sizes: dict[str, DatasetSize] = {
         name: {"rows": len(dataset.frame), "units": len(np.unique(dataset.units))}
         for name, dataset in datasets.items()
     }
     for name, dataset in datasets.items():
-        if dataset.truth.dtype != object and len(dataset.truth) and not dataset.classes:
+        if with_mean and dataset.truth.dtype != object and len(dataset.truth):
             sizes[name]["mean"] = float(dataset.truth.mean())
     return sizes
 

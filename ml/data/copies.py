@@ -141,7 +141,7 @@ def _candidates(content: ContentMatrix, bits: np.ndarray, rng: np.random.Generat
         information = 0.0
         for column in rng.permutation(columns):
             if information < wanted and bits[column] > 0.05:
-                key = _mix(key ^ _bins(content, int(column), rng))
+                key = mix_bits(key ^ _bins(content, int(column), rng))
                 # Bins are four times as wide as the range of matching numbers.
                 information += (
                     max(bits[column] - 2.0, 0.5) if content.tolerance[column] > 0.0 else bits[column]
@@ -162,7 +162,7 @@ def _bins(content: ContentMatrix, column: int, rng: np.random.Generator) -> np.n
     return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
 
 
-def _mix(key: np.ndarray) -> np.ndarray:
+def mix_bits(key: np.ndarray) -> np.ndarray:
     """Scramble the bits of each key (the finaliser of SplitMix64)."""
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

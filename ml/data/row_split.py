@@ -15,8 +15,8 @@ from ml.data.digest import entity_hashes, row_hashes
 from ml.errors import ContractError
 
 TRAIN, VALID, TEST, PURGED = "train", "valid", "test", "purged"
-# Rows of none of the classes, which no model learns from and no threshold is chosen on.
-OUT_OF_SCOPE = "out_of_scope"
+# Rows that belong to none of the classes: those to choose a threshold on, and those to measure it on.
+OUT_OF_SCOPE_VALID, OUT_OF_SCOPE_TEST = "out_of_scope_valid", "out_of_scope_test"
 
 
 def targets(rows: pd.DataFrame, contract: Contract) -> pd.Series:
@@ -77,6 +77,22 @@ def assign_rows(rows: pd.DataFrame, target: np.ndarray, entity: np.ndarray, cont
     return np.select([shares < policy.test, shares < policy.test + policy.valid], [TEST, VALID], TRAIN)
 
 
+def separate_out_of_scope(labels: np.ndarray, truth: np.ndarray, entity: np.ndarray) -> np.ndarray:
+    """Relabel rows without a class (NaN): no model learns from them, but whether it knows them not can be measured.
+
+    Those of train and valid become `out_of_scope_valid`, those of test `out_of_scope_test`. Rows whose entity is in
+    train with a class are purged, as a model may know them.
+    """
+    outside = np.isnan(truth)
+    if not outside.any():
+        return labels
+    separated = labels.astype(object)
+    separated[outside & np.isin(labels, (TRAIN, VALID))] = OUT_OF_SCOPE_VALID
+    separated[outside & (labels == TEST)] = OUT_OF_SCOPE_TEST
+    separated[outside & np.isin(entity, entity[separated == TRAIN])] = PURGED
+    return separated
+
+
 def _uniform(entity: np.ndarray) -> np.ndarray:
     return entity.astype(np.float64) / 2.0**64
 
@@ -85,9 +101,10 @@ def _rank_within_class(shares: np.ndarray, target: np.ndarray, entity: np.ndarra
     """Rank the hashes within each class, from 0 to 1, so that the datasets of small tables have equal class shares.
 
     As a consequence, a row at a boundary may change its dataset when rows of its class are added. An entity with rows
-    of both classes counts as positive, so that all its rows have the same rank.
+    of both classes counts as positive, of several classes as the last, so that all its rows have the same rank.
     """
-    entity_class = pd.Series(target).groupby(entity).transform("max").to_numpy()
+    # What has no class is a class of its own here.
+    entity_class = pd.Series(target).fillna(-1.0).groupby(entity).transform("max").to_numpy()
     return pd.Series(shares).groupby(entity_class).rank(method="min", pct=True).to_numpy() - 1e-12
 
 

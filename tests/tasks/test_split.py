@@ -42,21 +42,6 @@ def make_contract(roles: dict[str, Any] | None = None, **meta: Any) -> Contract:
     )
 
 
-def test_rows_that_are_out_of_scope_are_kept_apart_from_training() -> None:
-    target = {"column": "town", "labels": ["a", "b"], "out_of_scope": ["elsewhere"]}
-    contract = make_contract({"target": target})
-    table = rows().assign(town=["a", "b", "elsewhere", "b"] * (ROWS // 4))
-    datasets, facts = split_rows(table, contract)
-    sizes = {name: len(dataset.frame) for name, dataset in datasets.items()}
-    assert sizes["out_of_scope"] == ROWS // 4
-    assert sum(sizes.values()) == ROWS
-    assert datasets["out_of_scope"].truth.isna().all()
-    for name in ("train", "valid", "test"):
-        assert set(datasets[name].truth) == {0.0, 1.0}
-    # The number of a class is no quantity.
-    assert not any("mean" in size for size in facts["datasets"].values())
-
-
 def make_log_contract(**meta: Any) -> Contract:
     columns = {"user": "category", "item": "category", "at": "time", "band": "category"}
     roles = {"user": "user", "item": "item", "time": "at", "sensitive": ["band"]}
