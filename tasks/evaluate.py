@@ -15,10 +15,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.data.dataset import Dataset, rarer_class_units
+from ml.data.row_split import OUT_OF_SCOPE_TEST
 from ml.estimator import Model
+from ml.evaluation.answers import rejection_metrics
 from ml.evaluation.binary_metrics import confusion_counts
 from ml.evaluation.confidence_intervals import Interval
 from ml.evaluation.evaluator import Decision, Evaluator
+from ml.evaluation.multiclass_evaluator import class_probabilities
 from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
 from ml.evaluation.subgroups import subgroup_metrics
 from ml.explanations.item_titles import example_titles
@@ -231,6 +234,13 @@ def _evaluate_on_test(
     if "threshold" in final.decision:
         truth, probability = test.truth.to_numpy(), prediction["probability"].to_numpy()
         evaluation["confusion"] = confusion_counts(truth, probability, final.decision["threshold"])
+    if OUT_OF_SCOPE_TEST in splits.table_names:
+        of_none = model.predict(load_dataset(splits, OUT_OF_SCOPE_TEST).frame)
+        evaluation["out_of_scope"] = rejection_metrics(
+            class_probabilities(prediction, test.classes),
+            class_probabilities(of_none, test.classes),
+            final.decision["min_probability"],
+        )
     if evaluation["importance"] and not test.classes:
         evaluation["rank_correlations"] = rank_correlations(test.frame, prediction.iloc[:, 0])
     if data_diagnostics := evaluator.data_diagnostics(test):

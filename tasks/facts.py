@@ -212,8 +212,9 @@ class LeaderboardEntry(TypedDict):
 class EvaluationFacts(TypedDict):
     """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target.
 
-    `confusion` counts test rows by truth and decision; `rank_correlations` are those of numeric columns with the
-    prediction; `item_titles` are by item of the examples.
+    `confusion` counts test rows by truth and decision; `out_of_scope` is how well rows of none of the classes
+    are found; `rank_correlations` are those of numeric columns with the prediction; `item_titles` are by item of the
+    examples.
     """
 
     rows: int
@@ -229,6 +230,7 @@ class EvaluationFacts(TypedDict):
     baseline: Estimate
     rarer_class: NotRequired[int]
     confusion: NotRequired[dict[str, int]]
+    out_of_scope: NotRequired[dict[str, float]]
     rank_correlations: NotRequired[dict[str, float]]
     item_titles: NotRequired[dict[str, str]]
     data_diagnostics: NotRequired[dict[str, Any]]

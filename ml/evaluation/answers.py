@@ -6,6 +6,7 @@ All thresholds are chosen on validation rows, which the model was not fitted to.
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from ml.data.decisions import possible_labels
 from ml.evaluation.multiclass_metrics import correctness, validate_classes
@@ -64,3 +65,22 @@ def accuracy_by_coverage(truth: np.ndarray, probability: np.ndarray) -> dict[str
     accuracy = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
     counts = np.unique(np.ceil(np.linspace(0.02, 1.0, CURVE_POINTS) * len(ordered)).astype(int))
     return {"x": (counts / len(ordered)).tolist(), "y": accuracy[counts - 1].tolist()}
+
+
+def rejection_metrics(
+    probability: np.ndarray, of_none: np.ndarray, min_probability: float
+) -> dict[str, float]:
+    """Compute how well rows of none of the classes are told from others, by the probability of the predicted class.
+
+    Both arrays have shape (rows, classes); `of_none` are those of the rows of none. `rejected` is the share of them
+    that is left to people, `roc_auc` the chance that such a row has a lower probability than another one, ties counting
+    half.
+    """
+    known, unknown = probability.max(axis=1), of_none.max(axis=1)
+    ranks = stats.rankdata(np.concatenate([known, unknown]))[: len(known)]
+    n, m = len(known), len(unknown)
+    return {
+        "rows": m,
+        "rejected": float((unknown < min_probability).mean()),
+        "roc_auc": float((ranks.sum() - n * (n + 1) / 2) / (n * m)),
+    }

@@ -12,6 +12,7 @@ from ml.evaluation.answers import (
     answer_threshold,
     label_threshold,
     possible_labels,
+    rejection_metrics,
 )
 
 
@@ -83,6 +84,14 @@ def test_accuracy_by_coverage_ends_at_the_accuracy() -> None:
     assert curve["x"][-1] == 1.0
     assert curve["y"][-1] == pytest.approx((probability.argmax(axis=1) == truth).mean())
     assert curve["y"][0] > curve["y"][-1]
+
+
+def test_rejection_metrics_by_hand() -> None:
+    known = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    unknown = np.array([[0.6, 0.4], [0.5, 0.5]])
+    metrics = rejection_metrics(known, unknown, 0.55)
+    # Of six pairs one is a tie: 0.6 and 0.6.
+    assert metrics == {"rows": 2, "rejected": 0.5, "roc_auc": pytest.approx(5.5 / 6)}
 
 
 def test_decisions_of_several_classes() -> None:
