@@ -5,6 +5,7 @@ from flows.use_case import Nouns, UseCase
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.text.class_prior import ClassPrior
+from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear
 from tasks.split import split_rows
 
@@ -15,6 +16,7 @@ CASE = UseCase(
     candidates={
         "class prior": ClassPrior(),
         "TF-IDF": TfidfLinear(),
+        "frozen encoder": FrozenEncoder(),
     },
     evaluator=MulticlassEvaluator(),
     thresholds=QualityThresholds(min_primary=0.6, max_calibration_error=0.1, max_subgroup_gap=0.1),

@@ -5,9 +5,11 @@ from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.multiclass_boosting import MulticlassBoosting
 from ml.tabular.multiclass_linear import MulticlassLinear
+from ml.text.class_prior import ClassPrior
 
 MULTICLASS_TABLES = TargetMethods(
     candidates={
+        "class prior": ClassPrior(),
         "logistic regression": MulticlassLinear(),
         "LightGBM": MulticlassBoosting(),
     },
