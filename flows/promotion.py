@@ -29,7 +29,7 @@ from tasks.ledger import (
     proven_digests,
 )
 from tasks.ledger_chain import Entry
-from tasks.reporting.metric_descriptions import format_estimate
+from tasks.metric_descriptions import format_estimate
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry

@@ -109,7 +109,7 @@ def _print_list(rows: list[tuple[list[str], ...]], width: int) -> None:
 
 def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
     """Return the lines of the cells of one run."""
-    from tasks.reporting.metric_descriptions import describe_metric
+    from tasks.metric_descriptions import describe_metric
 
     champion, estimate = ["none"], ["-"]
     if outcome.version:
@@ -187,11 +187,13 @@ def print_scores(facts: Mapping[str, Any]) -> None:
 
 
 def print_ledger_entry(entry: Mapping[str, Any]) -> None:
-    """Print one decision about a champion as a line."""
+    """Print one decision about a champion as a line; those of earlier releases have names of metrics in the facts."""
+    from tasks.metric_descriptions import label_metrics
+
     champion = f"champion v{entry['champion']}" if entry["champion"] else "no champion"
     version = f" on v{entry['version']}" if entry.get("version") else ""
     typer.echo(
-        f"{entry['line']:>4}  {entry['at']}  {entry['verdict']}{version}: {champion}; {entry['reason']}"
+        f"{entry['line']:>4}  {entry['at']}  {entry['verdict']}{version}: {champion}; {label_metrics(entry['reason'])}"
     )
 
 

@@ -35,8 +35,8 @@ from tasks.fit_plan import PlannedFit
 from tasks.ledger import Ledger, Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
+from tasks.metric_descriptions import format_estimate
 from tasks.reporting import report
-from tasks.reporting.metric_descriptions import format_estimate, label_metrics
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult, log_damage
 from tasks.tracking import connection, registry
@@ -233,7 +233,7 @@ class RunRecorder:
         path = self._publish(verdict.reason)
         address = report_address(self.mlflow_run, self.settings)
         pages.describe_version(self.client, challenger, self.facts, entry, address)
-        log.info("  verdict: %s, %s", verdict.verdict, label_metrics(verdict.reason))
+        log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
         return run_outcome(self.facts, verdict.verdict, verdict.reason, champion_summary, path)
 
     def log_unchanged(self, previous: Mapping[str, Any]) -> RunOutcome:

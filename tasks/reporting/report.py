@@ -11,8 +11,8 @@ from ml.data.value_kinds import describe_kinds
 from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import CANCELLED, SUSPENDED, RunFacts
+from tasks.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting import formatting
-from tasks.reporting.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
 from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
 from tasks.tracking.registry import ModelVersion

@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from ml.evaluation.confidence_intervals import Interval
 from tasks.facts import LeaderboardEntry, RunFacts
+from tasks.metric_descriptions import describe_metric
 from tasks.reporting import charts
 from tasks.reporting.formatting import format_number, is_number
-from tasks.reporting.metric_descriptions import describe_metric
 
 MAX_FEATURES = 15
 # Rank correlations closer to 0 are no direction.

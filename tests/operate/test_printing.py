@@ -45,6 +45,18 @@ def test_champion_prints_the_last_decision_and_history_all(write_ledger: Callabl
     assert output_of("champion", "fintech-risk") == [last]
 
 
+def test_the_ledger_of_an_earlier_release_is_printed_with_today_s_names_of_metrics(
+    write_ledger: Callable[..., None],
+) -> None:
+    reason = "better than the champion by +0.0200 [+0.0100, +0.0300] roc_auc, 400 units"
+    write_ledger(
+        "fintech-risk.simulated",
+        {"verdict": "promote", "reason": reason, "before": None, "champion": 1, "version": 1},
+    )
+    (line,) = output_of("champion", "fintech-risk")
+    assert line.endswith(reason.replace("roc_auc", "ROC AUC"))
+
+
 def test_data_prints_source_and_licence(home: Path, contracts: Path) -> None:
     lines = output_of("data")
     start = lines.index("fintech-risk --data simulated  (simulated)")
