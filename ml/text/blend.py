@@ -127,7 +127,7 @@ class Blend:
     members: Mapping[str, Candidate] = field(default_factory=default_members)
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> BlendModel:
-        """Fit the members, then weights and temperature. Raises the CandidateSkipped of the last one where none can be."""
+        """Fit members, then weights and temperature. Raises the last member's CandidateSkipped where none can be."""
         deadline = resources.deadline()
         target = ClassTarget.fit(train)
         models: dict[str, TabularModel] = {}
