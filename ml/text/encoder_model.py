@@ -41,12 +41,10 @@ class EncoderModel:
 
         Messages are computed together, so other rows may change the last bits.
         """
-        return self.target.predictions(self.message_probabilities(frame), frame.index)
-
-    def message_probabilities(self, frame: pd.DataFrame) -> np.ndarray:
-        """Compute the probabilities of the seen classes, shape (rows, seen classes)."""
-        X = encoder_matrix(self.encoder.embed(self.columns.messages(frame)), self.columns, frame)
-        return self.regression.probabilities(X)
+        # A head that was trained with its encoder reads no other columns.
+        columns = self.columns if self.epochs == 0 else MessageColumns(self.columns.text, None)
+        X = encoder_matrix(self.encoder.embed(columns.messages(frame)), columns, frame)
+        return self.target.predictions(self.regression.probabilities(X), frame.index)
 
     def predict_row(self, values: RowValues) -> float:
         """Predict one row of a binary target; errors as in `MessageColumns.row_frame` and `row_probability`."""

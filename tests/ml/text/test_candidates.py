@@ -15,7 +15,9 @@ from ml.data.dataset import Dataset
 from ml.data.target import class_columns
 from ml.errors import CandidateSkipped, UsageError
 from ml.estimator import Candidate, FitResources
+from ml.text.blend import Blend
 from ml.text.class_prior import ClassPrior
+from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear
 from tests.ml.text.tiny_bert import write_tiny_bert
@@ -71,7 +73,15 @@ def frozen() -> FrozenEncoder:
     return FrozenEncoder(tiny_encoder())
 
 
-LEARNERS: list[CandidateFactory] = [TfidfLinear, frozen]
+def fine_tuned() -> FineTunedEncoder:
+    return FineTunedEncoder(tiny_encoder(), epochs=3, batch_size=16, learning_rate=1e-3)
+
+
+def blend() -> Blend:
+    return Blend({"tf-idf": TfidfLinear(), "frozen": frozen(), "fine-tuned": fine_tuned()})
+
+
+LEARNERS: list[CandidateFactory] = [TfidfLinear, frozen, fine_tuned, blend]
 CANDIDATES: list[CandidateFactory] = [ClassPrior, *LEARNERS]
 every_learner = pytest.mark.parametrize("make_candidate", LEARNERS)
 every_candidate = pytest.mark.parametrize("make_candidate", CANDIDATES)
