@@ -76,7 +76,18 @@ def keys(schema: Any) -> set[str]:
 
 def test_document_explains_every_key_and_word() -> None:
     words = keys(json.loads(json_schema())) | {*COLUMN_TYPES, *ROW_SPLITS, *LOG_SPLITS}
-    words |= {"fail", "quarantine", "exclude", "warn", "csv", "parquet", "sequences", "baskets", "intents", "json"}
+    words |= {
+        "fail",
+        "quarantine",
+        "exclude",
+        "warn",
+        "csv",
+        "parquet",
+        "sequences",
+        "baskets",
+        "intents",
+        "json",
+    }
     assert [word for word in sorted(words) if f"`{word}`" not in DOCUMENT] == []
 
 
