@@ -7,6 +7,7 @@ import pandas as pd
 
 from ml.data.digest import row_hashes
 from ml.data.row_split import targets
+from ml.data.text_faults import EMPTY, foreign_script, text_faults
 from ml.data.value_kinds import count_invalid_cells
 from ml.interactions import event_log
 from tasks.validation_state import ValidationState, describe_culprits
@@ -45,6 +46,7 @@ def check_rows(state: ValidationState) -> None:
         rows = state.quarantine(f"type({column})", invalid, f"the cell is not a valid {kind}")
         state.add_kinds(count_invalid_cells(kind, state.cells[column].iloc[rows]))
     _check_required_values(state)
+    _check_texts(state)
     _check_event_weights(state)
     _check_duplicates(state)
 
@@ -89,6 +91,23 @@ def _check_required_values(state: ValidationState) -> None:
         missing = state.rows[column].isna().to_numpy() & ~_invalid(state, column)
         if missing.any():
             state.quarantine(f"present({column})", missing, "a required value is missing", "missing")
+
+
+def _check_texts(state: ValidationState) -> None:
+    """Quarantine rows with a text that is a fault, or without any text; warn of texts in another script than all."""
+    columns = [column for column in state.contract.roles.text if column in state.rows.columns]
+    faults = {c: dict(text_faults(state.rows[c], state.contract.max_text_length)) for c in columns}
+    # Of several texts, one is enough.
+    empty = np.logical_and.reduce([faults[c].pop(EMPTY) for c in columns]) if columns else np.empty(0)
+    for position, column in enumerate(columns):
+        kinds = {**({EMPTY: empty} if position == 0 else {}), **faults[column]}
+        mask = np.logical_or.reduce(list(kinds.values()))
+        rows = state.quarantine(f"text({column})", mask, "the text cannot be read, or is not one")
+        state.add_kinds({kind: int(of_kind[rows].sum()) for kind, of_kind in kinds.items()})
+        script, foreign = foreign_script(state.rows[column][state.in_population])
+        if foreign.any():
+            reason = f"99 % of the texts are in {script} script, these are in another"
+            state.add_result(f"script({column})", "warn", reason, int(foreign.sum()), len(foreign))
 
 
 def _check_event_weights(state: ValidationState) -> None:

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 
 from ml.contract.schema import Contract
-from ml.data.copy_evidence import GIVEN_AWAY_BOUND, judge_copies
+from ml.data.class_leaks import (
+    find_class_pair_leaks,
+    first_half,
+    measure_class_columns,
+    measure_class_signal,
+)
+from ml.data.copy_evidence import GIVEN_AWAY_BOUND, CopyEvidence, judge_copies
 from ml.data.dataset import Dataset
 from ml.data.leakage import shared_entities
 from ml.data.row_split import OUT_OF_SCOPE_TEST, OUT_OF_SCOPE_VALID, TEST, TRAIN, VALID
@@ -21,6 +27,7 @@ from ml.data.target_leaks import (
     AUC_BOUND,
     DIVISION_BOUND,
     ColumnAuc,
+    PairLeak,
     find_pair_leaks,
     measure_columns,
     sample_rows,
@@ -47,22 +54,17 @@ def check_leakage(datasets: Mapping[str, Dataset], contract: Contract) -> SplitC
 
 def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChecks:
     parts = [datasets[name] for name in (TRAIN, VALID, TEST)]
-    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    texts = list(contract.roles.text)
+    # A text has as many values as rows; the split keeps similar ones together.
+    frame = pd.concat([part.frame for part in parts], ignore_index=True).drop(columns=texts, errors="ignore")
     truth = np.concatenate([part.truth.to_numpy(np.float64) for part in parts])
     units = np.concatenate([part.units for part in parts])
     in_test = np.arange(len(truth)) >= len(truth) - len(parts[-1].truth)
-    is_binary = bool(contract.roles.positive or contract.roles.above is not None)
-    rows = sample_rows(truth, is_binary, seed=0)
-    sample, target = frame.iloc[rows], truth[rows]
-    measured = measure_columns(sample, target, is_binary)
-    ranked = sorted(measured, key=lambda m: -m.auc)
     allowed = set(contract.leakage_exceptions)
+    is_numeric = not (contract.roles.labels or contract.roles.positive or contract.roles.above is not None)
+    measured, pairs, signal = _measure(frame, truth, contract, is_numeric)
+    ranked = sorted(measured, key=lambda m: -m.auc)
     leaks = [m for m in ranked if m.is_leak and m.column not in allowed]
-    # A column that reveals the target alone does so together with any other.
-    others = [m.column for m in ranked if not m.is_leak and m.column not in allowed]
-    pairs = find_pair_leaks(sample, target, is_binary, others)
-    signal = measure_signal_share(sample, target, is_binary, measured)
-    copies = judge_copies(frame, truth, units, in_test)
     checks: SplitChecks = {
         "single_feature_leaks": {m.column: m.auc for m in leaks},
         "pair_leaks": [
@@ -72,29 +74,60 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
             {"column": m.column, "value": m.auc, "low": m.low, "high": m.high}
             for m in ranked[:LISTED_COLUMNS]
         ],
-        "copies": {
-            **asdict(copies),  # type: ignore[typeddict-item]
-            "is_leak": copies.is_leak and contract.copy_exception is None,
-        },
-        "warnings": _undecided([m for m in measured if m.column not in allowed], is_binary),
+        "warnings": _undecided([m for m in measured if m.column not in allowed], is_numeric),
     }
-    if copies.is_notable and not copies.is_leak and contract.copy_exception is None:
-        checks["warnings"].append(
-            f"{copies.copied_share:.1%} of the rows have a copy or near copy under another entity;"
-            f" {copies.exposed_share:.1%} of the test rows have one in another dataset"
-        )
+    if not texts:
+        _add_copies(checks, judge_copies(frame, _two_classes(truth, contract), units, in_test), contract)
     if signal:
         _add_signal_share(checks, signal, allowed, {m.column for m in leaks})
     return checks
 
 
-def _undecided(measured: list[ColumnAuc], is_binary: bool) -> list[str]:
+def _measure(
+    frame: pd.DataFrame, truth: np.ndarray, contract: Contract, is_numeric: bool
+) -> tuple[list[ColumnAuc], list[PairLeak], SignalShare | None]:
+    """Measure single columns, pairs of them, and the share of the signal that the best one has."""
+    is_binary = not is_numeric and not contract.roles.labels
+    rows = sample_rows(truth, is_binary, seed=0)
+    sample, target = frame.iloc[rows], truth[rows]
+    several = bool(contract.roles.labels)
+    measured = (
+        measure_class_columns(sample, target) if several else measure_columns(sample, target, is_binary)
+    )
+    # A column that reveals the target alone does so together with any other.
+    others = [
+        m.column
+        for m in sorted(measured, key=lambda m: -m.auc)
+        if not m.is_leak and m.column not in contract.leakage_exceptions
+    ]
+    if several:
+        pairs = find_class_pair_leaks(sample, target, others)
+        return measured, pairs, measure_class_signal(sample, target)
+    pairs = find_pair_leaks(sample, target, is_binary, others)
+    return measured, pairs, measure_signal_share(sample, target, is_binary, measured)
+
+
+def _two_classes(truth: np.ndarray, contract: Contract) -> np.ndarray:
+    return first_half(truth) if contract.roles.labels else truth
+
+
+def _add_copies(checks: SplitChecks, copies: CopyEvidence, contract: Contract) -> None:
+    is_leak = copies.is_leak and contract.copy_exception is None
+    checks["copies"] = {**asdict(copies), "is_leak": is_leak}  # type: ignore[typeddict-item]
+    if copies.is_notable and not copies.is_leak and contract.copy_exception is None:
+        checks["warnings"].append(
+            f"{copies.copied_share:.1%} of the rows have a copy or near copy under another entity;"
+            f" {copies.exposed_share:.1%} of the test rows have one in another dataset"
+        )
+
+
+def _undecided(measured: list[ColumnAuc], is_numeric: bool) -> list[str]:
     """Describe the columns that seem to reveal the target, in too few rows to be certain."""
     return [
         f"{m.column} alone predicts the target with an AUC of {m.auc:.3f} [{m.low:.3f}, {m.high:.3f}]: too few rows to"
         " tell whether it is derived from the target"
         for m in measured
-        if not m.is_leak and (m.auc > AUC_BOUND or (is_binary and m.measure > DIVISION_BOUND))
+        if not m.is_leak and (m.auc > AUC_BOUND or (not is_numeric and m.measure > DIVISION_BOUND))
     ]
 
 

@@ -27,6 +27,7 @@ from ml.contract.values import (
     Section,
     Share,
     Text,
+    WholeNumber,
 )
 
 PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256")
@@ -169,6 +170,8 @@ class MetaDraft(Section):
     """What happens when a batch differs from the last accepted one."""
     max_quarantined_share: Share = 0.05
     """Share of rows in quarantine above which a run stops."""
+    max_text_length: Annotated[WholeNumber, Field(gt=0)] = 50_000
+    """Characters of a column with texts; rows with longer ones are quarantined."""
     first_row_per: FirstRowPer | None = None
     """Keep only the first row of each entity."""
     leakage_exceptions: Mapping[str, Reason] = Field(default_factory=dict)
@@ -219,6 +222,7 @@ class Contract:
     split: SplitPolicy
     drift: DriftPolicy
     max_quarantined_share: float
+    max_text_length: int
     first_row_per: FirstRowPer | None
     # Columns that may predict the target on their own, each with the reason why that is no leakage.
     leakage_exceptions: Mapping[str, str]
@@ -249,6 +253,7 @@ class Contract:
             split=meta.split.completed(meta.roles),
             drift=meta.drift,
             max_quarantined_share=meta.max_quarantined_share,
+            max_text_length=meta.max_text_length,
             first_row_per=meta.first_row_per,
             leakage_exceptions=meta.leakage_exceptions,
             copy_exception=meta.copy_exception,

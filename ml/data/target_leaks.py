@@ -82,7 +82,7 @@ def measure_columns(
     """Measure each column alone, in the order of the columns. A truth of one value only gives an AUC of 0.5."""
     folds = np.random.default_rng(seed).permutation(len(truth)) % FOLDS
     alpha = ERROR_RATE / max(len(frame.columns), 1)
-    measure = _measure_binary if is_binary else _measure_numeric
+    measure = measure_binary if is_binary else _measure_numeric
     return [measure(str(c), frame[c], truth, folds, alpha) for c in frame.columns]
 
 
@@ -126,9 +126,10 @@ def _choose_columns(columns: list[str], seed: int, most: int = 60) -> list[str]:
     return [*columns[: most // 2], *others[: most // 2]]
 
 
-def _measure_binary(
+def measure_binary(
     name: str, values: pd.Series, truth: np.ndarray, folds: np.ndarray, alpha: float
 ) -> ColumnAuc:
+    """Measure a column by a truth of 0 and 1; its limits are exceeded with the probability `alpha`."""
     positives, negatives = int(truth.sum()), int(len(truth) - truth.sum())
     if not positives or not negatives:
         return ColumnAuc(name, 0.5, 0.0, 1.0, False, 0.5, 0.0)

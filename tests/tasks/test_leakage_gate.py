@@ -129,3 +129,12 @@ def test_facts_of_earlier_versions_are_judged_by_what_they_hold() -> None:
     raise_if_leaking({"checks": clean})
     with pytest.raises(LeakageError, match="no entity in two datasets"):
         raise_if_leaking({"checks": {**clean, "shared_entities": {"train and test": 3}}})
+
+
+def test_copies_stop_the_run_where_the_target_has_several_classes() -> None:
+    frame, _ = table()
+    several = contract({"column": "y", "labels": ["0", "1", "2", "3"]})
+    kind = np.random.default_rng(3).integers(0, 4, ROWS).astype(float)
+    assert check(frame, kind, several)["copies"]["pairs"] == 0
+    with pytest.raises(LeakageError, match="a copy or near copy under another entity"):
+        check(pd.concat([frame, frame], ignore_index=True), np.tile(kind, 2), several)

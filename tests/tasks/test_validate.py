@@ -643,7 +643,7 @@ def test_great_expectations_knows_the_rules_of_all_contracts(path: Path) -> None
 
 
 def test_each_use_case_has_contracts() -> None:
-    assert len({path.parent for path in CONTRACTS}) == 3
+    assert len({path.parent for path in CONTRACTS}) == 6
     assert len(CONTRACTS) >= 6
 
 
