@@ -20,6 +20,7 @@ from flows.use_case import MAX_SEED, RunParameters, UseCase
 from ml.device import check_device
 from ml.drift.compare import Scope
 from ml.errors import QualityGateError, UsageError
+from ml.estimator import files_digest
 from tasks import activity
 from tasks import train as training
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
@@ -62,6 +63,8 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     check_rules(dataset.contract)
     settings.create_state_dir()
     check_device(settings.device)
+    for candidate in case.for_contract(dataset.contract).candidates.values():
+        files_digest(candidate)
     return dataset
 
 

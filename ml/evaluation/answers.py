@@ -70,7 +70,7 @@ def accuracy_by_coverage(truth: np.ndarray, probability: np.ndarray) -> dict[str
 def rejection_metrics(
     probability: np.ndarray, of_none: np.ndarray, min_probability: float
 ) -> dict[str, float]:
-    """Compute how well rows of none of the classes are told from others, by the probability of the predicted class.
+    """Compute how well rows of none of the classes differ from others, by the probability of the predicted class.
 
     Both arrays have shape (rows, classes); `of_none` are those of the rows of none. `rejected` is the share of them
     that is left to people, `roc_auc` the chance that such a row has a lower probability than another one, ties counting

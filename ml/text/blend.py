@@ -1,5 +1,6 @@
 """A weighted average of the probabilities of several models of messages."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.encoding.columns import RowValues
 from ml.errors import CandidateSkipped
-from ml.estimator import Candidate, CostedCandidate, FitResources, TabularModel, requirements_of
+from ml.estimator import Candidate, CostedCandidate, FitResources, TabularModel, files_digest, requirements_of
 from ml.serialization import class_name, models_from_files, models_to_files
 from ml.text.blend_weights import fit_weights
 from ml.text.class_target import ClassTarget
@@ -179,6 +180,11 @@ class Blend:
             tuple(summaries[name] for name in self.members),
             "members" if is_whole else "budget",
         )
+
+    def files_digest(self) -> str:
+        """Combine the digests of the members' files; errors as those of the members."""
+        digests = [files_digest(member) for member in self.members.values()]
+        return hashlib.sha256("".join(digests).encode()).hexdigest() if any(digests) else ""
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
         """Add up the costs of the members; the first one alone is a blend too."""

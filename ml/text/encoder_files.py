@@ -4,6 +4,7 @@ This is the only module of `ml` besides `ml.package` that reads files, and the o
 it does for a name that begins with `hub:` only. Everything else is built from the bytes that it returns.
 """
 
+import hashlib
 import json
 import re
 from importlib.metadata import PackageNotFoundError, distribution
@@ -31,6 +32,19 @@ def read_encoder(encoder: str) -> dict[str, bytes]:
     if encoder.startswith(HUB):
         return _download(encoder)
     return _read_folder(_folder(encoder))
+
+
+def encoder_digest(encoder: str) -> str:
+    """Compute the SHA-256 of the files of an encoder; errors as in `read_encoder`.
+
+    The name of a hub has the digest of its commit, and is its own: the hub is not asked.
+    """
+    digest = hashlib.sha256()
+    if encoder.startswith(HUB):
+        return hashlib.sha256(encoder.encode()).hexdigest()
+    for name, data in sorted(read_encoder(encoder).items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
+    return digest.hexdigest()
 
 
 def layer_weights(encoder: str) -> int:

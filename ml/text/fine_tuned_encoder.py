@@ -9,7 +9,7 @@ from ml.device import deterministic_torch
 from ml.estimator import FitResources
 from ml.text.class_target import ClassTarget
 from ml.text.costs import training_cost
-from ml.text.encoder_files import DEFAULT_ENCODER, WEIGHTS, layer_weights, read_encoder
+from ml.text.encoder_files import DEFAULT_ENCODER, WEIGHTS, encoder_digest, layer_weights, read_encoder
 from ml.text.encoder_model import EncoderModel
 from ml.text.message_columns import MessageColumns
 from ml.text.remembered_training import TrainedEncoder, remember, remembered, training_key
@@ -96,6 +96,10 @@ class FineTunedEncoder:
         return EncoderModel(
             target, columns, tuned, regression, contributions, trained.epochs, trained.stopped_by
         )
+
+    def files_digest(self) -> str:
+        """Compute the digest of the encoder's files; errors as in `read_encoder`."""
+        return encoder_digest(self.encoder)
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
         """Estimate the cost of one epoch, and of all."""

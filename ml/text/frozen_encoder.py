@@ -6,7 +6,7 @@ from ml.data.dataset import Dataset
 from ml.estimator import FitResources
 from ml.text.class_target import ClassTarget
 from ml.text.costs import encoding_cost
-from ml.text.encoder_files import DEFAULT_ENCODER, layer_weights, read_encoder
+from ml.text.encoder_files import DEFAULT_ENCODER, encoder_digest, layer_weights, read_encoder
 from ml.text.encoder_model import EncoderModel, encoder_matrix
 from ml.text.message_columns import MessageColumns
 from ml.text.sentence_encoder import SentenceEncoder
@@ -54,6 +54,10 @@ class FrozenEncoder:
         return EncoderModel(
             target, columns, encoder, regression, contributions, epochs=0, stopped_by=regression.stopped_by
         )
+
+    def files_digest(self) -> str:
+        """Compute the digest of the encoder's files; errors as in `read_encoder`."""
+        return encoder_digest(self.encoder)
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
         """Estimate the cost of embedding all messages and of the whole grid."""
