@@ -44,7 +44,9 @@ def count_complaints(folder: Path) -> tuple[int, int, int]:
     """Exclude complaints without a narrative, or about a product that was renamed."""
     rows = pd.read_csv(folder / "complaints_sample.csv", dtype=str)
     narrated = rows[rows["Consumer complaint narrative"].notna()]
-    renamed = narrated["Product"].isin(["Credit card", "Consumer Loan", "Payday loan", "Bank account or service"])
+    renamed = narrated["Product"].isin(
+        ["Credit card", "Consumer Loan", "Payday loan", "Bank account or service"]
+    )
     return len(rows), 0, len(rows) - len(narrated) + int(renamed.sum())
 
 
