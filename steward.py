@@ -222,7 +222,7 @@ def champion(
     ] = None,
     as_json: JsonLinesOption = False,
 ) -> None:
-    """Show the champion and the decision that made it, or roll back to the previous one."""
+    """Show the champion and the last decision about it, or roll back to the previous one."""
     from ml.errors import UsageError
 
     if rollback and not (reason or "").strip():
@@ -239,6 +239,7 @@ def champion(
             from tasks.reporting.champion_chart import champion_chart
 
             chart.write_text(champion_chart(f"{case}.{data}", decisions(case, data)), encoding="utf-8")
+            print_message(f"chart: {chart}")
     for entry in entries if history or rollback else entries[-1:]:
         if as_json:
             typer.echo(json.dumps(entry))

@@ -98,6 +98,7 @@ def register(
 
 def promote(context: TrainingContext, challenger: Challenger, splits: StoredResult) -> RunOutcome:
     """Decide about the challenger, and decide again if another run moved the alias in between. Raises LedgerError."""
+    activity.begin("decision about the champion")
     recorder, name = context.listener, context.contract.name
     client, version = recorder.client, challenger.version
     ledger, record = open_ledger(context.settings, client, name)

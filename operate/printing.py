@@ -54,7 +54,7 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
     width = _width()
     for outcome in outcomes:
         if outcome.time_budget_note:
-            typer.echo(f"{outcome.case}: {outcome.time_budget_note}")
+            typer.echo(_wrap(f"{outcome.case}: {outcome.time_budget_note}", width))
         reused = f"reused: {', '.join(outcome.reused)}" if outcome.reused else "reused: nothing"
         typer.echo(_wrap(f"{outcome.case}: {outcome.verdict}, {outcome.reason}", width))
         # Whole, so that it can be copied or clicked.

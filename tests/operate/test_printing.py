@@ -130,7 +130,9 @@ def test_outcomes_are_printed_as_a_table_with_reasons(
 def test_no_word_is_broken_and_no_line_too_long(
     columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcomes = [outcome(), outcome(**LONGEST, reason="no better than the champion beyond chance: " * 3)]
+    note = "The time budget of 20 s cut short ensemble; --time-budget sets a longer one."
+    reason = "no better than the champion beyond chance: " * 3
+    outcomes = [outcome(time_budget_note=note), outcome(**LONGEST, reason=reason)]
     text = printed(outcomes, capsys, monkeypatch, columns)
     result = text.partition("Browse flows")[0]
     words = {word.rstrip(",:") for word in result.split()}
