@@ -30,7 +30,13 @@ from ml.package import MANIFEST, REFERENCE, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
 from tasks.drift import summarize_batch
-from tasks.evaluate import FinalFit, build_leaderboard, leaderboard_entries
+from tasks.evaluate import (
+    EvaluationSettings,
+    FinalFit,
+    build_leaderboard,
+    evaluate_on_test,
+    leaderboard_entries,
+)
 from tasks.facts import LeaderboardEntry
 from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
@@ -157,10 +163,17 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
         comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
         yield from comparer.take()
     leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator, context.store)
+    comparer.stage_completed("leaderboard", leaderboard)
+    yield from comparer.take()
     leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     registered = record.version.tags["candidate"]
     yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
     final = _final_fit(context, leader, fitted, splits)
+    settings = EvaluationSettings(
+        context.case.evaluator, context.contract.roles.sensitive, context.params.seed
+    )
+    evaluation = evaluate_on_test.fn(final, splits, raw, settings, context.store)
+    comparer.stage_completed("evaluation", evaluation)
     yield from comparer.take()
     package = build_package(context, final, splits, summary)
     yield from _compare_package(record, package)
@@ -208,15 +221,15 @@ def _final_fit(
     fitted: Mapping[str, StoredResult],
     splits: StoredResult,
 ) -> FinalFit:
-    """Refit what was refitted, and the leader."""
+    """Refit what was refitted, the leader and the baseline."""
     stages = context.listener.record.stages
     refitted = [stage.removeprefix(REFIT) for stage in stages if stage.startswith(REFIT)]
+    name, baseline = leader["candidate"], next(iter(fitted))
     models = {
-        name: final_model(context, name, _candidate(context, name), fitted[name], splits)
-        for name in dict.fromkeys((*refitted, leader["candidate"]))
+        each: final_model(context, each, _candidate(context, each), fitted[each], splits)
+        for each in dict.fromkeys((*refitted, name, baseline))
     }
-    model = models[leader["candidate"]]
-    return FinalFit(leader["candidate"], model, model, leader["decision"])
+    return FinalFit(name, models[name], models[baseline], leader["decision"])
 
 
 def _compare_package(record: ModelVersionRecord, package: Package) -> Iterator[Comparison]:

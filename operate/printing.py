@@ -123,7 +123,8 @@ def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
         estimate = [f"{label} {outcome.value:.4f}", f"[{outcome.low:.4f}, {outcome.high:.4f}]"]
     if outcome.baseline is not None:
         estimate.append(f"baseline {outcome.baseline:.4f}")
-    gates = f"{len(outcome.gates)} gates passed"
+    number = len(outcome.gates)
+    gates = f"{number} {'gate' if number == 1 else 'gates'} passed"
     return (
         [outcome.case, outcome.data],
         champion,

@@ -35,7 +35,17 @@ from tasks.stored_datasets import load_dataset, stored_settings
 
 CODE = ("tasks/evaluate.py", "tasks/error_boundary.py", "tasks/stored_datasets.py", "ml")
 # Those that models predict with and that metrics are computed with.
-LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "pandas")
+LIBRARIES = (
+    "lightgbm",
+    "scikit-learn",
+    "implicit",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "pandas",
+)
 LEADERBOARD_FILE, EVALUATION_FILE = "leaderboard.json", "evaluation.json"
 
 # The share of runs in which a candidate may lead by chance alone.

@@ -115,13 +115,16 @@ def printed(
 def test_outcomes_are_printed_as_a_table_with_reasons(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = outcome(case="other", version=None, verdict="rejected", value=None, baseline=None, reused=[])
+    failed = outcome(
+        case="other", version=None, verdict="rejected", value=None, baseline=None, reused=[], gates=["data"]
+    )
     text = printed([outcome(), failed], capsys, monkeypatch)
     lines = [line.split() for line in text.splitlines()]
     assert ["fintech-risk", "LightGBM", "ROC", "AUC", "0.7500", "promote"] in lines
     assert ["simulated", "version", "3", "[0.7000,", "0.8000]", "2", "gates", "passed"] in lines
     assert ["baseline", "0.5000", "2.5", "s"] in lines
     assert ["other", "none", "-", "rejected"] in lines
+    assert ["simulated", "1", "gate", "passed"] in lines
     assert "fintech-risk: promote, better\n    reused: source\n    report: /report.html\n" in text
     assert text.endswith("/steward up\n")
 

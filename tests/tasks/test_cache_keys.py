@@ -69,6 +69,11 @@ def test_stages_before_training_do_not_depend_on_the_code_of_models(stage: str) 
         assert not is_covered(module, STAGES[stage])
 
 
+def test_an_evaluation_depends_on_the_libraries_that_models_are_fitted_with() -> None:
+    # Optuna chooses hyperparameters, and predicts nothing.
+    assert set(train.LIBRARIES) - {"optuna"} <= set(evaluate.LIBRARIES)
+
+
 def test_each_stage_that_stores_results_is_tested(imports: grimp.ImportGraph) -> None:
     users = imports.find_modules_that_directly_import("tasks.storage.content_store")
     names = {user.removeprefix("tasks.") for user in users if not user.startswith(INFRASTRUCTURE)}
