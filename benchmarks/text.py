@@ -16,7 +16,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,19 +27,21 @@ import pandas as pd
 
 from benchmarks.text_datasets import PUBLISHED, SETS, MessageSplit, few_labels
 from ml.estimator import Candidate, FitResources
-from ml.text.blend import Blend
+from ml.text.blend import Blend, unspaced_members
 from ml.text.class_prior import ClassPrior
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "scikit-learn", "numpy")
-CANDIDATES: dict[str, type[Candidate]] = {
+CANDIDATES: dict[str, Callable[[], Candidate]] = {
     "prior": ClassPrior,
     "tf-idf": TfidfLinear,
     "frozen": FrozenEncoder,
     "fine-tuned": FineTunedEncoder,
     "blend": Blend,
+    "tf-idf by class ratio": partial(TfidfLinear, by_class_ratio=True, unspaced_lengths=(1, 5)),
+    "unspaced blend": partial(Blend, unspaced_members()),
 }
 SINGLE_MESSAGES = 100
 
@@ -67,7 +69,7 @@ def _measure(name: str, split: MessageSplit, seed: int, threads: int, seconds: f
         started = time.perf_counter()
         served.predict(split.test.frame.iloc[[row]])
         singles.append(time.perf_counter() - started)
-    composition = getattr(model, "composition", dict)()
+    composition: dict[str, Any] = getattr(model, "composition", dict)()
     names = [member["name"] for member in composition.get("members", ()) if member["weight"]]
     return {
         **_metrics(predictions, split),

@@ -66,15 +66,15 @@ def _divide(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.n
     return np.sort(large), np.sort(small)
 
 
-def _published(train: pd.DataFrame, test: pd.DataFrame, seeds: range) -> Iterator[MessageSplit]:
-    """Yield one split with the published test rows, all of them; training rows that are among them are left out."""
+def _published(train: pd.DataFrame, test: pd.DataFrame) -> MessageSplit:
+    """Return one split with the published test rows, all of them; training rows that are among them are left out."""
     distinct = _distinct(train)
     distinct = distinct[~distinct["text"].map(normalize).isin(set(test["text"].map(normalize)))]
     whole = _dataset(pd.concat([distinct, test.astype("str")], ignore_index=True))
     rows = np.arange(len(distinct))
     large, small = _divide(whole.take(rows), VALID_SHARE, 0)
     tests = whole.take(np.arange(len(distinct), len(distinct) + len(test)))
-    yield MessageSplit(whole.take(large), whole.take(small), tests, len(train) - len(distinct))
+    return MessageSplit(whole.take(large), whole.take(small), tests, len(train) - len(distinct))
 
 
 def _repeated(table: pd.DataFrame, seeds: range) -> Iterator[MessageSplit]:
@@ -94,7 +94,7 @@ def _banking77(seeds: range) -> Iterator[MessageSplit]:
     tables = [
         pd.read_csv(folder / name).rename(columns={"category": "label"}) for name in ("train.csv", "test.csv")
     ]
-    yield from _published(*tables, seeds)
+    yield _published(*tables)
 
 
 def few_labels(seeds: range, per_class: int) -> Iterator[MessageSplit]:
@@ -124,7 +124,7 @@ def _snips(seeds: range) -> Iterator[MessageSplit]:
             for entry in content[intent]:
                 rows.append(("".join(piece["text"] for piece in entry["data"]), intent))
         tables.append(pd.DataFrame(rows, columns=["text", "label"]))
-    yield from _published(*tables, seeds)
+    yield _published(*tables)
 
 
 def _symptoms(seeds: range) -> Iterator[MessageSplit]:

@@ -109,13 +109,19 @@ class BlendModel:
         )
 
 
-def default_members() -> dict[str, Candidate]:
-    """Return the members of a blend for scripts with spaces, simple ones first."""
+def spaced_members() -> dict[str, Candidate]:
+    """Return the members of a blend for scripts with spaces between words, simple ones first."""
     return {
         "tf-idf": TfidfLinear(),
         "frozen encoder": FrozenEncoder(),
         "fine-tuned encoder": FineTunedEncoder(),
     }
+
+
+def unspaced_members() -> dict[str, Candidate]:
+    """Return the members of a blend for scripts without spaces, for which no weights are installed."""
+    longer = TfidfLinear(unspaced_lengths=(1, 5), by_class_ratio=True, inverse_penalties=(1.0, 3.0, 10.0))
+    return {"tf-idf": TfidfLinear(), "tf-idf by class ratio": longer}
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class Blend:
     Weights are those with the lowest log loss on `valid`, shrunk towards equal ones; then a temperature is chosen.
     """
 
-    members: Mapping[str, Candidate] = field(default_factory=default_members)
+    members: Mapping[str, Candidate] = field(default_factory=spaced_members)
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> BlendModel:
         """Fit members, then weights and temperature. Raises the last member's CandidateSkipped where none can be."""
@@ -198,8 +204,8 @@ class Blend:
 def _probabilities(model: TabularModel, target: ClassTarget, frame: pd.DataFrame) -> np.ndarray:
     """Return the probabilities of all classes, shape (rows, classes)."""
     values = model.predict(frame).to_numpy()
-    return values if target.classes else np.hstack([1.0 - values, values])
+    return np.asarray(values if target.classes else np.hstack([1.0 - values, values]))
 
 
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probabilities, MIN_PROBABILITY))
+    return np.asarray(np.log(np.maximum(probabilities, MIN_PROBABILITY)))

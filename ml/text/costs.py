@@ -15,6 +15,8 @@ CHARACTER_CLASS_SECONDS, CHARACTER_SECONDS = 1e-7, 3e-6
 VECTOR_CLASS_SECONDS = 5e-6
 # Characters of a token of an encoder in scripts with spaces, and the tokens that frame each message.
 CHARACTERS_PER_TOKEN, FRAME_TOKENS = 4.0, 2.0
+# Seconds until the libraries and the weights of an encoder are loaded.
+LOADING_SECONDS = 10.0
 # Floating point operations of one core in a second; and those of a token, for each weight of the layers: forwards, and
 # in training also backwards.
 OPERATIONS_PER_SECOND = 6e10
@@ -51,13 +53,11 @@ def encoding_cost(
     """Return the cost of embedding all messages and of solving for a regression on the vectors."""
     operations = FORWARD_OPERATIONS * layer_weights * training_tokens(train, max_tokens)
     classes = max(len(train.classes), 2)
-    embedding = 5.0 + operations / OPERATIONS_PER_SECOND / threads
+    embedding = LOADING_SECONDS + operations / OPERATIONS_PER_SECOND / threads
     full = embedding + solutions * VECTOR_CLASS_SECONDS * len(train.frame) * classes
     return FitCost(embedding, full)
 
 
-def training_cost(train: Dataset, layer_weights: int, max_tokens: int, epochs: int, threads: int) -> FitCost:
-    """Return the cost of one epoch of training an encoder, and of `epochs`."""
-    operations = TRAINING_OPERATIONS * layer_weights * training_tokens(train, max_tokens)
-    epoch = operations / OPERATIONS_PER_SECOND / threads
-    return FitCost(10.0 + epoch, 10.0 + epochs * epoch)
+def epoch_seconds(tokens: float, layer_weights: int, threads: int) -> float:
+    """Return the cost of one epoch of training an encoder."""
+    return TRAINING_OPERATIONS * layer_weights * tokens / OPERATIONS_PER_SECOND / threads

@@ -7,8 +7,10 @@ it does for a name that begins with `hub:` only. Everything else is built from t
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from ml.errors import UsageError
 
@@ -52,12 +54,16 @@ def layer_weights(encoder: str) -> int:
 
     For a hub, which is not asked for this, the number is that of the default encoder.
     """
-    config = {"hidden_size": 384, "num_hidden_layers": 6}
+    config: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 6}
     if not encoder.startswith(HUB):
         with (_folder(encoder) / CONFIG).open("rb") as file:
             config |= json.loads(file.read(2**20))
-    hidden = int(config["hidden_size"])
-    return int(config["num_hidden_layers"]) * 4 * hidden * (hidden + 2 * hidden)
+    return count_layer_weights(config)
+
+
+def count_layer_weights(config: Mapping[str, Any]) -> int:
+    """Count the weights of the layers of a BERT with four times as many inner units, roughly."""
+    return int(config.get("num_hidden_layers", 6)) * 12 * int(config["hidden_size"]) ** 2
 
 
 def _folder(encoder: str) -> Path:

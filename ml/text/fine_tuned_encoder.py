@@ -1,5 +1,6 @@
 """A pretrained encoder of sentences that is trained further, together with its head."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from ml.data.dataset import Dataset
 from ml.device import deterministic_torch
 from ml.estimator import FitResources
 from ml.text.class_target import ClassTarget
-from ml.text.costs import training_cost
+from ml.text.costs import LOADING_SECONDS, epoch_seconds, training_tokens
 from ml.text.encoder_files import DEFAULT_ENCODER, WEIGHTS, encoder_digest, layer_weights, read_encoder
 from ml.text.encoder_model import EncoderModel
 from ml.text.message_columns import MessageColumns
@@ -19,10 +20,15 @@ from ml.text.temperature import fit_scale
 from ml.text.training_messages import TrainingMessages
 from ml.time_budget import FitCost
 
+# Epochs at most where few messages make few steps.
+MAX_EPOCHS = 20
+
 
 @dataclass(frozen=True)
 class FineTunedEncoder:
     """Up to `epochs` of AdamW (Loshchilov and Hutter, 2019), as many as the seconds suffice for.
+
+    Few messages are repeated in more epochs, so that there are `min_steps`.
 
     The head begins with the means of the classes. The learning rate of the layers is that of the highest one times
     `layer_decay` for each layer below. Training ends early where the loss on `valid` rises. Other columns than
@@ -32,6 +38,7 @@ class FineTunedEncoder:
     encoder: str = DEFAULT_ENCODER
     max_tokens: int = 128
     epochs: int = 4
+    min_steps: int = 0
     batch_size: int = 32
     learning_rate: float = 1e-4
     head_learning_rate: float = 2e-2
@@ -47,22 +54,48 @@ class FineTunedEncoder:
         in bfloat16 where the processor has instructions for it. A killed fit starts again from the beginning. Errors
         as `ml.text.frozen_encoder.FrozenEncoder.fit`.
         """
-        from ml.text.encoder_network import save_weights
-        from ml.text.encoder_training import EncoderTraining, TokenRows, TrainingSettings
+        return self.fit_encoder(lambda messages: read_encoder(self.encoder), train, valid, resources)
 
+    def fit_encoder(
+        self,
+        encoder_files: Callable[[list[str]], Mapping[str, bytes]],
+        train: Dataset,
+        valid: Dataset,
+        resources: FitResources,
+    ) -> EncoderModel:
+        """Fit as `fit`, with the files of an encoder that are given for the training messages."""
         deadline = resources.deadline()
         target, columns = ClassTarget.fit(train), MessageColumns.fit(train)
         target.check_learnable(self.max_classes)
-        encoder = SentenceEncoder.from_files(read_encoder(self.encoder), self.max_tokens)
         rows = TrainingMessages.collect(train, columns, target, distinct=True)
-        held_out = TrainingMessages.collect(valid, columns, target, distinct=False)
-        seen = np.flatnonzero(held_out.codes >= 0)
-        train_rows = TokenRows(encoder.token_ids(rows.messages), rows.codes)
-        valid_rows = TokenRows(
-            encoder.token_ids([held_out.messages[row] for row in seen]), held_out.codes[seen]
+        held_out = TrainingMessages.collect(valid, columns, target, distinct=False).of_seen_classes()
+        encoder = SentenceEncoder.from_files(encoder_files(rows.messages), self.max_tokens)
+        trained = self._train(encoder, rows, held_out, replace(resources, seconds=deadline.remaining))
+        tuned = SentenceEncoder({**encoder.files, WEIGHTS: trained.weights}, self.max_tokens)
+        regression = SoftmaxRegression(trained.coefficients, trained.intercepts)
+        if held_out.messages:
+            vectors = tuned.embed(held_out.messages, resources.threads, resources.device)
+            regression = replace(regression, scale=fit_scale(regression.scores(vectors), held_out.codes))
+        contributions = (1.0, *[0.0] * (len(columns.names) - len(columns.text)))
+        return EncoderModel(
+            target, columns, tuned, regression, contributions, trained.epochs, trained.stopped_by
         )
+
+    def _train(
+        self,
+        encoder: SentenceEncoder,
+        rows: TrainingMessages,
+        held_out: TrainingMessages,
+        resources: FitResources,
+    ) -> TrainedEncoder:
+        """Train, or return the result of the same training before in this process."""
+        from ml.text.encoder_network import save_weights
+        from ml.text.encoder_training import EncoderTraining, TokenRows, TrainingSettings
+
+        token_rows = [TokenRows(encoder.token_ids(part.messages), part.codes) for part in (rows, held_out)]
+        tokens = sum(token_rows[0].lengths)
         settings = TrainingSettings(
-            self._affordable_epochs(train, resources),
+            self._affordable_epochs(tokens, encoder.layer_weights, len(rows.codes), resources),
             self.batch_size,
             self.learning_rate,
             self.head_learning_rate,
@@ -72,30 +105,21 @@ class FineTunedEncoder:
         )
         identity = (encoder.digest, settings, resources.seed, resources.device)
         key = training_key(identity, (rows.messages, rows.codes), (held_out.messages, held_out.codes))
-        trained = remembered(key)
-        if trained is None:
-            with deterministic_torch(resources.seed, resources.device):
-                training = EncoderTraining(encoder.network, encoder.padding_id, settings, resources)
-                epochs, stopped_by = training.run(train_rows, valid_rows, deadline)
-                trained = TrainedEncoder(
-                    save_weights(training.network.cpu()),
-                    np.ascontiguousarray(training.weight.detach().cpu().numpy().T),
-                    training.bias.detach().cpu().numpy(),
-                    epochs,
-                    stopped_by,
-                )
-            if stopped_by != "budget":
-                remember(key, trained)
-        tuned = SentenceEncoder({**encoder.files, WEIGHTS: trained.weights}, self.max_tokens)
-        regression = SoftmaxRegression(trained.coefficients, trained.intercepts)
-        if len(seen):
-            vectors = tuned.embed([held_out.messages[row] for row in seen], resources.threads)
-            scale = fit_scale(regression.scores(vectors), held_out.codes[seen])
-            regression = replace(regression, scale=scale)
-        contributions = (1.0, *[0.0] * (len(columns.names) - len(columns.text)))
-        return EncoderModel(
-            target, columns, tuned, regression, contributions, trained.epochs, trained.stopped_by
-        )
+        if (kept := remembered(key)) is not None:
+            return kept
+        with deterministic_torch(resources.seed, resources.device):
+            training = EncoderTraining(encoder.network, encoder.padding_id, settings, resources)
+            epochs, stopped_by = training.run(*token_rows, resources.deadline())
+            trained = TrainedEncoder(
+                save_weights(training.network.cpu()),
+                np.ascontiguousarray(training.weight.detach().cpu().numpy().T),
+                training.bias.detach().cpu().numpy(),
+                epochs,
+                stopped_by,
+            )
+        if stopped_by != "budget":
+            remember(key, trained)
+        return trained
 
     def files_digest(self) -> str:
         """Compute the digest of the encoder's files; errors as in `read_encoder`."""
@@ -103,14 +127,18 @@ class FineTunedEncoder:
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
         """Estimate the cost of one epoch, and of all."""
-        return training_cost(
-            train, layer_weights(self.encoder), self.max_tokens, self.epochs, resources.threads
-        )
+        tokens = training_tokens(train, self.max_tokens)
+        epoch = epoch_seconds(tokens, layer_weights(self.encoder), resources.threads)
+        epochs = self._planned_epochs(len(train.frame))
+        return FitCost(LOADING_SECONDS + epoch, LOADING_SECONDS + epochs * epoch)
 
-    def _affordable_epochs(self, train: Dataset, resources: FitResources) -> int:
-        """Plan the epochs that the seconds suffice for by the estimate, at least one."""
-        cost = self.cost(train, resources)
-        if cost.full <= resources.seconds:
-            return self.epochs
-        epoch = (cost.full - cost.minimum) / max(self.epochs - 1, 1)
-        return int(np.clip(1 + (resources.seconds - cost.minimum) / max(epoch, 1e-9), 1, self.epochs))
+    def _affordable_epochs(self, tokens: float, weights: int, messages: int, resources: FitResources) -> int:
+        """Plan as many epochs as the seconds suffice for by the estimate, at least one."""
+        planned = self._planned_epochs(messages)
+        epoch = epoch_seconds(tokens, weights, resources.threads)
+        return int(np.clip(resources.seconds / epoch, 1, planned))
+
+    def _planned_epochs(self, messages: int) -> int:
+        """Return `epochs`, or more where so few messages make fewer than `min_steps`."""
+        steps_per_epoch = -(-messages // self.batch_size)
+        return max(self.epochs, min(-(-self.min_steps // max(steps_per_epoch, 1)), MAX_EPOCHS))

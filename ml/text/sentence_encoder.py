@@ -16,7 +16,14 @@ import numpy as np
 from ml.device import Device, deterministic_torch
 from ml.errors import UsageError
 from ml.text.embedding_cache import cached_embeddings
-from ml.text.encoder_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY, WEIGHTS
+from ml.text.encoder_files import (
+    CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+    WEIGHTS,
+    count_layer_weights,
+)
 from ml.text.token_batches import length_sorted_batches
 
 if TYPE_CHECKING:
@@ -55,6 +62,11 @@ class SentenceEncoder:
     def config(self) -> dict[str, Any]:
         """The configuration as parsed JSON."""
         return _parse_config(self.files[CONFIG])
+
+    @property
+    def layer_weights(self) -> int:
+        """Count the weights of its layers, roughly."""
+        return count_layer_weights(self.config)
 
     @cached_property
     def digest(self) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from ml.data.dataset import Dataset
 from ml.encoding.columns import RowValues
 from ml.estimator import FitResources
 from ml.serialization import from_safetensors, to_safetensors
+from ml.text.class_ratios import class_ratios
 from ml.text.class_target import ClassTarget
 from ml.text.costs import linear_cost
 from ml.text.message_columns import MessageColumns
@@ -98,7 +99,8 @@ class TfidfLinear:
     """Words and pairs of words, and characters within words; characters alone where a script has no spaces.
 
     The lengths are those of the n-grams. An n-gram of fewer than `min_messages` messages is left out, as it may be the
-    name of a person. `inverse_penalties` are the values of C, tried in order while they lower the loss on `valid`.
+    name of a person. `inverse_penalties` are the values of C, tried in order while they lower the loss on `valid`. With
+    `by_class_ratio`, n-grams count by how differently often the classes use them (`ml.text.class_ratios`).
     """
 
     word_lengths: tuple[int, int] = (1, 2)
@@ -107,6 +109,7 @@ class TfidfLinear:
     min_messages: int = 2
     max_ngrams: int = 300_000
     inverse_penalties: tuple[float, ...] = (3.0, 10.0, 30.0)
+    by_class_ratio: bool = False
     max_classes: int = 1000
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> TfidfLinearModel:
@@ -127,10 +130,16 @@ class TfidfLinear:
         )
         X = _matrix(ngrams, columns, rows.messages, rows.frame)
         valid_X = _matrix(ngrams, columns, held_out.messages, held_out.frame)
-        regression = SoftmaxRegression.fit(
-            (X, rows.codes), (valid_X, held_out.codes), self.inverse_penalties, deadline
-        )
         text_width = sum(len(weights.vocabulary) for weights in ngrams)
+        importance = np.ones(X.shape[1], np.float32)
+        if self.by_class_ratio:
+            importance[:text_width] = class_ratios(X[:, :text_width], rows.codes)
+        scale = sparse.diags_array(importance)
+        regression = SoftmaxRegression.fit(
+            (X @ scale, rows.codes), (valid_X @ scale, held_out.codes), self.inverse_penalties, deadline
+        )
+        # Coefficients of the weights as they are, so that a prediction need not know the ratios.
+        regression = replace(regression, coefficients=importance[:, None] * regression.coefficients)
         contributions = regression.contributions(X, [text_width, *columns.other_widths])
         return TfidfLinearModel(target, columns, ngrams, regression, contributions)
 

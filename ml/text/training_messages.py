@@ -34,3 +34,9 @@ class TrainingMessages:
             first = np.flatnonzero(~key.duplicated().to_numpy())
             messages, frame, codes = [messages[row] for row in first], frame.iloc[first], codes[first]
         return cls(messages, frame, codes)
+
+    def of_seen_classes(self) -> Self:
+        """Leave out the rows of classes that were not seen."""
+        rows = np.flatnonzero(self.codes >= 0)
+        messages = [self.messages[row] for row in rows]
+        return type(self)(messages, self.frame.iloc[rows], self.codes[rows])

@@ -81,7 +81,11 @@ def blend() -> Blend:
     return Blend({"tf-idf": TfidfLinear(), "frozen": frozen(), "fine-tuned": fine_tuned()})
 
 
-LEARNERS: list[CandidateFactory] = [TfidfLinear, frozen, fine_tuned, blend]
+def by_class_ratio() -> TfidfLinear:
+    return TfidfLinear(by_class_ratio=True)
+
+
+LEARNERS: list[CandidateFactory] = [TfidfLinear, by_class_ratio, frozen, fine_tuned, blend]
 CANDIDATES: list[CandidateFactory] = [ClassPrior, *LEARNERS]
 every_learner = pytest.mark.parametrize("make_candidate", LEARNERS)
 every_candidate = pytest.mark.parametrize("make_candidate", CANDIDATES)
