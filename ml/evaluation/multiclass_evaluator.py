@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
+from ml.data.label_noise import estimate_label_noise
 from ml.data.target import class_columns
 from ml.evaluation import answers, binary_metrics, bootstrap_intervals, multiclass_metrics
 from ml.evaluation.confidence_intervals import Difference, Interval
@@ -72,7 +73,16 @@ class MulticlassEvaluator(RowEvaluator):
         truth, probability = _truth(dataset), class_probabilities(prediction, dataset.classes)
         correct, confidence = multiclass_metrics.correctness(truth, probability)
         pairs = multiclass_metrics.confusions(truth, probability)
+        noise = estimate_label_noise(truth, probability)
         return {
+            "label_noise": {
+                "judged": noise.judged,
+                "suspicious": noise.suspicious,
+                "share": noise.share,
+                "low": noise.low,
+                "high": noise.high,
+                "is_notable": noise.is_notable,
+            },
             "classes": _class_metrics(truth, probability, dataset.classes),
             "confusions": [
                 {
