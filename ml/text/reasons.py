@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml.data.target import class_columns
+from ml.data.target import PREDICTION_COLUMN, class_columns
 from ml.errors import UsageError
 from ml.estimator import TabularModel
 from ml.text.normalization import normalize, separates_words
@@ -101,3 +101,36 @@ def ngram_coefficients(model: TfidfLinearModel, label: str, count: int) -> list[
     coefficients = model.regression.coefficients[: len(names), position]
     order = np.argsort(-coefficients, kind="stable")[:count]
     return [(names[number], float(coefficients[number])) for number in order]
+
+
+def add_word_reasons(
+    model: TabularModel, frame: pd.DataFrame, prediction: pd.DataFrame, columns: Sequence[str], count: int
+) -> pd.DataFrame:
+    """Return the prediction with the columns `reason_words` and `reason_weights`, lists of equal length.
+
+    They hold at most `count` words of the sentences in `columns` that speak for the predicted class, the strongest
+    first; empty lists where no word does.
+    """
+    words, weights = [], []
+    binary = PREDICTION_COLUMN["binary"]
+    for position in range(len(frame)):
+        row = frame.iloc[[position]]
+        # Of two classes, contributions are those to the positive one.
+        is_negative = binary in prediction and prediction[binary].iloc[position] < 0.5
+        sign = -1.0 if is_negative else 1.0
+        found: list[tuple[float, str]] = []
+        for column in columns:
+            message = normalize(row[column].iloc[0]) if isinstance(row[column].iloc[0], str) else ""
+            found += [
+                (sign * reason.contribution, message[reason.start : reason.end])
+                for reason in word_reasons(model, row, column)
+                if sign * reason.contribution > 0.0
+            ]
+        strongest = sorted(found, key=lambda each: -each[0])[:count]
+        words.append([word for _, word in strongest])
+        weights.append([weight for weight, _ in strongest])
+    reasons = {
+        "reason_words": pd.Series(words, dtype=object),
+        "reason_weights": pd.Series(weights, dtype=object),
+    }
+    return prediction.assign(**{name: values.set_axis(prediction.index) for name, values in reasons.items()})

@@ -6,7 +6,7 @@ import pytest
 
 from ml.errors import UsageError
 from ml.estimator import FitResources
-from ml.text.reasons import ngram_coefficients, without, word_reasons, words_of
+from ml.text.reasons import add_word_reasons, ngram_coefficients, without, word_reasons, words_of
 from ml.text.tfidf_linear import TfidfLinear, TfidfLinearModel
 from tests.ml.text.test_candidates import (
     CLASSES,
@@ -97,3 +97,28 @@ def test_binary_coefficients_of_both_labels_are_opposite() -> None:
     model = TfidfLinear().fit(train, train, FitResources())
     positive, negative = (ngram_coefficients(model, label, 10**6) for label in ("1", "0"))
     np.testing.assert_allclose([value for _, value in positive], [-value for _, value in negative[::-1]])
+
+
+def test_predictions_get_the_words_that_speak_for_their_class() -> None:
+    frame = pd.DataFrame(
+        {"message": ["please help me with my refund", None, "the chip is lost"], "region": "north"},
+        index=[5, 6, 7],
+    ).astype("str")
+    frame.loc[6, "message"] = None
+    model = fitted(TfidfLinear)
+    explained = add_word_reasons(model, frame, model.predict(frame), ["message"], 2)
+    assert "refund" in explained["reason_words"][5]
+    assert set(explained["reason_words"][7]) <= {"chip", "lost", "the", "is"}
+    assert explained["reason_words"][6] == []
+    for words, weights in zip(explained["reason_words"], explained["reason_weights"], strict=True):
+        assert len(words) == len(weights) <= 2
+        assert sorted(weights, reverse=True) == weights
+
+
+def test_words_of_a_negative_prediction_speak_for_the_negative_class() -> None:
+    frame = pd.DataFrame({"message": ["the card chip is lost"], "region": "north"}).astype("str")
+    model = fitted(TfidfLinear, True)
+    prediction = model.predict(frame)
+    assert prediction["probability"].iloc[0] < 0.5
+    explained = add_word_reasons(model, frame, prediction, ["message"], 3)
+    assert set(explained["reason_words"].iloc[0]) & {"card", "chip", "lost"}
