@@ -141,7 +141,7 @@ def _template(name: str) -> Template:
 def _banner(facts: RunFacts) -> Banner:
     stopped = facts.get("stopped")
     verdict: Mapping[str, Any] = facts.get("verdict") or {}
-    after = f", after the verdict “{verdict['verdict']}”" if verdict else ""
+    after = f", after the verdict “{verdict['verdict']}”" if verdict.get("verdict") else ""
     if stopped and stopped["gate"] in INTERRUPTIONS:
         banner = INTERRUPTIONS[stopped["gate"]]
         return banner._replace(sentence=banner.sentence.format(after=after))
