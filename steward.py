@@ -181,7 +181,10 @@ def score(
     out: Annotated[Path, typer.Option(help="The file to write, .parquet or .csv.")],
     contract: Annotated[str, typer.Option(help="Data set whose champion scores the file.")] = "simulated",
     reasons: Annotated[
-        int, typer.Option(help="Recommenders only: explain this many of each user's top items.")
+        int,
+        typer.Option(
+            help="Explain this many top items of each user, or show this many words of a text that speak for its class."
+        ),
     ] = 0,
     accept_drift: AcceptDriftOption = None,
     verbose: VerboseOption = False,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,10 @@ from ml.data.casting import cast_columns
 from ml.data.decisions import add_decisions
 from ml.data.target import PREDICTION_COLUMN
 from ml.errors import PackagingError
-from ml.estimator import Model
+from ml.estimator import Model, TabularModel
 from ml.explanations.history_attribution import ExplainableModel, ItemScorer, add_explanations
 from ml.serialization import class_name, load_model
+from ml.text.reasons import add_word_reasons
 
 MANIFEST = "manifest.json"
 # Far above the size of any manifest that was written.
@@ -61,20 +62,26 @@ class Package:
         """Predict the rows or users of `frame`, with the columns of `ml.data.decisions.add_decisions`.
 
         `params` are MLflow's prediction parameters. For a recommender, `reasons` is the number of top items per user
-        to explain, as in `ml.explanations.history_attribution.add_explanations`. Raises PackagingError where the model
-        cannot explain its items.
+        to explain, as in `ml.explanations.history_attribution.add_explanations`; for texts the number of words, as in
+        `ml.text.reasons.add_word_reasons`. Raises PackagingError where the model has no reasons.
         """
         features = cast_features(frame, self.contract)
         prediction = self.model.predict(features)
         if explained := int((params or {}).get(REASONS_PARAMETER, 0)):
-            if not isinstance(self.model, ItemScorer | ExplainableModel):
-                raise PackagingError(
-                    "a model that can explain its items",
-                    class_name(self.model),
-                    f"leave out the parameter {REASONS_PARAMETER}",
-                )
-            prediction = add_explanations(self.model, features, prediction, explained)
+            prediction = self._with_reasons(features, prediction, explained)
         return add_decisions(prediction, self.decision)
+
+    def _with_reasons(self, frame: pd.DataFrame, prediction: pd.DataFrame, count: int) -> pd.DataFrame:
+        if isinstance(self.model, ItemScorer | ExplainableModel):
+            return add_explanations(self.model, frame, prediction, count)
+        texts = [column for column in parse(self.contract).roles.text if column in frame.columns]
+        if not texts:
+            raise PackagingError(
+                "a model that has reasons",
+                class_name(self.model),
+                f"leave out the parameter {REASONS_PARAMETER}",
+            )
+        return add_word_reasons(cast(TabularModel, self.model), frame, prediction, texts, count)
 
     def predict_row(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Predict one row from its JSON values by column name, as `predict` does for a frame of that row.

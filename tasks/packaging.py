@@ -135,8 +135,10 @@ def save_mlflow_model(package: Package, data: Path, folder: Path) -> None:
         # A hint that integers cannot be missing: the column `decision` never is.
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
         signature = infer_signature(example, package.predict(example))
-    if parse(package.contract).is_recommendation:
+    contract = parse(package.contract)
+    if contract.is_recommendation:
         signature.inputs = _mark_optional(signature.inputs)
+    if contract.is_recommendation or contract.roles.text:
         signature.params = ParamSchema([ParamSpec(model_package.REASONS_PARAMETER, DataType.long, 0)])
     mlflow.pyfunc.save_model(
         path=folder,

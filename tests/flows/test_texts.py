@@ -77,6 +77,15 @@ def test_messages_are_routed_and_appear_nowhere(
     if scores.loc[196, "status"] == "scored":
         assert scores.loc[196, "decision"] == "unsure"
 
+    # Words of the customer's own message speak for the label; they are in the user's file, and nowhere else.
+    new.head(20).to_csv(source, index=False)
+    score("customer-service", str(source), str(out), reasons=3)
+    explained = pd.read_parquet(out)
+    assert (explained["reason_words"].map(len) <= 3).all()
+    for message, words in zip(new["text"].str.lower(), explained["reason_words"], strict=False):
+        assert all(word.lower() in message for word in words)
+    assert explained["reason_words"].map(len).sum() > 40
+
     # The content store has the rows, as for tables; nothing that is shown or registered has.
     # A model's copy of the code has the phrases of the simulator.
     shown = [
