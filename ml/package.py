@@ -1,7 +1,8 @@
 """Write a model to a folder of native files with a manifest of digests, and read it back. No pickle.
 
 MLflow logs this folder with `loader_module="ml.package"`, so that any process with the model's own copy of `ml` can
-load it. This is the only module of `ml` that reads or writes files.
+load it. This is the only module of `ml` that reads or writes files, but for `ml.text.encoder_files`, which reads the
+files of a pretrained encoder.
 """
 
 import hashlib

@@ -40,10 +40,12 @@ def linear_cost(train: Dataset, solutions: int) -> FitCost:
     return FitCost(USEFUL_SHARE * full, full)
 
 
-def training_tokens(train: Dataset, max_tokens: int) -> float:
+def training_tokens(
+    train: Dataset, max_tokens: int, characters_per_token: float = CHARACTERS_PER_TOKEN
+) -> float:
     """Estimate the tokens of the training messages, each cut after `max_tokens`."""
     return sum(
-        min(length / CHARACTERS_PER_TOKEN + FRAME_TOKENS, max_tokens) for length in message_lengths(train)
+        min(length / characters_per_token + FRAME_TOKENS, max_tokens) for length in message_lengths(train)
     )
 
 

@@ -19,6 +19,7 @@ from ml.text.blend import Blend
 from ml.text.class_prior import ClassPrior
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
+from ml.text.pretrained_on_messages import PretrainedOnMessages
 from ml.text.tfidf_linear import TfidfLinear
 from tests.ml.text.tiny_bert import write_tiny_bert
 
@@ -77,6 +78,11 @@ def fine_tuned() -> FineTunedEncoder:
     return FineTunedEncoder(tiny_encoder(), epochs=3, batch_size=16, learning_rate=1e-3)
 
 
+def pretrained() -> PretrainedOnMessages:
+    tuning = FineTunedEncoder(epochs=10, batch_size=16, learning_rate=1e-3)
+    return PretrainedOnMessages(layers=1, hidden=32, heads=2, epochs=2, batch_size=32, fine_tuning=tuning)
+
+
 def blend() -> Blend:
     return Blend({"tf-idf": TfidfLinear(), "frozen": frozen(), "fine-tuned": fine_tuned()})
 
@@ -85,7 +91,7 @@ def by_class_ratio() -> TfidfLinear:
     return TfidfLinear(by_class_ratio=True)
 
 
-LEARNERS: list[CandidateFactory] = [TfidfLinear, by_class_ratio, frozen, fine_tuned, blend]
+LEARNERS: list[CandidateFactory] = [TfidfLinear, by_class_ratio, frozen, fine_tuned, pretrained, blend]
 CANDIDATES: list[CandidateFactory] = [ClassPrior, *LEARNERS]
 every_learner = pytest.mark.parametrize("make_candidate", LEARNERS)
 every_candidate = pytest.mark.parametrize("make_candidate", CANDIDATES)
