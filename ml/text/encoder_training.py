@@ -17,6 +17,7 @@ from ml.deadline import Deadline
 from ml.device import Device
 from ml.estimator import FitResources
 from ml.text.encoder_network import mean_of_tokens, to_tensors
+from ml.text.temperature import fit_scale, log_loss
 from ml.text.token_batches import length_sorted_batches, training_batches
 from ml.text.training_steps import StepPlan, has_bfloat16, make_optimizer, make_step
 from ml.text.worker_threads import run_all
@@ -176,12 +177,11 @@ class EncoderTraining:
             return mean_of_tokens(self.network, *batch)
 
     def _evaluate(self, valid: TokenRows) -> tuple[float, float]:
-        """Compute log loss and accuracy."""
-        with torch.inference_mode():
-            scores = torch.from_numpy(self.vectors(valid.ids)).to(self.device) @ self.weight.T + self.bias
-            targets = torch.from_numpy(valid.codes).to(self.device)
-            loss = nn.functional.cross_entropy(scores, targets)
-            return float(loss), float((scores.argmax(dim=1) == targets).float().mean())
+        """Compute log loss, at the temperature with the lowest one, and accuracy."""
+        weight, bias = (parameter.detach().cpu().numpy() for parameter in (self.weight, self.bias))
+        scores = self.vectors(valid.ids) @ weight.T + bias
+        loss = log_loss(scores, valid.codes, fit_scale(scores, valid.codes))
+        return loss, float((scores.argmax(axis=1) == valid.codes).mean())
 
     def _copy(self, loss: float, epoch: int) -> _Weights:
         state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}

@@ -92,8 +92,9 @@ class FineTunedEncoder:
         from ml.text.encoder_network import save_weights
         from ml.text.encoder_training import EncoderTraining, TokenRows, TrainingSettings
 
-        token_rows = [TokenRows(encoder.token_ids(part.messages), part.codes) for part in (rows, held_out)]
-        tokens = sum(token_rows[0].lengths)
+        train_rows = TokenRows(encoder.token_ids(rows.messages), rows.codes)
+        valid_rows = TokenRows(encoder.token_ids(held_out.messages), held_out.codes)
+        tokens = sum(train_rows.lengths)
         settings = TrainingSettings(
             self._affordable_epochs(tokens, encoder.layer_weights, len(rows.codes), resources),
             self.batch_size,
@@ -109,7 +110,7 @@ class FineTunedEncoder:
             return kept
         with deterministic_torch(resources.seed, resources.device):
             training = EncoderTraining(encoder.network, encoder.padding_id, settings, resources)
-            epochs, stopped_by = training.run(*token_rows, resources.deadline())
+            epochs, stopped_by = training.run(train_rows, valid_rows, resources.deadline())
             trained = TrainedEncoder(
                 save_weights(training.network.cpu()),
                 np.ascontiguousarray(training.weight.detach().cpu().numpy().T),
