@@ -124,7 +124,7 @@ def apply_contract(
 def _profile(clean: pd.DataFrame, contract: Contract) -> list[ColumnProfileFacts]:
     roles = contract.roles
     keys = [column for column in (roles.id, roles.group, roles.user, roles.item) if column]
-    profiles = profile_columns(clean, contract.read.columns, contract.sentinel_values, keys)
+    profiles = profile_columns(clean, contract.read.columns, contract.sentinel_values, keys, roles.text)
     notes = role_notes(clean, roles)
     return [
         cast(ColumnProfileFacts, {**asdict(p), "notes": [*p.notes, *notes.get(p.column, ())]})

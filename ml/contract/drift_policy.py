@@ -26,6 +26,7 @@ DriftKind = Literal[
     "time_range",
     "events_per_user",
     "new_items",
+    "unknown_words",
 ]
 DRIFT_KINDS: tuple[str, ...] = get_args(DriftKind)
 DriftAction = Literal["refuse", "warn", "ignore"]

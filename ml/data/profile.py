@@ -24,7 +24,8 @@ class ColumnProfile:
     """One column: its type, the share of missing cells, its distinct values, a robust range, and what looks odd.
 
     `low` and `high` are the 1 % and 99 % quantiles of numbers, or closer to the median where fewer than ten rows would
-    be beyond; None for other types and for few rows.
+    be beyond; None for other types and for few rows. A column with sentences has the type `text`, and as numbers the
+    lengths of its texts in characters.
     """
 
     column: str
@@ -42,12 +43,13 @@ def profile_columns(
     types: Mapping[str, str],
     codes: Mapping[str, Collection[float]],
     keys: Collection[str] = (),
+    texts: Collection[str] = (),
     seed: int = 0,
 ) -> list[ColumnProfile]:
     """Profile the columns of `types` (name to type of the contract), in their order.
 
     `codes` are the numbers of each column that its contract declares as codes, `keys` the columns that identify rows or
-    entities: neither are odd.
+    entities: neither are odd. `texts` are columns with sentences, of which only lengths are measured.
     """
     sample = rows
     if len(rows) > MAX_ROWS:
@@ -62,12 +64,15 @@ def profile_columns(
         counts = values.value_counts()
         low = median = high = None
         notes = _common_notes(missing, counts, equal.get(column))
-        if pd.api.types.is_numeric_dtype(values) and column not in keys:
+        if column in texts:
+            low, median, high = _robust_range(values.str.len().to_numpy(np.float64))
+        elif pd.api.types.is_numeric_dtype(values) and column not in keys:
             low, median, high = _robust_range(values.to_numpy(np.float64))
             notes += number_notes(values.to_numpy(np.float64), codes.get(column, ()))
         elif types[column] == "category" and column not in keys:
             notes += category_notes(counts)
-        profiles.append(ColumnProfile(column, types[column], missing, len(counts), low, median, high, notes))
+        kind = "text" if column in texts else types[column]
+        profiles.append(ColumnProfile(column, kind, missing, len(counts), low, median, high, notes))
     return profiles
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ml.contract.roles import Roles
+from ml.data.row_split import class_names
 
 # Shares from which on a note is made.
 MIN_SHARE = 0.002
@@ -10,6 +11,8 @@ MAX_SHARE_OF_USER = 0.05
 MAX_COPIED_USERS = 0.01
 # Shorter histories are equal by chance.
 MIN_HISTORY = 5
+# With fewer rows, a test of a fifth of them has one or none.
+MIN_ROWS_OF_CLASS = 10
 
 
 def role_notes(rows: pd.DataFrame, roles: Roles) -> dict[str, list[str]]:
@@ -21,6 +24,8 @@ def role_notes(rows: pd.DataFrame, roles: Roles) -> dict[str, list[str]]:
         distinct = rows[roles.target].nunique()
         if distinct > 2:
             _add(notes, roles.target, f"{distinct} values: all but the positive ones are the negative class")
+    if roles.target and roles.labels and len(rows):
+        _add(notes, roles.target, _rare_classes(rows[roles.target], roles))
     if roles.user and roles.item and len(rows):
         shares = rows[roles.user].value_counts(normalize=True)
         if len(shares) > 40 and shares.iloc[0] > MAX_SHARE_OF_USER:
@@ -32,6 +37,15 @@ def role_notes(rows: pd.DataFrame, roles: Roles) -> dict[str, list[str]]:
 def _add(notes: dict[str, list[str]], column: str, note: str) -> None:
     if note:
         notes.setdefault(column, []).append(note)
+
+
+def _rare_classes(target: pd.Series, roles: Roles) -> str:
+    """Describe classes of the contract with no row, or with too few to be learnt and measured."""
+    counts = class_names(target).value_counts().reindex(list(roles.labels), fill_value=0)
+    absent, few = int((counts == 0).sum()), int(((counts > 0) & (counts < MIN_ROWS_OF_CLASS)).sum())
+    parts = [f"without a row: {absent}"] * (absent > 0)
+    parts += [f"with fewer than {MIN_ROWS_OF_CLASS} rows: {few}"] * (few > 0)
+    return f"of {len(counts)} classes, {', '.join(parts)}" if parts else ""
 
 
 def _default_dates(times: pd.Series) -> str:

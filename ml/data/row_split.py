@@ -37,7 +37,7 @@ def targets(rows: pd.DataFrame, contract: Contract) -> pd.Series:
 
 def _label_positions(target: pd.Series, roles: Roles) -> pd.Series:
     positions = {label: position for position, label in enumerate(roles.labels)}
-    names = target.map(_class_name, na_action="ignore")
+    names = class_names(target)
     codes = names.map(positions).astype("float64")
     if unknown := int((codes.isna() & ~names.isin(roles.out_of_scope)).sum()):
         raise ContractError(
@@ -46,6 +46,11 @@ def _label_positions(target: pd.Series, roles: Roles) -> pd.Series:
             "add the label to the contract, or a rule that sets such rows aside",
         )
     return codes
+
+
+def class_names(target: pd.Series) -> pd.Series:
+    """Return the classes as the contract names them; a missing one stays missing."""
+    return target.map(_class_name, na_action="ignore")
 
 
 def _class_name(value: Any) -> str:

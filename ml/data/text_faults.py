@@ -35,7 +35,7 @@ _BROKEN = "|".join(
     )
 )
 # Scripts by the first character of each range; characters of other ranges, and signs, have none.
-_SCRIPTS = (
+SCRIPTS = (
     "Latin",
     "Greek",
     "Cyrillic",
@@ -95,11 +95,11 @@ def foreign_script(texts: pd.Series) -> tuple[str, np.ndarray]:
     The script is empty, and so is the mask, where no script is so common, or for few texts.
     """
     scripts = main_scripts(texts.fillna("").tolist())
-    counts = np.bincount(scripts[scripts >= 0], minlength=len(_SCRIPTS))
+    counts = np.bincount(scripts[scripts >= 0], minlength=len(SCRIPTS))
     common = int(counts.argmax())
     if counts.sum() < MIN_TEXTS or counts[common] < COMMON_SHARE * counts.sum():
         return "", np.zeros(len(texts), dtype=bool)
-    return _SCRIPTS[common], (scripts >= 0) & (scripts != common)
+    return SCRIPTS[common], (scripts >= 0) & (scripts != common)
 
 
 def main_scripts(texts: list[str]) -> np.ndarray:
@@ -112,8 +112,8 @@ def main_scripts(texts: list[str]) -> np.ndarray:
         owner = np.repeat(np.arange(len(block)), [len(text) for text in block])
         place = np.searchsorted(starts, characters, "right") - 1
         is_letter = (place >= 0) & (characters < ends[place])
-        keys = owner[is_letter] * len(_SCRIPTS) + numbers[place[is_letter]]
-        counts = np.bincount(keys, minlength=len(block) * len(_SCRIPTS)).reshape(len(block), -1)
+        keys = owner[is_letter] * len(SCRIPTS) + numbers[place[is_letter]]
+        counts = np.bincount(keys, minlength=len(block) * len(SCRIPTS)).reshape(len(block), -1)
         has_letters = counts.any(axis=1)
         result[first : first + len(block)][has_letters] = counts.argmax(axis=1)[has_letters]
     return result

@@ -13,12 +13,14 @@ import pandas as pd
 from ml.contract.schema import Contract
 from ml.data.row_split import targets
 from ml.drift import columns as column_checks
+from ml.drift.classes import class_shares, pool_rare, share_angle, share_angle_noise
 from ml.drift.finding import BOUNDS, Finding, judge, present
 from ml.drift.labels import compare_labels
 from ml.drift.limits import Noise, share_difference_low
 from ml.drift.numeric import MIN_ROWS
 from ml.drift.relations import changed_relations, summarize_relations
 from ml.drift.summary import BatchColumns, BatchSummary, events_per_user
+from ml.drift.text_checks import compare_texts
 
 # The probability of a false alarm of a whole batch, and the checks of one column and of the batch as a whole.
 LEVEL = 0.01
@@ -42,10 +44,11 @@ def compare(
     """Return the differences of clean rows from the reference, severe ones first."""
     batch = BatchColumns.of(rows, contract)
     checks = CHECKS_OF_BATCH + CHECKS_OF_COLUMN * (
-        len(batch.numbers) + len(batch.categories) + 2 * len(batch.times)
+        len(batch.numbers) + len(batch.categories) + len(batch.texts) + 2 * len(batch.times)
     )
     noise = Noise(min(reference.units, reference.rows), batch.units, LEVEL / checks)
     found = list(column_checks.compare_columns(reference, batch, noise))
+    found += compare_texts(reference, batch, noise)
     found = _with_relations(reference, batch, noise, found)
     if scope.rows:
         found += _compare_row_count(reference, len(rows))
@@ -99,8 +102,11 @@ def _compare_target(reference: BatchSummary, batch: BatchColumns, noise: Noise) 
     if reference.target is not None:
         values = truth.to_numpy(np.float64)
         yield from column_checks.compare_numbers(target, reference.target, values, noise)
+    if reference.classes and len(reference.classes) == len(contract.roles.labels) + 1:
+        after = class_shares(truth.to_numpy(np.float64), len(contract.roles.labels))
+        yield from _compare_classes(target, reference.classes, after, noise)
     labels = reference.labels
-    if labels is None:
+    if labels is None or contract.roles.labels:
         return
     if labels.is_binary:
         yield from _compare_class_balance(target, labels.mean, float(truth.mean()), noise)
@@ -126,6 +132,19 @@ def _compare_class_balance(target: str, before: float, after: float, noise: Nois
     low = effect - noise.deviations * np.sqrt(noise.inverse_units)
     text = f"the positive class has {after:.1%} of the rows, before {before:.1%}"
     return judge("target_shares", target, float(effect), float(low), text)
+
+
+def _compare_classes(
+    target: str, before: tuple[float, ...], after: tuple[float, ...], noise: Noise
+) -> list[Finding]:
+    shares = pool_rare(before, after, noise)
+    effect = share_angle(*shares)
+    changes = np.array(after) - np.array(before)
+    text = (
+        f"the shares of the classes differ by {effect:.2f} (Cohen's h of several classes), that of one by"
+        f" {np.abs(changes).max():.1%}"
+    )
+    return judge("target_shares", target, effect, effect - share_angle_noise(*shares, noise), text)
 
 
 def _compare_log(

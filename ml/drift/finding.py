@@ -17,6 +17,7 @@ class Bounds:
 NEVER = float("inf")
 # A moderate difference is reported, a severe one stops the batch. Effects by kind:
 #   missing_values, out_of_range, new_categories, category_spelling, new_items: difference of the share of rows
+#   unknown_words: difference of the share of words in a text
 #   distribution, events_per_user: Kolmogorov-Smirnov distance      category_shares: total variation distance
 #   vanished_categories: share of the reference rows that had them  column_relations: difference of Spearman's rho
 #   row_count: share of rows that is lacking                        target_shares: Cohen's h
@@ -41,6 +42,7 @@ BOUNDS: Mapping[DriftKind, Bounds] = {
     "time_range": Bounds(0.5, NEVER),
     "events_per_user": Bounds(0.15, 0.40),
     "new_items": Bounds(0.10, 0.40),
+    "unknown_words": Bounds(0.05, 0.30),
 }
 
 

@@ -1,11 +1,11 @@
 """The summary of an accepted batch, with which later batches are compared. It has no row of the batch.
 
-Quantiles, shares and correlations only; categories with fewer than 10 rows, groups or users are pooled. Identifiers of
-rows, groups and users are left out.
+Quantiles, shares and correlations only; categories with fewer than 10 rows, groups or users are pooled, and of texts
+there are only checksums of words that at least 10 rows have. Identifiers of rows, groups and users are left out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -16,9 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from ml.contract.schema import Contract
 from ml.data.row_split import targets
 from ml.drift.categories import CategorySummary, summarize_categories
+from ml.drift.classes import class_shares
 from ml.drift.labels import LabelSummary, summarize_labels
 from ml.drift.numeric import MIN_ROWS, NumericSummary, summarize_numeric
 from ml.drift.relations import RelationSummary, summarize_relations
+from ml.drift.texts import TextSummary, summarize_texts
 
 MAX_ROWS = 200_000
 MAX_ITEMS = 5000
@@ -44,7 +46,8 @@ class BatchSummary:
     """A batch of a data set. `units` is the number of independent units: rows, groups, or users of a log.
 
     `numbers` and `categories` have columns by name; `times` the columns of instants, in seconds since 1970, and
-    `times_of_day` the seconds since midnight of the same columns. `target` is that of a numeric target.
+    `times_of_day` the seconds since midnight of the same columns. `target` is that of a numeric target, `classes` are
+    the shares of several classes, by position, and of rows without one. `texts` are the columns with sentences.
     """
 
     format: Literal[1]
@@ -58,6 +61,8 @@ class BatchSummary:
     labels: LabelSummary | None
     target: NumericSummary | None
     log: LogSummary | None
+    texts: Mapping[str, TextSummary] = field(default_factory=dict)
+    classes: tuple[float, ...] = ()
 
     def to_json(self) -> bytes:
         """Serialise the summary."""
@@ -84,11 +89,12 @@ def summarize(rows: pd.DataFrame, contract: Contract) -> BatchSummary:
     entity = contract.roles.user or contract.roles.group
     units = batch.sample[entity] if entity else None
     categories = {name: summarize_categories(batch.sample[name], units) for name in batch.categories}
-    labels = None if truth is None else summarize_labels(batch.features(), truth)
+    classes = contract.roles.labels
+    labels = None if truth is None or classes else summarize_labels(batch.features(), truth)
     if labels:
         shown = {name: set(summary.shares) for name, summary in categories.items()}
         labels = labels.with_categories(shown)
-    is_number = truth is not None and not (contract.roles.positive or contract.roles.above is not None)
+    is_number = not (classes or contract.roles.positive or contract.roles.above is not None)
     return BatchSummary(
         format=1,
         rows=len(rows),
@@ -101,6 +107,10 @@ def summarize(rows: pd.DataFrame, contract: Contract) -> BatchSummary:
         labels=labels,
         target=summarize_numeric(truth.to_numpy(np.float64)) if is_number and truth is not None else None,
         log=_summarize_log(rows, contract) if contract.is_recommendation else None,
+        texts={name: summarize_texts(batch.sample[name]) for name in batch.texts},
+        classes=class_shares(truth.to_numpy(np.float64), len(classes))
+        if classes and truth is not None
+        else (),
     )
 
 
@@ -114,6 +124,7 @@ class BatchColumns:
     numbers: Mapping[str, np.ndarray]
     categories: tuple[str, ...]
     times: Mapping[str, np.ndarray]
+    texts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, rows: pd.DataFrame, contract: Contract) -> "BatchColumns":
@@ -132,8 +143,9 @@ class BatchColumns:
             if kind in ("number", "integer")
         }
         times = {c: _seconds(sample[c]) for c, kind in kinds.items() if kind in TIME_TYPES}
-        categories = tuple(c for c, kind in kinds.items() if kind == "category")
-        return cls(sample, contract, count_units(rows, contract), numbers, categories, times)
+        texts = tuple(c for c in kinds if c in roles.text)
+        categories = tuple(c for c, kind in kinds.items() if kind == "category" and c not in texts)
+        return cls(sample, contract, count_units(rows, contract), numbers, categories, times, texts)
 
     def features(self) -> pd.DataFrame:
         """Return the compared columns that models use, instants in seconds left out."""

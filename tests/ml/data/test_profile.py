@@ -37,6 +37,22 @@ def test_a_range_hides_at_least_ten_rows_on_each_side() -> None:
     assert profile(NUMBERS[:40]).low is None
 
 
+def test_of_texts_only_lengths_are_measured() -> None:
+    texts = pd.Series([f"my name is Jane-Doe-{n} " + "x" * (n % 50) for n in range(2000)], dtype="str")
+    (found,) = profile_columns(pd.DataFrame({"c": texts}), {"c": "category"}, {}, texts=["c"])
+    assert (found.type, found.distinct, found.notes) == ("text", 2000, [])
+    assert found.median == pytest.approx(texts.str.len().median(), abs=1)
+    assert "Jane" not in json.dumps(asdict(found))
+
+
+def test_classes_without_rows_or_with_few_are_noted() -> None:
+    roles = Roles.model_validate({"target": {"column": "y", "labels": ["a", "b", "c", 7, "d"]}})
+    rows = pd.DataFrame({"y": pd.Series(["a"] * 50 + ["b"] * 9 + ["7"] * 10, dtype="str")})
+    assert role_notes(rows, roles) == {"y": ["of 5 classes, without a row: 2, with fewer than 10 rows: 1"]}
+    two = Roles.model_validate({"target": {"column": "y", "labels": ["a", 7]}})
+    assert role_notes(rows, two) == {}
+
+
 def test_no_value_of_a_category_or_a_key_is_part_of_the_profile() -> None:
     words = pd.Series(TOWNS).mask(pd.Series(range(2000)) < 3, "Jane-Doe-4711")
     text = json.dumps(asdict(profile(words, "category")))
