@@ -103,6 +103,6 @@ ARITHMETIC: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = {
 }
 PARTS_OF_TIMES: Mapping[str, Callable[[pd.Series], pd.Series]] = {
     "hour": lambda times: times.dt.hour,
-    "weekday": lambda times: times.dt.dayofweek + 1,
+    "weekday": lambda times: times.dt.day_of_week + 1,
     "month": lambda times: times.dt.month,
 }
