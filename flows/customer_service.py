@@ -15,6 +15,7 @@ CASE = UseCase(
     name="customer-service",
     question="What is this message about?",
     split=split_rows,
+    reads_texts=True,
     candidates={
         "class prior": ClassPrior(),
         "TF-IDF": TfidfLinear(),

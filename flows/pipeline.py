@@ -15,7 +15,7 @@ from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
 from flows.recording.process_locks import flow_run_lock
 from flows.recording.run_recorder import RunRecorder
-from flows.run_context import final_model, split_batch, validate_batch
+from flows.run_context import final_model, prepare_features, split_batch, validate_batch
 from flows.use_case import MAX_SEED, RunParameters, UseCase
 from ml.device import check_device
 from ml.drift.compare import Scope
@@ -98,20 +98,21 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         clean = validate_batch(context, raw)
         summary = compare_with_accepted_batch(context, clean)
         splits = split_batch(context, clean)
+        datasets = prepare_features(context, splits)
         planned = plan_fits(
-            case.candidates, load_dataset(splits, "train"), context.fit_resources(params.time_budget)
+            case.candidates, load_dataset(datasets, "train"), context.fit_resources(params.time_budget)
         )
-        fitted = train_candidates(context, splits, planned)
-        evaluated = context.run_stage("leaderboard", build_leaderboard, fitted, splits, case.evaluator)
+        fitted = train_candidates(context, datasets, planned)
+        evaluated = context.run_stage("leaderboard", build_leaderboard, fitted, datasets, case.evaluator)
         leaderboard = leaderboard_entries(evaluated, fitted)
         context.listener.log_leaderboard(leaderboard, planned)
-        final = final_fit(context, leaderboard, fitted, planned, splits)
+        final = final_fit(context, leaderboard, fitted, planned, datasets)
         settings = EvaluationSettings(case.evaluator, context.contract.roles.sensitive, params.seed)
         evaluation = evaluation_facts(
-            context.run_stage("evaluation", evaluate_on_test, final, splits, raw, settings)
+            context.run_stage("evaluation", evaluate_on_test, final, datasets, raw, settings)
         )
         context.listener.log_evaluation(evaluation)
-        challenger = register(context, final, evaluation, splits, summary)
+        challenger = register(context, final, evaluation, splits, datasets, summary)
         outcome = promote(context, challenger, splits)
         unchanged_inputs.store_outcome(context.store, key, asdict(outcome))
         return outcome

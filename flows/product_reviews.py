@@ -13,6 +13,7 @@ CASE = UseCase(
     name="product-reviews",
     question="Is this review positive?",
     split=split_rows,
+    reads_texts=True,
     candidates={
         "class prior": ClassPrior(),
         "TF-IDF": TfidfLinear(),

@@ -20,7 +20,14 @@ from flows.lineage.model_version import ModelVersionRecord
 from flows.lineage.step import OK
 from flows.lineage.walk import contradictions
 from flows.recording import code_version
-from flows.run_context import RunContext, build_package, final_model, split_batch, validate_batch
+from flows.run_context import (
+    RunContext,
+    build_package,
+    final_model,
+    prepare_features,
+    split_batch,
+    validate_batch,
+)
 from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
@@ -156,26 +163,26 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
         context.run_stage("summarize", summarize_batch, clean, context.contract) if has_summary else None
     )
     splits = split_batch(context, clean)
+    datasets = prepare_features(context, splits)
     yield from comparer.take()
     fitted: dict[str, StoredResult] = {}
     for name, resources in _recorded_fits(context):
-        fitted[name] = fit(name, _candidate(context, name), splits, resources, context.store)
+        fitted[name] = fit(name, _candidate(context, name), datasets, resources, context.store)
         comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
         yield from comparer.take()
-    leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator, context.store)
+    leaderboard = build_leaderboard.fn(fitted, datasets, context.case.evaluator, context.store)
     comparer.stage_completed("leaderboard", leaderboard)
     yield from comparer.take()
     leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     registered = record.version.tags["candidate"]
     yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
-    final = _final_fit(context, leader, fitted, splits)
-    settings = EvaluationSettings(
-        context.case.evaluator, context.contract.roles.sensitive, context.params.seed
-    )
-    evaluation = evaluate_on_test.fn(final, splits, raw, settings, context.store)
+    final = _final_fit(context, leader, fitted, datasets)
+    sensitive = context.contract.roles.sensitive
+    settings = EvaluationSettings(context.case.evaluator, sensitive, context.params.seed)
+    evaluation = evaluate_on_test.fn(final, datasets, raw, settings, context.store)
     comparer.stage_completed("evaluation", evaluation)
     yield from comparer.take()
-    package = build_package(context, final, splits, summary)
+    package = build_package(context, final, datasets, summary)
     yield from _compare_package(record, package)
     yield _compare_predictions(record, package, load_dataset(splits, "test"))
 

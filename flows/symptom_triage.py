@@ -15,6 +15,7 @@ CASE = UseCase(
     name="symptom-triage",
     question="Which disease do these symptoms fit best?",
     split=split_rows,
+    reads_texts=True,
     candidates={
         "class prior": ClassPrior(),
         "TF-IDF": TfidfLinear(),

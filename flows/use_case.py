@@ -42,7 +42,8 @@ class UseCase:
     """A question and how it is answered.
 
     Candidates are ordered from simple to complex; the first is the baseline. `several_classes` replaces candidates,
-    evaluator and thresholds where the contract gives the target labels. `time_budget` is the default number of
+    evaluator and thresholds where the contract gives the target labels. `reads_texts`: the candidates read columns with
+    texts themselves; for others a few numbers replace each of these columns. `time_budget` is the default number of
     processor seconds per thread for training all candidates of one run.
     """
 
@@ -56,6 +57,7 @@ class UseCase:
     time_budget: float = 120.0
     nouns: Nouns = Nouns()
     several_classes: TargetMethods | None = None
+    reads_texts: bool = False
 
     def for_contract(self, contract: Contract) -> Self:
         """Return the use case as it answers for the target of a contract. Raises UsageError for a target it cannot."""

@@ -5,7 +5,14 @@
 
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from tasks.data_facts import DriftFacts, ItemAttributeCounts, SourceFacts, ValidationFacts
+from tasks.data_facts import (
+    DatasetSettings,
+    DriftFacts,
+    FeatureFacts,
+    ItemAttributeCounts,
+    SourceFacts,
+    ValidationFacts,
+)
 from tasks.run_entries import (
     DamagedResult,
     GateEntry,
@@ -108,19 +115,6 @@ class SplitChecks(TypedDict, total=False):
     warnings: list[str]
     histories_with_test_events: int
     targets_in_history: int
-
-
-class DatasetSettings(TypedDict):
-    """The settings of the contract that models are trained with."""
-
-    sentinel_values: dict[str, list[float]]
-    allow_repeats: bool
-    never_recommend: list[str]
-    decay: float | None
-    classes: list[str]
-    coverage: float
-    text_columns: list[str]
-    split_by: str | None
 
 
 class SimilarTexts(TypedDict):
@@ -269,6 +263,7 @@ class RunFacts(TypedDict):
     validate: NotRequired[ValidationFacts]
     drift: NotRequired[DriftFacts]
     split: NotRequired[SplitFacts]
+    features: NotRequired[FeatureFacts]
     time_budget: NotRequired[TimeBudgetFacts]
     leaderboard: NotRequired[list[LeaderboardEntry]]
     evaluation: NotRequired[EvaluationFacts]

@@ -41,6 +41,9 @@ CODE = ("tasks/packaging.py", "tasks/error_boundary.py", "ml")
 GOLDEN_ROWS = 50
 # The distribution that loads every model.
 LOADER = "mlflow"
+# Synthetic cells by the type of a column; of numbers, 0 and 1.
+EXAMPLE_TIMES = pd.to_datetime(["2020-01-01T00:00:00", "2020-01-02T12:00:00"])
+EXAMPLE_CELLS: Mapping[str, Any] = {"category": ["a", "b"], "time": EXAMPLE_TIMES, "epoch": EXAMPLE_TIMES}
 # Runs in a process that has imported none of our code: the model has its own copy, and the output says which code ran.
 # Top-level modules that the model's requirements do not provide are hidden, as they would be missing elsewhere.
 CLEAN_PROCESS = """
@@ -172,9 +175,8 @@ def synthetic_input_example(contract: Mapping[str, Any]) -> pd.DataFrame:
         if parsed.roles.segment:
             histories["segment"] = ["segment-1", "segment-2"]
         return pd.DataFrame({"user": ["user-1", "user-2"], **histories})
-    kinds = {c: parsed.read.columns[c] for c in parsed.features}
-    columns = {c: ["a", "b"] if kind == "category" else [0.0, 1.0] for c, kind in kinds.items()}
-    return pd.DataFrame(columns)
+    kinds = {c: parsed.read.columns[c] for c in parsed.inputs}
+    return pd.DataFrame({c: EXAMPLE_CELLS.get(kind, [0.0, 1.0]) for c, kind in kinds.items()})
 
 
 def assert_same_predictions(expected: pd.DataFrame, got: pd.DataFrame, tolerance: float = 1e-12) -> None:

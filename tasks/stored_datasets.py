@@ -6,7 +6,7 @@ from typing import Any
 from ml.contract.schema import Contract
 from ml.data import item_attributes
 from ml.data.dataset import Dataset
-from tasks.facts import DatasetSettings
+from tasks.data_facts import DatasetSettings
 from tasks.storage.content_store import StoredResult
 
 

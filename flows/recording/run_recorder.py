@@ -136,16 +136,16 @@ class RunRecorder:
         """Record a stage that has ended, and the gate inside it that has passed."""
         facts: Any = dict(result.facts)
         self.facts["stages"].append(stage_entry(name, result))
-        if name == "source":
-            self.facts["source"] = facts
-        elif name == "validate":
-            self.facts["validate"] = facts
+        if name in ("source", "validate", "split", "features"):
+            self.facts[name] = facts  # type: ignore[literal-required]
+        if name == "validate":
             self._add_gate("contract", True)
             counts = ("rows", "clean", "quarantined", "excluded")
             self.mlflow_run.log({f"rows.{count}": facts[count] for count in counts})
         elif name == "split":
-            self.facts["split"] = facts
             self._add_gate("split", True)
+        elif name == "features":
+            self._add_gate("features", True)
         if name in ("source", "validate", "split"):
             origin = self.facts["source"]["origin"]
             self.mlflow_run.log_datasets({name: result.digest}, self.facts["contract"], origin)

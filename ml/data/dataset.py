@@ -18,8 +18,9 @@ class Dataset:
     """Features, target and metadata of the rows of one dataset of a split (train, valid or test).
 
     Tabular: one row per case. `frame` has the feature columns only (numbers as float64 with NaN for missing,
-    categories as `str` with NaN for missing); `truth` is float64: 1.0 for the positive class of two,
-    the position among `classes` where there are several, or the number to predict.
+    categories as `str` with NaN for missing), in a split also the columns that features are computed from; `truth` is
+    float64: 1.0 for the positive class of two, the position among `classes` where there are several, or the number to
+    predict.
 
     Recommendation: one row per user. `frame` has the columns `user` (str), `items` (list of str, oldest first),
     `times` (list of float, seconds since 1970; NaN where only the order is known) and optionally `weights` (list of

@@ -45,6 +45,13 @@ def _reference(label: str, estimate: Mapping[str, Any]) -> tuple[str, float] | N
     return (f"{label} {format_number(interval.value)}", interval.value) if interval else None
 
 
+def _descriptions(facts: RunFacts) -> dict[str, str]:
+    """Return what columns mean, and how declared features are computed, by name."""
+    features: Mapping[str, Any] = facts.get("features") or {}
+    computed = {feature["name"]: feature["description"] for feature in features.get("declared") or []}
+    return {**computed, **(facts.get("descriptions") or {})}
+
+
 def _data_charts(facts: RunFacts) -> dict[str, str]:
     validation: Mapping[str, Any] = facts.get("validate") or {}
     counts = {name: validation.get(name) for name in ("clean", "quarantined", "excluded")}
@@ -58,7 +65,7 @@ def _data_charts(facts: RunFacts) -> dict[str, str]:
         title = "Share of each feature in the total importance, largest first"
         correlations = _evaluation(facts).get("rank_correlations") or {}
         labels = {column: _with_direction(column, correlations) for column, _ in largest}
-        descriptions = {labels.get(k, k): text for k, text in (facts.get("descriptions") or {}).items()}
+        descriptions = {labels.get(k, k): text for k, text in _descriptions(facts).items()}
         shares = {labels[column]: share for column, share in largest}
         drawn["importance"] = charts.bar_chart("importance", title, shares, descriptions)
     return drawn

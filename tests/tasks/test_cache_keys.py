@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 import grimp
 import pytest
 
-from tasks import drift, evaluate, packaging, source, split, train, validate
+from tasks import drift, evaluate, features, packaging, source, split, train, validate
 from tasks.settings import ROOT
 from tasks.storage.content_store import key_of
 
@@ -14,6 +14,7 @@ STAGES = {
     "validate": validate.CODE,
     "drift": drift.CODE,
     "split": split.CODE,
+    "features": features.CODE,
     "train": train.CODE,
     "evaluate": evaluate.CODE,
     "packaging": packaging.CODE,
@@ -63,7 +64,7 @@ def test_the_code_in_the_key_covers_all_imported_modules(stage: str, imports: gr
     key_of(stage, STAGES[stage])  # raises for code that does not exist
 
 
-@pytest.mark.parametrize("stage", ["source", "validate", "drift", "split"])
+@pytest.mark.parametrize("stage", ["source", "validate", "drift", "split", "features"])
 def test_stages_before_training_do_not_depend_on_the_code_of_models(stage: str) -> None:
     for module in ("ml.recommenders.als", "ml.tabular.linear", "ml.package", "tasks.train"):
         assert not is_covered(module, STAGES[stage])
