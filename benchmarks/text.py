@@ -4,7 +4,8 @@ Candidates are fitted on the training rows less a tenth, which chooses penalties
 test rows are scored once, at the end, and choose nothing. Of repeated splits (80/20, equal messages once), accuracy is
 the mean over seeds; its interval is that of the test rows of one split (Wilson, 1927). Each fit runs in a process of
 its own: CPU seconds are those of the fit with its imports, peak memory that of fit and predictions. Messages a second
-are test messages by CPU seconds of one thread, without loading the model; p50 is the median of single messages.
+are test messages by CPU seconds of one thread, without loading the model; p50 is the median of single
+messages, in processor time too, as other work on the machine would lengthen it.
 
     --few-labels 10    banking77 with ten training rows a class, drawn anew for each seed, none for validation
 """
@@ -66,9 +67,9 @@ def _measure(name: str, split: MessageSplit, seed: int, threads: int, seconds: f
     predict_seconds = time.process_time() - started
     singles = []
     for row in range(min(SINGLE_MESSAGES, len(split.test.frame))):
-        started = time.perf_counter()
+        started = time.process_time()
         served.predict(split.test.frame.iloc[[row]])
-        singles.append(time.perf_counter() - started)
+        singles.append(time.process_time() - started)
     composition: dict[str, Any] = getattr(model, "composition", dict)()
     names = [member["name"] for member in composition.get("members", ()) if member["weight"]]
     return {
