@@ -43,9 +43,11 @@ def count_commands(folder: Path) -> tuple[int, int, int]:
 def count_complaints(folder: Path) -> tuple[int, int, int]:
     """Exclude complaints without a narrative, or about a product that was renamed."""
     rows = pd.read_csv(folder / "complaints_sample.csv", dtype=str)
-    told = rows[rows["Consumer complaint narrative"].notna()]
-    renamed = told["Product"].isin(["Credit card", "Consumer Loan", "Payday loan", "Bank account or service"])
-    return len(rows), 0, len(rows) - len(told) + int(renamed.sum())
+    described = rows[rows["Consumer complaint narrative"].notna()]
+    renamed = described["Product"].isin(
+        ["Credit card", "Consumer Loan", "Payday loan", "Bank account or service"]
+    )
+    return len(rows), 0, len(rows) - len(described) + int(renamed.sum())
 
 
 def count_deliveries(folder: Path) -> tuple[int, int, int]:
