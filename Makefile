@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: run up test matrix check clean
 .DEFAULT_GOAL := run
 
-run: .venv/.installed  ## the three use cases on simulated data, to three champions; short time budgets
+run: .venv/.installed  ## the use cases with simulated data, to four champions; short time budgets
 	@.venv/bin/steward run all --time-budget 20
 
 up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATABASE=postgresql://... for both

@@ -102,7 +102,7 @@ def run(
     """Validate, split, train, evaluate and promote, for one use case or all of them."""
     from tasks.use_cases import use_case_names
 
-    names = use_case_names() if case == "all" else [case]
+    names = use_case_names(data) if case == "all" else [case]
     params: dict[str, Any] = {
         "data": data,
         "contract": contract,
@@ -181,7 +181,10 @@ def score(
     out: Annotated[Path, typer.Option(help="The file to write, .parquet or .csv.")],
     contract: Annotated[str, typer.Option(help="Data set whose champion scores the file.")] = "simulated",
     reasons: Annotated[
-        int, typer.Option(help="Recommenders only: explain this many of each user's top items.")
+        int,
+        typer.Option(
+            help="Explain this many top items of each user, or show this many words of a text that speak for its class."
+        ),
     ] = 0,
     accept_drift: AcceptDriftOption = None,
     verbose: VerboseOption = False,
@@ -222,7 +225,7 @@ def champion(
     ] = None,
     as_json: JsonLinesOption = False,
 ) -> None:
-    """Show the champion and the decision that made it, or roll back to the previous one."""
+    """Show the champion and the last decision about it, or roll back to the previous one."""
     from ml.errors import UsageError
 
     if rollback and not (reason or "").strip():
@@ -239,6 +242,7 @@ def champion(
             from tasks.reporting.champion_chart import champion_chart
 
             chart.write_text(champion_chart(f"{case}.{data}", decisions(case, data)), encoding="utf-8")
+            print_message(f"chart: {chart}")
     for entry in entries if history or rollback else entries[-1:]:
         if as_json:
             typer.echo(json.dumps(entry))

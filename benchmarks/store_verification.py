@@ -24,7 +24,13 @@ from flows.run_context import RunContext, build_package, final_model, split_batc
 from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
 from tasks import packaging
-from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
+from tasks.evaluate import (
+    EvaluationSettings,
+    FinalFit,
+    build_leaderboard,
+    evaluate_on_test,
+    leaderboard_entries,
+)
 from tasks.locate import DatasetSource
 from tasks.settings import ROOT, load
 from tasks.source import read_source
@@ -97,12 +103,13 @@ def run_stages(case: UseCase, source: DatasetSource, budget: float, folder: Path
     fitted: dict[str, StoredResult] = {}
     for name, candidate in case.candidates.items():
         fitted[name] = fit(name, candidate, splits, context.fit_resources(), context.store)
-    leaderboard = build_leaderboard.fn(fitted, splits, case.evaluator)
-    leader = next(entry for entry in leaderboard if entry["leads"])
+    leaderboard = build_leaderboard.fn(fitted, splits, case.evaluator, context.store)
+    leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     name = leader["candidate"]
     model = final_model(context, name, case.candidates[name], fitted[name], splits)
     final = FinalFit(name, model, next(iter(fitted.values())), leader["decision"])
-    evaluate_on_test.fn(final, splits, raw, case.evaluator, source.contract.roles.sensitive, 0)
+    settings = EvaluationSettings(case.evaluator, source.contract.roles.sensitive)
+    evaluate_on_test.fn(final, splits, raw, settings, context.store)
     with tempfile.TemporaryDirectory() as scratch:
         test, registered, copy = load_dataset(splits, "test"), Path(scratch) / "model", Path(scratch) / "copy"
         package = build_package(context, final, splits, None)

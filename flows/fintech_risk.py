@@ -1,5 +1,6 @@
 """Predict whether an applicant defaults."""
 
+from flows.multiclass_tables import MULTICLASS_TABLES
 from flows.training_flow import training_flow
 from flows.use_case import Nouns, UseCase
 from ml.ensemble.stacked_ensemble import Ensemble
@@ -24,6 +25,7 @@ CASE = UseCase(
     },
     evaluator=BinaryEvaluator(primary="roc_auc"),
     thresholds=QualityThresholds(min_primary=0.6, max_calibration_error=0.05, max_subgroup_gap=0.1),
+    several_classes=MULTICLASS_TABLES,
     nouns=Nouns("applicants", "defaulters"),
 )
 

@@ -15,16 +15,24 @@ from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
 from flows.recording.process_locks import flow_run_lock
 from flows.recording.run_recorder import RunRecorder
-from flows.run_context import final_model, split_batch, validate_batch
+from flows.run_context import final_model, prepare_features, split_batch, validate_batch
 from flows.use_case import MAX_SEED, RunParameters, UseCase
 from ml.device import check_device
 from ml.drift.compare import Scope
 from ml.errors import QualityGateError, UsageError
+from ml.estimator import files_digest
 from tasks import activity
 from tasks import train as training
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
-from tasks.evaluate import FinalFit, build_leaderboard, evaluate_on_test
+from tasks.evaluate import (
+    EvaluationSettings,
+    FinalFit,
+    build_leaderboard,
+    evaluate_on_test,
+    evaluation_facts,
+    leaderboard_entries,
+)
 from tasks.facts import LeaderboardEntry
 from tasks.fit_plan import PlannedFit, plan_fits
 from tasks.ledger import Ledger, require_intact
@@ -43,9 +51,9 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
 
     Raises UsageError or ContractError.
     """
-    _check_numbers(case, params)
     require_reason(params.accept_drift)
     dataset = find_dataset(case.name, params.data, params.contract, settings)
+    _check_numbers(case.for_contract(dataset.contract), params)
     if params.as_of and not dataset.contract.roles.time:
         raise UsageError(
             "a column with the role time, for a run as of an instant",
@@ -55,6 +63,8 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     check_rules(dataset.contract)
     settings.create_state_dir()
     check_device(settings.device)
+    for candidate in case.for_contract(dataset.contract).candidates.values():
+        files_digest(candidate)
     return dataset
 
 
@@ -80,6 +90,7 @@ def _check_numbers(case: UseCase, params: RunParameters) -> None:
 def run(case: UseCase, params: RunParameters) -> RunOutcome:
     """Train, evaluate and promote. Raises GateError when a gate stops the run, which is then FAILED in MLflow."""
     with open_run(case, params) as context:
+        case = context.case
         raw = context.run_stage("source", source, context.source)
         key = unchanged_inputs.input_key(case, context.contract, raw, params)
         if previous := _unchanged_outcome(context, key):
@@ -87,17 +98,21 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         clean = validate_batch(context, raw)
         summary = compare_with_accepted_batch(context, clean)
         splits = split_batch(context, clean)
+        datasets = prepare_features(context, splits)
         planned = plan_fits(
-            case.candidates, load_dataset(splits, "train"), context.fit_resources(params.time_budget)
+            case.candidates, load_dataset(datasets, "train"), context.fit_resources(params.time_budget)
         )
-        fitted = train_candidates(context, splits, planned)
-        leaderboard = build_leaderboard(fitted, splits, case.evaluator)
+        fitted = train_candidates(context, datasets, planned)
+        evaluated = context.run_stage("leaderboard", build_leaderboard, fitted, datasets, case.evaluator)
+        leaderboard = leaderboard_entries(evaluated, fitted)
         context.listener.log_leaderboard(leaderboard, planned)
-        final = final_fit(context, leaderboard, fitted, planned, splits)
-        sensitive = context.contract.roles.sensitive
-        evaluation = evaluate_on_test(final, splits, raw, case.evaluator, sensitive, params.seed)
+        final = final_fit(context, leaderboard, fitted, planned, datasets)
+        settings = EvaluationSettings(case.evaluator, context.contract.roles.sensitive, params.seed)
+        evaluation = evaluation_facts(
+            context.run_stage("evaluation", evaluate_on_test, final, datasets, raw, settings)
+        )
         context.listener.log_evaluation(evaluation)
-        challenger = register(context, final, evaluation, splits, summary)
+        challenger = register(context, final, evaluation, splits, datasets, summary)
         outcome = promote(context, challenger, splits)
         unchanged_inputs.store_outcome(context.store, key, asdict(outcome))
         return outcome
@@ -111,6 +126,7 @@ def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
     """
     settings = load()
     dataset = check_before_run(case, params, settings)
+    case = case.for_contract(dataset.contract)
     with flow_run_lock(settings, case.name, dataset.data) as lock:
         client = connection.connect(settings)
         reconcile_dead_runs(client, settings)

@@ -29,7 +29,7 @@ from tasks.ledger import (
     proven_digests,
 )
 from tasks.ledger_chain import Entry
-from tasks.reporting.metric_descriptions import format_estimate
+from tasks.metric_descriptions import format_estimate
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
@@ -66,11 +66,15 @@ def register(
     final: FinalFit,
     evaluation: EvaluationFacts,
     splits: StoredResult,
+    datasets: StoredResult,
     summary: StoredResult,
 ) -> Challenger:
-    """Pass the packaging gate and the quality gate, then register a version. Raises QualityGateError."""
+    """Pass the packaging gate and the quality gate, then register a version. Raises QualityGateError.
+
+    `datasets` are those of the split as models see them: the packaging gate computes them again from the split.
+    """
     recorder, case = context.listener, context.case
-    package = build_package(context, final, splits, summary)
+    package = build_package(context, final, datasets, summary)
     test = load_dataset(splits, "test")
     with tempfile.TemporaryDirectory() as scratch:
         activity.begin("packaging gate")
@@ -98,6 +102,7 @@ def register(
 
 def promote(context: TrainingContext, challenger: Challenger, splits: StoredResult) -> RunOutcome:
     """Decide about the challenger, and decide again if another run moved the alias in between. Raises LedgerError."""
+    activity.begin("decision about the champion")
     recorder, name = context.listener, context.contract.name
     client, version = recorder.client, challenger.version
     ledger, record = open_ledger(context.settings, client, name)
@@ -185,7 +190,9 @@ def compare_with_champion(
         return verdict, NOT_MEASURED
     baseline = challenger.evaluation["baseline"]
     if left_out:
-        prediction = load_fitted_model(challenger.baseline).predict(shared.frame)
+        prediction = load_fitted_model(challenger.baseline).predict(
+            challenger.package.model_frame(shared.frame)
+        )
         baseline = to_estimate(evaluator.primary_interval(shared, prediction))
     estimate = to_estimate(evaluator.primary_interval(shared, champion_predictions))
     return verdict, {**estimate, "rows": len(rows), "baseline": baseline}

@@ -20,7 +20,14 @@ from flows.lineage.model_version import ModelVersionRecord
 from flows.lineage.step import OK
 from flows.lineage.walk import contradictions
 from flows.recording import code_version
-from flows.run_context import RunContext, build_package, final_model, split_batch, validate_batch
+from flows.run_context import (
+    RunContext,
+    build_package,
+    final_model,
+    prepare_features,
+    split_batch,
+    validate_batch,
+)
 from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
@@ -30,7 +37,13 @@ from ml.package import MANIFEST, REFERENCE, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
 from tasks.drift import summarize_batch
-from tasks.evaluate import FinalFit, build_leaderboard
+from tasks.evaluate import (
+    EvaluationSettings,
+    FinalFit,
+    build_leaderboard,
+    evaluate_on_test,
+    leaderboard_entries,
+)
 from tasks.facts import LeaderboardEntry
 from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
@@ -98,7 +111,7 @@ def reproduce(record: ModelVersionRecord, case: UseCase) -> Iterator[Comparison]
     known = {name: params[name] for name in RunParameters.__dataclass_fields__ if name in params}
     with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
         context = RunContext(
-            case,
+            case.for_contract(source.contract),
             RunParameters(**known),
             source,
             record.settings,
@@ -150,19 +163,26 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
         context.run_stage("summarize", summarize_batch, clean, context.contract) if has_summary else None
     )
     splits = split_batch(context, clean)
+    datasets = prepare_features(context, splits)
     yield from comparer.take()
     fitted: dict[str, StoredResult] = {}
     for name, resources in _recorded_fits(context):
-        fitted[name] = fit(name, _candidate(context, name), splits, resources, context.store)
+        fitted[name] = fit(name, _candidate(context, name), datasets, resources, context.store)
         comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
         yield from comparer.take()
-    leaderboard = build_leaderboard.fn(fitted, splits, context.case.evaluator)
-    leader = next(entry for entry in leaderboard if entry["leads"])
+    leaderboard = build_leaderboard.fn(fitted, datasets, context.case.evaluator, context.store)
+    comparer.stage_completed("leaderboard", leaderboard)
+    yield from comparer.take()
+    leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     registered = record.version.tags["candidate"]
     yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
-    final = _final_fit(context, leader, fitted, splits)
+    final = _final_fit(context, leader, fitted, datasets)
+    sensitive = context.contract.roles.sensitive
+    settings = EvaluationSettings(context.case.evaluator, sensitive, context.params.seed)
+    evaluation = evaluate_on_test.fn(final, datasets, raw, settings, context.store)
+    comparer.stage_completed("evaluation", evaluation)
     yield from comparer.take()
-    package = build_package(context, final, splits, summary)
+    package = build_package(context, final, datasets, summary)
     yield from _compare_package(record, package)
     yield _compare_predictions(record, package, load_dataset(splits, "test"))
 
@@ -208,15 +228,15 @@ def _final_fit(
     fitted: Mapping[str, StoredResult],
     splits: StoredResult,
 ) -> FinalFit:
-    """Refit what was refitted, and the leader."""
+    """Refit what was refitted, the leader and the baseline."""
     stages = context.listener.record.stages
     refitted = [stage.removeprefix(REFIT) for stage in stages if stage.startswith(REFIT)]
+    name, baseline = leader["candidate"], next(iter(fitted))
     models = {
-        name: final_model(context, name, _candidate(context, name), fitted[name], splits)
-        for name in dict.fromkeys((*refitted, leader["candidate"]))
+        each: final_model(context, each, _candidate(context, each), fitted[each], splits)
+        for each in dict.fromkeys((*refitted, name, baseline))
     }
-    model = models[leader["candidate"]]
-    return FinalFit(leader["candidate"], model, model, leader["decision"])
+    return FinalFit(name, models[name], models[baseline], leader["decision"])
 
 
 def _compare_package(record: ModelVersionRecord, package: Package) -> Iterator[Comparison]:

@@ -14,6 +14,7 @@ from ml.estimator import Candidate, FitResources
 from ml.package import Package
 from tasks.drift import SUMMARY_FILE
 from tasks.evaluate import FinalFit, load_fitted_model
+from tasks.features import compute_features, fitted_features, replaced_texts
 from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.split import split
@@ -82,6 +83,14 @@ def split_batch(context: RunContext[Listener], clean: StoredResult) -> StoredRes
     return context.run_stage("split", split, clean, context.contract, context.case.split, now)
 
 
+def prepare_features(context: RunContext[Listener], splits: StoredResult) -> StoredResult:
+    """Return the datasets as models see them: those of the split where no feature is computed. Raises FeatureError."""
+    texts = replaced_texts(context.contract, context.case.reads_texts)
+    if not texts and not context.contract.declared_features:
+        return splits
+    return context.run_stage("features", compute_features, splits, context.contract, texts)
+
+
 def final_model(
     context: RunContext[Listener], name: str, candidate: Candidate, fitted: StoredResult, splits: StoredResult
 ) -> StoredResult:
@@ -97,12 +106,22 @@ def final_model(
 
 
 def build_package(
-    context: RunContext[Listener], final: FinalFit, splits: StoredResult, summary: StoredResult | None
+    context: RunContext[Listener], final: FinalFit, datasets: StoredResult, summary: StoredResult | None
 ) -> Package:
-    """Combine model, contract, decision rule, hashes of the training entities, and the summary of the batch."""
-    names = [name for name in ("train", "valid", "train_valid") if name in splits.table_names]
-    keys = [context.case.evaluator.training_keys(load_dataset(splits, name)) for name in names]
+    """Combine model, contract, decision rule, training entities as hashes, summary of the batch, and fitted features.
+
+    `datasets` are those of `prepare_features`.
+    """
+    names = [name for name in ("train", "valid", "train_valid") if name in datasets.table_names]
+    keys = [context.case.evaluator.training_keys(load_dataset(datasets, name)) for name in names]
     entities = np.unique(np.concatenate(keys))
     decision: Mapping[str, float] = final.decision
     reference = summary.file(SUMMARY_FILE) if summary else b""
-    return Package(load_fitted_model(final.model), context.contract.source, decision, entities, reference)
+    return Package(
+        load_fitted_model(final.model),
+        context.contract.source,
+        decision,
+        entities,
+        reference,
+        fitted_features(datasets),
+    )

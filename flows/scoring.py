@@ -59,7 +59,8 @@ def score(
         data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
         out: The file to write, .parquet or .csv; it appears whole or not at all.
         contract: The data set whose champion scores.
-        reasons: For a recommender, the number of top items per user that are explained by items of the history.
+        reasons: For a recommender, the number of top items per user that are explained by items of the history;
+            for texts, the number of words per row that speak for the predicted class.
         accept_drift: Reason to score a file although it differs severely from the champion's training batch.
     """
     require_reason(accept_drift)
@@ -89,9 +90,11 @@ def _score(
     digests = proven_digests(*open_ledger(settings, client, champion.name), champion.number)
     with registry.verified_copy(client, champion, digests) as folder:
         rules = _scoring_contract(folder / PACKAGE_PATH, digests.package, source)
-        if reasons < 0 or (reasons and not rules.is_recommendation):
+        if reasons < 0 or (reasons and not (rules.is_recommendation or rules.roles.text)):
             raise UsageError(
-                "reasons of a recommender, 0 or more of them", f"{reasons} of {case}", "leave --reasons out"
+                "reasons of a recommender or of texts, 0 or more of them",
+                f"{reasons} of {case}",
+                "leave --reasons out",
             )
         dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
         with refusal_report(source, target, champion) as found:
@@ -110,9 +113,9 @@ def _score(
         params = {REASONS_PARAMETER: reasons} if reasons else None
         prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
     prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)
-    if reasons and "explanation_items" not in prediction:
+    if reasons and not {"explanation_items", "reason_words"} & set(prediction):
         raise UsageError(
-            "a champion that can explain its lists",
+            "a champion that can explain its answers",
             f"version {champion.number}, which was packaged before that was possible",
             f"run `steward run {case} --data {contract} --fresh`, or leave --reasons out",
         )

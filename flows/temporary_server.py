@@ -66,7 +66,8 @@ def secured_temporary_server() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    activity.begin("start of a temporary Prefect server")
+    # Short, so that it fits narrow terminals with the time beside it.
+    activity.begin("start of a Prefect server")
     # Takes seconds to import, but is imported anyway where a temporary server starts.
     from prefect.server.api.server import SubprocessASGIServer
 

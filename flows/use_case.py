@@ -1,14 +1,17 @@
 """A use case, and the parameters of one run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
+from ml.contract.schema import Contract
+from ml.errors import UsageError
 from ml.estimator import Candidate
 from ml.evaluation.evaluator import Evaluator
+from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from tasks.split import SplitFunction
 from tasks.train import FinalFitPolicy
@@ -26,10 +29,21 @@ class Nouns:
 
 
 @dataclass(frozen=True)
+class TargetMethods:
+    """How a use case answers for one kind of target; candidates are ordered from simple to complex."""
+
+    candidates: Mapping[str, Candidate]
+    evaluator: Evaluator
+    thresholds: QualityThresholds
+
+
+@dataclass(frozen=True)
 class UseCase:
     """A question and how it is answered.
 
-    Candidates are ordered from simple to complex; the first is the baseline. `time_budget` is the default number of
+    Candidates are ordered from simple to complex; the first is the baseline. `several_classes` replaces candidates,
+    evaluator and thresholds where the contract gives the target labels. `reads_texts`: the candidates read columns with
+    texts themselves; for others a few numbers replace each of these columns. `time_budget` is the default number of
     processor seconds per thread for training all candidates of one run.
     """
 
@@ -42,6 +56,27 @@ class UseCase:
     final_fit: FinalFitPolicy = FinalFitPolicy.KEEP_SELECTED
     time_budget: float = 120.0
     nouns: Nouns = Nouns()
+    several_classes: TargetMethods | None = None
+    reads_texts: bool = False
+
+    def for_contract(self, contract: Contract) -> Self:
+        """Return the use case as it answers for the target of a contract. Raises UsageError for a target it cannot."""
+        answers_several = isinstance(self.evaluator, MulticlassEvaluator)
+        if bool(contract.roles.labels) == answers_several:
+            return self
+        if contract.roles.labels and self.several_classes:
+            methods = self.several_classes
+            return replace(
+                self,
+                candidates=methods.candidates,
+                evaluator=methods.evaluator,
+                thresholds=methods.thresholds,
+            )
+        raise UsageError(
+            f"a target {'with' if answers_several else 'without'} labels for {self.name}",
+            f"one {'without' if answers_several else 'with'} in {contract.name}",
+            "correct meta.roles.target, or use the data in another use case",
+        )
 
 
 @dataclass(frozen=True)

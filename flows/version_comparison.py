@@ -11,6 +11,7 @@ import pandas as pd
 from flows.housekeeping.ledgers import open_ledger
 from flows.lineage.model_version import ModelVersionRecord
 from flows.use_case import UseCase
+from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import PackagingError, UsageError
 from ml.evaluation.confidence_intervals import Difference
@@ -57,6 +58,7 @@ def compare_metrics(first: ModelVersionRecord, second: ModelVersionRecord, case:
     Of the two test datasets, it is the one with more rows that neither version was trained on; of equals the second
     version's. Raises UsageError without any such rows, PackagingError and LedgerError for versions that cannot be used.
     """
+    case = case.for_contract(parse(second.package.contract))
     evaluator = case.evaluator
     tests = [(record, test) for record in (second, first) if (test := _test_dataset(record)) is not None]
     if not tests:

@@ -1,6 +1,7 @@
 """Train LightGBM trees with early stopping and a time limit, and predict with them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,8 @@ from ml.estimator import FitResources
 if TYPE_CHECKING:
     import lightgbm
 
+OBJECTIVES: Mapping[Target, str] = {"binary": "binary", "multiclass": "multiclass", "numeric": "regression"}
+LOSSES: Mapping[Target, str] = {"binary": "binary_logloss", "multiclass": "multi_logloss", "numeric": "l2"}
 StoppedBy = Literal["valid", "rounds", "budget"]
 
 # With fewer rows, waking threads for every leaf costs more time than they save: on two idle virtual cores, two threads
@@ -35,7 +38,7 @@ class StoppingRule:
 
 
 def predict_booster(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
-    """Predict a probability (binary objective) or a number for each row of `X`, shape (rows,)."""
+    """Predict a probability or a number for each row of `X`, shape (rows,); of several classes (rows, classes)."""
     # LightGBM raises an error for a matrix without rows.
     if not len(X):
         return np.empty(0)
@@ -46,8 +49,8 @@ def predict_booster(booster: "lightgbm.Booster", X: np.ndarray) -> np.ndarray:
 def base_params(target: Target, resources: FitResources) -> dict[str, Any]:
     """Build the LightGBM parameters of every model: its loss, and the same trees for any number of threads."""
     return {
-        "objective": "binary" if target == "binary" else "regression",
-        "metric": ["binary_logloss" if target == "binary" else "l2"],
+        "objective": OBJECTIVES[target],
+        "metric": [LOSSES[target]],
         "seed": resources.seed,
         "num_threads": resources.threads,
         "deterministic": True,

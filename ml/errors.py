@@ -58,6 +58,12 @@ class LeakageError(DataGateError):
     gate = "split"
 
 
+class FeatureError(DataGateError):
+    """The features cannot be computed from these data."""
+
+    gate = "features"
+
+
 class StoredResultError(StewardError):
     """A result in the content store is damaged or missing; the same command computes it again."""
 

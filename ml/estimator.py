@@ -120,6 +120,20 @@ class AdjustableCandidate(Protocol):
 
 
 @runtime_checkable
+class PretrainedCandidate(Protocol):
+    """A candidate whose fit reads files besides the data, such as pretrained weights."""
+
+    def files_digest(self) -> str:
+        """Compute the SHA-256 of these files. Raises UsageError where they are missing or not usable."""
+        ...
+
+
+def files_digest(candidate: Candidate) -> str:
+    """Return the digest of the files that a fit of the candidate reads besides the data; empty without any."""
+    return candidate.files_digest() if isinstance(candidate, PretrainedCandidate) else ""
+
+
+@runtime_checkable
 class WarmStartCandidate(Protocol):
     """A candidate that can continue from a model that was fitted to fewer data."""
 

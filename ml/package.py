@@ -1,7 +1,8 @@
 """Write a model to a folder of native files with a manifest of digests, and read it back. No pickle.
 
 MLflow logs this folder with `loader_module="ml.package"`, so that any process with the model's own copy of `ml` can
-load it. This is the only module of `ml` that reads or writes files.
+load it. This is the only module of `ml` that reads or writes files, but for `ml.text.encoder_files`, which reads the
+files of a pretrained encoder.
 """
 
 import hashlib
@@ -12,25 +13,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from ml.contract.json_text import read_json
 from ml.contract.parser import parse
-from ml.data.casting import cast_columns
+from ml.data.decisions import add_decisions
 from ml.data.target import PREDICTION_COLUMN
 from ml.errors import PackagingError
-from ml.estimator import Model
+from ml.estimator import Model, TabularModel, requirements_of
 from ml.explanations.history_attribution import ExplainableModel, ItemScorer, add_explanations
+from ml.features.fitted_features import FittedFeatures
+from ml.features.model_inputs import cast_inputs, cast_row
 from ml.serialization import class_name, load_model
+from ml.text.reasons import add_word_reasons
 
 MANIFEST = "manifest.json"
 # Far above the size of any manifest that was written.
 MAX_MANIFEST_BYTES = 2**24
 # The summary of the training batch (`ml.drift.summary`); packages of version 0.2.0 have none.
 REFERENCE = "reference.json"
+# Folders inside a package; one without features predicts from the columns as they are.
+MODEL_FOLDER, FEATURES_FOLDER = "model/", "features/"
 RESTORE = "restore the model's artifacts"
 FORMAT_VERSION = 1
 # Name of the MLflow prediction parameter that asks for explanations.
@@ -45,9 +51,10 @@ MANIFEST_KEYS = {"model": str, "code": str, "files": dict}
 class Package:
     """A model with the contract of its table, its decision rule, and hashes of the entities it was trained on.
 
-    `decision` holds the `threshold` of a probability, or nothing. `training_entities` are salted 64-bit hashes
+    `decision` holds the thresholds of probabilities, or nothing. `training_entities` are salted 64-bit hashes
     (uint64): rows of these entities must not be used to evaluate this model. `reference` is the summary of the training
-    batch as JSON (`ml.drift.summary`), empty where there is none.
+    batch as JSON (`ml.drift.summary`), empty where there is none. `features` are computed from the input columns of a
+    table before the model sees them, None where it sees the columns as they are.
     """
 
     model: Model
@@ -55,28 +62,37 @@ class Package:
     decision: Mapping[str, float]
     training_entities: np.ndarray
     reference: bytes = b""
+    features: FittedFeatures | None = None
+
+    def model_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return what the model sees of `frame`: its input columns as they were typed in training, and its features."""
+        inputs = cast_inputs(frame, self.contract)
+        return self.features.transform(inputs) if self.features else inputs
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Predict the rows or users of `frame`; with a threshold, add the column `decision` (0 or 1).
+        """Predict the rows or users of `frame`, with the columns of `ml.data.decisions.add_decisions`.
 
         `params` are MLflow's prediction parameters. For a recommender, `reasons` is the number of top items per user
-        to explain, as in `ml.explanations.history_attribution.add_explanations`. Raises PackagingError where the model
-        cannot explain its items.
+        to explain, as in `ml.explanations.history_attribution.add_explanations`; for texts the number of words, as in
+        `ml.text.reasons.add_word_reasons`. Raises PackagingError where the model has no reasons.
         """
-        features = cast_features(frame, self.contract)
+        features = self.model_frame(frame)
         prediction = self.model.predict(features)
         if explained := int((params or {}).get(REASONS_PARAMETER, 0)):
-            if not isinstance(self.model, ItemScorer | ExplainableModel):
-                raise PackagingError(
-                    "a model that can explain its items",
-                    class_name(self.model),
-                    f"leave out the parameter {REASONS_PARAMETER}",
-                )
-            prediction = add_explanations(self.model, features, prediction, explained)
-        if "threshold" in self.decision:
-            is_positive = prediction["probability"] >= self.decision["threshold"]
-            prediction = prediction.assign(decision=is_positive.astype("int64"))
-        return prediction
+            prediction = self._with_reasons(features, prediction, explained)
+        return add_decisions(prediction, self.decision)
+
+    def _with_reasons(self, frame: pd.DataFrame, prediction: pd.DataFrame, count: int) -> pd.DataFrame:
+        if isinstance(self.model, ItemScorer | ExplainableModel):
+            return add_explanations(self.model, frame, prediction, count)
+        texts = [column for column in parse(self.contract).roles.text if column in frame.columns]
+        if not texts:
+            raise PackagingError(
+                "a model that has reasons",
+                class_name(self.model),
+                f"leave out the parameter {REASONS_PARAMETER}",
+            )
+        return add_word_reasons(cast(TabularModel, self.model), frame, prediction, texts, count)
 
     def predict_row(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Predict one row from its JSON values by column name, as `predict` does for a frame of that row.
@@ -85,8 +101,10 @@ class Package:
         """
         if not hasattr(self.model, "predict_row"):
             raise PackagingError("a tabular model", class_name(self.model), "use predict")
-        types = self._feature_types
-        typed = {c: _cast_value(value, types[c]) for c, value in values.items() if c in types}
+        typed = cast_row(values, self._input_types)
+        if self.features:
+            row = self.model_frame(pd.DataFrame({c: [value] for c, value in typed.items()}))
+            typed = {str(name): cell for name, cell in row.iloc[0].to_dict().items()}
         prediction = {self._prediction_column: float(self.model.predict_row(typed))}
         if "threshold" in self.decision:
             prediction["decision"] = int(prediction[self._prediction_column] >= self.decision["threshold"])
@@ -95,49 +113,26 @@ class Package:
     @property
     def requirements(self) -> tuple[str, ...]:
         """List the distributions that prediction needs, sorted: those of `ml` itself and those of the model."""
-        return tuple(sorted({*REQUIREMENTS, *getattr(self.model, "requirements", ())}))
+        return tuple(sorted({*REQUIREMENTS, *requirements_of([self.model, self.features])}))
 
     @cached_property
-    def _feature_types(self) -> dict[str, str]:
+    def _input_types(self) -> dict[str, str]:
         parsed = parse(self.contract)
-        return {c: parsed.read.columns[c] for c in parsed.features}
+        return {c: parsed.read.columns[c] for c in parsed.inputs}
 
     @cached_property
     def _prediction_column(self) -> str:
         return PREDICTION_COLUMN[getattr(self.model, "target", "binary")]
 
 
-def _cast_value(value: Any, column_type: str) -> float | str | None:
-    if value is None or value != value:  # NaN
-        return None
-    if column_type != "category":
-        return float(value)
-    # As in a frame: the code 1 is the category "1", also when it is passed as 1.0.
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def cast_features(frame: pd.DataFrame, contract: Mapping[str, Any]) -> pd.DataFrame:
-    """Select the feature columns and cast them to the types used in training; return histories unchanged."""
-    parsed = parse(contract)
-    if parsed.is_recommendation:
-        return frame
-    types = {c: parsed.read.columns[c] for c in parsed.features if c in frame.columns}
-    # As in training: the code 1 is the category "1", also where missing values made the column a float column.
-    categories, _ = cast_columns(frame, {c: name for c, name in types.items() if name == "category"})
-    return pd.DataFrame(
-        {c: categories[c] if c in categories else frame[c].astype("float64") for c in types},
-        index=frame.index,
-    )
-
-
 def to_files(package: Package) -> dict[str, bytes]:
     """Serialise a package, as file contents by file name; the manifest has the model class and all other digests."""
     entities = io.BytesIO()
+    features = package.features
     np.save(entities, np.sort(package.training_entities), allow_pickle=False)
     files = {
-        **{f"model/{name}": data for name, data in package.model.files().items()},
+        **{MODEL_FOLDER + name: data for name, data in package.model.files().items()},
+        **{FEATURES_FOLDER + name: data for name, data in (features.files() if features else {}).items()},
         "contract.json": _json(package.contract),
         "decision.json": _json(package.decision),
         "entities.npy": entities.getvalue(),
@@ -179,12 +174,18 @@ def read_training_entities(folder: Path, expected_digest: str | None = None) -> 
 def read(folder: Path, expected_digest: str | None = None) -> Package:
     """Verify and load a package. Raises PackagingError, also for an intact file with invalid content."""
     manifest, files = verify(folder, expected_digest)
-    prefix = "model/"
-    model_files = {name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)}
-    model = load_model(manifest["model"], model_files)
+    model = load_model(manifest["model"], _files_in(MODEL_FOLDER, files))
+    with _readable("features"):
+        inside = _files_in(FEATURES_FOLDER, files)
+        features = FittedFeatures.from_files(inside) if inside else None
     with _readable("decision.json"):
         decision = {**_parse_json(files["decision.json"])}
-    return Package(model, _contract(files), decision, _entities(files), files.get(REFERENCE, b""))
+    reference = files.get(REFERENCE, b"")
+    return Package(model, _contract(files), decision, _entities(files), reference, features)
+
+
+def _files_in(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
 
 
 def _contract(files: Mapping[str, bytes]) -> dict[str, Any]:

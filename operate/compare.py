@@ -47,7 +47,7 @@ def compare(
 
 def _print_metrics(metrics: "MetricComparison", versions: tuple[int, int]) -> None:
     """Print the metrics of both versions, and the paired interval of the primary one."""
-    from tasks.reporting.metric_descriptions import describe_metric
+    from tasks.metric_descriptions import describe_metric
 
     rest = f"; {metrics.rows_left_out:,} left out that one was trained on" if metrics.rows_left_out else ""
     typer.echo(f"\n{metrics.rows:,} test rows of version {metrics.rows_of}{rest}\n")

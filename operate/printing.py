@@ -54,7 +54,7 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
     width = _width()
     for outcome in outcomes:
         if outcome.time_budget_note:
-            typer.echo(f"{outcome.case}: {outcome.time_budget_note}")
+            typer.echo(_wrap(f"{outcome.case}: {outcome.time_budget_note}", width))
         reused = f"reused: {', '.join(outcome.reused)}" if outcome.reused else "reused: nothing"
         typer.echo(_wrap(f"{outcome.case}: {outcome.verdict}, {outcome.reason}", width))
         # Whole, so that it can be copied or clicked.
@@ -109,7 +109,7 @@ def _print_list(rows: list[tuple[list[str], ...]], width: int) -> None:
 
 def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
     """Return the lines of the cells of one run."""
-    from tasks.reporting.metric_descriptions import describe_metric
+    from tasks.metric_descriptions import describe_metric
 
     champion, estimate = ["none"], ["-"]
     if outcome.version:
@@ -123,7 +123,8 @@ def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
         estimate = [f"{label} {outcome.value:.4f}", f"[{outcome.low:.4f}, {outcome.high:.4f}]"]
     if outcome.baseline is not None:
         estimate.append(f"baseline {outcome.baseline:.4f}")
-    gates = f"{len(outcome.gates)} gates passed"
+    number = len(outcome.gates)
+    gates = f"{number} {'gate' if number == 1 else 'gates'} passed"
     return (
         [outcome.case, outcome.data],
         champion,
@@ -187,11 +188,13 @@ def print_scores(facts: Mapping[str, Any]) -> None:
 
 
 def print_ledger_entry(entry: Mapping[str, Any]) -> None:
-    """Print one decision about a champion as a line."""
+    """Print one decision about a champion as a line; those of earlier releases have names of metrics in the facts."""
+    from tasks.metric_descriptions import label_metrics
+
     champion = f"champion v{entry['champion']}" if entry["champion"] else "no champion"
     version = f" on v{entry['version']}" if entry.get("version") else ""
     typer.echo(
-        f"{entry['line']:>4}  {entry['at']}  {entry['verdict']}{version}: {champion}; {entry['reason']}"
+        f"{entry['line']:>4}  {entry['at']}  {entry['verdict']}{version}: {champion}; {label_metrics(entry['reason'])}"
     )
 
 

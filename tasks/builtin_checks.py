@@ -75,7 +75,7 @@ def check_batch(state: ValidationState, clean: pd.DataFrame) -> None:
     require("enough_rows", reason, len(clean) >= min_rows)
     if contract.is_recommendation or not len(clean):
         return
-    has_values = any(clean[column].notna().any() for column in contract.features)
+    has_values = any(clean[column].notna().any() for column in contract.inputs)
     require("features_present", "at least one feature has a value", has_values)
     if not scoring:
         distinct = targets(clean, contract).nunique()

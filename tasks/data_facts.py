@@ -1,4 +1,4 @@
-"""What the stages before the split record about a batch, as typed JSON: parts of a run's facts (tasks/facts.py)."""
+"""What the stages before training record about a batch, as typed JSON: parts of a run's facts (tasks/facts.py)."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -98,3 +98,41 @@ class ItemAttributeCounts(TypedDict):
     with_attributes: int
     without_interactions: int
     interacted_without_attributes: int
+
+
+class DatasetSettings(TypedDict):
+    """The settings of the contract that models are trained with."""
+
+    sentinel_values: dict[str, list[float]]
+    allow_repeats: bool
+    never_recommend: list[str]
+    decay: float | None
+    classes: list[str]
+    coverage: float
+    text_columns: list[str]
+    split_by: str | None
+
+
+class DeclaredFeatureFacts(TypedDict):
+    """A column that the contract declares: how it is computed, and its share of missing cells in train."""
+
+    name: str
+    description: str
+    missing: float
+
+
+class TextFeatureFacts(TypedDict):
+    """A column with texts that was replaced by lengths and `topics`, computed from `ngrams` known ones of a `unit`."""
+
+    column: str
+    topics: int
+    ngrams: int
+    unit: str
+
+
+class FeatureFacts(DatasetSettings):
+    """The features that were computed from the datasets of a split, and the settings that hold for them."""
+
+    declared: list[DeclaredFeatureFacts]
+    texts: list[TextFeatureFacts]
+    seconds: float

@@ -1,29 +1,52 @@
-"""Evaluate: select the leader on the validation dataset, and estimate the final model's quality on the test dataset."""
+"""Evaluate: select the leader on the validation dataset, and estimate the final model's quality on the test dataset.
 
+Both are stages whose results are stored: the same models, rows and settings are evaluated once.
+"""
+
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.data.dataset import Dataset, rarer_class_units
+from ml.data.row_split import OUT_OF_SCOPE_TEST
 from ml.estimator import Model
+from ml.evaluation.answers import rejection_metrics
 from ml.evaluation.binary_metrics import confusion_counts
 from ml.evaluation.confidence_intervals import Interval
 from ml.evaluation.evaluator import Decision, Evaluator
+from ml.evaluation.multiclass_evaluator import class_probabilities
 from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
 from ml.evaluation.subgroups import subgroup_metrics
 from ml.explanations.item_titles import example_titles
 from ml.explanations.shapes import rank_correlations, shape_curves
-from ml.serialization import load_model
+from ml.serialization import class_name, load_model
 from ml.tabular.additive import AdditiveModel
-from tasks import activity
 from tasks.error_boundary import redact_errors
 from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
-from tasks.storage.content_store import StoredResult
-from tasks.stored_datasets import load_dataset
+from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
+from tasks.stored_datasets import load_dataset, stored_settings
+
+CODE = ("tasks/evaluate.py", "tasks/error_boundary.py", "tasks/stored_datasets.py", "ml")
+# Those that models predict with and that metrics are computed with.
+LIBRARIES = (
+    "lightgbm",
+    "scikit-learn",
+    "implicit",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "pandas",
+)
+LEADERBOARD_FILE, EVALUATION_FILE = "leaderboard.json", "evaluation.json"
 
 # The share of runs in which a candidate may lead by chance alone.
 FAMILY_ERROR_RATE = 0.05
@@ -37,6 +60,15 @@ class FinalFit:
     model: StoredResult
     baseline: StoredResult
     decision: Decision
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How a run evaluates: its evaluator, the sensitive columns, and the seed of bootstrap resampling."""
+
+    evaluator: Evaluator
+    sensitive: tuple[str, ...] = ()
+    seed: int = 0
 
 
 def load_fitted_model(fitted: StoredResult) -> Model:
@@ -74,37 +106,43 @@ def select_leader(
 @task(name="build leaderboard", cache_policy=NO_CACHE)
 @redact_errors
 def build_leaderboard(
-    fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator
-) -> list[LeaderboardEntry]:
-    """Evaluate the candidates on the validation dataset, in their order, and mark the leader.
+    fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator, store: Store
+) -> StoredResult:
+    """Store the evaluation of the candidates on the validation dataset, in their order, with the leader marked.
 
-    `milliseconds_per_1000` is processor time for 1,000 rows.
+    `leaderboard_entries` reads it. The processor time that predictions took is stored as a fact.
     """
-    activity.begin("leaderboard")
+    key = key_of(
+        "leaderboard",
+        CODE,
+        LIBRARIES,
+        fits=[[name, *_fit_inputs(fit)] for name, fit in fitted.items()],
+        splits=splits.digest,
+        **stored_settings(splits),
+        evaluator=_evaluator_inputs(evaluator),
+    )
+    return store.get_or_compute(key, lambda: _build_leaderboard(fitted, splits, evaluator), "leaderboard")
+
+
+def _build_leaderboard(
+    fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator
+) -> StageResult:
+    began = time.perf_counter()
     valid = load_dataset(splits, "valid")
-    entries: list[LeaderboardEntry] = []
+    entries: list[dict[str, Any]] = []
     predictions: dict[str, pd.DataFrame] = {}
+    milliseconds: dict[str, float] = {}
     for name, stored in fitted.items():
         model = load_fitted_model(stored)
         started = time.process_time()
         predictions[name] = model.predict(valid.frame)
-        milliseconds = 1000 * (time.process_time() - started)
+        milliseconds[name] = 1000 * (time.process_time() - started)
         decision = evaluator.decision(valid, predictions[name])
-        estimate = evaluator.primary_interval(valid, predictions[name])
-        entry: LeaderboardEntry = {
+        entry: dict[str, Any] = {
             "candidate": name,
-            "value": estimate.value,
-            "low": estimate.low,
-            "high": estimate.high,
+            **to_estimate(evaluator.primary_interval(valid, predictions[name])),
             "metrics": evaluator.metrics(valid, predictions[name], decision),
             "decision": dict(decision),
-            "seconds": stored.facts["seconds"],
-            "stopped_by": stored.facts["stopped_by"],
-            "composition": stored.facts["composition"],
-            "megabytes": stored.size_bytes / 1e6,
-            "milliseconds_per_1000": 1000 * milliseconds / len(valid.frame),
-            "reused": stored.reused,
-            "leads": False,
         }
         if isinstance(model, AdditiveModel):
             by_importance = pd.Series(stored.facts["importance"]).sort_values(ascending=False)
@@ -115,29 +153,78 @@ def build_leaderboard(
         entry["leads"] = entry["candidate"] == leader
         if entry["candidate"] in comparisons:
             entry["compared_with"] = comparisons[entry["candidate"]]
+    facts = {
+        "milliseconds_per_1000": {name: 1000 * m / len(valid.frame) for name, m in milliseconds.items()},
+        "seconds": time.perf_counter() - began,
+    }
+    return StageResult({}, facts, {LEADERBOARD_FILE: _to_json(entries)})
+
+
+def leaderboard_entries(stored: StoredResult, fitted: Mapping[str, StoredResult]) -> list[LeaderboardEntry]:
+    """Return the entries of a stored leaderboard with what this run knows of each fit.
+
+    `reused` is about the fit. `milliseconds_per_1000` is processor time for 1,000 rows, measured when the leaderboard
+    was computed.
+    """
+    entries: list[LeaderboardEntry] = []
+    for entry in json.loads(stored.file(LEADERBOARD_FILE)):
+        fit = fitted[entry["candidate"]]
+        entry |= {name: fit.facts[name] for name in ("seconds", "stopped_by", "composition")}
+        entry["megabytes"] = fit.size_bytes / 1e6
+        entry["milliseconds_per_1000"] = stored.facts["milliseconds_per_1000"][entry["candidate"]]
+        entry["reused"] = fit.reused
+        entries.append(entry)
     return entries
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
 @redact_errors
 def evaluate_on_test(
-    final: FinalFit,
-    splits: StoredResult,
-    raw: StoredResult,
-    evaluator: Evaluator,
-    sensitive: tuple[str, ...],
-    seed: int,
-) -> EvaluationFacts:
-    """Evaluate the final model and the baseline on the test dataset, which was used neither to fit nor to select.
+    final: FinalFit, splits: StoredResult, raw: StoredResult, settings: EvaluationSettings, store: Store
+) -> StoredResult:
+    """Store the evaluation of the final model and the baseline on the test dataset.
 
-    `raw` is the result of the source stage: it may have the true probabilities, and titles of items.
+    It was used neither to fit nor to select. `raw` is the result of the source stage: it may have the true
+    probabilities, and titles of items. `evaluation_facts` reads the result.
     """
-    activity.begin("evaluation on the test split")
+    key = key_of(
+        "evaluate",
+        CODE,
+        LIBRARIES,
+        model=_fit_inputs(final.model),
+        baseline=_fit_inputs(final.baseline),
+        decision=dict(final.decision),
+        splits=splits.digest,
+        **stored_settings(splits),
+        raw=raw.digest,
+        evaluator=_evaluator_inputs(settings.evaluator),
+        sensitive=settings.sensitive,
+        seed=settings.seed,
+    )
+
+    def compute() -> StageResult:
+        started = time.perf_counter()
+        data = _to_json(_evaluate_on_test(final, splits, raw, settings))
+        return StageResult({}, {"seconds": time.perf_counter() - started}, {EVALUATION_FILE: data})
+
+    return store.get_or_compute(key, compute, "evaluation on the test split")
+
+
+def evaluation_facts(stored: StoredResult) -> EvaluationFacts:
+    """Return a stored evaluation on the test dataset."""
+    facts: EvaluationFacts = json.loads(stored.file(EVALUATION_FILE))
+    return facts
+
+
+def _evaluate_on_test(
+    final: FinalFit, splits: StoredResult, raw: StoredResult, settings: EvaluationSettings
+) -> EvaluationFacts:
+    evaluator = settings.evaluator
     test, model = load_dataset(splits, "test"), load_fitted_model(final.model)
     prediction = model.predict(test.frame)
     estimate = evaluator.primary_interval(test, prediction)
     metrics = evaluator.metrics(test, prediction, final.decision)
-    intervals = evaluator.metric_intervals(test, prediction, final.decision, seed)
+    intervals = evaluator.metric_intervals(test, prediction, final.decision, settings.seed)
     baseline_prediction = load_fitted_model(final.baseline).predict(test.frame)
     evaluation: EvaluationFacts = {
         "rows": len(test.frame),
@@ -148,7 +235,7 @@ def evaluate_on_test(
         "metrics": metrics,
         "intervals": {name: to_estimate(interval) for name, interval in intervals.items()},
         "curves": evaluator.curves(test, prediction),
-        "groups": subgroup_metrics(test, prediction, evaluator, final.decision, sensitive),
+        "groups": subgroup_metrics(test, prediction, evaluator, final.decision, settings.sensitive),
         "importance": dict(final.model.facts["importance"]),
         "baseline": to_estimate(evaluator.primary_interval(test, baseline_prediction)),
     }
@@ -157,7 +244,14 @@ def evaluate_on_test(
     if "threshold" in final.decision:
         truth, probability = test.truth.to_numpy(), prediction["probability"].to_numpy()
         evaluation["confusion"] = confusion_counts(truth, probability, final.decision["threshold"])
-    if evaluation["importance"]:
+    if OUT_OF_SCOPE_TEST in splits.table_names:
+        of_none = model.predict(load_dataset(splits, OUT_OF_SCOPE_TEST).frame)
+        evaluation["out_of_scope"] = rejection_metrics(
+            class_probabilities(prediction, test.classes),
+            class_probabilities(of_none, test.classes),
+            final.decision["min_probability"],
+        )
+    if evaluation["importance"] and not test.classes:
         evaluation["rank_correlations"] = rank_correlations(test.frame, prediction.iloc[:, 0])
     if data_diagnostics := evaluator.data_diagnostics(test):
         evaluation["data_diagnostics"] = data_diagnostics
@@ -172,6 +266,26 @@ def evaluate_on_test(
             metrics[evaluator.primary], evaluator.chance_level, optimum
         )
     return evaluation
+
+
+def _fit_inputs(fit: StoredResult) -> list[Any]:
+    """Return what an evaluation depends on of a fit: its files, and those of its facts that no file has."""
+    return [fit.digest, fit.facts["model"], fit.facts["importance"]]
+
+
+def _evaluator_inputs(evaluator: Any) -> list[Any]:
+    return [class_name(evaluator), asdict(evaluator)]
+
+
+def _to_json(value: Any) -> bytes:
+    """Write facts as JSON; numbers of NumPy become plain numbers."""
+    return json.dumps(value, indent=1, default=_plain_number).encode()
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"expected a JSON value; got {type(value).__name__}; correct what the evaluator returns")
 
 
 def to_estimate(interval: Interval) -> Estimate:

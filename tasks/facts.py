@@ -5,7 +5,14 @@
 
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from tasks.data_facts import DriftFacts, ItemAttributeCounts, SourceFacts, ValidationFacts
+from tasks.data_facts import (
+    DatasetSettings,
+    DriftFacts,
+    FeatureFacts,
+    ItemAttributeCounts,
+    SourceFacts,
+    ValidationFacts,
+)
 from tasks.run_entries import (
     DamagedResult,
     GateEntry,
@@ -110,18 +117,6 @@ class SplitChecks(TypedDict, total=False):
     targets_in_history: int
 
 
-class DatasetSettings(TypedDict):
-    """The settings of the contract that models are trained with."""
-
-    sentinel_values: dict[str, list[float]]
-    allow_repeats: bool
-    never_recommend: list[str]
-    decay: float | None
-    classes: list[str]
-    text_columns: list[str]
-    split_by: str | None
-
-
 class SimilarTexts(TypedDict):
     """Rows whose text another row has too, or nearly so (`ml.data.near_duplicates.NearDuplicates`).
 
@@ -211,8 +206,9 @@ class LeaderboardEntry(TypedDict):
 class EvaluationFacts(TypedDict):
     """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target.
 
-    `confusion` counts test rows by truth and decision; `rank_correlations` are those of numeric columns with the
-    prediction; `item_titles` are by item of the examples.
+    `confusion` counts test rows by truth and decision; `out_of_scope` is how well rows of none of the classes
+    are found; `rank_correlations` are those of numeric columns with the prediction; `item_titles` are by item of the
+    examples.
     """
 
     rows: int
@@ -228,6 +224,7 @@ class EvaluationFacts(TypedDict):
     baseline: Estimate
     rarer_class: NotRequired[int]
     confusion: NotRequired[dict[str, int]]
+    out_of_scope: NotRequired[dict[str, float]]
     rank_correlations: NotRequired[dict[str, float]]
     item_titles: NotRequired[dict[str, str]]
     data_diagnostics: NotRequired[dict[str, Any]]
@@ -266,6 +263,7 @@ class RunFacts(TypedDict):
     validate: NotRequired[ValidationFacts]
     drift: NotRequired[DriftFacts]
     split: NotRequired[SplitFacts]
+    features: NotRequired[FeatureFacts]
     time_budget: NotRequired[TimeBudgetFacts]
     leaderboard: NotRequired[list[LeaderboardEntry]]
     evaluation: NotRequired[EvaluationFacts]

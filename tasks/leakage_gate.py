@@ -33,6 +33,7 @@ from ml.data.target_leaks import (
     sample_rows,
 )
 from ml.errors import LeakageError
+from ml.features.declared import with_declared_features
 from tasks.facts import SplitChecks
 
 # Columns that the report lists, those that predict the target best alone.
@@ -56,7 +57,8 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
     parts = [datasets[name] for name in (TRAIN, VALID, TEST)]
     texts = list(contract.roles.text)
     # A text has as many values as rows; the split keeps similar ones together.
-    frame = pd.concat([part.frame for part in parts], ignore_index=True).drop(columns=texts, errors="ignore")
+    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    frame = with_declared_features(frame, contract).drop(columns=texts, errors="ignore")
     truth = np.concatenate([part.truth.to_numpy(np.float64) for part in parts])
     units = np.concatenate([part.units for part in parts])
     in_test = np.arange(len(truth)) >= len(truth) - len(parts[-1].truth)

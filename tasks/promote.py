@@ -16,6 +16,7 @@ from ml.evaluation.quality_gate import QualityThresholds, check_quality, stops
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
+from tasks.metric_descriptions import describe_metric, label_metrics
 
 log = logging.getLogger("steward")
 # Fewer units that the champion was not trained on cannot decide between two models.
@@ -36,7 +37,7 @@ def quality_gate(
     failed = [check for check in checks if stops(check)]
     if failed:
         raise QualityGateError(
-            "; ".join(f"{check['check']} {check['bound']:g}" for check in failed),
+            "; ".join(f"{label_metrics(check['check'])} {check['bound']:g}" for check in failed),
             "; ".join(
                 f"{check['got']:.4g}" + (f" ({check['note']})" if "note" in check else "") for check in failed
             ),
@@ -45,7 +46,8 @@ def quality_gate(
         )
     for check in checks:
         if not check["passed"]:
-            log.warning("  %s %g; got %.4g", check["check"], check["bound"], check["got"])
+            name = label_metrics(check["check"])
+            log.warning("  %s %g; got %.4g", name, check["bound"], check["got"])
     return checks
 
 
@@ -87,7 +89,7 @@ def compare_with_champion(
         return Verdict(INCONCLUSIVE, reason, None, units)
     difference = evaluator.paired_difference(test, challenger, champion)
     interval = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    summary = f"{interval} {evaluator.primary}, {units} units{rest}"
+    summary = f"{interval} {describe_metric(evaluator.primary).label}, {units} units{rest}"
     if difference.low > 0:
         return Verdict(PROMOTE, f"better than the champion by {summary}", asdict(difference), units)
     worse = "worse than the champion" if difference.high < 0 else "no better than the champion beyond chance"

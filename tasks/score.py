@@ -31,9 +31,9 @@ class ScoreCounts(TypedDict):
 
 
 def model_inputs(clean: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Return what the model predicts from: the feature columns, or one history per user, oldest event first."""
+    """Return what the model predicts from: the input columns, or one history per user, oldest event first."""
     if not contract.is_recommendation:
-        return clean[list(contract.features)]
+        return clean[list(contract.inputs)]
     events = event_log.to_event_log(clean, contract)
     return event_log.histories_by_user(events, pd.Index(sorted(events["user"].unique())))
 

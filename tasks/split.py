@@ -43,6 +43,7 @@ CODE = (
     "ml/contract",
     "ml/data",
     "ml/errors.py",
+    "ml/features/declared.py",
     "ml/interactions",
 )
 # All events before the test cutoff, for a final model that is fitted again after the selection.
@@ -115,7 +116,7 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
 
     def dataset(name: str) -> Dataset:
         positions = np.flatnonzero(labels == name)
-        frame = rows[list(contract.features)].iloc[positions]
+        frame = rows[list(contract.inputs)].iloc[positions]
         metadata = rows[metadata_columns].iloc[positions]
         return Dataset(frame, truth.iloc[positions], units[positions], metadata)
 

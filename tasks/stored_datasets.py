@@ -6,7 +6,7 @@ from typing import Any
 from ml.contract.schema import Contract
 from ml.data import item_attributes
 from ml.data.dataset import Dataset
-from tasks.facts import DatasetSettings
+from tasks.data_facts import DatasetSettings
 from tasks.storage.content_store import StoredResult
 
 
@@ -18,6 +18,7 @@ def dataset_settings(contract: Contract) -> DatasetSettings:
         "never_recommend": sorted(contract.never_recommend),
         "decay": contract.decay,
         "classes": list(contract.roles.labels),
+        "coverage": contract.roles.coverage,
         "text_columns": [column for column in contract.features if column in contract.roles.text],
         "split_by": contract.split.by if contract.is_recommendation else None,
     }
@@ -34,6 +35,7 @@ def stored_settings(stored: StoredResult) -> dict[str, Any]:
         "never_recommend": tuple(facts.get("never_recommend", ())),
         "decay": facts.get("decay"),
         "classes": tuple(facts.get("classes", ())),
+        "coverage": facts.get("coverage", Dataset.coverage),
         "text_columns": tuple(facts.get("text_columns", ())),
         "split_by": facts.get("split_by"),
     }

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from ml.errors import CandidateSkipped
-from ml.estimator import Candidate, FitResources, Model
+from ml.estimator import Candidate, FitResources, Model, files_digest
 from ml.serialization import class_name
 from tasks.error_boundary import redact_errors
 from tasks.facts import FitFacts
@@ -25,7 +25,17 @@ from tasks.stored_datasets import load_dataset, stored_settings
 # Prefect's name for the state of a candidate that was skipped.
 SKIPPED = "Skipped"
 CODE = ("tasks/train.py", "tasks/error_boundary.py", "tasks/fit_memory.py", "tasks/stored_datasets.py", "ml")
-LIBRARIES = ("lightgbm", "scikit-learn", "implicit", "torch", "numpy", "scipy", "optuna")
+LIBRARIES = (
+    "lightgbm",
+    "scikit-learn",
+    "implicit",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "optuna",
+)
 
 # Details of a fit, which the command line shows with --verbose only.
 log = logging.getLogger("steward.fit")
@@ -93,6 +103,7 @@ def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources
         CODE,
         LIBRARIES,
         candidate=serialize_candidate(candidate),
+        files=files_digest(candidate),
         # The digest covers all tables, the side table of items too, but not the facts.
         splits=splits.digest,
         dataset=dataset,

@@ -3,7 +3,12 @@
 from tasks.settings import ROOT
 
 
-def use_case_names() -> list[str]:
-    """Return the names of all use cases, sorted."""
+def use_case_names(data: str | None = None) -> list[str]:
+    """Return the names of all use cases, sorted; with `data`, of those that have a contract of that name."""
     stems = sorted(path.stem for path in (ROOT / "flows").glob("*.py"))
-    return [stem.replace("_", "-") for stem in stems if (ROOT / "expectations" / stem).is_dir()]
+    folders = {stem: ROOT / "expectations" / stem for stem in stems}
+    return [
+        stem.replace("_", "-")
+        for stem, folder in folders.items()
+        if folder.is_dir() and (data is None or (folder / f"{data}.json").is_file())
+    ]

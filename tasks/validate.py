@@ -145,7 +145,7 @@ def _required_columns(contract: Contract, scoring: bool) -> list[str]:
     if contract.is_recommendation:
         required = {roles.user, roles.item, roles.time, roles.event_order}
     else:
-        required = {roles.id, *contract.features}
+        required = {roles.id, *contract.inputs}
     return [c for c in contract.read.columns if c in required]
 
 

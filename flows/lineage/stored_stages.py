@@ -11,14 +11,19 @@ from tasks.dropped_columns import describe_dropped_columns
 
 
 def stage_steps(record: ModelVersionRecord) -> Iterator[LineageStep]:
-    """Yield the registered fit, the golden rows, the other fits, then split, validation and table."""
+    """Yield the registered fit, the golden rows, the other fits, then features, split, validation and table."""
     yield _model(record)
     yield _golden(record)
     registered = _registered_fit(record)
     for name, entry in record.stages.items():
         if name.startswith(("train ", "refit ")) and entry["digest"] != registered:
             yield _stage_step("fit", entry, record.stored_object(entry["digest"]), name)
-    for name, describe in (("split", _split), ("validate", _validation), ("source", _table)):
+    for name, describe in (
+        ("features", _features),
+        ("split", _split),
+        ("validate", _validation),
+        ("source", _table),
+    ):
         if name in record.stages:
             entry = record.stages[name]
             yield describe(record, entry, record.stored_object(entry["digest"]))
@@ -62,6 +67,16 @@ def _golden(record: ModelVersionRecord) -> LineageStep:
     rows = _row_counts(golden, ["golden"]).get("golden")
     summary = f"{rows or 'the'} rows of the packaging gate, with their predictions"
     return LineageStep("golden", summary, golden.status, _reason(golden), {"path": str(golden.path or "")})
+
+
+def _features(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedResult) -> LineageStep:
+    """Describe the columns that were computed, and compare the sizes of their datasets with those of the split."""
+    facts = record.facts["features"]
+    derived = [f"{feature['name']}: {feature['description']}" for feature in facts["declared"]]
+    derived += [f"{text['column']}: {text['topics']} topics and two lengths" for text in facts["texts"]]
+    sizes = {name: size["rows"] for name, size in record.facts["split"]["datasets"].items()}
+    step = _stage_step("features", entry, stored, f"{len(derived)} computed", facts)
+    return _with_miscounts(step, _miscounts(sizes, _row_counts(stored, list(sizes))), tuple(derived))
 
 
 def _split(record: ModelVersionRecord, entry: Mapping[str, Any], stored: VerifiedResult) -> LineageStep:

@@ -5,7 +5,7 @@ from typing import Any
 
 from flows.recording.report_address import run_route
 from tasks.ledger import ROLLBACK, Ledger, LedgerError
-from tasks.reporting.metric_descriptions import label_metrics
+from tasks.metric_descriptions import label_metrics
 from tasks.tracking import registry, run_history
 from tasks.tracking.connection import Client
 from tasks.tracking.registry import ModelVersion

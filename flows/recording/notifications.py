@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from flows.recording.endings import ERROR
 from flows.recording.run_facts import INTERRUPTIONS, outcome_sentence
 from tasks.facts import RunFacts
-from tasks.reporting.metric_descriptions import label_metrics
+from tasks.metric_descriptions import label_metrics
 from tasks.settings import Settings
 
 log = logging.getLogger("steward")

@@ -11,7 +11,7 @@ from flows.recording import prefect_run
 from flows.recording.report_address import ReportAddress
 from flows.recording.run_facts import outcome_sentence, outcome_verdict
 from tasks.facts import RunFacts
-from tasks.reporting.metric_descriptions import describe_metric, format_estimate, label_metrics
+from tasks.metric_descriptions import describe_metric, format_estimate, label_metrics
 from tasks.tracking import registry
 from tasks.tracking.connection import Client
 from tasks.tracking.registry import ModelVersion

@@ -46,7 +46,7 @@ def initial_facts(
         "publication": dict(contract.publication),
         "descriptions": dict(contract.roles.descriptions),
         "nouns": asdict(case.nouns),
-        "sensitive_inputs": [name for name in contract.roles.sensitive if name in contract.features],
+        "sensitive_inputs": [name for name in contract.roles.sensitive if name in contract.inputs],
         "params": {name: _as_json(value) for name, value in asdict(params).items()},
         "files": [str(path.resolve()) for path in source.all_files],
         "contract_file": contract_path(params.contract),
@@ -116,6 +116,11 @@ def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
         return f"{facts['rows']:,} rows = {counts}"
     if stage == "split":
         return ", ".join(f"{name} {size['rows']:,}" for name, size in facts["datasets"].items())
+    if stage == "features":
+        texts = [entry["column"] for entry in facts["texts"]]
+        return f"{len(facts['declared'])} declared" + (
+            f", texts of {', '.join(texts)} as numbers" if texts else ""
+        )
     if stage == "source":
         dropped = describe_dropped_columns(facts["dropped_columns"])
         return f"{facts['rows']:,} rows" + (f", without {dropped}" if dropped else "")

@@ -35,8 +35,8 @@ from tasks.fit_plan import PlannedFit
 from tasks.ledger import Ledger, Verdict
 from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
+from tasks.metric_descriptions import format_estimate
 from tasks.reporting import report
-from tasks.reporting.metric_descriptions import format_estimate, label_metrics
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult, log_damage
 from tasks.tracking import connection, registry
@@ -136,16 +136,16 @@ class RunRecorder:
         """Record a stage that has ended, and the gate inside it that has passed."""
         facts: Any = dict(result.facts)
         self.facts["stages"].append(stage_entry(name, result))
-        if name == "source":
-            self.facts["source"] = facts
-        elif name == "validate":
-            self.facts["validate"] = facts
+        if name in ("source", "validate", "split", "features"):
+            self.facts[name] = facts  # type: ignore[literal-required]
+        if name == "validate":
             self._add_gate("contract", True)
             counts = ("rows", "clean", "quarantined", "excluded")
             self.mlflow_run.log({f"rows.{count}": facts[count] for count in counts})
         elif name == "split":
-            self.facts["split"] = facts
             self._add_gate("split", True)
+        elif name == "features":
+            self._add_gate("features", True)
         if name in ("source", "validate", "split"):
             origin = self.facts["source"]["origin"]
             self.mlflow_run.log_datasets({name: result.digest}, self.facts["contract"], origin)
@@ -233,7 +233,7 @@ class RunRecorder:
         path = self._publish(verdict.reason)
         address = report_address(self.mlflow_run, self.settings)
         pages.describe_version(self.client, challenger, self.facts, entry, address)
-        log.info("  verdict: %s, %s", verdict.verdict, label_metrics(verdict.reason))
+        log.info("  verdict: %s, %s", verdict.verdict, verdict.reason)
         return run_outcome(self.facts, verdict.verdict, verdict.reason, champion_summary, path)
 
     def log_unchanged(self, previous: Mapping[str, Any]) -> RunOutcome:

@@ -25,6 +25,7 @@ def input_key(case: UseCase, contract: Contract, source: StoredResult, params: R
         evaluator=_described(case.evaluator),
         thresholds=asdict(case.thresholds),
         split=case.split.__name__,
+        reads_texts=case.reads_texts,
         final_fit=case.final_fit.value,
         params=[str(value) for value in (params.seed, params.time_budget, params.trials, params.as_of)],
     )

@@ -5,11 +5,12 @@ Types of single values are checked before. A section that is not valid by itself
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from ml.contract.feature_checks import check_declared_features, check_features
 from ml.contract.log_checks import check_event_weights, check_item_table, check_recommendations
 from ml.contract.problems import Problem, listed, quoted
 from ml.contract.read_options import LINE_FORMATS, ReadOptions
 from ml.contract.roles import Roles
-from ml.contract.schema import MetaDraft, SplitPolicy, feature_columns
+from ml.contract.schema import MetaDraft
 from ml.contract.split_checks import check_split
 
 NUMERIC = ("number", "integer")
@@ -21,7 +22,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
     if read:
         yield from check_read(read)
         columns = {
-            "meta.leakage_exceptions": meta.leakage_exceptions,
+            "meta.leakage_exceptions": {*meta.leakage_exceptions} - {*meta.features},
             "meta.drift.exceptions": meta.drift.exceptions,
             "meta.sentinel_values": meta.sentinel_values,
             "meta.first_row_per": _first_row_columns(meta),
@@ -40,8 +41,10 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             yield from check_event_weights(meta.event_weight_by_value, roles, read)
         if meta.item_attributes:
             yield from check_item_table(meta.item_attributes, roles, read)
-        if "split" not in invalid and roles.user is None:
-            yield from check_features(roles, read, meta.split)
+        if "split" not in invalid and "features" not in invalid:
+            yield from check_declared_features(meta.features, read, roles, meta.split.by)
+            if roles.user is None:
+                yield from check_features(read, roles, meta.split.by, meta.features)
 
 
 def check_read(read: ReadOptions) -> Iterator[Problem]:
@@ -184,19 +187,6 @@ def check_sentinel_values(
             yield Problem(
                 f"different numbers as keys of {place}", listed(sorted(codes)), "write each code once"
             )
-
-
-def check_features(roles: Roles, read: ReadOptions, split: SplitPolicy) -> Iterator[Problem]:
-    """Check that a table has features, of types that models take."""
-    features = feature_columns(read, roles, split)
-    if not features:
-        yield Problem("at least one feature column", "none", "give meta.read.columns a column without a role")
-    if times := [c for c in features if read.columns[c] in ("time", "epoch")]:
-        yield Problem(
-            "numbers and categories as features, as models take no times, in meta.roles",
-            listed(times),
-            "give them the role time, or list them in meta.roles.ignored",
-        )
 
 
 def _first_row_columns(meta: MetaDraft) -> tuple[str, ...]:

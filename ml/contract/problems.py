@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ml.contract.arguments import FORMAT_CODES, Arguments, Partition, QuantileRanges
+from ml.contract.declared_features import DeclaredFeature
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles, Target
 from ml.contract.schema import ContractFile, FirstRowPer, Meta, Rule, RuleMeta, SplitPolicy
@@ -167,8 +168,15 @@ def _problem(details: ErrorDetails) -> Problem:
 
 
 def _keys(location: Location) -> list[str]:
-    section = SECTIONS[_path(location)]
+    section = _section(_path(location))
+    assert section
     return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section(path: tuple[str, ...]) -> type[Section] | None:
+    """Return the section at a path; features have names of their own."""
+    is_feature = len(path) == 3 and path[:2] == ("meta", "features")
+    return DeclaredFeature if is_feature else SECTIONS.get(path)
 
 
 def _keys_of(value: Any) -> str:
@@ -187,7 +195,7 @@ def place_of(location: Location) -> str:
             continue
         if isinstance(part, int):
             text += f"[{part}]"
-        elif _path(location[:depth]) in SECTIONS:
+        elif _section(_path(location[:depth])):
             text += f".{part}" if text else part
         else:
             text += f"[{quoted(part)}]"

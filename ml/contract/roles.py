@@ -1,10 +1,14 @@
 """What the columns of a data set are for: the target, texts, the entities, and the parts of an event log."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
 from ml.contract.values import Bool, ClassLabels, ColumnName, Columns, Labels, Number, Section, Text
+
+# The share of rows whose right label is held possible, where the contract asks for no other.
+COVERAGE = 0.9
 
 
 class Target(Section):
@@ -19,6 +23,8 @@ class Target(Section):
     """Numbers above this one are the positive class."""
     labels: ClassLabels = ()
     """All classes, two or more, in the order in which predictions name them."""
+    coverage: Annotated[Number, Field(gt=0, lt=1)] = COVERAGE
+    """With `labels`: the share of rows for which the right label shall be among those held possible."""
     out_of_scope: Labels = ()
     """Values of rows that belong to none of the `labels`. No model learns from them: they are kept apart, to measure
     whether a model can tell that it does not know them."""
@@ -77,6 +83,11 @@ class Roles(Section):
     def labels(self) -> tuple[str, ...]:
         """Return all classes of the target; empty where it has two classes or is a number."""
         return self.target_definition.labels if self.target_definition else ()
+
+    @property
+    def coverage(self) -> float:
+        """Return the share of rows for which the right label shall be among those held possible."""
+        return self.target_definition.coverage if self.target_definition else COVERAGE
 
     @property
     def out_of_scope(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from ml.contract.declared_features import DeclaredFeature, DeclaredFeatures, feature_columns, source_columns
 from ml.contract.drift_policy import DriftPolicy
 from ml.contract.expectations import EXPECTATIONS
 from ml.contract.read_options import ItemTable, ReadOptions
@@ -178,6 +179,8 @@ class MetaDraft(Section):
     """Columns that may predict the target on their own, each with the reason why that is no leakage."""
     copy_exception: Reason | None = None
     """Why rows of (nearly) equal content under different ids may be in several datasets of the split."""
+    features: Mapping[ColumnName, DeclaredFeature] = Field(default_factory=dict)
+    """New columns of a table that are computed from others, by their names."""
     sentinel_values: Mapping[str, Codes] = Field(default_factory=dict)
     """Numbers that are codes, such as 98 for "not measured": by column, each with its meaning."""
     never_recommend: Mapping[str, Reason] = Field(default_factory=dict)
@@ -228,6 +231,8 @@ class Contract:
     leakage_exceptions: Mapping[str, str]
     # Why copies of rows may be in several datasets of the split; None where they may not.
     copy_exception: str | None
+    # Features that are computed from other columns, by the name of the new column.
+    declared_features: DeclaredFeatures
     # Codes of numeric columns that are no quantities, such as 0 for "not measured"; ascending.
     sentinel_values: Mapping[str, tuple[float, ...]]
     # Items that are never recommended, each with the reason.
@@ -257,6 +262,7 @@ class Contract:
             first_row_per=meta.first_row_per,
             leakage_exceptions=meta.leakage_exceptions,
             copy_exception=meta.copy_exception,
+            declared_features=meta.features,
             sentinel_values={
                 c: tuple(sorted(map(float, codes))) for c, codes in meta.sentinel_values.items()
             },
@@ -270,18 +276,16 @@ class Contract:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Return the columns that models of a table are trained with, in the order of the contract."""
-        return feature_columns(self.read, self.roles, self.split)
+        """Return the columns that models of a table use as they are, in the order of the contract."""
+        return feature_columns(self.read, self.roles, self.split.by, self.declared_features)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the columns that a prediction needs: features, and those that features are computed from."""
+        needed = {*self.features, *source_columns(self.declared_features)}
+        return tuple(c for c in self.read.columns if c in needed)
 
     @property
     def is_recommendation(self) -> bool:
         """Return whether the data are a log of interactions, from which items are recommended."""
         return self.roles.user is not None
-
-
-def feature_columns(read: ReadOptions, roles: Roles, split: SplitPolicy) -> tuple[str, ...]:
-    """Return the columns without a role that keeps them from models; the site is a feature unless it is held out."""
-    no_features = {roles.target, roles.id, roles.time, roles.group, *roles.ignored}
-    if split.by == "site":
-        no_features.add(roles.site)
-    return tuple(c for c in read.columns if c not in no_features)

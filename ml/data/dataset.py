@@ -7,6 +7,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from ml.contract.roles import COVERAGE
+
 # Prefixes of columns in the stored table. Renaming them would change the digests of all stored tables.
 FEATURE_PREFIX, METADATA_PREFIX = "x:", "about:"
 
@@ -16,8 +18,9 @@ class Dataset:
     """Features, target and metadata of the rows of one dataset of a split (train, valid or test).
 
     Tabular: one row per case. `frame` has the feature columns only (numbers as float64 with NaN for missing,
-    categories as `str` with NaN for missing); `truth` is float64: 1.0 for the positive class of two,
-    the position among `classes` where there are several, or the number to predict.
+    categories as `str` with NaN for missing), in a split also the columns that features are computed from; `truth` is
+    float64: 1.0 for the positive class of two, the position among `classes` where there are several, or the number to
+    predict.
 
     Recommendation: one row per user. `frame` has the columns `user` (str), `items` (list of str, oldest first),
     `times` (list of float, seconds since 1970; NaN where only the order is known) and optionally `weights` (list of
@@ -29,7 +32,8 @@ class Dataset:
     has the columns used in evaluation but hidden from models: sensitive columns, site, id.
 
     The other fields come from the contract and are not part of the stored table. `classes` are the labels of a target
-    with several classes, else empty. `text_columns` are the columns of `frame` that are sentences. `sentinel_values`
+    with several classes, else empty. `coverage` is the share of rows for which the right class shall be
+    among those held possible. `text_columns` are the columns of `frame` that are sentences. `sentinel_values`
     are, by numeric column, the numbers that are codes and not quantities (98 for "not answered", 0 for "not measured").
     `allow_repeats`: items of the history may be recommended again. `never_recommend` are items that must not be
     recommended. `decay` is the weight of an event relative to the next event of its user, None to tune it. `split_by`
@@ -49,6 +53,7 @@ class Dataset:
     item_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     truth_times: pd.Series | None = None
     classes: tuple[str, ...] = ()
+    coverage: float = COVERAGE
     text_columns: tuple[str, ...] = ()
 
     def take(self, rows: np.ndarray) -> Self:

@@ -64,7 +64,7 @@ def row_entities(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
     column = roles.group or (None if roles.user else roles.id) or roles.user
     if column:
         return entity_hashes(rows[column], contract.name)
-    return row_hashes(rows[list(contract.features)])
+    return row_hashes(rows[list(contract.inputs)])
 
 
 def assign_rows(rows: pd.DataFrame, target: np.ndarray, entity: np.ndarray, contract: Contract) -> np.ndarray:

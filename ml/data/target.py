@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 from scipy import special
+
+if TYPE_CHECKING:
+    from ml.data.dataset import Dataset
 
 Target = Literal["binary", "multiclass", "numeric"]
 
@@ -58,6 +61,26 @@ def row_losses(score: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarr
     if target == "numeric":
         return np.asarray((score - truth) ** 2)
     return np.asarray(np.logaddexp(0.0, score) - truth * score)
+
+
+def class_truth(dataset: "Dataset") -> np.ndarray:
+    """Return the positions of the classes of a dataset's rows as int64, shape (rows,).
+
+    Raises ValueError if there are no rows, or other values than positions of `dataset.classes`.
+    """
+    values = dataset.truth.to_numpy(np.float64, na_value=np.nan)
+    if not len(values) or not np.isin(values, np.arange(len(dataset.classes))).all():
+        raise ValueError(
+            f"expected rows with truth from 0 to {len(dataset.classes) - 1}, got {len(values)} rows, some with other "
+            "values or none at all; check the labels of the contract"
+        )
+    return values.astype(np.int64)
+
+
+def mean_class_loss(probability: np.ndarray, truth: np.ndarray) -> float:
+    """Compute the mean log loss in nats of class probabilities (rows, classes) for class positions (rows,)."""
+    of_truth = probability[np.arange(len(truth)), truth]
+    return float(-np.log(np.clip(of_truth, MIN_PROBABILITY, 1.0)).mean())
 
 
 def validate_truth(truth: pd.Series, target: Target) -> np.ndarray:

@@ -82,8 +82,8 @@ class Evaluator(Protocol):
         ...
 
 
-class _RowEvaluator:
-    """Evaluators with one row per case: training keys are units, and no row is shown as an example."""
+class RowEvaluator:
+    """Evaluate rows that are one case each: training keys are units, and no row is shown as an example."""
 
     def data_diagnostics(self, dataset: Dataset) -> dict[str, Any]:
         return {}
@@ -99,7 +99,7 @@ class _RowEvaluator:
 
 
 @dataclass(frozen=True)
-class BinaryEvaluator(_RowEvaluator):
+class BinaryEvaluator(RowEvaluator):
     """Probabilities of the positive class. ROC AUC by DeLong's variance, clustered if units have several rows."""
 
     primary: str = "roc_auc"
@@ -115,7 +115,7 @@ class BinaryEvaluator(_RowEvaluator):
 
     def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
         return auc_intervals.auc_interval(
-            dataset.truth.to_numpy(), _probability(prediction), _units_of_several_rows(dataset)
+            dataset.truth.to_numpy(), _probability(prediction), units_of_several_rows(dataset)
         )
 
     def metric_intervals(
@@ -134,7 +134,7 @@ class BinaryEvaluator(_RowEvaluator):
     def paired_difference(
         self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
     ) -> Difference:
-        truth, units = dataset.truth.to_numpy(), _units_of_several_rows(dataset)
+        truth, units = dataset.truth.to_numpy(), units_of_several_rows(dataset)
         return auc_intervals.auc_difference(truth, _probability(first), _probability(second), units, level)
 
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class BinaryEvaluator(_RowEvaluator):
 
 
 @dataclass(frozen=True)
-class NumericEvaluator(_RowEvaluator):
+class NumericEvaluator(RowEvaluator):
     """Numeric predictions. R² by bootstrap over units."""
 
     primary: str = "r2"
@@ -195,7 +195,7 @@ class NumericEvaluator(_RowEvaluator):
         return {"deciles": means.to_dict(orient="list")}
 
 
-def _units_of_several_rows(dataset: Dataset) -> np.ndarray | None:
+def units_of_several_rows(dataset: Dataset) -> np.ndarray | None:
     """Return the units if any has several rows, else None, which means the same and is faster."""
     return dataset.units if len(np.unique(dataset.units)) < len(dataset.units) else None
 

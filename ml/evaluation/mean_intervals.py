@@ -28,6 +28,21 @@ def mean_interval(values: np.ndarray, units: np.ndarray | None = None, level: fl
     return Interval(value, value - half, value + half)
 
 
+def share_interval(values: np.ndarray, units: np.ndarray | None = None, level: float = 0.95) -> Interval:
+    """Compute the share of ones among zeros and ones: the interval of Wilson (1927), which stays within 0 and 1.
+
+    The number of rows is the effective one: that of independent rows whose mean has the variance of `mean_interval`
+    (for survey data Korn and Graubard, 1998), and the quantile is that of Student's t.
+    """
+    value, error, n_units = _mean_and_error(values, units)
+    t = float(stats.t.ppf(0.5 + level / 2.0, n_units - 1))
+    rows = value * (1.0 - value) / error**2 if error else float(n_units)
+    centre = (value + t**2 / (2.0 * rows)) / (1.0 + t**2 / rows)
+    half = t * np.sqrt(value * (1.0 - value) / rows + (t / (2.0 * rows)) ** 2) / (1.0 + t**2 / rows)
+    # Rounding must not exclude the value itself.
+    return Interval(value, min(float(centre - half), value), max(float(centre + half), value))
+
+
 def mean_difference(
     a: np.ndarray, b: np.ndarray, units: np.ndarray | None = None, level: float = 0.95
 ) -> Difference:

@@ -98,7 +98,7 @@ def _labels(values: pd.Series) -> np.ndarray:
 def _is_large_enough(dataset: Dataset) -> bool:
     if len(np.unique(dataset.units)) < MIN_UNITS:
         return False
-    if dataset.truth.dtype == object or dataset.truth.nunique() > 2:
+    if dataset.classes or dataset.truth.dtype == object or dataset.truth.nunique() > 2:
         return True
     positive = dataset.truth.to_numpy() == 1.0
     return all(len(np.unique(dataset.units[rows])) >= MIN_CLASS_UNITS for rows in (positive, ~positive))

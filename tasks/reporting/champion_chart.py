@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.metric_descriptions import describe_metric
 from tasks.reporting.charts import WIDE
-from tasks.reporting.metric_descriptions import describe_metric
 from tasks.reporting.svg_canvas import ACCENT, INK, MUTED, PAPER, RULE, Canvas, Margins
 
 # The colours of the report (style.css.j2), for a picture that is on no page.

@@ -153,6 +153,39 @@ def paired_column_chart(
     return canvas.to_svg(name, title)
 
 
+def confusion_picture(name: str, title: str, labels: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    """Draw the share of the rows of each class (from top to bottom) that each class is predicted for (left to right).
+
+    The darker a cell, the larger its share; shares of 1 % and more are written into it. Columns have the numbers of
+    the rows.
+    """
+    edge, classes = 28, len(labels)
+    longest = max((len(label) for label in labels), default=0)
+    left = min(8 * longest + 40, WIDE - 12 - edge * classes)
+    canvas = Canvas(
+        left + edge * classes + 12, edge * classes + 56, Margins(left, right=12, top=24, bottom=32)
+    )
+    axes = canvas.axes
+    axes.set_xlim(-0.5, classes - 0.5)
+    axes.set_ylim(classes - 0.5, -0.5)
+    for row, cells in enumerate(shares):
+        for column, share in enumerate(cells):
+            if share > 0.0:
+                axes.bar(
+                    column, 1, 1, row - 0.5, color=ACCENT, alpha=min(0.08 + 0.62 * share, 1.0), linewidth=0
+                )
+            if share >= 0.01:
+                text = canvas.text_token(f"{100 * share:.0f}")
+                axes.text(column, row, text, ha="center", va="center_baseline", color=INK, fontsize=10)
+    numbered = [f"{shorten(label, max((left - 40) // 7, 4))}  {n}" for n, label in enumerate(labels, 1)]
+    axes.set_yticks(range(classes), [canvas.text_token(text) for text in numbered])
+    axes.set_xticks(range(classes), [canvas.text_token(str(n)) for n in range(1, classes + 1)])
+    axes.xaxis.tick_top()
+    axes.set_xlabel(canvas.text_token("predicted class"), color=MUTED, fontsize=11, labelpad=8)
+    axes.xaxis.set_label_position("bottom")
+    return canvas.to_svg(name, title)
+
+
 def stacked_bar(name: str, title: str, counts: Mapping[str, int]) -> str:
     """Draw one bar divided in proportion to up to three counts, in the accent, the warning and the muted colour."""
     canvas = Canvas(WIDE, 20, Margins(left=0, right=0, top=0, bottom=0))

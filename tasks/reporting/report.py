@@ -11,8 +11,8 @@ from ml.data.value_kinds import describe_kinds
 from ml.errors import DataGateError
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import CANCELLED, SUSPENDED, RunFacts
+from tasks.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting import formatting
-from tasks.reporting.metric_descriptions import describe_metric, label_metrics
 from tasks.reporting.report_charts import MAX_FEATURES, draw_charts, leader, shape_source
 from tasks.reporting.rule_outcomes import describe_outcome, is_row_rule
 from tasks.tracking.registry import ModelVersion
@@ -25,6 +25,7 @@ GATES = {
     "contract": ("data", "does the data meet the contract?"),
     "drift": ("drift", "is the batch like the last accepted one?"),
     "split": ("split", "is the split free of leakage?"),
+    "features": ("features", "can every feature be computed?"),
     "packaging": ("packaging", "does the package predict what was evaluated?"),
     "quality": ("quality", "does the model meet the thresholds?"),
     "promotion": ("promotion", "is the model better than the champion?"),
@@ -141,7 +142,7 @@ def _template(name: str) -> Template:
 def _banner(facts: RunFacts) -> Banner:
     stopped = facts.get("stopped")
     verdict: Mapping[str, Any] = facts.get("verdict") or {}
-    after = f", after the verdict “{verdict['verdict']}”" if verdict else ""
+    after = f", after the verdict “{verdict['verdict']}”" if verdict.get("verdict") else ""
     if stopped and stopped["gate"] in INTERRUPTIONS:
         banner = INTERRUPTIONS[stopped["gate"]]
         return banner._replace(sentence=banner.sentence.format(after=after))
@@ -168,6 +169,9 @@ def _gates(facts: RunFacts) -> list[dict[str, str]]:
     gates = []
     for name, (failing_name, question) in GATES.items():
         gate = recorded.get(failing_name) or recorded.get(name)
+        if not gate and name == "features":
+            # Most runs compute none.
+            continue
         if not gate:
             state, outcome = "never", "never reached"
         elif gate.get("passed"):

@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from ml.evaluation.confidence_intervals import Interval
 from tasks.facts import LeaderboardEntry, RunFacts
+from tasks.metric_descriptions import describe_metric
 from tasks.reporting import charts
 from tasks.reporting.formatting import format_number, is_number
-from tasks.reporting.metric_descriptions import describe_metric
 
 MAX_FEATURES = 15
 # Rank correlations closer to 0 are no direction.
@@ -45,6 +45,13 @@ def _reference(label: str, estimate: Mapping[str, Any]) -> tuple[str, float] | N
     return (f"{label} {format_number(interval.value)}", interval.value) if interval else None
 
 
+def _descriptions(facts: RunFacts) -> dict[str, str]:
+    """Return what columns mean, and how declared features are computed, by name."""
+    features: Mapping[str, Any] = facts.get("features") or {}
+    computed = {feature["name"]: feature["description"] for feature in features.get("declared") or []}
+    return {**computed, **(facts.get("descriptions") or {})}
+
+
 def _data_charts(facts: RunFacts) -> dict[str, str]:
     validation: Mapping[str, Any] = facts.get("validate") or {}
     counts = {name: validation.get(name) for name in ("clean", "quarantined", "excluded")}
@@ -58,7 +65,7 @@ def _data_charts(facts: RunFacts) -> dict[str, str]:
         title = "Share of each feature in the total importance, largest first"
         correlations = _evaluation(facts).get("rank_correlations") or {}
         labels = {column: _with_direction(column, correlations) for column, _ in largest}
-        descriptions = {labels.get(k, k): text for k, text in (facts.get("descriptions") or {}).items()}
+        descriptions = {labels.get(k, k): text for k, text in _descriptions(facts).items()}
         shares = {labels[column]: share for column, share in largest}
         drawn["importance"] = charts.bar_chart("importance", title, shares, descriptions)
     return drawn
@@ -148,6 +155,18 @@ def _curve_charts(facts: RunFacts) -> dict[str, str]:
     if curves.get("reliability"):
         drawn["reliability"] = charts.reliability_diagram(
             "reliability", "Calibration: observed share by prediction", curves["reliability"]
+        )
+    if picture := curves.get("confusion_matrix"):
+        drawn["confusion"] = charts.confusion_picture(
+            "confusion",
+            "Share of the rows of each class, in percent, by predicted class",
+            picture["labels"],
+            picture["shares"],
+        )
+    if curves.get("accuracy_by_coverage"):
+        axes = ("share of rows answered", "accuracy of the answers")
+        drawn["answers"] = charts.line_chart(
+            "answers", "Accuracy by share of rows answered", curves["accuracy_by_coverage"], axes
         )
     if curves.get("popularity"):
         drawn["popularity"] = charts.paired_column_chart(

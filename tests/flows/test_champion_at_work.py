@@ -91,7 +91,8 @@ def test_scores_loads_and_serves(
     score("fintech-risk", str(unlabelled), str(out))
     assert not page.exists()
     with pytest.raises(
-        UsageError, match="expected reasons of a recommender, 0 or more of them; got 3 of fintech-risk"
+        UsageError,
+        match="expected reasons of a recommender or of texts, 0 or more of them; got 3 of fintech-risk",
     ):
         score("fintech-risk", str(unlabelled), str(out), reasons=3)
 

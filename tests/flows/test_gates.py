@@ -203,7 +203,7 @@ def test_packaging_gate_stops_a_model_without_signature(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
-        (QualityThresholds(min_primary=0.99), "roc_auc at least 0.99"),
+        (QualityThresholds(min_primary=0.99), "ROC AUC at least 0.99"),
         (QualityThresholds(min_primary=0.5, max_subgroup_gap=-1.0), "below that of all rows by at most"),
         (QualityThresholds(min_primary=0.5, max_megabytes=0.001), "size in MB"),
     ],
@@ -318,6 +318,14 @@ def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
     assert f"Champion on test, ROC AUC {simple.value:.4f}" in page
     assert f"This run's model on test, ROC AUC {better.value:.4f}" in page
     assert re.search(rollback, client.get_registered_model(name).description)
+
+    # A run that a gate stops says nothing about the champion: the page tells of the rollback still.
+    with pytest.raises(QualityGateError):
+        run_flow(replace(QUICK, thresholds=QualityThresholds(min_primary=0.99))).result()
+    page = client.get_registered_model(name).description
+    assert re.search(rollback, page)
+    assert "Champion: version 1" in page
+    assert "**rejected**" in page
 
 
 def test_a_skipped_candidate_is_no_failed_task() -> None:

@@ -316,4 +316,4 @@ def test_champions_and_rejections_are_notified_and_emitted(
     assert champion["resource"]["prefect.resource.id"] == "steward.champion.fintech-risk.simulated"
     assert (champion["payload"]["version"], champion["resource"]["steward.data"]) == (1, "simulated")
     (rejection,) = events(notifications.MODEL_REJECTED, 1)
-    assert "roc_auc at least 0.99" in rejection["payload"]["reason"]
+    assert "ROC AUC at least 0.99" in rejection["payload"]["reason"]

@@ -25,10 +25,10 @@ from ml.ensemble.presets import Preset
 from ml.ensemble.stacked_ensemble import Ensemble
 from ml.errors import PackagingError, QualityGateError, StewardError
 from ml.estimator import Candidate, FitResources
+from ml.features.model_inputs import cast_inputs
 from ml.package import (
     MANIFEST,
     Package,
-    cast_features,
     code_digest,
     read,
     read_contract,
@@ -283,10 +283,10 @@ def test_features_are_cast_to_the_types_of_training() -> None:
             "grade": pd.Series(["1", None, "2"], [9, 7, 8], "str"),
         }
     )
-    assert_frame_equal(cast_features(frame, ROWS), expected)
-    assert_frame_equal(cast_features(expected, ROWS), expected)
+    assert_frame_equal(cast_inputs(frame, ROWS), expected)
+    assert_frame_equal(cast_inputs(expected, ROWS), expected)
     integers = frame.fillna({"grade": 3}).astype({"grade": "int64"})
-    assert cast_features(integers, ROWS)["grade"].tolist() == ["1", "3", "2"]
+    assert cast_inputs(integers, ROWS)["grade"].tolist() == ["1", "3", "2"]
 
 
 def test_float_codes_give_the_same_prediction() -> None:
@@ -316,7 +316,7 @@ def test_recommender_cannot_predict_rows() -> None:
 
 def test_histories_are_not_cast() -> None:
     frame = histories().frame
-    assert cast_features(frame, LOG) is frame
+    assert cast_inputs(frame, LOG) is frame
 
 
 def test_invalid_input_raises() -> None:

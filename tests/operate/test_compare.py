@@ -71,6 +71,7 @@ def test_the_history_is_drawn_as_a_picture(champions: Path, tmp_path: Path) -> N
     arguments = ["champion", "fintech-risk", "--history", "--chart", str(chart)]
     done = CliRunner().invoke(steward.app, arguments, catch_exceptions=False)
     assert (done.exit_code, len(done.stdout.splitlines())) == (0, 2)
+    assert f"chart: {chart}" in done.stderr
     assert "Champions of fintech-risk.simulated: ROC AUC on the test split" in chart.read_text()
     with pytest.raises(UsageError, match=r"--chart FILE.svg in a folder that exists; got .*history.png"):
         CliRunner().invoke(

@@ -45,6 +45,18 @@ def test_champion_prints_the_last_decision_and_history_all(write_ledger: Callabl
     assert output_of("champion", "fintech-risk") == [last]
 
 
+def test_the_ledger_of_an_earlier_release_is_printed_with_today_s_names_of_metrics(
+    write_ledger: Callable[..., None],
+) -> None:
+    reason = "better than the champion by +0.0200 [+0.0100, +0.0300] roc_auc, 400 units"
+    write_ledger(
+        "fintech-risk.simulated",
+        {"verdict": "promote", "reason": reason, "before": None, "champion": 1, "version": 1},
+    )
+    (line,) = output_of("champion", "fintech-risk")
+    assert line.endswith(reason.replace("roc_auc", "ROC AUC"))
+
+
 def test_data_prints_source_and_licence(home: Path, contracts: Path) -> None:
     lines = output_of("data")
     start = lines.index("fintech-risk --data simulated  (simulated)")
@@ -103,13 +115,16 @@ def printed(
 def test_outcomes_are_printed_as_a_table_with_reasons(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = outcome(case="other", version=None, verdict="rejected", value=None, baseline=None, reused=[])
+    failed = outcome(
+        case="other", version=None, verdict="rejected", value=None, baseline=None, reused=[], gates=["data"]
+    )
     text = printed([outcome(), failed], capsys, monkeypatch)
     lines = [line.split() for line in text.splitlines()]
     assert ["fintech-risk", "LightGBM", "ROC", "AUC", "0.7500", "promote"] in lines
     assert ["simulated", "version", "3", "[0.7000,", "0.8000]", "2", "gates", "passed"] in lines
     assert ["baseline", "0.5000", "2.5", "s"] in lines
     assert ["other", "none", "-", "rejected"] in lines
+    assert ["simulated", "1", "gate", "passed"] in lines
     assert "fintech-risk: promote, better\n    reused: source\n    report: /report.html\n" in text
     assert text.endswith("/steward up\n")
 
@@ -118,7 +133,9 @@ def test_outcomes_are_printed_as_a_table_with_reasons(
 def test_no_word_is_broken_and_no_line_too_long(
     columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcomes = [outcome(), outcome(**LONGEST, reason="no better than the champion beyond chance: " * 3)]
+    note = "The time budget of 20 s cut short ensemble; --time-budget sets a longer one."
+    reason = "no better than the champion beyond chance: " * 3
+    outcomes = [outcome(time_budget_note=note), outcome(**LONGEST, reason=reason)]
     text = printed(outcomes, capsys, monkeypatch, columns)
     result = text.partition("Browse flows")[0]
     words = {word.rstrip(",:") for word in result.split()}

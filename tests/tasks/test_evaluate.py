@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,28 @@ import pytest
 
 from ml.data.dataset import Dataset
 from ml.estimator import Candidate, FitResources
-from ml.evaluation.evaluator import BinaryEvaluator, Evaluator
+from ml.evaluation.evaluator import BinaryEvaluator, Decision, Evaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.recommenders.item_knn import ItemKNN
 from ml.serialization import class_name
+from ml.tabular.constant import Constant
 from ml.tabular.linear import Linear
-from tasks.evaluate import FinalFit, evaluate_on_test, select_leader
+from tasks.evaluate import (
+    EvaluationSettings,
+    FinalFit,
+    build_leaderboard,
+    evaluate_on_test,
+    evaluation_facts,
+    leaderboard_entries,
+    select_leader,
+)
 from tasks.facts import Comparison
 from tasks.facts import EvaluationFacts as Evaluation
 from tasks.reporting.report import render
-from tasks.storage.content_store import StageResult, Store
+from tasks.storage.content_store import StageResult, Store, StoredResult
 
 EVALUATOR = BinaryEvaluator()
+SETTINGS = EvaluationSettings(EVALUATOR)
 ROWS = 400
 
 
@@ -110,7 +121,7 @@ def evaluate(
     splits = store.get_or_compute("split", lambda: StageResult({"test": test.to_table()}, facts))
     decision = evaluator.decision(test, model.predict(test.frame))
     final = FinalFit("candidate", fitted, fitted, decision)
-    return evaluate_on_test.fn(final, splits, splits, evaluator, (), 0)
+    return evaluation_facts(evaluate_on_test.fn(final, splits, splits, EvaluationSettings(evaluator), store))
 
 
 def histories(users: int = 60) -> Dataset:
@@ -172,3 +183,113 @@ def test_a_tabular_evaluation_has_confusion_and_directions_and_no_user_examples(
     assert evaluation["metrics"]["recall"] == pytest.approx(found / positives)
     assert evaluation["rank_correlations"]["x"] > 0.8
     assert not {"user_examples", "data_diagnostics"} & set(evaluation)
+
+
+# --- stored results ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What both stages of the evaluation need, in one content store."""
+
+    folder: Path
+    fitted: Mapping[str, StoredResult]
+    splits: StoredResult
+
+    def leaderboard(
+        self,
+        evaluator: Evaluator = EVALUATOR,
+        fitted: Mapping[str, StoredResult] | None = None,
+        fresh: bool = False,
+    ) -> StoredResult:
+        store = Store(self.folder, fresh)
+        return build_leaderboard.fn(fitted or self.fitted, self.splits, evaluator, store)
+
+    def on_test(
+        self, decision: Decision, settings: EvaluationSettings = SETTINGS, raw: StoredResult | None = None
+    ) -> StoredResult:
+        baseline, model = self.fitted.values()
+        final = FinalFit("second", model, baseline, decision)
+        return evaluate_on_test.fn(final, self.splits, raw or self.splits, settings, Store(self.folder))
+
+
+def fit_with_facts(candidate: Candidate, rows: Dataset, folder: Path, seconds: float = 1.0) -> StoredResult:
+    """Store a fit as the stage `train` does, under a key of its seconds."""
+    model = candidate.fit(rows, rows, FitResources())
+    facts = {"seconds": seconds, "stopped_by": None, "composition": {}, "importance": {}}
+    stage = StageResult({}, {**facts, "model": class_name(model)}, model.files())
+    return Store(folder).get_or_compute(f"{candidate} {seconds}", lambda: stage)
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> Evaluated:
+    rng = np.random.default_rng(0)
+    truth = random_truth(rng)
+    frame = pd.DataFrame({"x": truth + rng.normal(size=ROWS)})
+    metadata = pd.DataFrame({"age": rng.integers(20, 60, ROWS)})
+    rows = Dataset(frame, pd.Series(truth), np.arange(ROWS, dtype=np.uint64), metadata)
+    tables = {"valid": rows.to_table(), "test": rows.to_table()}
+    splits = Store(tmp_path).get_or_compute("split", lambda: StageResult(tables, {}))
+    fitted = {
+        "first": fit_with_facts(Constant(), rows, tmp_path),
+        "second": fit_with_facts(Linear(), rows, tmp_path),
+    }
+    return Evaluated(tmp_path, fitted, splits)
+
+
+def test_the_same_models_and_rows_are_evaluated_once(evaluated: Evaluated) -> None:
+    first, again = evaluated.leaderboard(), evaluated.leaderboard()
+    assert (first.reused, again.reused, again.folder) == (False, True, first.folder)
+    entries = leaderboard_entries(again, evaluated.fitted)
+    assert entries == leaderboard_entries(first, evaluated.fitted)
+    assert [(entry["candidate"], entry["leads"]) for entry in entries] == [("first", False), ("second", True)]
+    decision = entries[1]["decision"]
+    test, repeated = evaluated.on_test(decision), evaluated.on_test(decision)
+    assert (test.reused, repeated.reused) == (False, True)
+    assert evaluation_facts(repeated) == evaluation_facts(test)
+
+
+def test_a_fresh_run_evaluates_again_with_the_same_result(evaluated: Evaluated) -> None:
+    first, fresh = evaluated.leaderboard(), evaluated.leaderboard(fresh=True)
+    assert not fresh.reused
+    assert fresh.digest == first.digest
+
+
+def test_a_reused_leaderboard_has_the_costs_of_the_fits_of_this_run(evaluated: Evaluated) -> None:
+    stored = evaluated.leaderboard()
+    # The same model, which a --fresh run has fitted again in another time.
+    refitted = {**evaluated.fitted, "first": replace(evaluated.fitted["first"], reused=True)}
+    refitted["first"] = replace(refitted["first"], facts={**refitted["first"].facts, "seconds": 9.0})
+    again = evaluated.leaderboard(fitted=refitted)
+    assert again.reused
+    before, after = (leaderboard_entries(stored, fits) for fits in (evaluated.fitted, refitted))
+    assert [(entry["seconds"], entry["reused"]) for entry in before] == [(1.0, False), (1.0, False)]
+    assert [(entry["seconds"], entry["reused"]) for entry in after] == [(9.0, True), (1.0, False)]
+    measured = stored.facts["milliseconds_per_1000"]
+    assert {entry["candidate"]: entry["milliseconds_per_1000"] for entry in after} == measured
+
+
+def test_other_models_rows_or_settings_are_evaluated_again(evaluated: Evaluated) -> None:
+    evaluated.leaderboard()
+    assert not evaluated.leaderboard(fitted=dict(reversed(evaluated.fitted.items()))).reused
+    assert not evaluated.leaderboard(fitted={"second": evaluated.fitted["second"]}).reused
+    assert not evaluated.leaderboard(BinaryEvaluator(chance_level=0.4)).reused
+    other_rows = replace(evaluated, splits=other_split(evaluated))
+    assert not other_rows.leaderboard().reused
+    other_settings = replace(evaluated, splits=replace(evaluated.splits, facts={"decay": 0.5}))
+    assert not other_settings.leaderboard().reused
+
+    decision = {"threshold": 0.5}
+    evaluated.on_test(decision)
+    assert not evaluated.on_test({"threshold": 0.4}).reused
+    assert not evaluated.on_test(decision, EvaluationSettings(EVALUATOR, seed=1)).reused
+    assert not evaluated.on_test(decision, EvaluationSettings(EVALUATOR, sensitive=("age",))).reused
+    assert not evaluated.on_test(decision, raw=evaluated.fitted["first"]).reused
+    assert not other_rows.on_test(decision).reused
+    assert evaluated.on_test(decision).reused
+
+
+def other_split(evaluated: Evaluated) -> StoredResult:
+    """Store a split without its last row."""
+    tables = {name: evaluated.splits.table(name).head(ROWS - 1) for name in ("valid", "test")}
+    return Store(evaluated.folder).get_or_compute("other split", lambda: StageResult(tables, {}))

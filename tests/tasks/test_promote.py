@@ -43,7 +43,7 @@ def test_a_better_challenger_is_promoted() -> None:
     assert verdict.difference
     assert verdict.difference["low"] > 0
     assert (verdict.units, verdict.reason[:25]) == (400, "better than the champion ")
-    assert "roc_auc, 400 units" in verdict.reason
+    assert "ROC AUC, 400 units" in verdict.reason
 
 
 def test_a_worse_challenger_is_not_promoted() -> None:
@@ -176,7 +176,7 @@ def test_a_slow_model_is_warned_about_and_not_stopped() -> None:
 
 def test_a_quality_error_has_all_checks() -> None:
     with pytest.raises(
-        QualityGateError, match=r"roc_auc at least 0.9; size in MB at most 1; got 0.8; 2"
+        QualityGateError, match=r"ROC AUC at least 0.9; size in MB at most 1; got 0.8; 2"
     ) as error:
         quality_gate.fn(QualityThresholds(min_primary=0.9, max_megabytes=1.0), EVALUATION, 2.0, 2.0)
     assert [c["passed"] for c in error.value.facts["checks"]] == [False, False, True]

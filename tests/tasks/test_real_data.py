@@ -43,11 +43,11 @@ def count_commands(folder: Path) -> tuple[int, int, int]:
 def count_complaints(folder: Path) -> tuple[int, int, int]:
     """Exclude complaints without a narrative, or about a product that was renamed."""
     rows = pd.read_csv(folder / "complaints_sample.csv", dtype=str)
-    described = rows[rows["Consumer complaint narrative"].notna()]
-    renamed = described["Product"].isin(
+    narrated = rows[rows["Consumer complaint narrative"].notna()]
+    renamed = narrated["Product"].isin(
         ["Credit card", "Consumer Loan", "Payday loan", "Bank account or service"]
     )
-    return len(rows), 0, len(rows) - len(described) + int(renamed.sum())
+    return len(rows), 0, len(rows) - len(narrated) + int(renamed.sum())
 
 
 def count_deliveries(folder: Path) -> tuple[int, int, int]:

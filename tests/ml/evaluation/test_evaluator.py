@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from ml.data.dataset import Dataset
+from ml.data.target import class_columns
 from ml.evaluation.confidence_intervals import Difference
 from ml.evaluation.evaluator import BinaryEvaluator, Decision, Evaluator, NumericEvaluator
+from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 
 
@@ -73,6 +75,26 @@ def numeric_case(rows: int) -> EvaluationCase:
     return EvaluationCase(NumericEvaluator(), tabular_dataset(truth), first, second, uninformative, {})
 
 
+CLASSES = ("refund", "delivery", "login", "other", "never")
+
+
+def multiclass_case(rows: int) -> EvaluationCase:
+    """Build a case in which the last class has no rows; predicting it is never right."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, rows)
+
+    def predict(skill: float) -> pd.DataFrame:
+        scores = rng.normal(size=(rows, 5)) + skill * np.eye(5)[truth]
+        odds = np.exp(scores)
+        return pd.DataFrame(odds / odds.sum(axis=1, keepdims=True), columns=class_columns(CLASSES))
+
+    uninformative = pd.DataFrame(np.tile(np.eye(5)[4], (rows, 1)), columns=class_columns(CLASSES))
+    first, second = predict(3.0), predict(2.0)
+    dataset = replace(tabular_dataset(truth.astype(np.float64)), classes=CLASSES)
+    decision = {"min_probability": 0.5, "label_probability": 0.1}
+    return EvaluationCase(MulticlassEvaluator(), dataset, first, second, uninformative, decision)
+
+
 CATALOGUE = [f"item-{n:02}" for n in range(30)]
 
 
@@ -126,15 +148,15 @@ def second_minus_first(case: EvaluationCase) -> Difference:
 
 CASE_BUILDERS: dict[str, Callable[[int], EvaluationCase]] = {
     "binary": binary_case,
+    "multiclass": multiclass_case,
     "numeric": numeric_case,
     "ranking": ranking_case,
 }
 CASES = {name: build(200) for name, build in CASE_BUILDERS.items()}
+ROW_TARGETS = ["binary", "multiclass", "numeric"]
 every_target = pytest.mark.parametrize("target", list(CASES))
 every_case = pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
-every_row_case = pytest.mark.parametrize(
-    "case", [CASES["binary"], CASES["numeric"]], ids=["binary", "numeric"]
-)
+every_row_case = pytest.mark.parametrize("case", [CASES[name] for name in ROW_TARGETS], ids=ROW_TARGETS)
 
 
 # --- all evaluators ------------------------------------------------------------------------------------------------
@@ -265,6 +287,36 @@ def test_only_rows_of_training_units_are_excluded(test_units: list[int], train_u
     rows = evaluator.rows_not_trained_on(test, training_keys)
     assert rows.tolist() == [row for row, unit in enumerate(test_units) if unit not in train_units]
     assert len(test.take(rows).frame) == len(rows)
+
+
+# --- several classes -----------------------------------------------------------------------------------------------
+
+
+def test_model_of_other_classes_is_right_only_where_it_names_the_class() -> None:
+    """A champion from before the contract had all its labels is compared by the labels' names."""
+    case = CASES["multiclass"]
+    columns = class_columns(CLASSES)
+    renamed = case.first.rename(columns={columns[1]: "probability of parcel"})[[*columns[::-1]][:3]]
+    value = case.evaluator.primary_interval(case.dataset, renamed).value
+    expected = case.evaluator.primary_interval(
+        case.dataset, case.first.assign(**dict.fromkeys(columns[:2], 0.0))
+    )
+    assert value == expected.value
+
+
+def test_confusions_and_classes_of_the_report_add_up() -> None:
+    case = multiclass_case(400)
+    curves = case.evaluator.curves(case.dataset, case.first)
+    accuracy = case.evaluator.primary_interval(case.dataset, case.first).value
+    assert sum(pair["rows"] for pair in curves["confusions"]) == round(400 * (1 - accuracy))
+    assert sum(row["rows"] for row in curves["classes"]) == 400
+    assert [row["label"] for row in curves["classes"]] == [
+        row["label"] for row in sorted(curves["classes"], key=lambda row: row["f1"])
+    ]
+    for label, shares in zip(
+        curves["confusion_matrix"]["labels"], curves["confusion_matrix"]["shares"], strict=True
+    ):
+        assert sum(shares) == pytest.approx(float(label != "never"))
 
 
 # --- binary --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ml.evaluation.mean_intervals import (
     cross_validation_interval,
     mean_difference,
     mean_interval,
+    share_interval,
 )
 
 
@@ -33,6 +34,32 @@ def test_units_of_equal_size_have_the_interval_of_their_means() -> None:
     assert (clustered.value, clustered.low, clustered.high) == pytest.approx(
         (of_means.value, of_means.low, of_means.high)
     )
+
+
+@pytest.mark.parametrize(("ones", "rows"), [(1990, 2000), (700, 1000), (3, 900)])
+def test_share_interval_agrees_with_scipy_for_many_rows(ones: int, rows: int) -> None:
+    values = np.append(np.ones(ones), np.zeros(rows - ones))
+    expected = stats.binomtest(ones, rows).proportion_ci(0.95, method="wilson")
+    interval = share_interval(values)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), rel=0.01)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_share_interval_stays_within_0_and_1(share: float) -> None:
+    interval = share_interval(np.full(30, share))
+    assert 0.0 <= interval.low <= interval.value == share <= interval.high <= 1.0
+    assert interval.high - interval.low == pytest.approx(1 - 1 / (1 + 2.045**2 / 30), abs=1e-3)
+
+
+def test_share_interval_has_nominal_coverage_for_patients_with_several_rows() -> None:
+    rng, units = np.random.default_rng(5), np.repeat(np.arange(40), 3)
+    covered = 0
+    for _ in range(1000):
+        chance = rng.beta(9.0, 1.0, 40)
+        values = (rng.random(120) < chance[units]).astype(np.float64)
+        interval = share_interval(values, units)
+        covered += interval.low <= 0.9 <= interval.high
+    assert 0.93 <= covered / 1000 <= 0.97
 
 
 def test_constant_differences_have_exact_p_values() -> None:

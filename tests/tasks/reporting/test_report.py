@@ -435,6 +435,9 @@ def test_sensitive_columns_that_are_inputs_are_remarked_on() -> None:
     text = text_of(page_of("binary"))
     assert "! sensitive inputs The models use sex, age, which the contract marks as sensitive." in text
     assert "sensitive inputs" not in text_of(render({**RUN, "sensitive_inputs": []}))
+    # A run that was stopped before training has no models that could use them.
+    untrained = {name: value for name, value in RUN.items() if name not in ("leaderboard", "evaluation")}
+    assert "sensitive inputs" not in text_of(render(untrained))
 
 
 def test_a_baseline_that_nothing_beat_is_not_shown_as_a_success() -> None:

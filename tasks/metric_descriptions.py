@@ -31,6 +31,30 @@ METRICS = {
     "recall": MetricDescription("Recall", "higher", "share of the positive cases that are found"),
     "precision": MetricDescription("Precision", "higher", "share of the positive decisions that are correct"),
     "f1": MetricDescription("F1", "higher", "harmonic mean of precision and recall"),
+    "macro_f1": MetricDescription("Macro F1", "higher", "mean of the F1 of all classes, each counting once"),
+    "weighted_f1": MetricDescription(
+        "Weighted F1", "higher", "mean of the F1 of all classes, weighted by their rows"
+    ),
+    "macro_recall": MetricDescription(
+        "Macro recall", "higher", "mean over the classes of the share of their rows that is found"
+    ),
+    "macro_roc_auc": MetricDescription(
+        "Macro ROC AUC", "higher", "mean over the classes of the ROC AUC of one class against the rest"
+    ),
+    "answered": MetricDescription(
+        "Answered", "higher", "share of rows whose label is sure enough to be given without a person"
+    ),
+    "answered_accuracy": MetricDescription(
+        "Accuracy of answers", "higher", "share of correct labels among the rows that are answered"
+    ),
+    "label_coverage": MetricDescription(
+        "Coverage of label sets",
+        "as asked for",
+        "share of rows whose right label is among those held possible",
+    ),
+    "label_count": MetricDescription(
+        "Labels held possible", "lower", "mean number of labels in the set of a row"
+    ),
     "log_loss": MetricDescription("Log loss", "lower", "negative log-likelihood per row (nats)"),
     "brier": MetricDescription("Brier score", "lower", "mean squared error of the probability"),
     "calibration_error": MetricDescription(

@@ -1,0 +1,48 @@
+"""Turn predicted probabilities into what is done with a row, by the thresholds that were chosen on validation rows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ml.data.target import CLASS_PROBABILITY
+
+# What is done with a row that has several classes: give its label, or leave it to a person.
+ANSWER, UNSURE = "answer", "unsure"
+
+
+def add_decisions(prediction: pd.DataFrame, decision: Mapping[str, float]) -> pd.DataFrame:
+    """Add the columns that follow from the thresholds of `decision`; without thresholds, return `prediction` unchanged.
+
+    With `threshold`, for two classes: `decision` is 1 from that probability, else 0. With `min_probability` and
+    `label_probability`, for several: before the probabilities come the predicted `label`, its `probability`,
+    `decision` ("answer", or "unsure" below `min_probability`) and `labels`, the list of those held possible.
+    """
+    if "threshold" in decision:
+        is_positive = prediction["probability"] >= decision["threshold"]
+        return prediction.assign(decision=is_positive.astype("int64"))
+    if "min_probability" not in decision:
+        return prediction
+    columns = [name for name in prediction.columns if name.startswith(CLASS_PROBABILITY)]
+    labels = np.array([name.removeprefix(CLASS_PROBABILITY) for name in columns], dtype=object)
+    probability = prediction[columns].to_numpy(np.float64)
+    best = probability.argmax(axis=1)
+    confidence = probability[np.arange(len(best)), best]
+    possible = possible_labels(probability, decision["label_probability"])
+    answers = pd.DataFrame(
+        {
+            "label": labels[best],
+            "probability": confidence,
+            "decision": np.where(confidence >= decision["min_probability"], ANSWER, UNSURE),
+            "labels": [labels[row].tolist() for row in possible],
+        },
+        index=prediction.index,
+    )
+    return pd.concat([answers, prediction], axis=1)
+
+
+def possible_labels(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Return which labels are held possible, shape (rows, classes); the predicted one always is."""
+    possible = probability >= threshold
+    possible[np.arange(len(probability)), probability.argmax(axis=1)] = True
+    return np.asarray(possible)

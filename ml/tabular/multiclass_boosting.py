@@ -1,0 +1,126 @@
+"""Gradient-boosted trees with LightGBM for targets with several classes: one tree per class and round."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from ml.boosting import StoppedBy, StoppingRule, base_params, predict_booster, train_until_early_stop
+from ml.data.dataset import Dataset
+from ml.data.target import class_columns, class_truth
+from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
+from ml.errors import CandidateSkipped
+from ml.estimator import FitResources
+from ml.tabular.costs import table_cost
+from ml.time_budget import FitCost
+
+if TYPE_CHECKING:
+    import lightgbm
+
+# Each round trains a tree for every class; with more classes a round takes too long to be useful.
+MAX_CLASSES = 200
+
+
+@dataclass(frozen=True)
+class MulticlassBoostingModel:
+    """Trees in LightGBM's text format and the encoding of their inputs; `stopped_by` is what ended the training."""
+
+    requirements: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    classes: tuple[str, ...]
+    encoding: TreeEncoding
+    trees: str = field(repr=False)
+    stopped_by: StoppedBy
+
+    @cached_property
+    def _booster(self) -> "lightgbm.Booster":
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.trees)
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Predict the rows of `frame`; errors as in `TreeEncoding.encode`."""
+        probability = predict_booster(self._booster, self.encoding.encode(frame))
+        shaped = probability.reshape(len(frame), len(self.classes))
+        return pd.DataFrame(shaped, index=frame.index, columns=class_columns(self.classes))
+
+    def importance(self) -> pd.Series:
+        """Return the total gain of each column's splits as shares by column name (all 0 if there are no splits)."""
+        gains = self.encoding.sum_by_column(self._booster.feature_importance("gain"))
+        return self.encoding.columns.shares(gains)
+
+    def files(self) -> dict[str, bytes]:
+        """Serialise to `model.txt`, which LightGBM reads, and `model.json`."""
+        state = {
+            "classes": self.classes,
+            "encoding": asdict(self.encoding),
+            "stopped_by": self.stopped_by,
+        }
+        return {"model.txt": self.trees.encode(), "model.json": json.dumps(state).encode()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Load a model that `files` serialised."""
+        state = json.loads(files["model.json"])
+        encoding = TreeEncoding.from_json(state["encoding"])
+        return cls(tuple(state["classes"]), encoding, files["model.txt"].decode(), state["stopped_by"])
+
+
+@dataclass(frozen=True)
+class MulticlassBoosting:
+    """LightGBM with early stopping on the log loss of `valid`; the fields are those of `GradientBoosting`."""
+
+    learning_rate: float = 0.05
+    num_leaves: int = 31
+    min_child_samples: int = 20
+    feature_fraction: float = 0.8
+    bagging_fraction: float = 0.8
+    max_rounds: int = 1000
+    patience: int = 30
+    min_count: int = 10
+    max_categories: int = 255
+
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> MulticlassBoostingModel:
+        """Train until `valid` stops improving, or the rounds or the time are over (at least one round).
+
+        Raises CandidateSkipped for more than `MAX_CLASSES` classes, ValueError as in `class_truth`.
+        """
+        if len(train.classes) > MAX_CLASSES:
+            raise CandidateSkipped(
+                f"at most {MAX_CLASSES} classes", f"{len(train.classes):,}", "use the linear model"
+            )
+        deadline = resources.deadline()
+        truth, valid_truth = class_truth(train), class_truth(valid)
+        settings = TreeEncodingSettings(
+            min_count=self.min_count,
+            max_categories=self.max_categories,
+            target_encode_from=None,
+            smoothing=0.0,
+        )
+        encoding, X = TreeEncoding.fit(train, truth.astype(np.float64), settings, resources.seed)
+        params = {
+            **base_params("multiclass", resources),
+            "num_class": len(train.classes),
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.num_leaves,
+            "min_child_samples": self.min_child_samples,
+            "feature_fraction": self.feature_fraction,
+            "bagging_fraction": self.bagging_fraction,
+            "bagging_freq": 1,
+        }
+        trees, stopped_by = train_until_early_stop(
+            (X, truth),
+            (encoding.encode(valid.frame), valid_truth),
+            categorical=encoding.categorical_positions,
+            params=params,
+            stopping=StoppingRule(self.max_rounds, self.patience, deadline),
+        )
+        return MulticlassBoostingModel(train.classes, encoding, trees, stopped_by)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of a fit until it stops early."""
+        classes = max(len(train.classes), 2)
+        return table_cost(train, 0.5 * classes, cell_seconds=4e-6 * classes, threads=resources.threads)

@@ -1,0 +1,41 @@
+"""Keep the embeddings of the last lists of messages in the process, as several candidates need the same ones."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from threading import Lock
+
+import numpy as np
+
+MAX_BYTES = 256 * 2**20
+_kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+_lock = Lock()
+
+
+def cached_embeddings(
+    key: Hashable, messages: Sequence[str], compute: Callable[[list[str]], np.ndarray]
+) -> np.ndarray:
+    """Return vectors of messages; `compute` embeds each distinct one, unless the same list was before.
+
+    Whole lists are kept, not messages: a vector depends in its last bits on the messages beside it, and the same call
+    must have the same result whatever was computed before. `key` identifies encoder and device.
+    """
+    distinct = list(dict.fromkeys(messages))
+    digest = hashlib.sha256()
+    for message in distinct:
+        digest.update(hashlib.sha256(message.encode()).digest())
+    entry = (key, digest.digest())
+    with _lock:
+        vectors = _kept.get(entry)
+        if vectors is not None:
+            _kept.move_to_end(entry)
+    if vectors is None:
+        vectors = compute(distinct)
+        with _lock:
+            _kept[entry] = vectors
+            while sum(kept.nbytes for kept in _kept.values()) > MAX_BYTES:
+                _kept.popitem(last=False)
+    if len(distinct) == len(messages):
+        return vectors.copy()
+    positions = {message: row for row, message in enumerate(distinct)}
+    return np.asarray(vectors[[positions[message] for message in messages]])

@@ -1,0 +1,188 @@
+"""Training of an encoder with its head: layer-wise learning rates, one cycle, early stopping on validation rows.
+
+This module imports torch, so import it where it is used.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ml.deadline import Deadline
+from ml.device import Device
+from ml.estimator import FitResources
+from ml.text.encoder_network import mean_of_tokens, to_tensors
+from ml.text.temperature import fit_scale, log_loss
+from ml.text.token_batches import length_sorted_batches, training_batches
+from ml.text.training_steps import StepPlan, has_bfloat16, make_optimizer, make_step
+from ml.text.worker_threads import run_all
+
+StoppedBy = Literal["epochs", "valid", "budget"]
+
+# The length of the first weights of the head, which are the means of the vectors of each class.
+PROTOTYPE_SCALE = 20.0
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Hyperparameters of training; see `ml.text.fine_tuned_encoder.FineTunedEncoder`."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float
+    layer_decay: float
+    label_smoothing: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRows:
+    """Tokens of messages, and the positions of their classes."""
+
+    ids: list[list[int]]
+    codes: np.ndarray
+
+    @property
+    def lengths(self) -> list[int]:
+        """Count the tokens of each message."""
+        return [len(tokens) for tokens in self.ids]
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Weights after an epoch, with their loss on validation rows."""
+
+    loss: float
+    epoch: int
+    network: dict[str, Tensor]
+    head: Tensor
+    bias: Tensor
+
+
+class EncoderTraining:
+    """An encoder, its head, and the weights that were best on validation rows."""
+
+    def __init__(
+        self, network: nn.Module, padding_id: int, settings: TrainingSettings, resources: FitResources
+    ) -> None:
+        self.settings, self.padding_id = settings, padding_id
+        self.device: Device = resources.device
+        self.threads, self.log_progress = resources.threads, resources.log_progress
+        self.rng = np.random.default_rng(resources.seed)
+        # Without dropout: draws in two threads would depend on their order, and few epochs do not need it.
+        self.network = network.to(self.device).eval()
+        self.mixed_precision = has_bfloat16(self.device)
+
+    def run(self, train: TokenRows, valid: TokenRows, deadline: Deadline) -> tuple[int, StoppedBy]:
+        """Train from the means of the classes on; return the epoch whose weights the network and the head now have.
+
+        Where the machine is slower than planned, fewer steps are made, over which the learning rates fall to their end;
+        at least one.
+        """
+        self._start(train)
+        settings = self.settings
+        plan = StepPlan(settings.epochs * math.ceil(len(train.ids) / settings.batch_size), deadline)
+        best: _Weights | None = None
+        epoch, stopped_by = 0, "epochs"
+        while not plan.is_done:
+            epoch += 1
+            losses = []
+            for rows in training_batches(train.lengths, settings.batch_size, self.rng):
+                losses.append(self._step(plan.learning_rate_share, train, rows))
+                plan.count_step()
+                if plan.is_done:
+                    break
+            if not len(valid.ids):
+                continue
+            loss, accuracy = self._evaluate(valid)
+            self.log_progress(
+                f"epoch {epoch}: loss {np.mean(losses):.4f}, on validation {loss:.4f}, accuracy {accuracy:.4f}"
+            )
+            if best is None or loss < best.loss:
+                best = self._copy(loss, epoch)
+            elif not plan.is_done:
+                stopped_by = "valid"
+                break
+        if best is not None:
+            self.network.load_state_dict(best.network)
+            self.weight.data, self.bias.data = best.head, best.bias
+        if plan.is_shortened:
+            return (best.epoch if best else epoch), "budget"
+        return (best.epoch if best else epoch), "valid" if stopped_by == "valid" else "epochs"
+
+    def vectors(self, ids: list[list[int]]) -> np.ndarray:
+        """Embed messages with the current weights, float32, shape (messages, hidden size)."""
+        batches = length_sorted_batches([len(tokens) for tokens in ids])
+
+        def compute(rows: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return self._embed([ids[row] for row in rows]).cpu().numpy()
+
+        parts = run_all(compute, batches, self.threads)
+        vectors = np.empty((len(ids), parts[0].shape[1]), np.float32)
+        for rows, part in zip(batches, parts, strict=True):
+            vectors[rows] = part
+        return vectors
+
+    def _start(self, train: TokenRows) -> None:
+        vectors = torch.from_numpy(self.vectors(train.ids)).to(self.device)
+        codes = torch.from_numpy(train.codes).to(self.device)
+        means = torch.zeros((int(codes.max()) + 1, vectors.shape[1]), device=self.device)
+        for code in range(len(means)):  # a sum of fixed order
+            means[code] = vectors[codes == code].mean(dim=0)
+        self.weight = nn.Parameter(PROTOTYPE_SCALE * nn.functional.normalize(means, dim=1))
+        self.bias = nn.Parameter(torch.zeros(len(means), device=self.device))
+        groups = [([self.weight, self.bias], self.settings.head_learning_rate)]
+        groups += [
+            (parameters, self.settings.learning_rate * self.settings.layer_decay**depth)
+            for depth, parameters in self._layers()
+        ]
+        self.optimizer = make_optimizer(groups, self.settings.weight_decay)
+
+    def _layers(self) -> Iterator[tuple[int, list[nn.Parameter]]]:
+        """Yield depth below the top and weights of each layer; embeddings lie lowest, a pooler is not trained."""
+        by_layer: dict[int, list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            match = re.search(r"\blayers?\.(\d+)\.", name)
+            is_pooler = name.startswith("pooler.")
+            parameter.requires_grad_(not is_pooler)
+            if not is_pooler:
+                by_layer.setdefault(int(match[1]) if match else -1, []).append(parameter)
+        top = max(by_layer)
+        for layer, parameters in sorted(by_layer.items()):
+            yield top - layer, parameters
+
+    def _step(self, share: float, train: TokenRows, rows: np.ndarray) -> float:
+        """Update the weights on a batch; return its mean loss."""
+
+        def loss_of(part: np.ndarray) -> Tensor:
+            vectors = self._embed([train.ids[row] for row in rows[part]])
+            targets = torch.from_numpy(train.codes[rows[part]]).to(self.device)
+            scores = vectors @ self.weight.T + self.bias
+            smoothing = self.settings.label_smoothing
+            total = nn.functional.cross_entropy(scores, targets, reduction="sum", label_smoothing=smoothing)
+            return total / len(rows)
+
+        return make_step(self.optimizer, share, len(rows), loss_of, self.threads)
+
+    def _embed(self, ids: list[list[int]]) -> Tensor:
+        batch = to_tensors(ids, self.padding_id, self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.mixed_precision):
+            return mean_of_tokens(self.network, *batch)
+
+    def _evaluate(self, valid: TokenRows) -> tuple[float, float]:
+        """Compute log loss, at the temperature with the lowest one, and accuracy."""
+        weight, bias = (parameter.detach().cpu().numpy() for parameter in (self.weight, self.bias))
+        scores = self.vectors(valid.ids) @ weight.T + bias
+        loss = log_loss(scores, valid.codes, fit_scale(scores, valid.codes))
+        return loss, float((scores.argmax(axis=1) == valid.codes).mean())
+
+    def _copy(self, loss: float, epoch: int) -> _Weights:
+        state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        return _Weights(loss, epoch, state, self.weight.detach().clone(), self.bias.detach().clone())

@@ -1,0 +1,70 @@
+"""Logistic regression on the vectors of a pretrained encoder of sentences."""
+
+from dataclasses import dataclass
+
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
+from ml.text.class_target import ClassTarget
+from ml.text.costs import encoding_cost
+from ml.text.encoder_files import DEFAULT_ENCODER, encoder_digest, layer_weights, read_encoder
+from ml.text.encoder_model import EncoderModel, encoder_matrix
+from ml.text.message_columns import MessageColumns
+from ml.text.sentence_encoder import SentenceEncoder
+from ml.text.softmax_regression import SoftmaxRegression
+from ml.text.training_messages import TrainingMessages
+from ml.time_budget import FitCost
+
+
+@dataclass(frozen=True)
+class FrozenEncoder:
+    """An encoder of sentences as it is, and a regression with one of `inverse_penalties`, chosen on `valid`.
+
+    `encoder` is an installed package of weights, a path, or `hub:owner/name@commit`
+    (`ml.text.encoder_files.read_encoder`). Of a message, the first `max_tokens` count.
+    """
+
+    encoder: str = DEFAULT_ENCODER
+    max_tokens: int = 256
+    inverse_penalties: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0)
+    max_classes: int = 1000
+
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EncoderModel:
+        """Embed the messages, and fit the regression for each C until time is up (at least one).
+
+        Raises CandidateSkipped for a table without sentences, with one class or with too many, ValueError as
+        `ClassTarget.codes`, and UsageError as `read_encoder` and `SentenceEncoder.from_files`.
+        """
+        deadline = resources.deadline()
+        target, columns = ClassTarget.fit(train), MessageColumns.fit(train)
+        target.check_learnable(self.max_classes)
+        encoder = SentenceEncoder.from_files(read_encoder(self.encoder), self.max_tokens)
+        rows = TrainingMessages.collect(train, columns, target, distinct=True)
+        held_out = TrainingMessages.collect(valid, columns, target, distinct=False)
+        X, valid_X = (
+            encoder_matrix(
+                encoder.embed(part.messages, resources.threads, resources.device), columns, part.frame
+            )
+            for part in (rows, held_out)
+        )
+        regression = SoftmaxRegression.fit(
+            (X, rows.codes), (valid_X, held_out.codes), self.inverse_penalties, deadline
+        )
+        width = int(encoder.config["hidden_size"])
+        contributions = regression.contributions(X, [width, *columns.other_widths])
+        return EncoderModel(
+            target, columns, encoder, regression, contributions, epochs=0, stopped_by=regression.stopped_by
+        )
+
+    def files_digest(self) -> str:
+        """Compute the digest of the encoder's files; errors as in `read_encoder`."""
+        return encoder_digest(self.encoder)
+
+    def cost(self, train: Dataset, resources: FitResources) -> FitCost:
+        """Estimate the cost of embedding all messages and of the whole grid."""
+        return encoding_cost(
+            train,
+            layer_weights(self.encoder),
+            self.max_tokens,
+            len(self.inverse_penalties),
+            resources.threads,
+        )
