@@ -336,8 +336,8 @@ def test_golden_rows_and_their_predictions_are_stored(tabular: PackagedModel, st
 def test_a_clean_process_predicts_with_the_code_of_the_model(tabular: PackagedModel, tmp_path: Path) -> None:
     """The model's copy of the code is changed to predict otherwise than ours: the copy is what predicts."""
     folder = shutil.copytree(tabular.folder, tmp_path / "model")
-    copy = folder / "code" / "ml" / "package.py"
-    ours = 'prediction["probability"] >= self.decision["threshold"]'
+    copy = folder / "code" / "ml" / "data" / "decisions.py"
+    ours = 'prediction["probability"] >= decision["threshold"]'
     assert ours in copy.read_text()
     copy.write_text(copy.read_text().replace(ours, 'prediction["probability"] >= 2'))
     link = tmp_path / "link"
