@@ -21,12 +21,13 @@ LETTERS, SYLLABLES = 4, 2
 # With 20 bands of 6 hashes, a pair of similarity 0.8 is a candidate with a probability of 0.998, of 0.5 of 0.27.
 BANDS, ROWS_OF_BAND = 20, 6
 HASHES = BANDS * ROWS_OF_BAND
-# Share of equal hashes below which a candidate cannot have the similarity: five standard errors less.
-MIN_EQUAL_HASHES = 0.6
+# Share of equal hashes below which a candidate cannot have the similarity: four standard errors less.
+MIN_EQUAL_HASHES = 0.65
 # Texts of one band that are all compared with one another; of more, each with its next ones.
 MAX_ALL_PAIRS = 24
 NEXT_TEXTS = 8
 BLOCK_CHARACTERS = 500_000
+SEQUENCE_BITS = np.uint64(40)
 _SPACELESS = (
     (0x0E00, 0x0EFF),  # Thai and Lao
     (0x1000, 0x109F),  # Burmese
@@ -162,21 +163,28 @@ def _signatures(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def _similarities(texts: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     """Return the exact Jaccard similarity of each pair of texts, shape (pairs,)."""
     result = np.empty(len(pairs))
-    lengths = np.array([len(texts[a]) + len(texts[b]) for a, b in pairs])
-    for block in _blocks(lengths, range(len(pairs))):
+    sizes = np.array([len(text) for text in texts])
+    for block in _blocks(sizes[pairs[:, 0]] + sizes[pairs[:, 1]], range(len(pairs))):
         sides = []
         for side in (0, 1):
             sequences, starts = _sequences([texts[i] for i in pairs[block, side]])
-            owner = np.repeat(np.arange(len(block)), np.diff(np.r_[starts, len(sequences)]))
-            # Sequences of different pairs are different.
-            keyed = mix_bits(sequences ^ mix_bits(owner.astype(np.uint64)))
-            keyed, first = np.unique(keyed, return_index=True)
-            sides.append((keyed, owner[first]))
-        (a, owner_a), (b, owner_b) = sides
-        common = np.bincount(owner_a[np.isin(a, b, assume_unique=True)], minlength=len(block))
-        total = np.bincount(owner_a, minlength=len(block)) + np.bincount(owner_b, minlength=len(block))
+            owner = np.repeat(np.arange(len(block), dtype=np.uint64), np.diff(np.r_[starts, len(sequences)]))
+            # Sequences of a pair are next to one another, and sorted: their first 40 bits suffice to tell them apart.
+            sides.append(_distinct((owner << SEQUENCE_BITS) | (sequences >> np.uint64(24))))
+        both = np.sort(np.concatenate(sides))
+        common = _pair_sizes(both[1:][both[1:] == both[:-1]], len(block))
+        total = _pair_sizes(sides[0], len(block)) + _pair_sizes(sides[1], len(block))
         result[block] = common / (total - common)
     return result
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    ordered = np.sort(keys)
+    return np.asarray(ordered[np.r_[True, ordered[1:] != ordered[:-1]]])
+
+
+def _pair_sizes(keys: np.ndarray, pairs: int) -> np.ndarray:
+    return np.bincount((keys >> SEQUENCE_BITS).astype(np.int64), minlength=pairs)
 
 
 def _blocks(texts: Sequence[str] | np.ndarray, positions: range) -> Iterator[np.ndarray]:

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from ml.data.row_split import PURGED, TEST, TRAIN, VALID
+from ml.drift.compare import Scope, compare
+from ml.drift.summary import summarize
 from tasks.leakage_gate import check_leakage, raise_if_leaking
 from tasks.locate import find_dataset
 from tasks.settings import load
@@ -107,3 +109,14 @@ def test_the_contract_of_a_public_data_set_holds(
         assert kept[TEST] == 3080
     if found.contract.roles.labels:
         assert all(part.truth.nunique() == len(found.contract.roles.labels) for part in datasets.values())
+
+
+@pytest.mark.parametrize("data", ["banking77", "snips"])
+def test_new_messages_are_scored_whatever_their_file_is_called(data: str, tmp_path: Path) -> None:
+    """The name of the file is a column of the split, which neither a rule nor the comparison of batches may refuse."""
+    found = find_dataset("customer-service", data, None, load())
+    clean = apply_contract(read_source(found, Store(tmp_path)).table("rows"), found.contract).clean
+    new = clean.sample(300, random_state=0).drop(columns=[str(found.contract.roles.target), "_row"])
+    result = apply_contract(new.assign(part="monday"), found.contract, scoring=True)
+    assert len(result.clean) == 300
+    assert compare(summarize(clean, found.contract), result.clean, found.contract, Scope(False, False)) == []
