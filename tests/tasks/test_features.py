@@ -5,14 +5,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from pandas.testing import assert_frame_equal
 
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
+from ml.estimator import FitResources
+from ml.package import Package, write
+from ml.tabular.linear import Linear
 from tasks.features import compute_features, fitted_features, replaced_texts
-from tasks.packaging import synthetic_input_example
+from tasks.packaging import save_mlflow_model, synthetic_input_example
 from tasks.score import model_inputs
 from tasks.split import split, split_rows
 from tasks.storage.content_store import StageResult, Store, StoredResult
@@ -147,3 +152,25 @@ def test_signature_and_scoring_have_the_input_columns() -> None:
     example = synthetic_input_example(json.loads(json.dumps(given.source)))
     assert list(example) == ["a", "b", "at", "note"] == list(model_inputs(rows(), given))
     assert example["at"].dtype.kind == "M"
+
+
+def test_a_served_model_takes_times_as_text(tmp_path: Path) -> None:
+    """MLflow's server reads JSON by the signature; the answers are those for a table."""
+    store, given = (
+        Store(tmp_path / "store"),
+        contract(roles=_without_time() | {"text": ["note"], "time": None}),
+    )
+    datasets = compute_features.fn(stored_split(store, given), given, ("note",), store)
+    train = load_dataset(datasets, "train")
+    model = Linear().fit(train, train, FitResources(seed=0, threads=1))
+    package = Package(model, given.source, {}, train.units, features=fitted_features(datasets))
+    (tmp_path / "package").mkdir()
+    write(package, tmp_path / "package")
+    save_mlflow_model(package, tmp_path / "package", tmp_path / "model")
+    served = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    raw = model_inputs(rows(20), given)
+    raw.loc[0, ["a", "at"]] = None
+    text = raw.astype({"at": "str"}).astype(object)
+    request = json.loads(json.dumps({"dataframe_records": text.where(text.notna(), None).to_dict("records")}))
+    got = served.predict(infer_and_parse_data(request, served.metadata.get_input_schema()))
+    assert_frame_equal(got, package.predict(raw))

@@ -833,3 +833,20 @@ def test_accepted_differences_are_shown_with_the_reason() -> None:
     text = text_of(render({**RUN, "drift": first}))  # type: ignore[typeddict-item]
     assert "No earlier batch." in text
     assert "nothing to compare with is the batch like" in text
+
+
+def test_computed_features_are_described_where_there_are_any() -> None:
+    features = {
+        "declared": [{"name": "debt_share", "description": "debt / income", "missing": 0.125}],
+        "texts": [{"column": "note", "topics": 16, "ngrams": 812, "unit": "words"}],
+    }
+    text = text_of(render({**RUN, "features": features}))
+    assert "Feature debt_share debt / income (12.5% missing)" in text
+    assert "Features of note the texts are replaced by 16 topics" in text
+    assert "(812 words, each in the texts of at least ten units of train" in text
+    assert "can every feature be computed?" not in text_of(page_of("binary"))
+    stopped = {"gate": "features", "reason": "expected a value; got none; correct it"}
+    gates = [*RUN["gates"], {"gate": "features", "passed": False, "summary": "expected a value"}]
+    assert "features ✕ stopped the run here can every feature be computed?" in text_of(
+        render({**RUN, "gates": gates, "stopped": stopped})
+    )
