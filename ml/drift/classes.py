@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.stats import chi2
 
+from ml.contract.schema import Contract
 from ml.drift.limits import Noise
 
 Floats = Sequence[float] | np.ndarray
@@ -18,6 +20,20 @@ def class_shares(truth: np.ndarray, classes: int) -> tuple[float, ...]:
     positions = np.where(np.isnan(truth), classes, truth).astype(np.int64)
     counts = np.bincount(positions, minlength=classes + 1)
     return tuple(map(float, counts / max(len(truth), 1)))
+
+
+def label_columns(
+    features: pd.DataFrame, truth: pd.Series, contract: Contract
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the features and the target whose relation is compared: of several classes, whether the position is odd.
+
+    Labels that were moved by one position, or exchanged at random, have another relation to the features. Rows without
+    a class are left out.
+    """
+    if not contract.roles.labels:
+        return features, truth
+    known = truth.notna().to_numpy()
+    return features[known], truth[known] % 2
 
 
 def pool_rare(before: Sequence[float], after: Sequence[float], noise: Noise) -> tuple[np.ndarray, np.ndarray]:

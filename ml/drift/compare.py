@@ -13,7 +13,7 @@ import pandas as pd
 from ml.contract.schema import Contract
 from ml.data.row_split import targets
 from ml.drift import columns as column_checks
-from ml.drift.classes import class_shares, pool_rare, share_angle, share_angle_noise
+from ml.drift.classes import class_shares, label_columns, pool_rare, share_angle, share_angle_noise
 from ml.drift.finding import BOUNDS, Finding, judge, present
 from ml.drift.labels import compare_labels
 from ml.drift.limits import Noise, share_difference_low
@@ -106,11 +106,13 @@ def _compare_target(reference: BatchSummary, batch: BatchColumns, noise: Noise) 
         after = class_shares(truth.to_numpy(np.float64), len(contract.roles.labels))
         yield from _compare_classes(target, reference.classes, after, noise)
     labels = reference.labels
-    if labels is None or contract.roles.labels:
+    several = bool(contract.roles.labels)
+    if labels is None or (several and not labels.is_binary):
         return
-    if labels.is_binary:
+    if labels.is_binary and not several:
         yield from _compare_class_balance(target, labels.mean, float(truth.mean()), noise)
-    measured = compare_labels(labels, batch.features(), truth, noise.level)
+    features, truth = label_columns(batch.features(), truth, contract)
+    measured = compare_labels(labels, features, truth, noise.level)
     if measured is None:
         return
     if measured.high < 0.0:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ml.contract.schema import Contract
 from ml.data.row_split import targets
 from ml.drift.categories import CategorySummary, summarize_categories
-from ml.drift.classes import class_shares
+from ml.drift.classes import class_shares, label_columns
 from ml.drift.labels import LabelSummary, summarize_labels
 from ml.drift.numeric import MIN_ROWS, NumericSummary, summarize_numeric
 from ml.drift.relations import RelationSummary, summarize_relations
@@ -90,7 +90,7 @@ def summarize(rows: pd.DataFrame, contract: Contract) -> BatchSummary:
     units = batch.sample[entity] if entity else None
     categories = {name: summarize_categories(batch.sample[name], units) for name in batch.categories}
     classes = contract.roles.labels
-    labels = None if truth is None or classes else summarize_labels(batch.features(), truth)
+    labels = None if truth is None else summarize_labels(*label_columns(batch.features(), truth, contract))
     if labels:
         shown = {name: set(summary.shares) for name, summary in categories.items()}
         labels = labels.with_categories(shown)

@@ -80,9 +80,32 @@ def test_the_summary_has_no_text_and_no_word(reference: BatchSummary) -> None:
     for word in ("kettle", "Rechnung", "invoice", "parcel"):
         assert word not in data.decode().replace('"invoice_copy"', "")
     assert reference.categories.keys() == {"channel", "department", "language"}
-    assert reference.labels is None
+    assert reference.labels
+    assert "text" not in reference.labels.columns
     assert reference.target is None
     assert sum(reference.classes) == pytest.approx(1.0)
+
+
+def routed(seed: int) -> pd.DataFrame:
+    """Return messages whose department says more about the intent than usual."""
+    rows = messages(seed)
+    number = rows["intent"].astype("category").cat.codes
+    rng = np.random.default_rng(seed)
+    department = pd.Series(np.where(rng.random(len(rows)) < 0.5, number, rng.integers(0, 13, len(rows))))
+    return rows.assign(department=department.map("D{}".format).astype("str"))
+
+
+def test_labels_that_the_features_no_longer_predict_are_found() -> None:
+    reference = summarize(routed(0), CONTRACT)
+    assert found(reference, routed(1)) == {}
+    labels = list(CONTRACT.roles.labels)
+    moved = dict(zip(labels, [*labels[1:], labels[0]], strict=True))
+    batch = routed(1)
+    assert ("inverted_labels", "intent") in found(
+        reference, batch.assign(intent=batch["intent"].replace(moved))
+    )
+    mixed = batch.assign(intent=np.random.default_rng(0).permutation(batch["intent"]))
+    assert ("label_relation", "intent") in found(reference, mixed)
 
 
 def test_summaries_of_earlier_versions_are_compared_by_what_they_have(reference: BatchSummary) -> None:
