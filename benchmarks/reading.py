@@ -7,7 +7,6 @@ Each read runs in a process of its own. `memory` is the peak beyond what the imp
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -74,13 +73,21 @@ def read(path: Path, plain: bool) -> pd.DataFrame:
     return _to_frame(path, read_file(path, options, ReadLimits(compression_ratio=1e6)), options)
 
 
+def peak_memory() -> int:
+    """Return the peak of the memory of this process since the last reset, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
 def measure(path: Path, plain: bool) -> None:
     """Read in this process and print seconds, peak memory and the size of the table (bytes) as JSON."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The peak of the process that started this one counts until it is reset.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_memory()
     started = time.perf_counter()
     frame = read(path, plain)
     seconds = time.perf_counter() - started
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    peak = peak_memory() - before
     print(json.dumps([seconds, peak, int(frame.memory_usage(deep=True).sum())]))
 
 
