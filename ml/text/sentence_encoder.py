@@ -6,6 +6,7 @@ Sentence-BERT (Reimers and Gurevych, 2019).
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,6 +80,8 @@ class SentenceEncoder:
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer, which cuts messages and does not pad."""
+        # No more threads than a fit was given.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import Tokenizer
 
         try:
