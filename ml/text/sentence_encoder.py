@@ -122,7 +122,10 @@ class SentenceEncoder:
 
         from ml.text.encoder_network import mean_of_tokens, to_tensors
 
-        network = self.network.to(device)
+        network = self.network
+        # Asking for a move costs a tenth of a single message.
+        if next(network.parameters()).device.type != device:
+            network.to(device)
         ids = self.token_ids(messages)
         vectors = np.zeros((len(messages), int(self.config["hidden_size"])), np.float32)
 
