@@ -8,6 +8,8 @@ from threading import Lock
 import numpy as np
 
 MAX_BYTES = 256 * 2**20
+# Shorter lists are embedded again: a server answers few messages at a time, and has no use for earlier ones.
+MIN_MESSAGES = 64
 _kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
 _lock = Lock()
 
@@ -21,6 +23,8 @@ def cached_embeddings(
     must have the same result whatever was computed before. `key` identifies encoder and device.
     """
     distinct = list(dict.fromkeys(messages))
+    if len(distinct) < MIN_MESSAGES:
+        return _in_order(messages, distinct, compute(distinct))
     digest = hashlib.sha256()
     for message in distinct:
         digest.update(hashlib.sha256(message.encode()).digest())
@@ -35,7 +39,10 @@ def cached_embeddings(
             _kept[entry] = vectors
             while sum(kept.nbytes for kept in _kept.values()) > MAX_BYTES:
                 _kept.popitem(last=False)
-    if len(distinct) == len(messages):
-        return vectors.copy()
+    return _in_order(messages, distinct, vectors)
+
+
+def _in_order(messages: Sequence[str], distinct: list[str], vectors: np.ndarray) -> np.ndarray:
+    """Return a copy of the vectors of distinct messages, one for each of `messages`."""
     positions = {message: row for row, message in enumerate(distinct)}
     return np.asarray(vectors[[positions[message] for message in messages]])

@@ -6,6 +6,7 @@ Sentence-BERT (Reimers and Gurevych, 2019).
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,6 +80,8 @@ class SentenceEncoder:
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer, which cuts messages and does not pad."""
+        # No more threads than a fit was given.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import Tokenizer
 
         try:
@@ -119,7 +122,10 @@ class SentenceEncoder:
 
         from ml.text.encoder_network import mean_of_tokens, to_tensors
 
-        network = self.network.to(device)
+        network = self.network
+        # Asking for a move costs a tenth of a single message.
+        if next(network.parameters()).device.type != device:
+            network.to(device)
         ids = self.token_ids(messages)
         vectors = np.zeros((len(messages), int(self.config["hidden_size"])), np.float32)
 

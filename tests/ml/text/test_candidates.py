@@ -248,6 +248,12 @@ class TestEveryLearner:
         held_out = make_messages(300, 4)
         assert loss(model, held_out) < 0.7 * loss(fitted(ClassPrior), held_out)
 
+    def test_a_fit_without_time_is_cut_short_and_answers(self, make_candidate: CandidateFactory) -> None:
+        train, valid = make_messages(120, 1), make_messages(60, 2)
+        model: Any = make_candidate().fit(train, valid, FitResources(seconds=1e-9))
+        assert model.stopped_by == "budget"
+        predicted(model, valid.frame)
+
     def test_cost_grows_with_the_messages(self, make_candidate: CandidateFactory) -> None:
         small, large = (make_candidate().cost(make_messages(n, 1), FitResources()) for n in (50, 500))  # type: ignore[attr-defined]
         assert small.full < large.full

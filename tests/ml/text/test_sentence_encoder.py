@@ -44,7 +44,7 @@ def test_same_list_of_messages_is_embedded_once(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(
         SentenceEncoder, "_embed", lambda self, *arguments: calls.append(1) or embed(self, *arguments)
     )
-    messages = [*MESSAGES, "only in this test"]
+    messages = [*MESSAGES, *(f"only in this test {number}" for number in range(64))]
     first = encoder.embed(messages)
     first_copy = first.copy()
     first[:] = 0.0
@@ -53,6 +53,9 @@ def test_same_list_of_messages_is_embedded_once(folder: Path, monkeypatch: pytes
     assert len(calls) == 1
     load(folder, max_tokens=5).embed(messages)
     assert len(calls) == 2
+    for _ in range(2):
+        encoder.embed(messages[:5])
+    assert len(calls) == 4
 
 
 def test_order_of_distinct_messages_is_kept(folder: Path) -> None:
