@@ -24,6 +24,8 @@ from ml.text.worker_threads import run_all
 
 StoppedBy = Literal["epochs", "valid", "budget"]
 
+# Epochs without improvement that end training: while the learning rate is high, one alone says little.
+PATIENCE = 2
 # The length of the first weights of the head, which are the means of the vectors of each class.
 PROTOTYPE_SCALE = 20.0
 
@@ -106,7 +108,7 @@ class EncoderTraining:
             )
             if best is None or loss < best.loss:
                 best = self._copy(loss, epoch)
-            elif not plan.is_done:
+            elif epoch - best.epoch >= PATIENCE and not plan.is_done:
                 stopped_by = "valid"
                 break
         if best is not None:

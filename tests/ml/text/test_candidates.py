@@ -79,7 +79,7 @@ def fine_tuned() -> FineTunedEncoder:
 
 
 def pretrained() -> PretrainedOnMessages:
-    tuning = FineTunedEncoder(epochs=10, batch_size=16, learning_rate=1e-3)
+    tuning = FineTunedEncoder(epochs=6, batch_size=16, learning_rate=3e-3)
     return PretrainedOnMessages(layers=1, hidden=32, heads=2, epochs=2, batch_size=32, fine_tuning=tuning)
 
 
