@@ -31,8 +31,8 @@ class FineTunedEncoder:
     Few messages are repeated in more epochs, so that there are `min_steps`.
 
     The head begins with the means of the classes. The learning rate of the layers is that of the highest one times
-    `layer_decay` for each layer below. Training ends early after two epochs without a lower loss on `valid`. Other columns than
-    sentences do not count. `encoder` and `max_tokens` are as in `ml.text.frozen_encoder.FrozenEncoder`.
+    `layer_decay` for each layer below. Training ends early after two epochs without a lower loss on `valid`. Columns
+    other than sentences do not count. `encoder` and `max_tokens` are as in `ml.text.frozen_encoder.FrozenEncoder`.
     """
 
     encoder: str = DEFAULT_ENCODER
