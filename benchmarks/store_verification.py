@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ import pandas as pd
 from flows.run_context import RunContext, build_package, final_model, split_batch, validate_batch
 from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
+from ml.errors import CandidateSkipped
 from tasks import packaging
 from tasks.evaluate import (
     EvaluationSettings,
@@ -102,7 +104,9 @@ def run_stages(case: UseCase, source: DatasetSource, budget: float, folder: Path
     splits = split_batch(context, validate_batch(context, raw))
     fitted: dict[str, StoredResult] = {}
     for name, candidate in case.candidates.items():
-        fitted[name] = fit(name, candidate, splits, context.fit_resources(), context.store)
+        # Some candidates need columns that the simulated data have not.
+        with suppress(CandidateSkipped):
+            fitted[name] = fit(name, candidate, splits, context.fit_resources(), context.store)
     leaderboard = build_leaderboard.fn(fitted, splits, case.evaluator, context.store)
     leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     name = leader["candidate"]

@@ -103,7 +103,8 @@ def test_other_seed_changes_only_random_candidates(
     with edited_facts(lambda j: j["params"].update(seed=1)):
         code, result = run_command("reproduce", "fintech-risk")
     # The champion is a logistic regression, which uses no random numbers.
-    assert (code, result["verdict"], differing(result)) == (0, "same predictions", RANDOM_STAGES)
+    stages = [*RANDOM_STAGES, "leaderboard", "evaluation"]
+    assert (code, result["verdict"], differing(result)) == (0, "same predictions", stages)
     threads, file, *seeds = result["conditions"]
     assert threads == f"{load().threads} threads, then {load().threads - 1}"
     assert seeds
@@ -143,7 +144,7 @@ def test_fit_stopped_by_the_time_budget_is_a_condition(champions: Path, run_comm
 
     with edited_facts(stopped):
         _, result = run_command("reproduce", "fintech-risk")
-    assert differing(result) == ["train LightGBM"]
+    assert differing(result) == ["train LightGBM", "leaderboard"]
     assert "LightGBM was stopped by the time budget" in result["conditions"]
 
 

@@ -25,6 +25,9 @@ DEFAULTS: dict[str, Any] = {
     "never_recommend": (),
     "decay": None,
     "split_by": "time",
+    "classes": (),
+    "coverage": 0.9,
+    "text_columns": (),
 }
 
 
@@ -37,11 +40,30 @@ DEFAULTS: dict[str, Any] = {
         (LOG | {"decay": 0.9}, {"decay": 0.9}),
         (LOG | {"split": {"by": "session"}}, {"split_by": "session"}),
         (
+            TABLE
+            | {
+                "read": {"files": ["x.csv"], "columns": {"bad": "category", "note": "category"}},
+                "roles": {
+                    "target": {"column": "bad", "labels": ["a", "b"], "coverage": 0.8},
+                    "text": ["note"],
+                },
+            },
+            {"classes": ("a", "b"), "coverage": 0.8, "text_columns": ("note",), "split_by": None},
+        ),
+        (
             TABLE | {"sentinel_values": {"age": {"-1": "not asked"}}},
             {"sentinel_values": {"age": (-1.0,)}, "split_by": None},
         ),
     ],
-    ids=["defaults", "repeats", "never recommend", "decay", "session", "sentinel values"],
+    ids=[
+        "defaults",
+        "repeats",
+        "never recommend",
+        "decay",
+        "session",
+        "classes and texts",
+        "sentinel values",
+    ],
 )
 def test_settings_of_the_contract_are_loaded_from_the_store(
     meta: dict[str, Any], expected: dict[str, Any], tmp_path: Path
