@@ -40,7 +40,7 @@ def test_an_exported_file_is_scored_to_csv_with_the_version(champions: Path, tmp
     [
         (
             ["--export", "simulated", "new.csv"],
-            "name one of ecommerce-recommendation.simulated, fintech-risk",
+            "name one of customer-service.simulated, ecommerce-recommendation.simulated, fintech-risk",
         ),
         (["--export", "nonsense", "new.csv"], "got nonsense; see `steward data`"),
         (["--export", "hmeq"], "--export NAME and FILE together"),
