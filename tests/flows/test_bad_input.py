@@ -43,7 +43,7 @@ def edit_contract(contracts: Path, change: Callable[[dict[str, Any]], object]) -
 
 
 BEFORE_A_RUN = {
-    "unknown case": (["run", "nonsense"], None, "a use case (ecommerce-recommendation"),
+    "unknown case": (["run", "nonsense"], None, "a use case (customer-service, ecommerce-recommendation"),
     "unknown data set": (["run", "fintech-risk", "--data", "nonsense"], None, "a data set of fintech-risk"),
     "no file": (
         ["run", "fintech-risk", "--data", "no/such.csv", "--contract", "simulated"],
