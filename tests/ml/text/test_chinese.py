@@ -48,7 +48,7 @@ def test_blend_without_weights_learns_from_characters() -> None:
     model = Blend(unspaced_members()).fit(make_reviews(200, 1), make_reviews(100, 2), FitResources())
     held_out = make_reviews(100, 3)
     assert ((model.predict(held_out.frame)["probability"] > 0.5) == held_out.truth).mean() > 0.95
-    assert model.requirements == ()
+    assert model.requirements == ("safetensors",)
 
 
 def test_documented_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
