@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := run
 
 run: .venv/.installed  ## the use cases with simulated data, to four champions; short time budgets
-	@.venv/bin/steward run all --time-budget 20
+	@.venv/bin/steward run all --time-budget 8
 
 up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATABASE=postgresql://... for both
 	@# In the environment, because everyone on the machine can read the arguments of a process.

@@ -4,12 +4,14 @@ import json
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import typer
 
 from tasks.dropped_columns import describe_dropped_columns
@@ -59,6 +61,10 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
         typer.echo(_wrap(f"{outcome.case}: {outcome.verdict}, {outcome.reason}", width))
         # Whole, so that it can be copied or clicked.
         typer.echo(f"{_wrap(f'    {reused}', width)}\n    report: {outcome.report}")
+    if len(outcomes) > 1:
+        # Of the whole command, with its imports and the start of the server.
+        seconds = time.time() - psutil.Process().create_time()
+        typer.echo(f"\n{len(outcomes)} use cases in {seconds:.0f} s")
     _print_user_interfaces()
 
 

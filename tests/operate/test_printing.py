@@ -1,5 +1,6 @@
 """Text output of the commands in `steward.py`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def test_outcomes_are_printed_as_a_table_with_reasons(
     assert ["other", "none", "-", "rejected"] in lines
     assert ["simulated", "1", "gate", "passed"] in lines
     assert "fintech-risk: promote, better\n    reused: source\n    report: /report.html\n" in text
+    assert re.search(r"\n2 use cases in \d+ s\n", text)
     assert text.endswith("/steward up\n")
 
 
