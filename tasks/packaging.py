@@ -283,4 +283,5 @@ def _golden_rows(test: Dataset) -> pd.DataFrame:
 
 
 def _pinned_requirements(packed: Package) -> tuple[str, ...]:
-    return tuple(f"{name}=={version(name)}" for name in (LOADER, *packed.requirements))
+    # Without the label of a build, such as +cpu, which package indexes do not have.
+    return tuple(f"{name}=={version(name).partition('+')[0]}" for name in (LOADER, *packed.requirements))

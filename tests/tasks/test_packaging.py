@@ -166,6 +166,7 @@ def test_a_transformer_requires_torch(tmp_path: Path, store: Store) -> None:
         Package(model, LOG, {}, histories().units), histories(), tmp_path / "model", store
     )
     assert any(requirement.startswith("torch==") for requirement in packaged.requirements)
+    assert not any("+" in requirement for requirement in packaged.requirements)
 
 
 def test_a_blend_of_messages_brings_its_encoder_along(tmp_path: Path, store: Store) -> None:
