@@ -53,7 +53,8 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     """
     require_reason(params.accept_drift)
     dataset = find_dataset(case.name, params.data, params.contract, settings)
-    _check_numbers(case.for_contract(dataset.contract), params)
+    case = case.for_contract(dataset.contract)
+    _check_numbers(case, params)
     if params.as_of and not dataset.contract.roles.time:
         raise UsageError(
             "a column with the role time, for a run as of an instant",
@@ -61,10 +62,11 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
             "leave as_of out, or set meta.roles.time",
         )
     check_rules(dataset.contract)
+    # Pretrained weights that are missing would stop the run after the first candidates.
+    for candidate in case.candidates.values():
+        files_digest(candidate)
     settings.create_state_dir()
     check_device(settings.device)
-    for candidate in case.for_contract(dataset.contract).candidates.values():
-        files_digest(candidate)
     return dataset
 
 

@@ -100,9 +100,13 @@ class MulticlassEvaluator(RowEvaluator):
 
 
 def class_probabilities(prediction: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the probabilities of the classes, shape (rows, classes); 0 for a class that the model does not know."""
+    """Return the probabilities of the classes, shape (rows, classes); 0 for a class that the model does not know.
+
+    What a model gives to classes that are none of these is divided among them in proportion: an older champion is
+    compared by the best of the classes that count now.
+    """
     probability = prediction.reindex(columns=class_columns(classes)).fillna(0.0).to_numpy(np.float64)
-    # A model that knows other classes may give them all of the probability: its best known one is none.
+    # A model that gives all of the probability to other classes knows nothing about these.
     total = probability.sum(axis=1, keepdims=True)
     return np.where(total > 0.0, probability / np.where(total > 0.0, total, 1.0), 1.0 / len(classes))
 

@@ -8,7 +8,7 @@ ValueError.
 import numpy as np
 from scipy import stats
 
-from ml.evaluation.binary_metrics import UndefinedMetricError, calibration_error
+from ml.evaluation.binary_metrics import calibration_error
 
 # Probabilities are clipped to this distance from 0, where the log loss is infinite.
 EPSILON = float(np.finfo(np.float64).eps)
@@ -121,11 +121,3 @@ def validate_classes(truth: np.ndarray, probability: np.ndarray) -> tuple[np.nda
     if not (probability >= 0.0).all() or not np.allclose(probability.sum(axis=1), 1.0, atol=1e-6):
         raise ValueError("expected probabilities that sum to 1 in each row, got others; check the model")
     return classes.astype(np.int64), probability
-
-
-def require_classes(truth: np.ndarray) -> None:
-    """Raise UndefinedMetricError for rows of one class only."""
-    if len(np.unique(truth)) < 2:
-        raise UndefinedMetricError(
-            f"expected rows of at least two classes, got {len(truth)} rows of one; use more rows"
-        )

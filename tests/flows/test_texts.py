@@ -1,16 +1,20 @@
 """Route simulated messages: a champion, its report, answers and label sets of new messages, and no message anywhere."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from flows.customer_service import customer_service
+from flows.customer_service import CASE, customer_service
 from flows.fintech_risk import fintech_risk
+from flows.pipeline import check_before_run
 from flows.scoring import score
+from flows.use_case import RunParameters
 from ml.errors import UsageError
 from ml.simulators import SIMULATORS
+from ml.text.frozen_encoder import FrozenEncoder
 from tasks.settings import load
 from tasks.tracking import connection, registry
 
@@ -138,3 +142,13 @@ def test_table_with_several_classes_ends_with_a_champion(
     assert candidates == ["class prior", "logistic regression", "LightGBM"]
     assert outcome.verdict == "promote" or "Accuracy" in outcome.reason
     assert facts["evaluation"]["metrics"]["label_coverage"] > 0.7
+
+
+def test_missing_weights_are_reported_before_anything_is_written(
+    tmp_path: Path, contracts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEWARD_HOME", str(tmp_path / "home"))
+    case = replace(CASE, candidates={"frozen encoder": FrozenEncoder("./no/such/encoder")})
+    with pytest.raises(UsageError, match="expected a folder with an encoder; got no folder"):
+        check_before_run(case, RunParameters(), load())
+    assert not (tmp_path / "home").exists()

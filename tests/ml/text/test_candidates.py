@@ -176,7 +176,7 @@ class TestEveryCandidate:
         sentences = [*train.frame["message"][: 60 - len(HOSTILE)], *HOSTILE]
         frame = train.frame.assign(message=pd.Series(sentences, dtype=object))
         model = make_candidate().fit(replace(train, frame=frame), make_messages(60, 2), FitResources())
-        predicted(model, frame)
+        assert len(predicted(model, frame)) == 60
 
     def test_no_rows_get_no_answers(self, make_candidate: CandidateFactory) -> None:
         assert not len(predicted(fitted(make_candidate), make_messages(5, 3).frame.iloc[:0]))

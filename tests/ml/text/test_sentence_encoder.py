@@ -208,7 +208,8 @@ from ml.text.encoder_model import EncoderModel
 assert layer_weights({str(folder)!r}) > 0
 assert not {{"torch", "transformers", "tokenizers", "sklearn"}} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_weights
