@@ -1,5 +1,6 @@
 """Who can read the state directory: only its owner, or with STEWARD_SHARED_HOME also its group."""
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -21,6 +22,16 @@ def create_private(folder: Path, shared: bool) -> None:
     folder.mkdir(mode=0o770 if shared else 0o700, parents=True, exist_ok=True)
     if _is_own_state(folder):
         restrict(folder, shared)
+
+
+def probe(folder: Path) -> None:
+    """Write and lock a file in a folder, and remove it. Raises OSError, also on a disk without file locks."""
+    path = folder / f".writable-{os.getpid()}"
+    try:
+        with path.open("w") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def restrict(folder: Path, shared: bool) -> bool:

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ml.device import Device
 from ml.errors import UsageError
 from tasks.local_servers import addresses
-from tasks.private_folder import create_private
+from tasks.private_folder import create_private, probe
 from tasks.read_limits import GIGABYTE, ReadLimits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,9 +168,7 @@ class Settings(BaseSettings):
         """Create the state directory. Raises UsageError if it cannot be written, or if its disk is nearly full."""
         try:
             create_private(self.state_dir, self.shared_home)
-            probe = self.state_dir / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            probe(self.state_dir)
         except OSError as error:
             raise self.unwritable_error(error) from None
         if self.free_bytes < MIN_FREE_BYTES:
@@ -183,9 +181,9 @@ class Settings(BaseSettings):
     def unwritable_error(self, error: OSError) -> UsageError:
         """Return the error about a state directory in which nothing can be written."""
         return UsageError(
-            f"a writable folder {self.state_dir}",
+            f"a writable folder {self.state_dir} on a disk with file locks",
             error.strerror or type(error).__name__,
-            "set STEWARD_HOME to a writable folder",
+            "set STEWARD_HOME to a writable folder on a disk of this machine",
         )
 
     @property

@@ -1,5 +1,6 @@
 """Settings from the environment, invalid values, and the variables that libraries read."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def test_a_state_directory_that_is_not_writable_is_an_error(tmp_path: Path) -> N
     for folder in (tmp_path / "file", tmp_path / "file" / "state", Path("/proc/steward")):
         with pytest.raises(UsageError, match="STEWARD_HOME"):
             Settings(state_dir=folder).create_state_dir()
+
+
+def test_a_network_disk_without_file_locks_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(UsageError, match="a disk with file locks; got No locks available"):
+        Settings(state_dir=tmp_path / "home").create_state_dir()
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_library_variables_are_set_unless_they_are_set_already(
