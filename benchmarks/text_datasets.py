@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +112,16 @@ def few_labels(seeds: range, per_class: int) -> Iterator[MessageSplit]:
         ]
         train = rows.take(np.sort(np.concatenate(drawn)))
         yield MessageSplit(train, train.take(np.arange(0)), whole.test, whole.copies)
+
+
+def known_and_unknown(dataset: Dataset, unknown: np.ndarray) -> tuple[Dataset, Dataset]:
+    """Divide rows by class: those of the other classes, numbered anew, and those of the unknown ones, as they are."""
+    is_unknown = np.isin(dataset.truth, unknown)
+    known = np.setdiff1d(np.arange(len(dataset.classes)), unknown)
+    rest = dataset.take(np.flatnonzero(~is_unknown))
+    codes = pd.Series(np.searchsorted(known, rest.truth), rest.truth.index, dtype="float64")
+    classes = tuple(dataset.classes[code] for code in known)
+    return replace(rest, truth=codes, classes=classes), dataset.take(np.flatnonzero(is_unknown))
 
 
 def _snips(seeds: range) -> Iterator[MessageSplit]:

@@ -15,7 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.data.dataset import Dataset, rarer_class_units
-from ml.data.row_split import OUT_OF_SCOPE_TEST
+from ml.data.row_split import OUT_OF_SCOPE_TEST, OUT_OF_SCOPE_VALID
 from ml.estimator import Model
 from ml.evaluation.answers import rejection_metrics
 from ml.evaluation.binary_metrics import confusion_counts
@@ -129,6 +129,8 @@ def _build_leaderboard(
 ) -> StageResult:
     began = time.perf_counter()
     valid = load_dataset(splits, "valid")
+    has_rows_of_none = OUT_OF_SCOPE_VALID in splits.table_names
+    of_none = load_dataset(splits, OUT_OF_SCOPE_VALID) if has_rows_of_none else None
     entries: list[dict[str, Any]] = []
     predictions: dict[str, pd.DataFrame] = {}
     milliseconds: dict[str, float] = {}
@@ -137,7 +139,8 @@ def _build_leaderboard(
         started = time.process_time()
         predictions[name] = model.predict(valid.frame)
         milliseconds[name] = 1000 * (time.process_time() - started)
-        decision = evaluator.decision(valid, predictions[name])
+        prediction_of_none = model.predict(of_none.frame) if of_none else None
+        decision = evaluator.decision(valid, predictions[name], prediction_of_none)
         entry: dict[str, Any] = {
             "candidate": name,
             **to_estimate(evaluator.primary_interval(valid, predictions[name])),

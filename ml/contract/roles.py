@@ -24,10 +24,11 @@ class Target(Section):
     labels: ClassLabels = ()
     """All classes, two or more, in the order in which predictions name them."""
     coverage: Annotated[Number, Field(gt=0, lt=1)] = COVERAGE
-    """With `labels`: the share of rows for which the right label shall be among those held possible."""
+    """With `labels`: the share of rows for which the right label shall be among those held possible. With
+    `out_of_scope` also the share of right answers that the threshold of answers has to keep."""
     out_of_scope: Labels = ()
-    """Values of rows that belong to none of the `labels`. No model learns from them: they are kept apart, to measure
-    whether a model can tell that it does not know them."""
+    """Values of rows that belong to none of the `labels`. No model learns from them: they are kept apart, to choose
+    from which probability a row is answered, and to measure how many of them are left to people."""
 
 
 class Roles(Section):

@@ -15,7 +15,7 @@ from ml.data.digest import entity_hashes, row_hashes
 from ml.errors import ContractError
 
 TRAIN, VALID, TEST, PURGED = "train", "valid", "test", "purged"
-# Rows of none of the classes: no threshold is chosen on the first yet, decisions are measured on the second.
+# Rows of none of the classes: a threshold is chosen on the first, decisions are measured on the second.
 OUT_OF_SCOPE_VALID, OUT_OF_SCOPE_TEST = "out_of_scope_valid", "out_of_scope_test"
 
 

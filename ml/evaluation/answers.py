@@ -13,6 +13,8 @@ from ml.evaluation.multiclass_metrics import correctness, validate_classes
 
 # The share of right answers that the threshold keeps: of 100 right answers 95 are still given.
 KEPT_SHARE = 0.95
+# Fewer rows of none of the classes say too little about where to leave rows to people.
+MIN_ROWS_OF_NONE = 20
 # Points of the curve of accuracy by share of rows answered.
 CURVE_POINTS = 50
 
@@ -25,6 +27,28 @@ def answer_threshold(truth: np.ndarray, probability: np.ndarray, kept: float = K
     correct, confidence = correctness(truth, probability)
     right = np.sort(confidence[correct == 1.0])
     return float(right[int((1.0 - kept) * len(right))]) if len(right) else 0.0
+
+
+def balanced_answer_threshold(
+    truth: np.ndarray, probability: np.ndarray, of_none: np.ndarray, coverage: float
+) -> float:
+    """Return the probability of the predicted class from which a row is answered, given rows of none of the classes.
+
+    The one at which the share of right answers that are still given and the share of the rows of none that are left to
+    people have the highest mean, among those that keep at least the share `coverage` of the right answers; of equally
+    good ones the lowest. `of_none` are probabilities, shape (rows, classes); with fewer than `MIN_ROWS_OF_NONE` rows
+    the threshold is that of `answer_threshold`.
+    """
+    if len(of_none) < MIN_ROWS_OF_NONE:
+        return answer_threshold(truth, probability)
+    correct, confidence = correctness(truth, probability)
+    right, unknown = np.sort(confidence[correct == 1.0]), np.sort(of_none.max(axis=1))
+    highest = answer_threshold(truth, probability, kept=coverage)
+    # Between two right answers nothing changes for them, and the upper one leaves more rows of none to people.
+    thresholds = np.concatenate([[0.0], right[right <= highest]])
+    kept = 1.0 - np.searchsorted(right, thresholds) / max(len(right), 1)
+    rejected = np.searchsorted(unknown, thresholds) / len(unknown)
+    return float(thresholds[np.argmax(kept + rejected)])
 
 
 def label_threshold(truth: np.ndarray, probability: np.ndarray, coverage: float) -> float:

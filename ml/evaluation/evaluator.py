@@ -37,8 +37,13 @@ class Evaluator(Protocol):
         """Value of the primary metric for uninformative predictions."""
         ...
 
-    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
-        """Choose decision parameters, such as the threshold, on validation rows; empty if there are none."""
+    def decision(
+        self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
+    ) -> Decision:
+        """Choose decision parameters, such as the threshold, on validation rows; empty if there are none.
+
+        `of_none` are predictions for validation rows of none of the classes, which only a target with several can have.
+        """
         ...
 
     def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
@@ -105,7 +110,9 @@ class BinaryEvaluator(RowEvaluator):
     primary: str = "roc_auc"
     chance_level: float = 0.5
 
-    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+    def decision(
+        self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
+    ) -> Decision:
         return {"threshold": binary_metrics.f1_threshold(dataset.truth.to_numpy(), _probability(prediction))}
 
     def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
@@ -159,7 +166,9 @@ class NumericEvaluator(RowEvaluator):
     primary: str = "r2"
     chance_level: float = 0.0
 
-    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+    def decision(
+        self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
+    ) -> Decision:
         return {}
 
     def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:

@@ -28,11 +28,19 @@ class MulticlassEvaluator(RowEvaluator):
     primary: str = "accuracy"
     chance_level: float = 0.0
 
-    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+    def decision(
+        self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
+    ) -> Decision:
         """Choose from which probability a row is answered, and from which a label is held possible."""
         truth, probability = _truth(dataset), class_probabilities(prediction, dataset.classes)
+        if of_none is None:
+            min_probability = answers.answer_threshold(truth, probability)
+        else:
+            min_probability = answers.balanced_answer_threshold(
+                truth, probability, class_probabilities(of_none, dataset.classes), dataset.coverage
+            )
         return {
-            "min_probability": answers.answer_threshold(truth, probability),
+            "min_probability": min_probability,
             "label_probability": answers.label_threshold(truth, probability, dataset.coverage),
         }
 

@@ -34,7 +34,9 @@ class RankingEvaluator:
         """Name of the primary metric."""
         return f"{self.primary_metric}_at_{self.k}"
 
-    def decision(self, dataset: Dataset, prediction: pd.DataFrame) -> Decision:
+    def decision(
+        self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
+    ) -> Decision:
         return {}
 
     def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:

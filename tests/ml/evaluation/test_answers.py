@@ -10,6 +10,7 @@ from ml.evaluation.answers import (
     accuracy_by_coverage,
     answer_metrics,
     answer_threshold,
+    balanced_answer_threshold,
     label_threshold,
     possible_labels,
     rejection_metrics,
@@ -72,6 +73,36 @@ def test_answer_threshold_keeps_its_share_of_right_answers() -> None:
     assert metrics["answered"] == answered.mean()
     assert metrics["answered_accuracy"] > (probability.argmax(axis=1) == truth).mean()
     assert (metrics["label_coverage"], metrics["label_count"]) == (1.0, 6.0)
+
+
+def test_balanced_threshold_is_the_best_of_all_that_keep_the_coverage() -> None:
+    truth, probability = draw(3, 400)
+    of_none = np.random.default_rng(4).dirichlet(np.full(6, 1.5), 150)
+    right = probability.max(axis=1)[probability.argmax(axis=1) == truth]
+
+    def shares(threshold: float) -> tuple[float, float]:
+        return float((right >= threshold).mean()), float((of_none.max(axis=1) < threshold).mean())
+
+    every = [0.0, *np.unique(np.concatenate([right, of_none.max(axis=1)]))]
+    for coverage in (0.5, 0.9, 0.99):
+        kept, rejected = shares(balanced_answer_threshold(truth, probability, of_none, coverage))
+        assert kept >= coverage
+        assert kept + rejected == pytest.approx(
+            max(sum(shares(t)) for t in every if shares(t)[0] >= coverage)
+        )
+
+
+def test_rows_of_none_with_low_probabilities_cost_no_right_answer() -> None:
+    truth = np.zeros(30, int)
+    probability = np.column_stack([np.linspace(0.7, 0.9, 30), np.linspace(0.3, 0.1, 30)])
+    of_none = np.full((20, 2), 0.5)
+    # The 95 % rule gives up one right answer in twenty; this one need not.
+    assert balanced_answer_threshold(truth, probability, of_none, 0.9) == 0.7
+    assert answer_threshold(truth, probability) > 0.7
+    # Too few of them choose nothing, and neither do any where no answer is right.
+    few = balanced_answer_threshold(truth, probability, of_none[:19], 0.9)
+    assert few == answer_threshold(truth, probability)
+    assert balanced_answer_threshold(truth + 1, probability, of_none, 0.9) == 0.0
 
 
 def test_no_right_answer_leaves_nothing_unanswered() -> None:
