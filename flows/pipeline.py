@@ -128,7 +128,7 @@ def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
     """
     settings = load()
     dataset = check_before_run(case, params, settings)
-    case = case.for_contract(dataset.contract)
+    answering = case.for_contract(dataset.contract)
     with flow_run_lock(settings, case.name, dataset.data) as lock:
         client = connection.connect(settings)
         reconcile_dead_runs(client, settings)
@@ -137,7 +137,7 @@ def open_run(case: UseCase, params: RunParameters) -> Iterator[TrainingContext]:
             # A decision that could not be recorded would cost the whole training.
             require_intact(*open_ledger(settings, client, dataset.contract.name))
             store = Store(settings.state_dir.resolve() / "store", params.fresh, recorder.result_damaged)
-            yield TrainingContext(case, params, dataset, settings, store, recorder)
+            yield TrainingContext(answering, params, dataset, settings, store, recorder)
 
 
 def _unchanged_outcome(context: TrainingContext, key: str) -> dict[str, Any] | None:

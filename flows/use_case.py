@@ -60,7 +60,18 @@ class UseCase:
     reads_texts: bool = False
 
     def for_contract(self, contract: Contract) -> Self:
-        """Return the use case as it answers for the target of a contract. Raises UsageError for a target it cannot."""
+        """Return the use case with the methods for the target of a contract, and with the words of the contract.
+
+        Raises UsageError for a target that the use case has no methods for.
+        """
+        wording = contract.wording
+        return replace(
+            self._for_target(contract),
+            question=wording.question or self.question,
+            nouns=Nouns(wording.cases or self.nouns.cases, wording.positives or self.nouns.positives),
+        )
+
+    def _for_target(self, contract: Contract) -> Self:
         answers_several = isinstance(self.evaluator, MulticlassEvaluator)
         if bool(contract.roles.labels) == answers_several:
             return self

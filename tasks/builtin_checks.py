@@ -131,13 +131,21 @@ def _check_event_weights(state: ValidationState) -> None:
 
 
 def _check_duplicates(state: ValidationState) -> None:
-    roles, rows = state.contract.roles, state.rows
+    roles, rows, policy = state.contract.roles, state.rows, state.contract.copies
     ignored = set(roles.ignored) - set(roles.sensitive)
-    compared = [column for column in rows.columns if column not in ignored]
+    named = policy.columns if policy else ()
+    compared = [c for c in rows.columns if (c in named if named else c not in ignored)]
     copies = _copies(rows[compared], state.in_population, roles.id if roles.id in compared else None)
     if not state.scoring:
         kind = "a copy of an earlier row"
-        state.quarantine("exact_copy", copies, f"{kind}, which is kept", kind)
+        reason = f"{kind}, which is kept"
+        state.set_aside(
+            "exact_copy",
+            copies,
+            policy.action if policy else "quarantine",
+            f"{reason}: {policy.reason}" if policy else reason,
+        )
+        state.add_kinds({kind: state.results[-1]["violations"]})
     if roles.id and not state.contract.is_recommendation:
         ids = rows[roles.id]
         different = ids[state.in_population & ~copies & ids.notna().to_numpy()]

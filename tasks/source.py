@@ -124,7 +124,7 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
             dropped[path.name] = list(content.dropped)
         frames.append(_to_frame(path, content, options))
         dataset_source.limits.check_rows("all files together", sum(map(len, frames)))
-    rows = _join(frames, options.join) if options.join else _stack(frames)
+    rows = _stack(frames) if options.join is None else _join(frames, options.join)
     if options.row_column:
         rows[options.row_column] = np.arange(1, len(rows) + 1)
     tables = {"rows": rows[[column for column in options.columns if column in rows.columns]]}

@@ -72,11 +72,17 @@ class ValidationState:
         if kinds := {kind: count for kind, count in kinds.items() if count}:
             self.results[-1]["kinds"] = kinds
 
+    def set_aside(self, rule: str, mask: np.ndarray, action: str, reason: str) -> np.ndarray:
+        """Record the rows of the population that are in `mask` and return their numbers; `warn` removes none."""
+        rows = np.flatnonzero(mask & self.in_population)
+        self.add_result(rule, action, reason, len(rows), int(self.in_population.sum()))
+        if action != "warn":
+            self.remove_rows(rows, rule, action, reason)
+        return rows
+
     def quarantine(self, rule: str, mask: np.ndarray, reason: str, kind: str = "") -> np.ndarray:
         """Quarantine the rows of the population that are in `mask`, record it, and return their numbers."""
-        rows = np.flatnonzero(mask & self.in_population)
-        self.add_result(rule, "quarantine", reason, len(rows), int(self.in_population.sum()))
-        self.remove_rows(rows, rule, "quarantine", reason)
+        rows = self.set_aside(rule, mask, "quarantine", reason)
         if kind:
             self.add_kinds({kind: len(rows)})
         return rows

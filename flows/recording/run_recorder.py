@@ -71,7 +71,7 @@ class RunRecorder:
     ) -> Self:
         """Start the MLflow run and write its id into the run lock."""
         code = code_version.current_code()
-        facts = initial_facts(case, params, source, settings, code)
+        facts = initial_facts(case.for_contract(source.contract), params, source, settings, code)
         tags = initial_tags(facts, params, code) | {LOCK_TAG: lock.identity}
         name = prefect_run.run_name(facts["params"])
         # From here the run lock stays until the final status is in MLflow.

@@ -25,6 +25,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             "meta.leakage_exceptions": {*meta.leakage_exceptions} - {*meta.features},
             "meta.drift.exceptions": meta.drift.exceptions,
             "meta.sentinel_values": meta.sentinel_values,
+            "meta.copies": meta.copies.columns if meta.copies else (),
             "meta.first_row_per": _first_row_columns(meta),
         }
         for place, named in columns.items():
@@ -66,7 +67,7 @@ def check_read(read: ReadOptions) -> Iterator[Problem]:
     if read.format == "intents" and len(read.file_columns) != 2:
         place = "for the format intents in meta.read"
         yield Problem(f"two columns, intent and text, {place}", listed(read.file_columns), "name these two")
-    if read.source_column and read.join:
+    if read.source_column and read.join is not None:
         yield Problem(
             "files that are either stacked or joined",
             "both meta.read.source_column and meta.read.join",
@@ -76,7 +77,7 @@ def check_read(read: ReadOptions) -> Iterator[Problem]:
         yield Problem(
             "either meta.read.files or meta.read.simulator", "both" if read.files else "neither", "keep one"
         )
-    if len(read.files) > 1 and not (read.source_column or read.join):
+    if len(read.files) > 1 and read.source_column is None and read.join is None:
         yield Problem(
             "meta.read.source_column or meta.read.join for several files",
             "neither",
@@ -114,6 +115,12 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
     if repeated := sorted({label for label in roles.labels if roles.labels.count(label) > 1}):
         yield Problem(
             "each class once in meta.roles.target.labels", listed(repeated), "write each class once"
+        )
+    if roles.at_most is not None and (roles.above is None or roles.at_most <= roles.above):
+        yield Problem(
+            "at_most beside a smaller above in meta.roles.target",
+            "none" if roles.above is None else f"above {roles.above:g} and at_most {roles.at_most:g}",
+            "set above, or remove at_most",
         )
     yield from _check_out_of_scope(roles)
     log = (roles.user, roles.item, roles.event_order)

@@ -21,6 +21,8 @@ class Target(Section):
     """Values that are the positive class; all others are the negative one."""
     above: Number | None = None
     """Numbers above this one are the positive class."""
+    at_most: Number | None = None
+    """With `above`: numbers above this one are of the negative class again, such as deaths after a horizon."""
     labels: ClassLabels = ()
     """All classes, two or more, in the order in which predictions name them."""
     coverage: Annotated[Number, Field(gt=0, lt=1)] = COVERAGE
@@ -79,6 +81,11 @@ class Roles(Section):
     def above(self) -> float | None:
         """Return the number above which the target is of the positive class."""
         return self.target_definition.above if self.target_definition else None
+
+    @property
+    def at_most(self) -> float | None:
+        """Return the largest number of the positive class, where `above` has an upper end."""
+        return self.target_definition.at_most if self.target_definition else None
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from ml.contract.values import (
     MAX_RULES,
     Codes,
     ColumnName,
+    Columns,
     Labels,
     Name,
     Number,
@@ -147,6 +148,29 @@ class FirstRowPer(Section):
     """Why later rows are left out."""
 
 
+class CopyPolicy(Section):
+    """What counts as a copy of an earlier row, and what becomes of it."""
+
+    columns: Columns = ()
+    """Columns of which all values are repeated in a copy; by default all that are read, without those that are ignored
+    and not sensitive."""
+    action: Literal["quarantine", "exclude", "warn"] = "quarantine"
+    """`quarantine` sets copies aside as faults, `exclude` leaves them out as none, `warn` keeps and counts them."""
+    reason: Reason
+    """Why copies are judged so."""
+
+
+class Wording(Section):
+    """How reports speak of the data, where the words of the use case do not fit."""
+
+    question: Reason | None = None
+    """What is asked, such as "Will this customer leave?"."""
+    cases: Reason | None = None
+    """What the rows are, such as "customers"."""
+    positives: Reason | None = None
+    """What the rows of the positive class are, such as "customers who leave"."""
+
+
 class MetaDraft(Section):
     """The sections of `meta` that are valid; `read` and `roles` may be missing, and the others are checked anyway."""
 
@@ -163,6 +187,8 @@ class MetaDraft(Section):
     """Where the files come from."""
     sha256: Mapping[str, Text] | None = None
     """SHA-256 of the published files, by file name; a run names files that differ."""
+    wording: Wording = Field(default_factory=Wording)
+    """How reports speak of the data."""
     read: ReadOptions | None = None
     roles: Roles | None = None
     split: SplitPolicy = Field(default_factory=SplitPolicy)
@@ -177,6 +203,8 @@ class MetaDraft(Section):
     """Keep only the first row of each entity."""
     leakage_exceptions: Mapping[str, Reason] = Field(default_factory=dict)
     """Columns that may predict the target on their own, each with the reason why that is no leakage."""
+    copies: CopyPolicy | None = None
+    """What counts as a copy of an earlier row, and what becomes of it; by default it is a fault."""
     copy_exception: Reason | None = None
     """Why rows of (nearly) equal content under different ids may be in several datasets of the split."""
     features: Mapping[ColumnName, DeclaredFeature] = Field(default_factory=dict)
@@ -229,6 +257,8 @@ class Contract:
     first_row_per: FirstRowPer | None
     # Columns that may predict the target on their own, each with the reason why that is no leakage.
     leakage_exceptions: Mapping[str, str]
+    # What counts as a copy of an earlier row; None for the default, by which it is a fault.
+    copies: CopyPolicy | None
     # Why copies of rows may be in several datasets of the split; None where they may not.
     copy_exception: str | None
     # Features that are computed from other columns, by the name of the new column.
@@ -242,6 +272,7 @@ class Contract:
     # Weight of an event relative to the next one of its user; None where the decay is tuned.
     decay: float | None
     item_attributes: ItemTable | None
+    wording: Wording
     # Description, publisher, licence, citation, url and sha256 of the data, as far as they are given.
     publication: Mapping[str, Any]
     source: Mapping[str, Any]
@@ -261,6 +292,7 @@ class Contract:
             max_text_length=meta.max_text_length,
             first_row_per=meta.first_row_per,
             leakage_exceptions=meta.leakage_exceptions,
+            copies=meta.copies,
             copy_exception=meta.copy_exception,
             declared_features=meta.features,
             sentinel_values={
@@ -270,6 +302,7 @@ class Contract:
             event_weight_by_value=meta.event_weight_by_value,
             decay=meta.decay,
             item_attributes=meta.item_attributes,
+            wording=meta.wording,
             publication={key: given for key in PUBLICATION if (given := getattr(meta, key)) is not None},
             source=source,
         )

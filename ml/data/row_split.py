@@ -32,7 +32,12 @@ def targets(rows: pd.DataFrame, contract: Contract) -> pd.Series:
     if roles.positive:
         positive = [value for value in target.dropna().unique() if _class_name(value) in roles.positive]
         return target.isin(positive).astype("float64")
-    return (target > roles.above).astype("float64") if roles.above is not None else target.astype("float64")
+    if roles.above is None:
+        return target.astype("float64")
+    positive_numbers = target > roles.above
+    if roles.at_most is not None:
+        positive_numbers &= target <= roles.at_most
+    return positive_numbers.astype("float64")
 
 
 def _label_positions(target: pd.Series, roles: Roles) -> pd.Series:

@@ -287,6 +287,23 @@ def count_heart_patients(folder: Path) -> tuple[int, int, int]:
     return sum(map(len, rows)), sum(int(each.duplicated().sum()) for each in rows), 0
 
 
+def count_census(folder: Path) -> tuple[int, int, int]:
+    """Quarantine lines that the files have twice, also with the survey weight."""
+    rows = [
+        line
+        for name in ("adult.data", "adult.test")
+        for line in (folder / name).read_text().split("\n")
+        if line
+    ]
+    return len(rows), len(rows) - len(set(rows)), 0
+
+
+def count_followed(folder: Path) -> tuple[int, int, int]:
+    """Exclude people without a sign of the time, and those last seen alive within 10 years."""
+    years = pd.read_csv(folder / "NHANESI_subset_y.csv")["y"]
+    return len(years), 0, int(((years == 0) | ((years < 0) & (years > -10))).sum())
+
+
 def count_cardio_patients(folder: Path) -> tuple[int, int, int]:
     """Quarantine impossible blood pressures, and diastolic values that are not below the systolic ones."""
     rows = pd.read_csv(folder / "cardio_train.csv", sep=";")
@@ -387,6 +404,86 @@ EXPECTED_ROWS = [
     ExpectedRows(
         "cardio_70k", "health-prediction", "cardio_70k", count_cardio_patients, (70_000, 1_308, 0), 33_984
     ),
+    ExpectedRows(
+        "telco_churn",
+        "fintech-risk",
+        "telco_churn",
+        count_lines_after_header,
+        (7_043, 0, 0),
+        1_869,
+        missing={"TotalCharges": 11},
+    ),
+    ExpectedRows(
+        "home_credit_sample",
+        "fintech-risk",
+        "home_credit_sample",
+        count_lines_after_header,
+        (19_999, 0, 0),
+        1_578,
+        missing={
+            "AMT_GOODS_PRICE": 15,
+            "NAME_TYPE_SUITE": 83,
+            "OCCUPATION_TYPE": 6_248,
+            "EXT_SOURCE_1": 11_246,
+            "EXT_SOURCE_2": 50,
+            "EXT_SOURCE_3": 3_976,
+        },
+        sentinels={"DAYS_EMPLOYED": 3_573},
+    ),
+    ExpectedRows(
+        "adult",
+        "fintech-risk",
+        "adult",
+        count_census,
+        (48_842, 29, 0),
+        7_841 + 3_846 - 2,
+        missing={"workclass": 2_799, "occupation": 2_809, "native_country": 856},
+        sentinels={"capital_gain": 244},
+    ),
+    ExpectedRows(
+        "heart_failure", "health-prediction", "heart_failure", count_lines_after_header, (299, 0, 0), 96
+    ),
+    ExpectedRows(
+        "hepatitis",
+        "health-prediction",
+        "hepatitis",
+        count_lines_after_header,
+        (155, 0, 0),
+        32,
+        missing={
+            "STEROID": 1,
+            "FATIGUE": 1,
+            "MALAISE": 1,
+            "ANOREXIA": 1,
+            "LIVER_BIG": 10,
+            "LIVER_FIRM": 11,
+            "SPLEEN_PALPABLE": 5,
+            "SPIDERS": 5,
+            "ASCITES": 5,
+            "VARICES": 5,
+            "BILIRUBIN": 6,
+            "ALK_PHOSPHATE": 29,
+            "SGOT": 4,
+            "ALBUMIN": 16,
+            "PROTIME": 67,
+        },
+    ),
+    # Deaths within 10 years; the followed are those with a sign, and alive after 10 years or dead.
+    ExpectedRows(
+        "nhanes1_survival",
+        "health-prediction",
+        "nhanes1_survival",
+        count_followed,
+        (9_932, 0, 397),
+        1_503,
+        missing={
+            "Diastolic BP": 55,
+            "Sedimentation rate": 800,
+            "Systolic BP": 54,
+            "White blood cells": 1_016,
+            "Pulse pressure": 56,
+        },
+    ),
 ]
 
 
@@ -411,7 +508,7 @@ def test_the_expected_rows_reach_the_candidates(expected: ExpectedRows, tmp_path
     stored = split.fn(clean, contract, split_rows, datetime.now(UTC), store)
     datasets = [Dataset.from_table(stored.table(name)) for name in ("train", "valid", "test")]
     frame = pd.concat([part.frame for part in datasets])
-    assert len(frame) == expected.counts[0] - expected.counts[1]
+    assert len(frame) == expected.counts[0] - expected.counts[1] - expected.counts[2]
     assert sum(part.truth.sum() for part in datasets) == expected.positives
     missing = frame.isna().sum()
     assert missing[missing > 0].to_dict() == expected.missing

@@ -464,6 +464,25 @@ def test_ignored_columns_do_not_distinguish_rows() -> None:
     assert quarantined_rows(frame, sensitive) == {"one_row_per(id)": [5, 40]}
 
 
+@pytest.mark.parametrize("action", ["quarantine", "exclude", "warn"])
+def test_the_contract_says_which_columns_make_a_copy_and_what_becomes_of_it(action: str) -> None:
+    frame = pd.concat([good(), good().iloc[[5, 5, 7]]], ignore_index=True)
+    frame["id"] = [f"C{n:03d}" for n in range(len(frame))]
+    columns = [column for column in COLUMNS if column != "id"]
+    copies = {"columns": columns, "action": action, "reason": "a form may be sent twice"}
+    clean, quarantine, excluded, facts = apply_contract(frame, make_contract(copies=copies))
+    removed = {"quarantine": quarantine, "exclude": excluded}
+    assert {name: list(rows["row"]) for name, rows in removed.items() if len(rows)} == (
+        {} if action == "warn" else {action: [40, 41, 42]}
+    )
+    (found,) = (result for result in facts["rules"] if result["rule"] == "exact_copy")
+    assert (found["violations"], found["action"]) == (3, action)
+    assert found["reason"].endswith("a form may be sent twice")
+    assert len(clean) == (43 if action == "warn" else 40)
+    # Without the section, another id makes another row.
+    assert quarantined_rows(frame, make_contract()) == {}
+
+
 def test_all_rows_of_an_id_with_different_content_are_quarantined() -> None:
     frame = change({"id": {9: "C004", 20: None, 21: None}})
     assert quarantined_rows(frame, make_contract()) == {"one_row_per(id)": [4, 9], "present(id)": [20, 21]}

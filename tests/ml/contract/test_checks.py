@@ -94,6 +94,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/roles/target/positive", [1.0], "meta.roles.target.positive"),
     ("meta/roles/target/positive", [True], "meta.roles.target.positive"),
     ("meta/roles/target", {"column": "bad"}, "meta.roles"),
+    ("meta/roles/target", {"column": "age", "at_most": 1}, "at_most beside a smaller above"),
+    ("meta/roles/target", {"column": "age", "above": 2, "at_most": 2}, "above 2 and at_most 2"),
+    ("meta/copies", {"columns": ["nowhere"], "reason": "x"}, "meta.copies"),
+    ("meta/copies", {"action": "warn"}, "meta.copies"),
+    ("meta/copies", {"action": "fail", "reason": "x"}, "quarantine, exclude, warn in meta.copies"),
+    ("meta/wording", {"question": " "}, "meta.wording"),
     (
         "meta/roles/target",
         {"column": "bad", "positive": ["1"], "labels": ["0", "1"]},

@@ -90,6 +90,12 @@ def test_above_is_strict_and_numeric_target_is_unchanged() -> None:
     assert target_values([3, -4], "int64", kind="integer") == [3.0, -4.0]
 
 
+def test_numbers_beyond_a_horizon_are_negative_again() -> None:
+    """Deaths after ten years, and negative times of people who live, are no deaths within ten years."""
+    cells = [-12.5, 0.5, 10.0, 10.1]
+    assert target_values(cells, kind="number", above=0, at_most=10) == [0.0, 1.0, 1.0, 0.0]
+
+
 # --- entities ------------------------------------------------------------------------------------------------------
 
 TYPES = {
