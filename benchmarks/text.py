@@ -28,8 +28,8 @@ import pandas as pd
 
 from benchmarks.text_datasets import PUBLISHED, SETS, MessageSplit, few_labels
 from ml.estimator import Candidate, FitResources
+from ml.tabular.class_prior import ClassPrior
 from ml.text.blend import Blend, unspaced_members
-from ml.text.class_prior import ClassPrior
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear

@@ -4,8 +4,8 @@ from flows.training_flow import training_flow
 from flows.use_case import Nouns, UseCase
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
+from ml.tabular.class_prior import ClassPrior
 from ml.text.blend import Blend
-from ml.text.class_prior import ClassPrior
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear

@@ -3,9 +3,9 @@
 from flows.use_case import TargetMethods
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
+from ml.tabular.class_prior import ClassPrior
 from ml.tabular.multiclass_boosting import MulticlassBoosting
 from ml.tabular.multiclass_linear import MulticlassLinear
-from ml.text.class_prior import ClassPrior
 
 MULTICLASS_TABLES = TargetMethods(
     candidates={

@@ -4,8 +4,8 @@ from flows.training_flow import training_flow
 from flows.use_case import Nouns, UseCase
 from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
+from ml.tabular.class_prior import ClassPrior
 from ml.text.blend import Blend, unspaced_members
-from ml.text.class_prior import ClassPrior
 from ml.text.tfidf_linear import TfidfLinear
 from tasks.split import split_rows
 

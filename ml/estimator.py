@@ -9,6 +9,7 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.deadline import Deadline
 from ml.device import Device, check_device
+from ml.fit_storage import NO_STORAGE, FitStorage
 from ml.time_budget import FitCost
 
 # Return the stored result of the step of that name, or else compute it: JSON-serialisable facts, with `seconds`.
@@ -27,7 +28,8 @@ class FitResources:
     A fit stops early when its seconds are used up (`ml.deadline`).
 
     A candidate with hyperparameter tuning may run up to `trials` trials. A long fit passes its steps to `cached_step`,
-    so that a killed fit resumes after its last completed step, and reports its progress to `log_progress`.
+    so that a killed fit resumes after its last completed step, or saves checkpoints in `storage`, where it also looks
+    for files that an earlier fit computed. It reports its progress to `log_progress`.
 
     Raises UsageError for a GPU that is not available, before any fit starts.
     """
@@ -38,6 +40,7 @@ class FitResources:
     trials: int = 0
     device: Device = "cpu"
     cached_step: StepCache = field(default=no_cache, compare=False, repr=False)
+    storage: FitStorage = field(default=NO_STORAGE, compare=False, repr=False)
     log_progress: Callable[[str], None] = field(default=lambda message: None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ CODE = (
     "ml/errors.py",
     "ml/estimator.py",
     "ml/features",
+    "ml/fit_storage.py",
     "ml/serialization.py",
     "ml/text/ngrams.py",
     "ml/text/normalization.py",

@@ -19,6 +19,7 @@ from ml.serialization import class_name
 from tasks.error_boundary import redact_errors
 from tasks.facts import FitFacts
 from tasks.fit_memory import is_out_of_memory, out_of_memory, require_memory
+from tasks.storage.checkpoints import Checkpoints
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import load_dataset, stored_settings
 
@@ -76,11 +77,7 @@ def fit(
 ) -> StoredResult:
     """Store the files of a model that is fitted to the dataset `train`. Raises CandidateSkipped."""
     key = _fit_key(candidate, splits, "train", resources)
-    return store.get_or_compute(
-        key,
-        lambda: _fit(name, candidate, splits, "train", resources, _StepCache(store, key)),
-        f"train {name}",
-    )
+    return _stored_fit(name, candidate, splits, "train", resources, _StepCache(store, key))
 
 
 @task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
@@ -90,11 +87,7 @@ def refit(
 ) -> StoredResult:
     """Store the files of a model that is fitted to the dataset `train_valid`, without a time limit."""
     key = _fit_key(candidate, splits, "train_valid", resources)
-    return store.get_or_compute(
-        key,
-        lambda: _fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key)),
-        f"refit {name}",
-    )
+    return _stored_fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key))
 
 
 def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources: FitResources) -> str:
@@ -116,10 +109,14 @@ def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources
 
 
 class _StepCache:
-    """The stored steps of one fit; `seconds` is what the steps that a killed run completed have cost."""
+    """The stored steps of one fit; `seconds` is what the steps that a killed run completed have cost.
+
+    Files of a step are stored for all fits, and checkpoints of this one until it is stored.
+    """
 
     def __init__(self, store: Store, fit_key: str) -> None:
         self.store, self.fit_key, self.seconds = store, fit_key, 0.0
+        self.checkpoints = Checkpoints(store.folder, fit_key)
 
     def get_or_compute(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the facts of a step as `ml.estimator.StepCache`; computed facts have `seconds`."""
@@ -127,6 +124,40 @@ class _StepCache:
         stored = self.store.get_or_compute(key, lambda: StageResult({}, compute()), f"step {name}")
         self.seconds += stored.facts["seconds"] if stored.reused else 0.0
         return dict(stored.facts)
+
+    def files(self, key: str, compute: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        """Return files as `ml.fit_storage.FitStorage.files`: other fits with the same code find them too."""
+        store_key = key_of("files of a step", CODE, LIBRARIES, files=key)
+        result = self.store.get_or_compute(store_key, lambda: StageResult({}, {}, compute()), "step files")
+        return result.files()
+
+    def load_checkpoint(self, key: str) -> bytes | None:
+        """Return the last checkpoint of a killed run of this fit; with `fresh`, begin again."""
+        return None if self.store.fresh else self.checkpoints.load(key)
+
+    def save_checkpoint(self, key: str, make: Callable[[], bytes]) -> None:
+        """Save a checkpoint; a fit that cannot, because the disk is full, goes on without."""
+        try:
+            self.checkpoints.save(key, make())
+        except OSError as error:
+            log.warning("    no checkpoint could be saved (%s)", error.strerror or type(error).__name__)
+
+
+def _stored_fit(
+    name: str,
+    candidate: Candidate,
+    splits: StoredResult,
+    dataset: str,
+    resources: FitResources,
+    steps: _StepCache,
+) -> StoredResult:
+    """Return the stored fit, or fit and store it; checkpoints are of no use from then on."""
+    stage = f"train {name}" if dataset == "train" else f"refit {name}"
+    stored = steps.store.get_or_compute(
+        steps.fit_key, lambda: _fit(name, candidate, splits, dataset, resources, steps), stage
+    )
+    steps.checkpoints.delete()
+    return stored
 
 
 def _fit(
@@ -140,6 +171,7 @@ def _fit(
     resources = replace(
         resources,
         cached_step=steps.get_or_compute,
+        storage=steps,
         log_progress=lambda message: log.info("    %s: %s", name, message),
     )
     started = time.perf_counter()

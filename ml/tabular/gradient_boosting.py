@@ -15,6 +15,7 @@ from ml.encoding.columns import RowValues
 from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
 from ml.estimator import FitResources
 from ml.tabular.costs import table_cost
+from ml.tabular.tree_settings import TreeSettings
 from ml.time_budget import FitCost
 
 if TYPE_CHECKING:
@@ -68,28 +69,19 @@ class GradientBoostingModel:
 
 
 @dataclass(frozen=True)
-class GradientBoosting:
+class GradientBoosting(TreeSettings):
     """LightGBM with early stopping on the log loss (binary) or squared error (numeric) of `valid`.
 
-    Training ends after `patience` rounds without improvement. With `stop_on` "ranking" it continues while the AUC
+    With `stop_on` "ranking" it continues while the AUC
     (binary) improves; the probabilities may then be too extreme, and need the calibration of an ensemble.
-    `min_count`, `max_categories`, `target_encode_from`, `smoothing` and `max_crosses` are as in
-    `TreeEncodingSettings`; columns that are not target-encoded have LightGBM's categorical splits. All other fields
-    are parameters of LightGBM.
+    `target_encode_from`, `smoothing` and `max_crosses` are as in `TreeEncodingSettings`; columns that are not
+    target-encoded have LightGBM's categorical splits. `lambda_l2` and `extra_trees` are parameters of LightGBM, the
+    other fields those of `TreeSettings`.
     """
 
     target: Target = "binary"
-    learning_rate: float = 0.05
-    num_leaves: int = 31
-    min_child_samples: int = 50
-    feature_fraction: float = 0.8
-    bagging_fraction: float = 0.8
     lambda_l2: float = 0.0
     extra_trees: bool = False
-    max_rounds: int = 1000
-    patience: int = 50
-    min_count: int = 10
-    max_categories: int = 255
     target_encode_from: int | None = None
     smoothing: float = 20.0
     max_crosses: int = 0
@@ -128,12 +120,7 @@ class GradientBoosting:
     def _params(self, resources: FitResources) -> dict[str, Any]:
         return {
             **base_params(self.target, resources),
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.num_leaves,
-            "min_child_samples": self.min_child_samples,
-            "feature_fraction": self.feature_fraction,
-            "bagging_fraction": self.bagging_fraction,
-            "bagging_freq": 1,
+            **self.tree_params(),
             "lambda_l2": self.lambda_l2,
             "extra_trees": self.extra_trees,
             **self._metrics(),

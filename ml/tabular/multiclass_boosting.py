@@ -16,6 +16,7 @@ from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
 from ml.errors import CandidateSkipped
 from ml.estimator import FitResources
 from ml.tabular.costs import table_cost
+from ml.tabular.tree_settings import TreeSettings
 from ml.time_budget import FitCost
 
 if TYPE_CHECKING:
@@ -70,18 +71,11 @@ class MulticlassBoostingModel:
 
 
 @dataclass(frozen=True)
-class MulticlassBoosting:
-    """LightGBM with early stopping on the log loss of `valid`; the fields are those of `GradientBoosting`."""
+class MulticlassBoosting(TreeSettings):
+    """LightGBM with early stopping on the log loss of `valid`."""
 
-    learning_rate: float = 0.05
-    num_leaves: int = 31
     min_child_samples: int = 20
-    feature_fraction: float = 0.8
-    bagging_fraction: float = 0.8
-    max_rounds: int = 1000
     patience: int = 30
-    min_count: int = 10
-    max_categories: int = 255
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> MulticlassBoostingModel:
         """Train until `valid` stops improving, or the rounds or the time are over (at least one round).
@@ -104,12 +98,7 @@ class MulticlassBoosting:
         params = {
             **base_params("multiclass", resources),
             "num_class": len(train.classes),
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.num_leaves,
-            "min_child_samples": self.min_child_samples,
-            "feature_fraction": self.feature_fraction,
-            "bagging_fraction": self.bagging_fraction,
-            "bagging_freq": 1,
+            **self.tree_params(),
         }
         trees, stopped_by = train_until_early_stop(
             (X, truth),

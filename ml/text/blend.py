@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
 from ml.errors import CandidateSkipped
 from ml.estimator import Candidate, CostedCandidate, FitResources, TabularModel, files_digest
 from ml.text.blend_model import BlendMember, BlendModel, class_probabilities, logarithms
 from ml.text.blend_weights import fit_weights
-from ml.text.class_target import ClassTarget
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.temperature import fit_scale, log_loss

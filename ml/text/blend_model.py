@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ml.data.class_target import ClassTarget
 from ml.encoding.columns import RowValues
 from ml.estimator import TabularModel, requirements_of
 from ml.serialization import class_name, models_from_files, models_to_files
-from ml.text.class_target import ClassTarget
 from ml.text.temperature import softmax
 
 MIN_PROBABILITY = 1e-9

@@ -1,26 +1,34 @@
-"""Keep the embeddings of the last lists of messages in the process, as several candidates need the same ones."""
+"""Keep the embeddings of lists of messages in the process and in the storage of fits: several candidates need them."""
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 import numpy as np
 
+from ml.fit_storage import FitStorage
+from ml.serialization import from_safetensors, to_safetensors
+
+FILE, VECTORS = "embeddings.safetensors", "vectors"
 MAX_BYTES = 256 * 2**20
 # Shorter lists are embedded again: a server answers few messages at a time, and has no use for earlier ones.
 MIN_MESSAGES = 64
-_kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+_kept: OrderedDict[str, np.ndarray] = OrderedDict()
 _lock = Lock()
 
 
 def cached_embeddings(
-    key: Hashable, messages: Sequence[str], compute: Callable[[list[str]], np.ndarray]
+    key: tuple[str, ...],
+    messages: Sequence[str],
+    compute: Callable[[list[str]], np.ndarray],
+    storage: FitStorage,
 ) -> np.ndarray:
     """Return vectors of messages; `compute` embeds each distinct one, unless the same list was before.
 
     Whole lists are kept, not messages: a vector depends in its last bits on the messages beside it, and the same call
-    must have the same result whatever was computed before. `key` identifies encoder and device.
+    must have the same result whatever was computed before. `key` identifies encoder and device. Nothing but vectors and
+    digests is stored.
     """
     distinct = list(dict.fromkeys(messages))
     if len(distinct) < MIN_MESSAGES:
@@ -28,13 +36,16 @@ def cached_embeddings(
     digest = hashlib.sha256()
     for message in distinct:
         digest.update(hashlib.sha256(message.encode()).digest())
-    entry = (key, digest.digest())
+    entry = " ".join((*key, digest.hexdigest()))
     with _lock:
         vectors = _kept.get(entry)
         if vectors is not None:
             _kept.move_to_end(entry)
     if vectors is None:
-        vectors = compute(distinct)
+        files = storage.files(
+            f"embeddings {entry}", lambda: {FILE: to_safetensors({VECTORS: compute(distinct)})}
+        )
+        vectors = from_safetensors(files[FILE])[VECTORS]
         with _lock:
             _kept[entry] = vectors
             while sum(kept.nbytes for kept in _kept.values()) > MAX_BYTES:

@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from ml.data.class_target import ClassTarget
 from ml.encoding.columns import RowValues
 from ml.serialization import from_safetensors, to_safetensors
-from ml.text.class_target import ClassTarget
 from ml.text.message_columns import MessageColumns
 from ml.text.sentence_encoder import SentenceEncoder
 from ml.text.softmax_regression import SoftmaxRegression

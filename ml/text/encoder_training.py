@@ -5,9 +5,9 @@ This module imports torch, so import it where it is used.
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ml.estimator import FitResources
 from ml.text.encoder_network import mean_of_tokens, to_tensors
 from ml.text.temperature import fit_scale, log_loss
 from ml.text.token_batches import length_sorted_batches, training_batches
+from ml.text.training_checkpoint import TrainingCheckpoint, optimizer_tensors, restore_optimizer
 from ml.text.training_steps import StepPlan, has_bfloat16, make_optimizer, make_step
 from ml.text.worker_threads import run_all
 
@@ -66,16 +67,39 @@ class _Weights:
     head: Tensor
     bias: Tensor
 
+    def groups(self, prefix: str) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors as groups of a checkpoint."""
+        return {f"{prefix}network": self.network, f"{prefix}head": {"weight": self.head, "bias": self.bias}}
+
+    @classmethod
+    def from_groups(
+        cls, groups: Mapping[str, Mapping[str, Tensor]], prefix: str, epoch: int, loss: float
+    ) -> Self:
+        """Restore from `groups`."""
+        head = groups[f"{prefix}head"]
+        return cls(loss, epoch, {**groups[f"{prefix}network"]}, head["weight"].clone(), head["bias"].clone())
+
+    def to(self, device: Device) -> Self:
+        """Move the tensors to a device."""
+        network = {name: tensor.to(device) for name, tensor in self.network.items()}
+        return replace(self, network=network, head=self.head.to(device), bias=self.bias.to(device))
+
 
 class EncoderTraining:
     """An encoder, its head, and the weights that were best on validation rows."""
 
     def __init__(
-        self, network: nn.Module, padding_id: int, settings: TrainingSettings, resources: FitResources
+        self,
+        network: nn.Module,
+        padding_id: int,
+        settings: TrainingSettings,
+        resources: FitResources,
+        checkpoint_key: str,
     ) -> None:
         self.settings, self.padding_id = settings, padding_id
         self.device: Device = resources.device
         self.threads, self.log_progress = resources.threads, resources.log_progress
+        self.storage, self.checkpoint_key = resources.storage, checkpoint_key
         self.rng = np.random.default_rng(resources.seed)
         # Without dropout: draws in two threads would depend on their order, and few epochs do not need it.
         self.network = network.to(self.device).eval()
@@ -84,39 +108,32 @@ class EncoderTraining:
     def run(self, train: TokenRows, valid: TokenRows, deadline: Deadline) -> tuple[int, StoppedBy]:
         """Train from the means of the classes on; return the epoch whose weights the network and the head now have.
 
+        A training that was killed continues after its last whole epoch, with the same result as one that was not.
         Where the machine is slower than planned, fewer steps are made, over which the learning rates fall to their end;
         at least one.
         """
-        self._start(train)
-        settings = self.settings
-        plan = StepPlan(settings.epochs * math.ceil(len(train.ids) / settings.batch_size), deadline)
-        best: _Weights | None = None
-        epoch, stopped_by = 0, "epochs"
-        while not plan.is_done:
+        plan, epoch, best = self._resume(deadline) or self._begin(train, deadline)
+        while not plan.is_done and (best is None or epoch - best.epoch < PATIENCE):
             epoch += 1
             losses = []
-            for rows in training_batches(train.lengths, settings.batch_size, self.rng):
+            for rows in training_batches(train.lengths, self.settings.batch_size, self.rng):
                 losses.append(self._step(plan.learning_rate_share, train, rows))
                 plan.count_step()
                 if plan.is_done:
                     break
-            if not len(valid.ids):
-                continue
-            loss, accuracy = self._evaluate(valid)
-            self.log_progress(
-                f"epoch {epoch}: loss {np.mean(losses):.4f}, on validation {loss:.4f}, accuracy {accuracy:.4f}"
-            )
-            if best is None or loss < best.loss:
-                best = self._copy(loss, epoch)
-            elif epoch - best.epoch >= PATIENCE and not plan.is_done:
-                stopped_by = "valid"
-                break
+            if len(valid.ids):
+                loss, accuracy = self._evaluate(valid)
+                self.log_progress(
+                    f"epoch {epoch}: loss {np.mean(losses):.4f}, on validation {loss:.4f}, accuracy {accuracy:.4f}"
+                )
+                if best is None or loss < best.loss:
+                    best = self._copy(loss, epoch)
+            self._save(plan, epoch, best)
         if best is not None:
             self.network.load_state_dict(best.network)
             self.weight.data, self.bias.data = best.head, best.bias
-        if plan.is_shortened:
-            return (best.epoch if best else epoch), "budget"
-        return (best.epoch if best else epoch), "valid" if stopped_by == "valid" else "epochs"
+        stopped_by: StoppedBy = "budget" if plan.is_shortened else "epochs" if plan.is_done else "valid"
+        return (best.epoch if best else epoch), stopped_by
 
     def vectors(self, ids: list[list[int]]) -> np.ndarray:
         """Embed messages with the current weights, float32, shape (messages, hidden size)."""
@@ -132,7 +149,7 @@ class EncoderTraining:
             vectors[rows] = part
         return vectors
 
-    def _start(self, train: TokenRows) -> None:
+    def _begin(self, train: TokenRows, deadline: Deadline) -> tuple[StepPlan, int, _Weights | None]:
         vectors = torch.from_numpy(self.vectors(train.ids)).to(self.device)
         codes = torch.from_numpy(train.codes).to(self.device)
         means = torch.zeros((int(codes.max()) + 1, vectors.shape[1]), device=self.device)
@@ -140,6 +157,48 @@ class EncoderTraining:
             means[code] = vectors[codes == code].mean(dim=0)
         self.weight = nn.Parameter(PROTOTYPE_SCALE * nn.functional.normalize(means, dim=1))
         self.bias = nn.Parameter(torch.zeros(len(means), device=self.device))
+        self._make_optimizer()
+        steps = self.settings.epochs * math.ceil(len(train.ids) / self.settings.batch_size)
+        return StepPlan(steps, deadline), 0, None
+
+    def _resume(self, deadline: Deadline) -> tuple[StepPlan, int, _Weights | None] | None:
+        """Restore what `_save` saved of the same training, if anything."""
+        data = self.storage.load_checkpoint(self.checkpoint_key)
+        if data is None:
+            return None
+        checkpoint = TrainingCheckpoint.from_bytes(data)
+        groups, state = checkpoint.groups, checkpoint.state
+        current = _Weights.from_groups(groups, "", state["epoch"], 0.0).to(self.device)
+        self.network.load_state_dict(current.network)
+        self.weight, self.bias = nn.Parameter(current.head), nn.Parameter(current.bias)
+        self._make_optimizer()
+        restore_optimizer(self.optimizer, groups["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        best = None
+        if state["best"] is not None:
+            # The best weights are kept apart only where they are not the last ones.
+            is_last = state["best"]["epoch"] == state["epoch"]
+            best = _Weights.from_groups(groups, "" if is_last else "best ", **state["best"]).to(self.device)
+        self.log_progress(f"continues after epoch {state['epoch']}")
+        used = Deadline(deadline.seconds, self.threads, used=state["plan"]["elapsed"])
+        return StepPlan.resume(state["plan"], used), int(state["epoch"]), best
+
+    def _save(self, plan: StepPlan, epoch: int, best: _Weights | None) -> None:
+        self.storage.save_checkpoint(self.checkpoint_key, lambda: self._checkpoint(plan, epoch, best))
+
+    def _checkpoint(self, plan: StepPlan, epoch: int, best: _Weights | None) -> bytes:
+        groups = {**self._copy(0.0, epoch).groups(""), "optimizer": optimizer_tensors(self.optimizer)}
+        if best is not None and best.epoch != epoch:
+            groups |= best.groups("best ")
+        state = {
+            "epoch": epoch,
+            "best": None if best is None else {"epoch": best.epoch, "loss": best.loss},
+            "plan": plan.state(),
+            "rng": self.rng.bit_generator.state,
+        }
+        return TrainingCheckpoint(groups, state).to_bytes()
+
+    def _make_optimizer(self) -> None:
         groups = [([self.weight, self.bias], self.settings.head_learning_rate)]
         groups += [
             (parameters, self.settings.learning_rate * self.settings.layer_decay**depth)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
 from ml.device import deterministic_torch
 from ml.estimator import FitResources
-from ml.text.class_target import ClassTarget
 from ml.text.costs import LOADING_SECONDS, epoch_seconds, training_tokens
 from ml.text.encoder_files import DEFAULT_ENCODER, WEIGHTS, encoder_digest, layer_weights, read_encoder
 from ml.text.encoder_model import EncoderModel
@@ -51,8 +51,8 @@ class FineTunedEncoder:
         """Train encoder and head, keep the epoch that is best on `valid`, and choose the temperature there.
 
         The same for any number of threads. Another kind of machine may give another model, because layers are computed
-        in bfloat16 where the processor has instructions for it. A killed fit starts again from the beginning. Errors
-        as `ml.text.frozen_encoder.FrozenEncoder.fit`.
+        in bfloat16 where the processor has instructions for it. A killed fit continues after its last whole epoch.
+        Errors as `ml.text.frozen_encoder.FrozenEncoder.fit`.
         """
         return self.fit_encoder(lambda messages: read_encoder(self.encoder), train, valid, resources)
 
@@ -109,7 +109,7 @@ class FineTunedEncoder:
         if (kept := remembered(key)) is not None:
             return kept
         with deterministic_torch(resources.seed, resources.device):
-            training = EncoderTraining(encoder.network, encoder.padding_id, settings, resources)
+            training = EncoderTraining(encoder.network, encoder.padding_id, settings, resources, key)
             epochs, stopped_by = training.run(train_rows, valid_rows, resources.deadline())
             trained = TrainedEncoder(
                 save_weights(training.network.cpu()),

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
-from ml.text.class_target import ClassTarget
 from ml.text.costs import encoding_cost
 from ml.text.encoder_files import DEFAULT_ENCODER, encoder_digest, layer_weights, read_encoder
 from ml.text.encoder_model import EncoderModel, encoder_matrix
@@ -42,7 +42,9 @@ class FrozenEncoder:
         held_out = TrainingMessages.collect(valid, columns, target, distinct=False)
         X, valid_X = (
             encoder_matrix(
-                encoder.embed(part.messages, resources.threads, resources.device), columns, part.frame
+                encoder.embed(part.messages, resources.threads, resources.device, resources.storage),
+                columns,
+                part.frame,
             )
             for part in (rows, held_out)
         )

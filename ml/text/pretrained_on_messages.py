@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ml.data.dataset import Dataset
 from ml.device import deterministic_torch
 from ml.estimator import FitResources
@@ -16,6 +18,7 @@ from ml.text.costs import LOADING_SECONDS, epoch_seconds, training_tokens
 from ml.text.encoder_files import CONFIG, TOKENIZER, WEIGHTS, count_layer_weights
 from ml.text.encoder_model import EncoderModel
 from ml.text.fine_tuned_encoder import FineTunedEncoder
+from ml.text.remembered_training import training_key
 from ml.text.sentence_encoder import SentenceEncoder
 from ml.time_budget import FitCost
 
@@ -46,12 +49,16 @@ class PretrainedOnMessages:
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EncoderModel:
         """Pre-train on the messages of `train` without their classes, then fit as `FineTunedEncoder.fit`.
 
-        A killed fit starts again from the beginning.
+        A killed fit continues after pre-training, and then after the last whole epoch.
         """
 
         def encoder_files(messages: list[str]) -> Mapping[str, bytes]:
             share = replace(resources, seconds=PRETRAINING_SHARE * resources.seconds)
-            return self._pretrain(messages, share)
+            # The part of the fit that does not depend on the classes is stored for all fits to these messages.
+            settings = replace(self, fine_tuning=FineTunedEncoder(max_tokens=self.fine_tuning.max_tokens))
+            identity = ("pre-training", settings, share.seed, share.device, share.seconds)
+            key = training_key(identity, (messages, np.empty(0)))
+            return resources.storage.files(key, lambda: self._pretrain(messages, share))
 
         return self.fine_tuning.fit_encoder(encoder_files, train, valid, resources)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ml.device import Device, deterministic_torch
 from ml.errors import UsageError
+from ml.fit_storage import NO_STORAGE, FitStorage
 from ml.text.embedding_cache import cached_embeddings
 from ml.text.encoder_files import (
     CONFIG,
@@ -108,14 +109,22 @@ class SentenceEncoder:
         """The token that fills batches; it is masked."""
         return int(self.config.get("pad_token_id") or 0)
 
-    def embed(self, messages: Sequence[str], threads: int = 1, device: Device = "cpu") -> np.ndarray:
+    def embed(
+        self,
+        messages: Sequence[str],
+        threads: int = 1,
+        device: Device = "cpu",
+        storage: FitStorage = NO_STORAGE,
+    ) -> np.ndarray:
         """Embed messages as vectors of length 1, float32, shape (messages, hidden size).
 
         The last bits of a vector depend on the batch that its message is in, and so on the other messages; not on
-        `threads`. Vectors of the same list of messages are computed once in a process.
+        `threads`. Vectors of the same list of messages are computed once in a process, and once for a `storage`.
         """
         key = (self.digest, device)
-        return cached_embeddings(key, messages, lambda distinct: self._embed(distinct, threads, device))
+        return cached_embeddings(
+            key, messages, lambda distinct: self._embed(distinct, threads, device), storage
+        )
 
     def _embed(self, messages: Sequence[str], threads: int, device: Device) -> np.ndarray:
         import torch

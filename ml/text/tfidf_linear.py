@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
 from ml.encoding.columns import RowValues
 from ml.estimator import FitResources
 from ml.serialization import from_safetensors, to_safetensors
 from ml.text.class_ratios import class_ratios
-from ml.text.class_target import ClassTarget
 from ml.text.costs import linear_cost
 from ml.text.message_columns import MessageColumns
 from ml.text.ngrams import NGramWeights, Unit

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
-from ml.text.class_target import ClassTarget
 from ml.text.message_columns import MessageColumns
 
 

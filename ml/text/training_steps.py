@@ -4,8 +4,8 @@ This module imports torch, so import it where it is used.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -31,6 +31,24 @@ class StepPlan:
     def __init__(self, steps: int, deadline: Deadline) -> None:
         self.planned, self.steps, self.is_shortened = steps, 0, False
         self._deadline, self._start = deadline, deadline.elapsed
+
+    @classmethod
+    def resume(cls, state: Mapping[str, Any], deadline: Deadline) -> Self:
+        """Continue a plan that `state` described; `deadline` counts the seconds used until then."""
+        plan = cls(int(state["planned"]), deadline)
+        plan.steps, plan.is_shortened = int(state["steps"]), bool(state["is_shortened"])
+        plan._start = float(state["start"])
+        return plan
+
+    def state(self) -> dict[str, Any]:
+        """Describe the plan so far, and the seconds used, as JSON values."""
+        return {
+            "planned": self.planned,
+            "steps": self.steps,
+            "is_shortened": self.is_shortened,
+            "start": self._start,
+            "elapsed": self._deadline.elapsed,
+        }
 
     @property
     def is_done(self) -> bool:

@@ -19,6 +19,9 @@ from tasks.storage.locked_folder import store_lock
 from tasks.storage.object_folder import MANIFEST_FILE, MAX_MANIFEST_BYTES
 from tasks.storage.regular_files import read_regular
 
+# Nanoseconds for which the checkpoints of a killed fit are kept: a week, as the run may be repeated.
+CHECKPOINT_AGE = 7 * 24 * 3600 * 10**9
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -102,6 +105,11 @@ def orphaned_files(store: Path, protected_since: int) -> list[OrphanedFile]:
     partial = [folder for folder in _entries(store / "objects", "*") if not _read_object(folder)]
     temporary = [path for path in _entries(store / "keys", "*") if path.suffix != ".json"]
     old = [path for path in [*partial, *temporary] if _last_written(path) < protected_since]
+    old += [
+        folder
+        for folder in _entries(store / "checkpoints", "*")
+        if _last_written(folder) < protected_since - CHECKPOINT_AGE
+    ]
     dangling = [key for key in _entries(store / "keys", "*.json") if not _has_target(store, key)]
     return [OrphanedFile(path, _size(path)) for path in [*trash, *old, *dangling]]
 

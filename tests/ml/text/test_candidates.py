@@ -15,8 +15,8 @@ from ml.data.dataset import Dataset
 from ml.data.target import class_columns
 from ml.errors import CandidateSkipped, UsageError
 from ml.estimator import Candidate, FitResources
+from ml.tabular.class_prior import ClassPrior
 from ml.text.blend import Blend
-from ml.text.class_prior import ClassPrior
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.pretrained_on_messages import PretrainedOnMessages

@@ -8,10 +8,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
 from ml.encoding.columns import FeatureColumns, RowValues
 from ml.estimator import FitResources
-from ml.text.class_target import ClassTarget
 
 
 @dataclass(frozen=True)
