@@ -1,4 +1,4 @@
-"""`steward data`: list the data sets, or write rows of one as a file to score."""
+"""`steward data`: list the data sets, download one, or write rows of one as a file to score."""
 
 import json
 from dataclasses import replace
@@ -26,19 +26,31 @@ def data(
             " fintech-risk.simulated."
         ),
     ] = None,
+    download: Annotated[
+        str | None,
+        typer.Option(
+            help="Download the files of this public data set to STEWARD_DATA_DIR, and verify them. Its licence is"
+            " printed."
+        ),
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="With --export, the largest number of rows.")] = 100,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON lines to stdout, everything else to stderr.")
     ] = False,
 ) -> None:
-    """List use cases and the data sets that have a contract, with source and licence; or write a file to score."""
+    """List use cases and data sets with source and licence; download a data set; or write a file to score."""
     from ml.errors import UsageError
     from tasks.settings import load
 
     settings = load()
     if (export is None) != (file is None):
         raise UsageError("--export NAME and FILE together", "one of them", "give both, or none for a list")
-    if export is None or file is None:
+    if download is not None:
+        if export is not None:
+            raise UsageError("--download or --export", "both", "give one of them")
+        with console_logging(progress=True):
+            _download(download, settings, as_json)
+    elif export is None or file is None:
         _list(settings, as_json)
     else:
         with console_logging(progress=True):
@@ -71,6 +83,33 @@ def _data_state(name: str, read: "ReadOptions", data_dir: Path | None) -> str:
     folder = data_dir / (read.folder or name)
     missing = [file for file in read.files if not (folder / file).exists()]
     return f"missing {', '.join(missing)}" if missing else "ready"
+
+
+def _download(name: str, settings: "Settings", as_json: bool) -> None:
+    """Download the files of a data set, print them, its licence and the command that uses them."""
+    from ml.errors import UsageError
+    from tasks.download import download_files
+    from tasks.locate import load_contract
+
+    case, dataset_name = _split_name(name, settings)
+    contract = load_contract(case, dataset_name, settings)
+    if contract.read.simulator:
+        raise UsageError("a data set with files", f"{name}, which is simulated", f"steward run {case}")
+    if settings.data_dir is None:
+        raise UsageError("STEWARD_DATA_DIR with the folder of data sets", "no such variable", "set it")
+    folder = settings.data_dir / (contract.read.folder or dataset_name)
+    files = {}
+    for path, size in download_files(contract, folder, settings.read_limits.file_bytes):
+        files[str(path)] = size
+        if not as_json:
+            typer.echo(f"{path}: {size:,} bytes, verified")
+    publication = {key: contract.publication.get(key, "") for key in ("publisher", "licence", "citation")}
+    if as_json:
+        typer.echo(json.dumps({"case": case, "data": dataset_name, "files": files, **publication}))
+    else:
+        for key, value in publication.items():
+            typer.echo(f"{key}: {value}")
+        typer.echo(f"    steward run {case} --data {dataset_name}")
 
 
 def _export(name: str, count: int, file: Path, settings: "Settings", as_json: bool) -> None:

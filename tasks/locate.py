@@ -116,6 +116,8 @@ def _find_side_table(contract: Contract, folder: Path, settings: Settings) -> Pa
 
 
 def _download_address(contract: Contract) -> str:
+    if contract.publication.get("downloads"):
+        return f"steward data --download {contract.name}"
     return str(contract.publication.get("url", "see the contract"))
 
 

@@ -19,6 +19,7 @@ NUMERIC = ("number", "integer")
 def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
     """Check the sections of `meta` against one another; `invalid` names those that cannot be used."""
     read, roles = meta.read, meta.roles
+    yield from check_downloads(meta.downloads or {}, meta.sha256 or {})
     if read:
         yield from check_read(read)
         columns = {
@@ -46,6 +47,16 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             yield from check_declared_features(meta.features, read, roles, meta.split.by)
             if roles.user is None:
                 yield from check_features(read, roles, meta.split.by, meta.features)
+
+
+def check_downloads(addresses: Mapping[str, str], digests: Mapping[str, str]) -> Iterator[Problem]:
+    """Check that what is downloaded is verified, and comes from a web server."""
+    for name, address in addresses.items():
+        place = f"meta.downloads.{name}"
+        if not address.startswith(("https://", "http://")):
+            yield Problem(f"an address that begins with https:// in {place}", quoted(address), "correct it")
+        if name not in digests:
+            yield Problem(f"a digest of {name} in meta.sha256", "none", f"add it, or remove {place}")
 
 
 def check_read(read: ReadOptions) -> Iterator[Problem]:

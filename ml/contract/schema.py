@@ -32,7 +32,7 @@ from ml.contract.values import (
     WholeNumber,
 )
 
-PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256")
+PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256", "downloads")
 # Ways to split a table of rows.
 ROW_SPLITS = ("hash", "stratified", "time", "site")
 # Ways to split a log, each with the roles of which it needs one, and whether it has shares.
@@ -187,6 +187,8 @@ class MetaDraft(Section):
     """Where the files come from."""
     sha256: Mapping[str, Text] | None = None
     """SHA-256 of the published files, by file name; a run names files that differ."""
+    downloads: Mapping[str, Text] | None = None
+    """Addresses of the published files, by file name, for `steward data --download`."""
     wording: Wording = Field(default_factory=Wording)
     """How reports speak of the data."""
     read: ReadOptions | None = None
@@ -273,7 +275,7 @@ class Contract:
     decay: float | None
     item_attributes: ItemTable | None
     wording: Wording
-    # Description, publisher, licence, citation, url and sha256 of the data, as far as they are given.
+    # Description, publisher, licence, citation, addresses and digests of the data, as far as they are given.
     publication: Mapping[str, Any]
     source: Mapping[str, Any]
 
