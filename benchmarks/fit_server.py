@@ -1,7 +1,7 @@
 """A server that runs each fit in a process of its own, so that CPU seconds and peak memory are those of the fit.
 
-A fit reads a folder with spec.json, train.parquet, test.parquet and, for candidates that need one, valid.parquet. It
-writes probability.npy and costs.json to the folder. Libraries are imported before the clock starts.
+A fit reads a folder with spec.json, train.parquet and test.parquet. It writes probability.npy and costs.json to the
+folder. Libraries are imported before the clock starts.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,35 +25,27 @@ from ml.estimator import FitResources
 CANDIDATES = ("logistic regression", "LightGBM defaults", "gradient boosting", "ensemble")
 
 
-@dataclass(frozen=True)
-class BenchmarkCandidate:
-    """A candidate (`ml.estimator.Candidate`; the model of a peer cannot be loaded from its files).
+def benchmark_candidate(name: str) -> Any:
+    """Create the candidate of that name in `CANDIDATES` (`ml.estimator.Candidate`); imports only what it needs.
 
-    With `needs_valid`, it gets a stratified fifth of the training rows for validation, otherwise all for training.
+    The model of a peer cannot be loaded from its files.
     """
-
-    candidate: Any
-    needs_valid: bool
-
-
-def benchmark_candidate(name: str) -> BenchmarkCandidate:
-    """Create the candidate of that name in `CANDIDATES`; imports only what it needs."""
     if name == "logistic regression":
         from ml.tabular.linear import Linear
 
-        return BenchmarkCandidate(Linear(), needs_valid=True)
+        return Linear()
     if name == "gradient boosting":
         from ml.tabular.gradient_boosting import GradientBoosting
 
-        return BenchmarkCandidate(GradientBoosting(), needs_valid=True)
+        return GradientBoosting()
     if name == "ensemble":
         from ml.ensemble.stacked_ensemble import Ensemble
 
-        return BenchmarkCandidate(Ensemble(), needs_valid=False)
+        return Ensemble()
     from benchmarks.peers import LightGBMDefaults
 
     assert name == "LightGBM defaults", name
-    return BenchmarkCandidate(LightGBMDefaults(), needs_valid=False)
+    return LightGBMDefaults()
 
 
 def _cpu_seconds() -> float:
@@ -77,14 +69,13 @@ def fit(folder: Path) -> None:
         name: replace(
             Dataset.from_table(pd.read_parquet(folder / f"{name}.parquet")), sentinel_values=sentinel_values
         )
-        for name in ("train", "valid", "test")
-        if (folder / f"{name}.parquet").exists()
+        for name in ("train", "test")
     }
-    candidate = benchmark_candidate(spec["candidate"]).candidate
-    valid = datasets.get("valid", datasets["train"].take(np.arange(0)))
+    candidate = benchmark_candidate(spec["candidate"])
+    nothing = datasets["train"].take(np.arange(0))
     resources = FitResources(spec["seed"], spec["threads"], spec["seconds"])
     started, cpu_started = time.perf_counter(), _cpu_seconds()
-    model = candidate.fit(datasets["train"], valid, resources)
+    model = candidate.fit(datasets["train"], nothing, resources)
     fitted, cpu_fitted = time.perf_counter(), _cpu_seconds()
     probability = model.predict(datasets["test"].frame)["probability"].to_numpy()
     costs = {

@@ -28,12 +28,6 @@ def outer_folds(dataset: Dataset, grouped: bool, folds: int, repeats: int) -> It
             yield OuterFold(repeat, fold, train, test)
 
 
-def train_valid_split(dataset: Dataset, grouped: bool, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off a fifth of the rows for validation, in the same way as the outer folds."""
-    train, valid = next(_stratified(dataset, grouped, 5, seed))
-    return dataset.take(train), dataset.take(valid)
-
-
 def _stratified(
     dataset: Dataset, grouped: bool, folds: int, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.fit_server import FitServer, benchmark_candidate
+from benchmarks.fit_server import FitServer
 from ml.data.dataset import Dataset
 from ml.evaluation.binary_metrics import roc_auc
 from ml.simulators import SIMULATORS
@@ -44,16 +44,10 @@ def simulate(rows: int, seed: int) -> tuple[Dataset, np.ndarray]:
 
 
 def measure(candidate: str, rows: int, server: FitServer, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure the AUC and costs of one fit; candidates that need validation rows get a fifth for it."""
+    """Measure the AUC and costs of one fit."""
     train, _ = simulate(rows, SEED)
     test, _ = simulate(TEST_ROWS, SEED + 1)
     datasets = {"train": train, "test": test}
-    if benchmark_candidate(candidate).needs_valid:
-        is_valid = np.arange(rows) % 5 == 0
-        datasets |= {
-            "train": train.take(np.flatnonzero(~is_valid)),
-            "valid": train.take(np.flatnonzero(is_valid)),
-        }
     spec = {
         "candidate": candidate,
         "seed": SEED,

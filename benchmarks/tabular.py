@@ -1,8 +1,8 @@
 """Quality and costs of tabular candidates: `python -m benchmarks.tabular`. Needs STEWARD_DATA_DIR.
 
 Repeated stratified outer folds (3 x 3; 10 x 3 below 2,000 rows; rows of a group stay together) evaluate procedures,
-never a registered model. A candidate is fitted on the outer training rows only; one that needs a validation set gets a
-stratified fifth of them. Each fit runs in a process of its own. CPU seconds include child processes of the fit, but not
+never a registered model. A candidate is fitted on the outer training rows only, and takes the rows that stop it out of
+them. Each fit runs in a process of its own. CPU seconds include child processes of the fit, but not
 imports and predictions. Peak memory is that of the process.
 
 Metrics are means over splits with the corrected resampled t interval (Nadeau and Bengio, 2003); differences are paired
@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.fit_server import CANDIDATES, FitServer, benchmark_candidate
-from benchmarks.outer_folds import OuterFold, ResultFile, outer_folds, train_valid_split
+from benchmarks.fit_server import CANDIDATES, FitServer
+from benchmarks.outer_folds import OuterFold, ResultFile, outer_folds
 from benchmarks.tabular_datasets import SETS, BenchmarkTable, load_table
 from benchmarks.tabular_report import format_results
 from ml.data.digest import json_digest
@@ -115,9 +115,6 @@ def _fit(
     is_peer = candidate == AUTOGLUON
     train, test = data.dataset.take(fold.train), data.dataset.take(fold.test)
     datasets = {"train": train, "test": test}
-    if not is_peer and benchmark_candidate(candidate).needs_valid:
-        train, valid = train_valid_split(train, data.grouped, seed=fold.repeat)
-        datasets |= {"train": train, "valid": valid}
     spec = {
         "candidate": candidate,
         "seed": fold.repeat,

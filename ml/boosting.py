@@ -61,17 +61,17 @@ def base_params(target: Target, resources: FitResources) -> dict[str, Any]:
 
 def train_until_early_stop(
     train: tuple[np.ndarray, np.ndarray],
-    valid: tuple[np.ndarray, np.ndarray],
+    stopping_rows: tuple[np.ndarray, np.ndarray],
     categorical: list[int],
     params: dict[str, Any],
     stopping: StoppingRule,
 ) -> tuple[str, StoppedBy]:
-    """Train trees and return the model text up to the best round on `valid`, and what ended the training.
+    """Train trees and return the model text up to the best round on `stopping_rows`, and what ended the training.
 
-    `train` and `valid` are a matrix (rows, columns) and the truth (rows,), `categorical` the positions of columns
-    that contain category codes. The best round has the lowest value of the first `metric` of `params`; where the AUC
-    is the second metric, the best round is that of the highest AUC if it comes later. Improvement, for the patience
-    of `stopping`, is measured by the last metric.
+    `train` and `stopping_rows` are a matrix (rows, columns) and the truth (rows,), `categorical` the positions of
+    columns that contain category codes. The best round has the lowest value of the first `metric` of `params`; where
+    the AUC is the second metric, the best round is that of the highest AUC if it comes later. Improvement, for the
+    patience of `stopping`, is measured by the last metric.
     """
     import lightgbm
 
@@ -87,7 +87,7 @@ def train_until_early_stop(
         params,
         data,
         stopping.max_rounds,
-        valid_sets=[data.create_valid(*valid)],
+        valid_sets=[data.create_valid(*stopping_rows)],
         valid_names=["valid"],
         # Otherwise LightGBM drops the trees after the best round of the metric that it stops on.
         keep_training_booster=True,

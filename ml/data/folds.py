@@ -21,7 +21,7 @@ def assign_folds(units: np.ndarray, truth: np.ndarray, folds: int, seed: int) ->
             "use fewer folds or more data"
         )
     # Largest units first, as they are the hardest to balance; random order among equals.
-    order = np.lexsort((_mix(unit_hashes, seed), -(positives + negatives)))
+    order = np.lexsort((mix_hashes(unit_hashes, seed), -(positives + negatives)))
     fold_of_unit = np.full(len(unit_hashes), -1)
     _place_first_units(fold_of_unit, order, positives, negatives, folds)
     _place_remaining_units(fold_of_unit, order[positives[order] > 0], positives, folds)
@@ -82,7 +82,7 @@ def _least_loaded_folds(loads: np.ndarray, weight: int, count: int) -> np.ndarra
     return fold[np.lexsort((fold, loads[fold] + nth * weight))[:count]]
 
 
-def _mix(values: np.ndarray, seed: int) -> np.ndarray:
+def mix_hashes(values: np.ndarray, seed: int) -> np.ndarray:
     """Hash to 64 bits with the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
     step = (seed + 1) * 0x9E3779B97F4A7C15 % 2**64
     mixed = values.astype(np.uint64) + np.uint64(step)

@@ -1,4 +1,4 @@
-"""Bagging (Breiman, 1996) over cross-validation folds: one model per fold, early-stopped on it; predictions average."""
+"""Bagging (Breiman, 1996) over cross-validation folds: one model per fold, scored on it; predictions average."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -159,11 +159,11 @@ class BagBuilder:
     def _fit(
         self, train: Dataset, in_fold: np.ndarray, resources: FitResources
     ) -> tuple[TabularModel, np.ndarray, np.ndarray]:
-        # The rows of the fold are the validation rows, which may stop the training early.
-        valid = train.take(np.flatnonzero(in_fold))
+        scored = train.take(np.flatnonzero(in_fold))
         fit_rows = train.take(np.flatnonzero(~in_fold))
-        model = cast(TabularModel, self.base_candidate.fit(fit_rows, valid, resources))
-        prediction = model.predict(valid.frame)[PREDICTION_COLUMN[self.target]].to_numpy()
+        # The candidate takes the rows that stop it out of those that it is fitted to.
+        model = cast(TabularModel, self.base_candidate.fit(fit_rows, fit_rows.take(np.arange(0)), resources))
+        prediction = model.predict(scored.frame)[PREDICTION_COLUMN[self.target]].to_numpy()
         return model, in_fold, to_log_odds_scale(prediction, self.target)
 
     def build(self) -> CrossValidatedBagModel:
@@ -176,7 +176,8 @@ class BagBuilder:
 class CrossValidatedBag:
     """Fit `base_candidate` once per fold of `train`, for `repeats` different assignments to `folds` folds.
 
-    The validation dataset is ignored: each fold stops the training of its own model early.
+    The validation dataset is ignored. A fold scores its own model and has no part in the fit, not even in when it
+    stops.
     """
 
     base_candidate: Candidate

@@ -77,9 +77,9 @@ def tune_gradient_boosting(
         return rescaled_loss(to_log_odds_scale(prediction, base.target), truth[fold == k], base.target)
 
     def fold_loss(candidate: GradientBoosting, k: int) -> float:
-        fit_rows, valid = (train.take(np.flatnonzero(rows)) for rows in (fold != k, fold == k))
+        fit_rows = train.take(np.flatnonzero(fold != k))
         remaining = replace(resources, seed=bag.model_seed(resources, k), seconds=deadline.remaining)
-        model = candidate.fit(fit_rows, valid, remaining)
+        model = candidate.fit(fit_rows, fit_rows.take(np.arange(0)), remaining)
         if model.stopped_by == "budget":
             raise TuningTimeoutError
         return model_loss(model, k)

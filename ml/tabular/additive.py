@@ -17,12 +17,12 @@ import pandas as pd
 from ml.boosting import StoppedBy, StoppingRule, base_params, train_until_early_stop
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
+from ml.data.stopping_rows import stopping_split
 from ml.data.target import (
     PREDICTION_COLUMN,
     Target,
     from_log_odds_scale,
     validate_training_truth,
-    validate_truth,
     value_from_log_odds_scale,
 )
 from ml.encoding.columns import RowValues
@@ -114,8 +114,9 @@ class Additive:
     """Boosted trees of one column each, over missing and sentinel values, at most `max_bins` bins, or categories.
 
     With `bags` of at least 2, one model is trained on the rows outside each of as many folds of `train`, with early
-    stopping on its fold, and their effects are averaged; `valid` is not used. With one bag, `valid` is used for early
-    stopping. Categories are pooled as in `Linear`; the other fields are as in `GradientBoosting`.
+    stopping on its fold, and their effects are averaged. With one bag, training stops early on the rows that
+    `stopping_split` sets aside. `valid` is not used. Categories are pooled as in `Linear`; the other fields are as in
+    `GradientBoosting`.
     """
 
     target: Target = "binary"
@@ -140,13 +141,13 @@ class Additive:
         """
         deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
-        valid_truth = validate_truth(valid.truth, self.target)
         encoding = OneHotEncoding.fit(
             train.frame, self.max_bins, self.min_count, self.max_categories, train.sentinel_values
         )
         X = encoding.ordinal_matrix(train.frame)
         if self.bags == 1:
-            splits = [((X, truth), (encoding.ordinal_matrix(valid.frame), valid_truth))]
+            fit_rows, stopping_rows = stopping_split(train, self.target, resources.seed)
+            splits = [((X[fit_rows], truth[fit_rows]), (X[stopping_rows], truth[stopping_rows]))]
         else:
             classes = truth if self.target == "binary" else np.zeros(len(truth))
             fold = assign_folds(train.units, classes, self.bags, resources.seed)
@@ -154,11 +155,11 @@ class Additive:
                 ((X[fold != k], truth[fold != k]), (X[fold == k], truth[fold == k])) for k in range(self.bags)
             ]
         bags, stopped_by = [], []
-        for number, (training_rows, stopping_rows) in enumerate(splits):
+        for number, (fitted, stopping) in enumerate(splits):
             share = replace(resources, seconds=deadline.remaining / (len(splits) - number))
             text, stopped = train_until_early_stop(
-                training_rows,
-                stopping_rows,
+                fitted,
+                stopping,
                 categorical=list(range(len(encoding.bins), X.shape[1])),
                 params=self._params(encoding, resources),
                 stopping=StoppingRule(self.max_rounds, self.patience, share.deadline()),

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ml.boosting import StoppedBy, StoppingRule, base_params, predict_booster, train_until_early_stop
 from ml.data.dataset import Dataset
-from ml.data.target import PREDICTION_COLUMN, Target, validate_training_truth, validate_truth
+from ml.data.stopping_rows import stopping_split
+from ml.data.target import PREDICTION_COLUMN, Target, validate_training_truth
 from ml.encoding.columns import RowValues
 from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
 from ml.estimator import FitResources
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class GradientBoostingModel:
     """Trees in LightGBM's text format and the encoding of their inputs.
 
-    `stopped_by` is what ended the training: no improvement on `valid`, the number of rounds, or the time.
+    `stopped_by` is what ended the training: no improvement on the stopping rows (`valid`), the number of rounds, or the
+    time.
     """
 
     requirements: ClassVar[tuple[str, ...]] = ("lightgbm",)
@@ -70,7 +72,7 @@ class GradientBoostingModel:
 
 @dataclass(frozen=True)
 class GradientBoosting(TreeSettings):
-    """LightGBM with early stopping on the log loss (binary) or squared error (numeric) of `valid`.
+    """LightGBM with early stopping on the log loss (binary) or squared error (numeric) of a slice of the training rows.
 
     With `stop_on` "ranking" it continues while the AUC
     (binary) improves; the probabilities may then be too extreme, and need the calibration of an ensemble.
@@ -88,14 +90,14 @@ class GradientBoosting(TreeSettings):
     stop_on: Literal["loss", "ranking"] = "loss"
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> GradientBoostingModel:
-        """Train until `valid` stops improving, or the rounds or the time are over (at least one tree).
+        """Train until the stopping rows stop improving, or the rounds or the time are over (at least one tree).
 
-        The trees are the same for any number of threads, unless time ends the training. Raises ValueError as in
-        `validate_training_truth` and `FeatureColumns.from_frame`.
+        The stopping rows are those of `stopping_split`; `valid` is not used. The trees are the same for any number of
+        threads, unless time ends the training. Raises ValueError as in `validate_training_truth` and
+        `FeatureColumns.from_frame`.
         """
         deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
-        valid_truth = validate_truth(valid.truth, self.target)
         settings = TreeEncodingSettings(
             min_count=self.min_count,
             max_categories=self.max_categories,
@@ -103,10 +105,12 @@ class GradientBoosting(TreeSettings):
             smoothing=self.smoothing,
             max_crosses=self.max_crosses,
         )
-        encoding, X = TreeEncoding.fit(train, truth, settings, resources.seed)
+        fit_rows, stopping_rows = stopping_split(train, self.target, resources.seed)
+        part, stopping = train.take(fit_rows), train.take(stopping_rows)
+        encoding, X = TreeEncoding.fit(part, truth[fit_rows], settings, resources.seed)
         trees, stopped_by = train_until_early_stop(
-            (X, truth),
-            (encoding.encode(valid.frame), valid_truth),
+            (X, truth[fit_rows]),
+            (encoding.encode(stopping.frame), truth[stopping_rows]),
             categorical=encoding.categorical_positions,
             params=self._params(resources),
             stopping=StoppingRule(self.max_rounds, self.patience, deadline),
@@ -127,6 +131,6 @@ class GradientBoosting(TreeSettings):
         }
 
     def _metrics(self) -> dict[str, list[str]]:
-        """Return the metrics on `valid` if they include the AUC."""
+        """Return the metrics on the stopping rows if they include the AUC."""
         uses_auc = self.stop_on == "ranking" and self.target == "binary"
         return {"metric": ["binary_logloss", "auc"]} if uses_auc else {}

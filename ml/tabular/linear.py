@@ -11,13 +11,13 @@ import pandas as pd
 from scipy import sparse
 
 from ml.data.dataset import Dataset
+from ml.data.stopping_rows import stopping_split
 from ml.data.target import (
     PREDICTION_COLUMN,
     Target,
     from_log_odds_scale,
     row_losses,
     validate_training_truth,
-    validate_truth,
     value_from_log_odds_scale,
 )
 from ml.encoding.columns import RowValues
@@ -91,7 +91,7 @@ class _Solution:
 
 @dataclass(frozen=True)
 class Linear:
-    """L2-penalised logistic (binary) or ridge (numeric) regression, with the penalty selected on `valid`.
+    """L2-penalised logistic (binary) or ridge (numeric) regression, with the penalty selected on a slice of the rows.
 
     Numeric columns have at most `max_bins` bins. Categories of fewer than `min_count` training rows, and those beyond
     the `max_categories` most frequent, share one indicator. `inverse_penalties` are the values of C, tried in order.
@@ -104,25 +104,24 @@ class Linear:
     inverse_penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LinearModel:
-        """Fit each of `inverse_penalties` until time is up (at least one) and keep the best on `valid`.
+        """Fit each of `inverse_penalties` until time is up (at least one), and the best again to all rows.
 
-        Uses one thread whatever `resources` allow. Raises ValueError as in `validate_training_truth` and
-        `FeatureColumns.from_frame`.
+        The best has the lowest loss on the rows that `stopping_split` sets aside; `valid` is not used. Uses one thread
+        whatever `resources` allow. Raises ValueError as in `validate_training_truth` and `FeatureColumns.from_frame`.
         """
         deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
-        valid_truth = validate_truth(valid.truth, self.target)
         encoding = OneHotEncoding.fit(
             train.frame, self.max_bins, self.min_count, self.max_categories, train.sentinel_values
         )
-        X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
-
-        solutions: list[tuple[float, _Solution]] = []
-        for solution in self._path(X, truth):
-            solutions.append((solution.loss(valid_X, valid_truth, self.target), solution))
+        X = encoding.encode(train.frame)
+        fit_rows, choice_rows = stopping_split(train, self.target, resources.seed)
+        losses: list[tuple[float, float]] = []
+        for solution in self._path(X[fit_rows], truth[fit_rows], self.inverse_penalties):
+            losses.append((solution.loss(X[choice_rows], truth[choice_rows], self.target), solution.C))
             if deadline.passed:
                 break
-        best = min(solutions, key=lambda entry: entry[0])[1]
+        (best,) = self._path(X, truth, (min(losses)[1],))
         return LinearModel(
             target=self.target,
             encoding=encoding,
@@ -130,19 +129,21 @@ class Linear:
             coefficients=tuple(best.coefficients.tolist()),
             contributions=_contributions(encoding, X, best.coefficients),
             C=best.C,
-            stopped_by="grid" if len(solutions) == len(self.inverse_penalties) else "budget",
+            stopped_by="grid" if len(losses) == len(self.inverse_penalties) else "budget",
         )
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
         """Estimate the cost of the whole grid."""
         return table_cost(train, fixed_seconds=0.1, cell_seconds=1.5e-6)
 
-    def _path(self, X: sparse.csr_array, truth: np.ndarray) -> Iterator[_Solution]:
+    def _path(
+        self, X: sparse.csr_array, truth: np.ndarray, inverse_penalties: tuple[float, ...]
+    ) -> Iterator[_Solution]:
         """Solve for each of `inverse_penalties`, each logistic fit starting from the previous one."""
         from sklearn.linear_model import LogisticRegression, Ridge
 
         logistic = LogisticRegression(solver="lbfgs", max_iter=5000, warm_start=True)
-        for C in self.inverse_penalties:
+        for C in inverse_penalties:
             if self.target == "binary":
                 fitted = logistic.set_params(C=C).fit(X, truth)
                 yield _Solution(C, float(fitted.intercept_[0]), fitted.coef_[0].copy())

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ml.boosting import StoppedBy, StoppingRule, base_params, predict_booster, train_until_early_stop
 from ml.data.dataset import Dataset
+from ml.data.stopping_rows import stopping_split
 from ml.data.target import class_columns, class_truth
 from ml.encoding.tree_matrix import TreeEncoding, TreeEncodingSettings
 from ml.errors import CandidateSkipped
@@ -72,37 +73,40 @@ class MulticlassBoostingModel:
 
 @dataclass(frozen=True)
 class MulticlassBoosting(TreeSettings):
-    """LightGBM with early stopping on the log loss of `valid`."""
+    """LightGBM with early stopping on the log loss of a slice of the training rows."""
 
     min_child_samples: int = 20
     patience: int = 30
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> MulticlassBoostingModel:
-        """Train until `valid` stops improving, or the rounds or the time are over (at least one round).
+        """Train until the stopping rows stop improving, or the rounds or the time are over (at least one round).
 
-        Raises CandidateSkipped for more than `MAX_CLASSES` classes, ValueError as in `class_truth`.
+        The stopping rows are those of `stopping_split`; `valid` is not used. Raises CandidateSkipped for more than
+        `MAX_CLASSES` classes, ValueError as in `class_truth`.
         """
         if len(train.classes) > MAX_CLASSES:
             raise CandidateSkipped(
                 f"at most {MAX_CLASSES} classes", f"{len(train.classes):,}", "use the linear model"
             )
         deadline = resources.deadline()
-        truth, valid_truth = class_truth(train), class_truth(valid)
+        truth = class_truth(train)
         settings = TreeEncodingSettings(
             min_count=self.min_count,
             max_categories=self.max_categories,
             target_encode_from=None,
             smoothing=0.0,
         )
-        encoding, X = TreeEncoding.fit(train, truth.astype(np.float64), settings, resources.seed)
+        fit_rows, stopping_rows = stopping_split(train, "multiclass", resources.seed)
+        part, stopping = train.take(fit_rows), train.take(stopping_rows)
+        encoding, X = TreeEncoding.fit(part, truth[fit_rows].astype(np.float64), settings, resources.seed)
         params = {
             **base_params("multiclass", resources),
             "num_class": len(train.classes),
             **self.tree_params(),
         }
         trees, stopped_by = train_until_early_stop(
-            (X, truth),
-            (encoding.encode(valid.frame), valid_truth),
+            (X, truth[fit_rows]),
+            (encoding.encode(stopping.frame), truth[stopping_rows]),
             categorical=encoding.categorical_positions,
             params=params,
             stopping=StoppingRule(self.max_rounds, self.patience, deadline),

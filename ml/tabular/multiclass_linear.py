@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import special
 
 from ml.data.dataset import Dataset
+from ml.data.stopping_rows import stopping_split
 from ml.data.target import class_columns, class_truth, mean_class_loss
 from ml.encoding.one_hot import OneHotEncoding
 from ml.estimator import FitResources
@@ -73,7 +74,7 @@ class MulticlassLinearModel:
 
 @dataclass(frozen=True)
 class MulticlassLinear:
-    """L2-penalised multinomial logistic regression, with the penalty selected on `valid`.
+    """L2-penalised multinomial logistic regression, with the penalty selected on a slice of the rows.
 
     The fields are those of `ml.tabular.linear.Linear`.
     """
@@ -84,31 +85,33 @@ class MulticlassLinear:
     inverse_penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> MulticlassLinearModel:
-        """Fit each of `inverse_penalties` until time is up (at least one) and keep the best on `valid`.
+        """Fit each of `inverse_penalties` until time is up (at least one), and the best again to all rows.
 
-        A class without training rows has probability 0. Raises ValueError as in `class_truth` and
-        `FeatureColumns.from_frame`.
+        The best has the lowest loss on the rows that `stopping_split` sets aside; `valid` is not used. A class without
+        training rows has probability 0. Raises ValueError as in `class_truth` and `FeatureColumns.from_frame`.
         """
         from sklearn.linear_model import LogisticRegression
 
         deadline = resources.deadline()
-        truth, valid_truth = class_truth(train), class_truth(valid)
+        truth = class_truth(train)
         encoding = OneHotEncoding.fit(
             train.frame, self.max_bins, self.min_count, self.max_categories, train.sentinel_values
         )
-        X, valid_X = encoding.encode(train.frame), encoding.encode(valid.frame)
+        X = encoding.encode(train.frame)
+        fit_rows, choice_rows = stopping_split(train, "multiclass", resources.seed)
         logistic = LogisticRegression(solver="lbfgs", max_iter=2000, warm_start=True)
-        best: tuple[float, float, np.ndarray, np.ndarray] | None = None
+        losses: list[tuple[float, float]] = []
         for C in self.inverse_penalties:
-            fitted = logistic.set_params(C=C).fit(X, truth)
+            fitted = logistic.set_params(C=C).fit(X[fit_rows], truth[fit_rows])
             coefficients, intercepts = _of_all_classes(fitted, X.shape[1], len(train.classes))
-            loss = mean_class_loss(special.softmax(valid_X @ coefficients + intercepts, axis=1), valid_truth)
-            if best is None or loss < best[0]:
-                best = (loss, C, coefficients, intercepts)
+            scores = X[choice_rows] @ coefficients + intercepts
+            losses.append((mean_class_loss(special.softmax(scores, axis=1), truth[choice_rows]), C))
             if deadline.passed:
                 break
-        assert best  # at least one penalty was tried
-        _, selected, coefficients, intercepts = best
+        selected = min(losses)[1]
+        # A class with one row may have been set aside, so this fit starts from nothing.
+        of_all = LogisticRegression(solver="lbfgs", max_iter=2000, C=selected).fit(X, truth)
+        coefficients, intercepts = _of_all_classes(of_all, X.shape[1], len(train.classes))
         return MulticlassLinearModel(
             classes=train.classes,
             encoding=encoding,
@@ -116,7 +119,7 @@ class MulticlassLinear:
             intercepts=intercepts,
             contributions=_contributions(encoding, X, coefficients),
             C=selected,
-            stopped_by="grid" if self.inverse_penalties[-1] == C else "budget",
+            stopped_by="grid" if len(losses) == len(self.inverse_penalties) else "budget",
         )
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:

@@ -16,11 +16,11 @@ import pandas as pd
 from scipy import special
 
 from ml.data.dataset import Dataset
+from ml.data.stopping_rows import stopping_split
 from ml.data.target import (
     PREDICTION_COLUMN,
     Target,
     validate_training_truth,
-    validate_truth,
 )
 from ml.device import deterministic_torch
 from ml.encoding.columns import RowValues
@@ -44,7 +44,7 @@ class TabMModel:
     `weights` are float32 arrays: of hidden layer l, `in{l}` (members, inputs), `weight{l}` (inputs, outputs), `out{l}`
     and `bias{l}` (members, outputs); of the output layer, `head` (members, inputs) and `head_bias` (members,). The
     output of a member is added to `base`, in log odds or in units of `scale`. `contributions` are those of
-    `importance`. `epochs` is the epoch with the lowest loss on `valid`, whose weights these are.
+    `importance`. `epochs` is the epoch with the lowest loss on the stopping rows, whose weights these are.
     """
 
     requirements: ClassVar[tuple[str, ...]] = ("safetensors",)
@@ -126,7 +126,7 @@ class TabM:
     """`members` networks of `depth` hidden layers of `width` units, trained by AdamW (Loshchilov and Hutter, 2019).
 
     Training ends after `patience` epochs without improvement of the log loss (binary) or squared error (numeric) on
-    `valid`. Bins and categories are as in `Linear`.
+    a slice of the training rows. Bins and categories are as in `Linear`.
     """
 
     target: Target = "binary"
@@ -144,21 +144,23 @@ class TabM:
     max_categories: int = 255
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> TabMModel:
-        """Train until `valid` stops improving, or the epochs or the time are over (at least one epoch).
+        """Train until the stopping rows stop improving, or the epochs or the time are over (at least one epoch).
 
-        Uses one thread whatever `resources` allow, as sums over rows depend on the number of threads. Raises ValueError
-        as in `validate_training_truth` and `FeatureColumns.from_frame`.
+        The stopping rows are those of `stopping_split`; `valid` is not used. Uses one thread whatever `resources`
+        allow, as sums over rows depend on the number of threads. Raises ValueError as in `validate_training_truth` and
+        `FeatureColumns.from_frame`.
         """
         deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
-        valid_truth = validate_truth(valid.truth, self.target)
         encoding = PiecewiseLinearEncoding.fit(train, self.max_bins, self.min_count, self.max_categories)
         base, scale = float(truth.mean()), float(truth.std()) or 1.0
         if self.target == "binary":
             base, scale = float(special.logit(base)), 1.0
         else:
-            truth, valid_truth = (truth - base) / scale, (valid_truth - base) / scale
-        arrays = (encoding.encode(train.frame), truth, encoding.encode(valid.frame), valid_truth)
+            truth = (truth - base) / scale
+        X = encoding.encode(train.frame)
+        fit_rows, stopping_rows = stopping_split(train, self.target, resources.seed)
+        arrays = (X[fit_rows], truth[fit_rows], X[stopping_rows], truth[stopping_rows])
         with deterministic_torch(resources.seed, resources.device):
             training = TabMTraining(self, base if self.target == "binary" else 0.0, arrays, resources.device)
             epochs, stopped_by = training.run(deadline)

@@ -23,7 +23,7 @@ MAX_IMPORTANCE_ROWS = 2000
 
 
 class TabMTraining:
-    """The weights in training, and the training and validation rows as tensors."""
+    """The weights in training, and the training and stopping rows as tensors."""
 
     def __init__(
         self, candidate: "TabM", base: float, arrays: tuple[np.ndarray, ...], device: Device
@@ -31,7 +31,7 @@ class TabMTraining:
         import torch
 
         self.candidate, self.base = candidate, base
-        self.X, self.truth, self.valid_X, self.valid_truth = (
+        self.X, self.truth, self.stopping_X, self.stopping_truth = (
             torch.tensor(array, dtype=torch.float32, device=device) for array in arrays
         )
         initial = self._initial_weights(self.X.shape[1])
@@ -79,7 +79,7 @@ class TabMTraining:
                 score = self._score(self.X[rows], candidate.dropout)
                 self._loss(score, self.truth[rows, None].expand_as(score)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            loss = self._valid_loss()
+            loss = self._stopping_loss()
             if loss < best_loss or not best:
                 best_loss, best_epoch = loss, epoch
                 best = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -124,14 +124,14 @@ class TabMTraining:
             return functional.mse_loss(score, truth)
         return functional.binary_cross_entropy_with_logits(score, truth)
 
-    def _valid_loss(self) -> float:
-        """Compute the loss of the mean prediction of all members on `valid`."""
+    def _stopping_loss(self) -> float:
+        """Compute the loss of the mean prediction of all members on the stopping rows."""
         import torch
 
         with torch.no_grad():
-            starts = range(0, len(self.valid_X), BLOCK_ROWS)
-            blocks = [self._score(self.valid_X[start : start + BLOCK_ROWS]) for start in starts]
-            score, truth = torch.cat(blocks).double(), self.valid_truth.double()
+            starts = range(0, len(self.stopping_X), BLOCK_ROWS)
+            blocks = [self._score(self.stopping_X[start : start + BLOCK_ROWS]) for start in starts]
+            score, truth = torch.cat(blocks).double(), self.stopping_truth.double()
             if self.candidate.target == "numeric":
                 return float(self._loss(score.mean(dim=1), truth))
             probability = torch.sigmoid(score).mean(dim=1).clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)

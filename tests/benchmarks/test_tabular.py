@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.fit_server import FitServer
-from benchmarks.outer_folds import ResultFile, outer_folds, train_valid_split
+from benchmarks.outer_folds import ResultFile, outer_folds
 from benchmarks.peers import LightGBMDefaults
 from benchmarks.tabular import measure
 from benchmarks.tabular_datasets import BenchmarkTable, load_table
@@ -67,15 +67,6 @@ def test_rows_of_a_group_stay_together() -> None:
     dataset = create_dataset(units=60)
     for fold in outer_folds(dataset, True, folds=3, repeats=2):
         assert not set(dataset.units[fold.train]) & set(dataset.units[fold.test])
-        train, valid = train_valid_split(dataset.take(fold.train), True, seed=0)
-        assert not set(train.units) & set(valid.units)
-        assert len(train.units) + len(valid.units) == len(fold.train)
-
-
-def test_a_fifth_of_the_training_rows_is_for_validation() -> None:
-    train, valid = train_valid_split(create_dataset(), False, seed=0)
-    assert (len(train.units), len(valid.units)) == (192, 48)
-    assert valid.truth.mean() == 0.25
 
 
 def test_results_are_read_again_without_an_incomplete_last_line(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """Bags: models average on the log odds, and out-of-fold scores are out of fold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import special
 
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds
 from ml.ensemble.bagging import BagBuilder, CrossValidatedBag
-from ml.estimator import FitResources
+from ml.estimator import Candidate, FitResources
+from ml.tabular.additive import Additive
 from ml.tabular.constant import Constant
+from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
+from ml.tabular.tabm import TabM
 
 
 def sample(rows: int, seed: int) -> Dataset:
@@ -40,3 +46,24 @@ def test_out_of_fold_scores_come_from_models_not_trained_on_the_row() -> None:
         assert bag.fit_next_repeat(train, fold, FitResources(), required=True)
         expected += [special.logit(truth[fold != k].mean()) / 2 for k in fold]
     np.testing.assert_allclose(bag.out_of_fold_scores, expected)
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        GradientBoosting(stop_on="ranking", learning_rate=0.3, patience=20),
+        Additive(learning_rate=0.3, patience=20),
+        Linear(),
+        TabM(max_epochs=20, width=8, members=2),
+    ],
+    ids=["boosting", "additive", "linear", "TabM"],
+)
+def test_a_fold_that_scores_a_model_has_no_part_in_its_fit(candidate: Candidate) -> None:
+    """With other answers in one fold, the model that this fold scores is the same."""
+    train = sample(300, 3)
+    fold = assign_folds(train.units, np.zeros(300), 3, 0)
+    turned = replace(train, truth=train.truth.mask(fold == 0, 1.0 - train.truth))
+    first, second = BagBuilder(candidate, "binary", 300), BagBuilder(candidate, "binary", 300)
+    for bag, rows in ((first, train), (second, turned)):
+        bag.fit_next_repeat(rows, fold, FitResources(), required=True)
+    np.testing.assert_array_equal(first.out_of_fold_scores[fold == 0], second.out_of_fold_scores[fold == 0])

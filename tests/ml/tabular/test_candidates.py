@@ -12,6 +12,7 @@ import pytest
 
 from ml.boosting import MAX_SINGLE_THREAD_PREDICTION_ROWS
 from ml.data.dataset import Dataset
+from ml.data.stopping_rows import stopping_split
 from ml.data.target import PREDICTION_COLUMN, Target
 from ml.ensemble.bagging import CrossValidatedBag
 from ml.ensemble.presets import Preset
@@ -236,7 +237,9 @@ class TestEveryCandidate:
         )
         model = make_candidate(target).fit(train, valid, FitResources())
         values = predicted(model, valid.frame.assign(number=3.0, name="not missing", constant=7.0), target)
-        np.testing.assert_allclose(values, train.truth.mean(), rtol=1e-3)
+        # Boosting starts from the mean of the rows that it does not stop on.
+        assert abs(values - train.truth.mean()).max() < 0.15 * train.truth.std()
+        assert np.ptp(values) < 1e-12
         assert model.importance().max() == 0
 
     def test_ten_thousand_categories_can_be_fitted(
@@ -394,15 +397,23 @@ def test_ridge_solves_the_normal_equations() -> None:
 
 
 @every_target
-def test_best_penalty_on_valid_is_selected(target: Target) -> None:
-    train, valid = make_rows(300, target, 1), make_rows(600, target, 2)
-    single = {
-        C: Linear(target, inverse_penalties=(C,)).fit(train, valid, FitResources())
-        for C in (0.001, 0.1, 1000.0)
+def test_best_penalty_on_rows_set_aside_is_selected_and_fitted_to_all_rows(target: Target) -> None:
+    train = make_rows(300, target, 1)
+    fit_rows, choice_rows = map(train.take, stopping_split(train, target, 0))
+    encoding = Linear(target).fit(train, train, FitResources()).encoding
+    X, truth = encoding.encode(train.frame), train.truth.to_numpy()
+    part = np.isin(train.units, fit_rows.units)
+    penalties = (0.001, 0.1, 1000.0)
+    losses = {
+        solution.C: solution.loss(X[~part], truth[~part], target)
+        for solution in Linear(target)._path(X[part], truth[part], penalties)
     }
-    best = min(single, key=lambda C: loss(single[C], valid, target))
-    grid: LinearModel = Linear(target, inverse_penalties=tuple(single)).fit(train, valid, FitResources())
+    assert len(choice_rows.frame) == (~part).sum()
+    grid: LinearModel = Linear(target, inverse_penalties=penalties).fit(train, train, FitResources())
+    best = min(losses, key=lambda C: losses[C])
     assert (grid.C, grid.stopped_by) == (best, "grid")
+    only: LinearModel = Linear(target, inverse_penalties=(best,)).fit(train, train, FitResources())
+    assert only.intercept == pytest.approx(grid.intercept, abs=1e-6)
 
 
 def rounds(model: GradientBoostingModel) -> int:
@@ -425,14 +436,15 @@ def test_boosting_reports_what_stopped_it(change: dict[str, int], seconds: float
 @pytest.mark.parametrize("seed", range(6))
 def test_boosting_that_stops_on_ranking_continues_to_the_best_auc(seed: int) -> None:
     """The model has the later of the best rounds by loss and by AUC, among all trained rounds."""
-    train, valid = make_rows(600, "binary", seed), make_rows(300, "binary", 100 + seed)
+    train = make_rows(1500, "binary", seed)
+    stopping = train.take(stopping_split(train, "binary", 0)[1])
     stopped_on_auc = GradientBoosting(stop_on="ranking", patience=80, max_rounds=80)
-    model = stopped_on_auc.fit(train, valid, FitResources())
+    model = stopped_on_auc.fit(train, train, FitResources())
     stopped_on_loss = GradientBoosting(patience=80, max_rounds=80)
-    X, truth = model.encoding.encode(valid.frame), valid.truth.to_numpy()
+    X, truth = model.encoding.encode(stopping.frame), stopping.truth.to_numpy()
     trees = rounds(model)
     by_round = [model._booster.predict(X, num_iteration=n) for n in range(1, trees + 1)]
-    by_loss = rounds(stopped_on_loss.fit(train, valid, FitResources()))
+    by_loss = rounds(stopped_on_loss.fit(train, train, FitResources()))
     by_auc = int(np.argmax([roc_auc(truth, p) for p in by_round])) + 1
     assert trees == max(by_loss, by_auc)
 
@@ -441,12 +453,15 @@ def test_boosting_that_stops_on_ranking_continues_to_the_best_auc(seed: int) -> 
     ("changes", "seconds"),
     [({}, np.inf), ({"learning_rate": 1.0, "patience": 100_000, "max_rounds": 100_000}, 0.2)],
 )
-def test_boosting_keeps_the_rounds_up_to_the_best_on_valid(changes: dict[str, Any], seconds: float) -> None:
-    train, valid = make_rows(600, "numeric", 1), make_rows(300, "numeric", 2)
-    model = GradientBoosting("numeric", **changes).fit(train, valid, FitResources(seconds=seconds))
-    booster, X = lightgbm.Booster(model_str=model.trees), model.encoding.encode(valid.frame)
+def test_boosting_keeps_the_rounds_up_to_the_best_on_rows_set_aside(
+    changes: dict[str, Any], seconds: float
+) -> None:
+    train = make_rows(1500, "numeric", 1)
+    stopping = train.take(stopping_split(train, "numeric", 0)[1])
+    model = GradientBoosting("numeric", **changes).fit(train, train, FitResources(seconds=seconds))
+    booster, X = lightgbm.Booster(model_str=model.trees), model.encoding.encode(stopping.frame)
     losses = [
-        np.mean((booster.predict(X, num_iteration=count) - valid.truth) ** 2)
+        np.mean((booster.predict(X, num_iteration=count) - stopping.truth) ** 2)
         for count in range(1, rounds(model) + 1)
     ]
     assert np.argmin(losses) == len(losses) - 1

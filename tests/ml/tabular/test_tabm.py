@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ml.data.dataset import Dataset
+from ml.data.stopping_rows import stopping_split
 from ml.errors import UsageError
 from ml.estimator import FitResources
 from ml.tabular.tabm import TabM, TabMModel
@@ -62,7 +63,8 @@ print(repr(load_model("ml.tabular.tabm:TabMModel", files).predict_row({"x": 0.5,
 
 
 def test_weights_of_the_best_epoch_are_kept() -> None:
-    train, valid = make_dataset(400, 1), make_dataset(200, 2)
+    train = make_dataset(400, 1)
+    valid = train.take(stopping_split(train, "binary", 0)[1])
 
     def loss(model: TabMModel) -> float:
         probability = model.predict(valid.frame)["probability"].to_numpy()
