@@ -19,7 +19,7 @@ VERSION_1_NOTE = " (in the names of schema_version 2)"
 
 def parse(source: Mapping[str, Any]) -> Contract:
     """Parse the JSON of a contract of any known version. Raises one ContractError that names all its errors."""
-    raw, note = _current_version(source)
+    raw, note = current_version(source)
     problems: list[Problem] = []
     file: ContractFile | None = None
     try:
@@ -36,7 +36,7 @@ def parse(source: Mapping[str, Any]) -> Contract:
     return Contract.from_file(file, source)
 
 
-def _current_version(source: Any) -> tuple[Mapping[str, Any], str]:
+def current_version(source: Any) -> tuple[Mapping[str, Any], str]:
     """Return the contract with the names of the current version, and a note for errors where it had other names."""
     if not isinstance(source, Mapping):
         raise ContractError("an object in the contract", quoted(source), EXAMPLES)
