@@ -45,7 +45,13 @@ app = StrictTyper(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-DataOption = Annotated[str, typer.Option(help="A data set that has a contract, or a path to a file.")]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A data set that has a contract; or a file, a folder of parts or a wildcard, several times for several.",
+        show_default="simulated",
+    ),
+]
 ContractOption = Annotated[
     str | None, typer.Option(help="Name or file of the contract. Default: the contract named as the data.")
 ]
@@ -79,7 +85,7 @@ def main() -> None:
 @app.command()
 def run(
     case: Annotated[str, typer.Argument(help="A use case, or `all`.")],
-    data: DataOption = "simulated",
+    data: DataOption = None,
     contract: ContractOption = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of training. The test rows do not depend on it.")
@@ -102,9 +108,10 @@ def run(
     """Validate, split, train, evaluate and promote, for one use case or all of them."""
     from tasks.use_cases import use_case_names
 
-    names = use_case_names(data) if case == "all" else [case]
+    given = _given(data)
+    names = use_case_names(given if isinstance(given, str) else None) if case == "all" else [case]
     params: dict[str, Any] = {
-        "data": data,
+        "data": given,
         "contract": contract,
         "seed": seed,
         "trials": trials,
@@ -122,6 +129,12 @@ def run(
             ]
     printing.print_outcomes([outcome for outcome, _ in results if outcome], as_json)
     sys.exit(next((code for _, code in results if code), 0))
+
+
+def _given(data: list[str] | None) -> str | list[str]:
+    """Return the values of --data: one, or several paths."""
+    values = data or ["simulated"]
+    return values[0] if len(values) == 1 else values
 
 
 def _run_case(
@@ -154,20 +167,21 @@ def _checked_flow(case: str, params: Mapping[str, Any]) -> Any:
 @app.command()
 def validate(
     case: CaseArgument,
-    data: DataOption = "simulated",
+    data: DataOption = None,
     contract: ContractOption = None,
     verbose: VerboseOption = False,
     as_json: JsonLinesOption = False,
 ) -> None:
     """Check data against their contract and stop."""
+    given = _given(data)
     with console_logging(verbose, progress=True):
-        _checked_flow(case, {"data": data, "contract": contract})
+        _checked_flow(case, {"data": given, "contract": contract})
         end_killed_runs()
         from flows.pipeline import validate_only
 
-        facts = validate_only(case, data, contract)
+        facts = validate_only(case, given, contract)
     if as_json:
-        typer.echo(json.dumps({"case": case, "data": data, **facts}))
+        typer.echo(json.dumps({"case": case, "data": given, **facts}))
     else:
         printing.print_rules(facts)
 
@@ -176,7 +190,8 @@ def validate(
 def score(
     case: CaseArgument,
     data: Annotated[
-        str, typer.Option(help="The file to score: CSV, zipped CSV or Parquet, without the target.")
+        list[str],
+        typer.Option(help="What to score: a file, a folder of parts or a wildcard, without the target."),
     ],
     out: Annotated[Path, typer.Option(help="The file to write, .parquet or .csv.")],
     contract: Annotated[str, typer.Option(help="Data set whose champion scores the file.")] = "simulated",
@@ -199,7 +214,7 @@ def score(
         with recorded_command("score"):
             facts = flow(
                 case=case,
-                data=data,
+                data=_given(data),
                 out=str(out),
                 contract=contract,
                 reasons=reasons,

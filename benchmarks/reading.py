@@ -24,7 +24,7 @@ from ml.data.casting import TEXT_DTYPE
 from tasks.file_formats import read_file
 from tasks.read_limits import ReadLimits
 from tasks.settings import ROOT
-from tasks.source import _to_frame
+from tasks.stacked_files import to_frame
 
 FORMATS = ("csv", "zip", "parquet", "txt")
 MEGABYTE = 2**20
@@ -70,7 +70,7 @@ def read(path: Path, plain: bool) -> pd.DataFrame:
             else:
                 frame = pacsv.read_csv(path, convert_options=convert).to_pandas()
             return frame
-    return _to_frame(path, read_file(path, options, ReadLimits(compression_ratio=1e6)), options)
+    return to_frame(read_file(path, options, ReadLimits(compression_ratio=1e6)).table)
 
 
 def peak_memory() -> int:

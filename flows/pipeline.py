@@ -23,6 +23,7 @@ from ml.errors import QualityGateError, UsageError
 from ml.estimator import files_digest
 from tasks import activity
 from tasks import train as training
+from tasks.data_paths import Data
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
 from tasks.evaluate import (
@@ -205,7 +206,7 @@ def final_fit(
     return FinalFit(leader["candidate"], models[leader["candidate"]], models[baseline], leader["decision"])
 
 
-def validate_only(case: str, data: str, contract: str | None) -> dict[str, Any]:
+def validate_only(case: str, data: Data, contract: str | None) -> dict[str, Any]:
     """Apply the contract gate alone and return the result of each rule. Only the table read is stored.
 
     Raises DataGateError.

@@ -21,6 +21,7 @@ from ml.package import REASONS_PARAMETER, read_contract
 from tasks import activity, packaging
 from tasks import score as scoring
 from tasks.accepted_batch import read_summary
+from tasks.data_paths import file_labels, find_files
 from tasks.drift import compare_batch, drift_summary, require_no_damage
 from tasks.error_boundary import redact_errors
 from tasks.ledger import proven_digests
@@ -44,7 +45,7 @@ ReasonCount = Annotated[int, Field(ge=0)]
 @redact_errors
 def score(
     case: CaseName,
-    data: str,
+    data: str | list[str],
     out: str,
     contract: str = "simulated",
     reasons: ReasonCount = 0,
@@ -56,7 +57,8 @@ def score(
 
     Args:
         case: The use case, such as fintech-risk.
-        data: The file to score: CSV, zipped CSV or Parquet. Target columns are not needed and not read.
+        data: What to score: the path of a file, a folder of parts or a wildcard, or several of them. Target columns are
+            not needed and not read.
         out: The file to write, .parquet or .csv; it appears whole or not at all.
         contract: The data set whose champion scores.
         reasons: For a recommender, the number of top items per user that are explained by items of the history;
@@ -65,20 +67,18 @@ def score(
     """
     require_reason(accept_drift)
     settings = load()
-    source, target = Path(data), Path(out)
-    if not source.is_file():
-        raise UsageError(f"a file {source}", "none", "give the path of a file that can be read")
+    files, target = find_files(data), Path(out)
     if not target.resolve().parent.is_dir() or target.suffix not in scoring.SUFFIXES:
         expected = "--out FILE.parquet or FILE.csv in a folder that exists"
         raise UsageError(expected, out, "name such a file")
     settings.create_state_dir()
     prefect_run.add_tags(*prefect_run.subject_tags(case, contract))
     with flow_run_lock(settings, case, contract):
-        return _score(case, source, target, contract, reasons, accept_drift)
+        return _score(case, files, target, contract, reasons, accept_drift)
 
 
 def _score(
-    case: str, source: Path, target: Path, contract: str, reasons: int, accept_drift: str | None
+    case: str, files: tuple[Path, ...], target: Path, contract: str, reasons: int, accept_drift: str | None
 ) -> dict[str, Any]:
     settings = load()
     client = connection.connect(settings)
@@ -89,15 +89,15 @@ def _score(
         )
     digests = proven_digests(*open_ledger(settings, client, champion.name), champion.number)
     with registry.verified_copy(client, champion, digests) as folder:
-        rules = _scoring_contract(folder / PACKAGE_PATH, digests.package, source)
+        rules = _scoring_contract(folder / PACKAGE_PATH, digests.package, files)
         if reasons < 0 or (reasons and not (rules.is_recommendation or rules.roles.text)):
             raise UsageError(
                 "reasons of a recommender or of texts, 0 or more of them",
                 f"{reasons} of {case}",
                 "leave --reasons out",
             )
-        dataset = DatasetSource(contract, rules, (source,), limits=settings.read_limits)
-        with refusal_report(source, target, champion) as found:
+        dataset = DatasetSource(contract, rules, files, limits=settings.read_limits)
+        with refusal_report(files, target, champion) as found:
             raw = read_files(dataset, Store(settings.state_dir.resolve() / "store"))
             activity.begin("validate")
             clean, quarantine, excluded, validation = apply_contract(raw.table("rows"), rules, scoring=True)
@@ -134,9 +134,10 @@ def _score(
     return {"case": case, "champion": champion.name, **result, "drift": drift, "rules": removing}
 
 
-def _scoring_contract(package: Path, digest: str, source: Path) -> Contract:
-    """Return the champion's contract, reading `source` instead of its files or simulator."""
+def _scoring_contract(package: Path, digest: str, files: tuple[Path, ...]) -> Contract:
+    """Return the champion's contract, reading `files` instead of its files or simulator."""
     contract = parse(read_contract(package, digest))
     return replace(
-        contract, read=contract.read.model_copy(update={"files": (source.name,), "simulator": None})
+        contract,
+        read=contract.read.model_copy(update={"files": file_labels(files), "simulator": None}),
     )

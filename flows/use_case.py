@@ -95,7 +95,11 @@ class RunParameters:
     """The parameters of one run. The descriptions and limits appear in Prefect's form."""
 
     data: Annotated[
-        str, Field(min_length=1, description="A data set that has a contract, or the path of a file.")
+        str | list[str],
+        Field(
+            min_length=1,
+            description="A data set that has a contract; or the path of a file, a folder or a wildcard, or several.",
+        ),
     ] = "simulated"
     contract: Annotated[
         str | None, Field(description="Name or file of the contract; by default the one named as the data.")

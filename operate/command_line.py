@@ -10,12 +10,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class StrictCommand(TyperCommand):
-    """A command whose options are given at most once: else the last value would count, and the others be ignored."""
+    """A command whose options are given at most once: else the last value would count, and the others be ignored.
+
+    Options that take several values may be repeated.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments. Raises typer.BadParameter for an option that is given twice."""
         _, _, given = self.make_parser(ctx).parse_args(list(args))
-        options = [parameter.opts[0] for parameter in given if isinstance(parameter, TyperOption)]
+        options = [p.opts[0] for p in given if isinstance(p, TyperOption) and not p.multiple]
         for option in dict.fromkeys(options):
             if options.count(option) > 1:
                 message = f"expected {option} once; got it {options.count(option)} times; keep one"

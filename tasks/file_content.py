@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from ml.contract.read_options import ReadOptions
 from ml.errors import DataGateError
+from tasks.file_names import format_of, unpacked_name
 from tasks.read_limits import ReadLimits
 
 
-@dataclass
+@dataclass(frozen=True)
 class FileContent:
     """The table of the known columns; `dropped` are the positions of the other columns, from 1."""
 
@@ -27,11 +28,6 @@ class FileContent:
         """Combine a table with the positions of the `names` that the contract does not have."""
         positions = (position for position, name in enumerate(names, 1) if name not in options.columns)
         return cls(table, tuple(positions))
-
-    def take_table(self) -> pa.Table:
-        """Return the table and give it up, so that the caller can release its columns one by one."""
-        table, self.table = self.table, None
-        return table
 
 
 def check_cells(file: str, cells: pa.Array, limits: ReadLimits) -> None:
@@ -48,12 +44,13 @@ def check_column_names(file: str, names: Sequence[str], options: ReadOptions) ->
     known = [name for name in names if name in options.columns]
     if not known:
         columns = "1 column" if len(names) == 1 else f"{len(names)} columns"
-        no_header = "" if file.endswith(".parquet") else "; the file may have no header"
+        may_lack_header = format_of(unpacked_name(file), options) in ("csv", "excel")
+        no_header = "; the file may have no header" if may_lack_header else ""
         raise DataGateError(
             f"a column in {file} that the contract's meta.read.columns names",
             f"{columns}, none of them named there{no_header}",
             "correct meta.read.columns or the names in the file"
-            + ("" if file.endswith(".parquet") else ", or set meta.read.header to false"),
+            + (", or set meta.read.header to false" if may_lack_header else ""),
         )
     all_names = [*known, options.source_column, options.row_column]
     repeated = sorted({name for name in known if all_names.count(name) > 1})

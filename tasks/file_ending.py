@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml.contract.read_options import LINE_FORMATS, ReadOptions
+from ml.contract.read_options import TEXT_FORMATS, ReadOptions
 from ml.errors import DataGateError
+from tasks.file_names import format_of, packing
 
 # Copies and full disks end at whole blocks; by chance one file in 4096 has such a size.
 BLOCK_BYTES = 4096
@@ -22,7 +23,8 @@ def check_file_end(path: Path, table: pa.Table, options: ReadOptions) -> list[st
     readers check.
     """
     wide = options.encoding.lower().replace("_", "-").startswith(WIDE_ENCODINGS)
-    if path.suffix in (".parquet", ".zip") or wide or options.format == "intents":
+    kind = format_of(path.name, options)
+    if packing(path.name) or kind not in TEXT_FORMATS or wide or kind in ("intents", "jsonl"):
         return []
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -30,7 +32,7 @@ def check_file_end(path: Path, table: pa.Table, options: ReadOptions) -> list[st
         last = file.read(1)
     if last == b"\0":
         raise _cut(path, "zero bytes at its end")
-    if options.format not in LINE_FORMATS and _last_row_has_line_breaks(table) and _has_open_quote(path):
+    if kind == "csv" and _last_row_has_line_breaks(table) and _has_open_quote(path):
         raise _cut(path, "a quoted cell that is not closed before the end of the file")
     if last in (b"\n", b"\r"):
         return []

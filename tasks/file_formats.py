@@ -1,24 +1,36 @@
-"""Read one data file, as the contract's read options say, into an Arrow table whose cells are text.
+"""Read one data file, as the contract's read options say, into an Arrow table.
 
-Formats: CSV, Parquet (keeps its types), lines of a user with items or of items only, and JSON with messages by intent.
-A zip archive holds one file.
+Text files (CSV, JSON lines, ARFF, lines of a user with items or of items only, JSON with messages by intent) and
+workbooks become texts; Parquet and Feather keep their types. Text files may be packed by gzip, bzip2 or zip.
 """
 
-import io
 import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
 
-from ml.contract.read_options import ReadOptions
+from ml.contract.read_options import LINE_FORMATS, TEXT_FORMATS, ReadOptions
 from ml.errors import DataGateError
+from tasks.arff_format import read_arff
+from tasks.feather_format import read_feather
 from tasks.file_content import FileContent, unreadable_error
+from tasks.file_names import OTHER_WORKBOOKS, format_of, packing
 from tasks.intent_format import read_intents
+from tasks.json_lines_format import read_json_lines
+from tasks.packed_files import TextFile, text_file
 from tasks.parquet_format import read_parquet
-from tasks.read_limits import LimitedFile, ReadLimits
-from tasks.text_formats import TextFile, read_text
+from tasks.read_limits import ReadLimits
+from tasks.text_formats import read_csv, read_item_lines
+from tasks.workbook_format import read_workbook
 
+BINARY_READERS = {"parquet": read_parquet, "feather": read_feather, "excel": read_workbook}
+TEXT_READERS = {
+    "csv": read_csv,
+    "jsonl": read_json_lines,
+    "arff": read_arff,
+    "intents": read_intents,
+    **dict.fromkeys(LINE_FORMATS, read_item_lines),
+}
 # What readers raise for a file that is not as expected: bad text, unknown encoding, damaged or encrypted archive.
 READ_ERRORS = (ValueError, LookupError, RuntimeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
 # What is wrong, by what Arrow's messages begin with; the rest of a message may quote the line.
@@ -34,6 +46,12 @@ def read_file(path: Path, options: ReadOptions, limits: ReadLimits) -> FileConte
     Raises DataGateError, which quotes no cell, if the file is not so, and OSError if the disk fails.
     """
     limits.check_file_size(path.name, path.stat().st_size)
+    if path.suffix.lower() in OTHER_WORKBOOKS:
+        raise DataGateError(
+            f"a workbook without macros, {path.stem}.xlsx",
+            f"{path.suffix}, which may have macros or is of another format",
+            "save it as .xlsx or .csv: nothing in a workbook is executed",
+        )
     try:
         return _read(path, options, limits)
     except READ_ERRORS as error:
@@ -45,31 +63,21 @@ def read_file(path: Path, options: ReadOptions, limits: ReadLimits) -> FileConte
 
 
 def _read(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:
-    if path.suffix == ".parquet":
-        return read_parquet(path, options, limits)
-    packed = path.stat().st_size
-    if path.suffix != ".zip":
-        # What is not packed is as large as the file.
-        file = TextFile(path.name, lambda: _limited(path.open("rb"), path, packed, limits))
-        return _read_text(file, options, limits)
-    with zipfile.ZipFile(path) as archive:
-        members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
-        if len(members) != 1:
-            raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
-        limits.check_unpacked_size(path.name, members[0].file_size, packed)
-        file = TextFile(path.name, lambda: _limited(archive.open(members[0]), path, packed, limits))
+    if not packing(path.name):
+        kind = format_of(path.name, options)
+        if reader := BINARY_READERS.get(kind):
+            return reader(path, options, limits)
+    with text_file(path, limits) as file:
         return _read_text(file, options, limits)
 
 
 def _read_text(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
-    if options.format != "intents":
-        return read_text(file, options, limits)
-    with file.open() as opened:
-        return read_intents(file.name, opened, options, limits)
-
-
-def _limited(file: IO[bytes], path: Path, packed: int, limits: ReadLimits) -> io.BufferedReader:
-    return io.BufferedReader(LimitedFile(file, path.name, packed, limits))
+    kind = format_of(file.content_name, options)
+    if kind not in TEXT_FORMATS:
+        raise DataGateError(
+            f"a packed text file in {file.name}", f"one of the format {kind}", "unpack it and give that file"
+        )
+    return TEXT_READERS[kind](file, options, limits)
 
 
 def _describe(error: BaseException) -> str:
@@ -80,7 +88,7 @@ def _describe(error: BaseException) -> str:
         return f"{got} cells instead of {expected} in {f'line {row}' if row else 'a line'}"
     if isinstance(error, UnicodeError):
         return "bytes that are not text in this encoding"
-    if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError):
+    if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError) or "gzipped file" in text:
         return "a damaged archive, or none"
     if isinstance(error, RuntimeError) and "encrypted" in text:
         return "an encrypted archive"

@@ -4,7 +4,6 @@
 message, joined, are the message.
 """
 
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 from ml.contract.read_options import ReadOptions
 from ml.errors import DataGateError
 from tasks.file_content import FileContent, check_cells, clean_cells, unreadable_error
+from tasks.packed_files import TextFile
 from tasks.read_limits import ReadLimits
 
 # The file is parsed as a whole, into objects that need about ten times its size.
@@ -21,15 +21,15 @@ MAX_BYTES = 64_000_000
 BYTE_ORDER_MARK = "\ufeff"
 
 
-def read_intents(
-    name: str, opened: io.BufferedReader, options: ReadOptions, limits: ReadLimits
-) -> FileContent:
+def read_intents(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
     """Read the intent and the text of each message into the contract's two columns, in the order of the file.
 
     Bytes that are no text in the contract's encoding, and lone surrogates, become U+FFFD: they are faults of single
     messages, which validation quarantines. Raises DataGateError for a file that has another form.
     """
-    data = opened.read(MAX_BYTES + 1)
+    name = file.name
+    with file.open() as opened:
+        data = opened.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataGateError(
             f"at most {MAX_BYTES // 10**6} MB in {name}, which is parsed as a whole",

@@ -9,10 +9,9 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import ContractError, UsageError
 from ml.simulators import SIMULATORS
+from tasks.data_paths import Data, data_name, find_files, is_file
 from tasks.read_limits import ReadLimits
 from tasks.settings import Settings
-
-SUFFIXES = (".csv", ".zip", ".parquet", ".data", ".txt", ".tsv", ".json")
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,22 @@ class DatasetSource:
         return (*self.files, self.item_attributes_file) if self.item_attributes_file else self.files
 
 
-def find_dataset(case: str, data: str, contract: str | None, settings: Settings) -> DatasetSource:
+def find_dataset(case: str, data: Data, contract: str | None, settings: Settings) -> DatasetSource:
     """Find contract and files of a dataset; no data is read and nothing is written.
 
-    `data` is the name of a dataset that has a contract, or a file; `contract` is a name or a file, by default the one
-    with the name of the data. A side table of items is looked for beside the file, then in the folder of the contract.
-    Raises UsageError or ContractError.
+    `data` is the name of a dataset that has a contract, a file, a folder, a wildcard or several files; `contract` is a
+    name or a file, by default the one with the name of the data. A side table of items is looked for beside the first
+    file, then in the folder of the contract. Raises UsageError or ContractError.
     """
-    data_file = Path(data) if is_file(data) else None
-    loaded = load_contract(case, contract or (data_file.stem if data_file else data), settings)
-    if data_file:
-        existing = _require_file(data_file, "give the path of a file that can be read")
-        side_table = _find_side_table(loaded, data_file.parent, settings)
-        return DatasetSource(data_file.stem, loaded, (existing,), side_table, settings.read_limits)
+    given = find_files(data) if is_file(data) else ()
+    if not contract and given and not data_name(data, ""):
+        raise UsageError("--contract with several files", "none", "name the contract that describes them")
+    loaded = load_contract(case, contract or data_name(data, ""), settings)
+    if given:
+        name = data_name(data, loaded.name.partition(".")[2])
+        side_table = _find_side_table(loaded, given[0].parent, settings)
+        return DatasetSource(name, loaded, _in_order(given, loaded), side_table, settings.read_limits)
+    assert isinstance(data, str)  # several are files
     if loaded.read.simulator:
         return DatasetSource(data, loaded, ())
     if settings.data_dir is None:
@@ -62,9 +64,23 @@ def find_dataset(case: str, data: str, contract: str | None, settings: Settings)
     return DatasetSource(data, loaded, files, side_table, settings.read_limits)
 
 
-def is_file(data: str) -> bool:
-    """Return whether `data` is the path of a file, not the name of a dataset."""
-    return Path(data).suffix in SUFFIXES or "/" in data
+def _in_order(given: tuple[Path, ...], contract: Contract) -> tuple[Path, ...]:
+    """Return the given files in the order of the contract. Raises UsageError where one that is joined is missing."""
+    names = contract.read.files
+    if contract.read.join is None:
+        return given
+    if len(given) != len(names):
+        raise UsageError(
+            f"{len(names)} files with --data, as {contract.name} joins {', '.join(names)}",
+            f"{len(given)}",
+            "give --data for each of them",
+        )
+    by_name = {file.name: file for file in given}
+    return (
+        tuple(by_name[Path(name).name] for name in names)
+        if {*by_name} == {Path(n).name for n in names}
+        else given
+    )
 
 
 def load_contract(case: str, contract: str, settings: Settings) -> Contract:

@@ -11,6 +11,7 @@ from typing_extensions import Buffer
 
 from ml.errors import DataGateError
 
+Readable = IO[bytes] | io.BufferedIOBase
 GIGABYTE = 10**9
 # Smaller archives are harmless, whatever their compression ratio.
 MIN_BYTES_FOR_RATIO = 10_000_000
@@ -83,7 +84,7 @@ def limit_error(expected: str, got: str, setting: str) -> DataGateError:
 class LimitedFile(io.RawIOBase):
     """A binary file, or a member of an archive of `packed` bytes, that raises DataGateError past the limits."""
 
-    def __init__(self, file: IO[bytes], name: str, packed: int, limits: ReadLimits) -> None:
+    def __init__(self, file: Readable, name: str, packed: int, limits: ReadLimits) -> None:
         self._file, self._name, self._packed, self._limits = file, name, packed, limits
         self._bytes_read = 0
 

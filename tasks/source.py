@@ -2,28 +2,27 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.contract.read_options import ReadOptions
 from ml.data import item_attributes
-from ml.data.casting import TEXT_DTYPE
-from ml.errors import DataGateError
 from ml.simulators import SIMULATORS
 from tasks.data_facts import SourceFacts
+from tasks.data_paths import file_labels
 from tasks.error_boundary import is_unexpected, redact_errors
-from tasks.file_content import FileContent
 from tasks.file_ending import check_file_end
 from tasks.file_formats import read_file
+from tasks.file_names import plain_name
 from tasks.locate import DatasetSource
+from tasks.stacked_files import FilePart, join, stack
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
 CODE = (
@@ -31,14 +30,25 @@ CODE = (
     "tasks/error_boundary.py",
     "tasks/dropped_columns.py",
     "tasks/data_facts.py",
+    "tasks/arff_format.py",
+    "tasks/arrow_blocks.py",
+    "tasks/cell_blocks.py",
+    "tasks/cell_text.py",
+    "tasks/feather_format.py",
+    "tasks/data_paths.py",
     "tasks/file_content.py",
     "tasks/file_formats.py",
     "tasks/file_ending.py",
+    "tasks/file_names.py",
+    "tasks/intent_format.py",
+    "tasks/json_lines_format.py",
     "tasks/locate.py",
+    "tasks/packed_files.py",
     "tasks/parquet_format.py",
     "tasks/read_limits.py",
+    "tasks/stacked_files.py",
     "tasks/text_formats.py",
-    "tasks/intent_format.py",
+    "tasks/workbook_format.py",
     "ml/contract",
     "ml/data",
     "ml/errors.py",
@@ -79,7 +89,8 @@ def read_files(dataset_source: DatasetSource, store: Store) -> StoredResult:
     """Store the files as one table, and the side table of items, if there is one."""
     for path in dataset_source.all_files:
         dataset_source.limits.check_file_size(path.name, path.stat().st_size)
-    digests = {path.name: _sha256(path) for path in dataset_source.all_files}
+    files = dataset_source.all_files
+    digests = {label: _sha256(path) for label, path in zip(file_labels(files), files, strict=True)}
     contract = dataset_source.contract
     options = contract.read
     side_table = contract.item_attributes if dataset_source.item_attributes_file else None
@@ -116,15 +127,18 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     started = time.perf_counter()
     contract, files = dataset_source.contract, dataset_source.files
     options = contract.read
-    frames, dropped, notes = [], {}, []
-    for path in files:
+    parts: list[FilePart] = []
+    dropped, notes, row_count = {}, [], 0
+    for label, path in zip(file_labels(files), files, strict=True):
         content = read_file(path, options, dataset_source.limits)
         notes += check_file_end(path, content.table, options)
         if content.dropped:
-            dropped[path.name] = list(content.dropped)
-        frames.append(_to_frame(path, content, options))
-        dataset_source.limits.check_rows("all files together", sum(map(len, frames)))
-    rows = _stack(frames) if options.join is None else _join(frames, options.join)
+            dropped[label] = list(content.dropped)
+        parts.append(FilePart(label, _with_source_column(path, content.table, options)))
+        row_count += content.table.num_rows
+        del content
+        dataset_source.limits.check_rows("all files together", row_count)
+    rows = stack(parts) if options.join is None else join(parts, options.join)
     if options.row_column:
         rows[options.row_column] = np.arange(1, len(rows) + 1)
     tables = {"rows": rows[[column for column in options.columns if column in rows.columns]]}
@@ -146,52 +160,13 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     return StageResult(tables, facts)
 
 
-def _to_frame(path: Path, content: FileContent, options: ReadOptions) -> pd.DataFrame:
-    """Convert the columns, and add the one with the name of the file; the content's table is given up for it."""
-    table = content.take_table()
-    columns: dict[str, pd.Series] = {}
-    n_rows = table.num_rows
-    # One by one, each released when it is converted: memory never holds two whole tables.
-    for name in table.column_names:
-        # Pandas metadata in a Parquet file would make a column the index.
-        columns[name] = table.select([name]).to_pandas(
-            ignore_metadata=True, types_mapper=lambda t: TEXT_DTYPE if t == pa.string() else None
-        )[name]
-        # A column with a missing value would become float, where ids above 2^53 are no longer distinct.
-        if table[name].type == pa.int64() and table[name].null_count:
-            columns[name] = table[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-        table = table.drop_columns([name])
-    if options.source_column:
-        columns[options.source_column] = pd.Series(path.stem, range(n_rows), TEXT_DTYPE)
-    return pd.DataFrame({name: column.array for name, column in columns.items()}, range(n_rows), copy=False)
-
-
-def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    types = [dict(frame.dtypes) for frame in frames]
-    differing = sorted({c for t in types for c in {**types[0], **t} if t.get(c) != types[0].get(c)})
-    if differing:
-        raise DataGateError(
-            "the same columns, of the same types, in all files",
-            f"{differing} not in all",
-            "correct the files",
-        )
-    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-
-
-def _join(frames: Sequence[pd.DataFrame], key: str) -> pd.DataFrame:
-    """Return the rows of the first file in their order, with the columns of the others."""
-    rows = frames[0]
-    try:
-        for other in frames[1:]:
-            with_key = other.dropna(subset=[key])
-            rows = rows.merge(with_key, "left", on=key, suffixes=(None, None), validate="many_to_one")
-    except (KeyError, ValueError):
-        raise DataGateError(
-            f"{key!r} in every file, each value once after the first file, and no other column twice",
-            "files that cannot be joined so",
-            "correct the files, or meta.read.join",
-        ) from None
-    return rows
+def _with_source_column(path: Path, table: pa.Table, options: ReadOptions) -> pa.Table:
+    """Add the column with the name of the file."""
+    if not options.source_column:
+        return table
+    name = pa.array([plain_name(path.name)], pa.string())
+    cells = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, np.int32)), name)
+    return table.append_column(options.source_column, cells.dictionary_decode())
 
 
 def _sha256(path: Path) -> str:

@@ -2,13 +2,12 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from ml.contract.read_options import LINE_FORMATS, ReadOptions
+from ml.contract.read_options import ReadOptions
 from tasks.file_content import (
     FileContent,
     check_cells,
@@ -17,6 +16,7 @@ from tasks.file_content import (
     strip_cells,
     unreadable_error,
 )
+from tasks.packed_files import TextFile
 from tasks.read_limits import ReadLimits
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -24,29 +24,13 @@ BYTE_ORDER_MARK = "\ufeff"
 BLOCK_ITEMS = 2**16
 
 
-@dataclass(frozen=True)
-class TextFile:
-    """A text file; `open` opens it from its start, each time it is called."""
-
-    name: str
-    open: Callable[[], io.BufferedReader]
-
-
-def read_text(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
-    """Read a file as the options say. Raises DataGateError where it exceeds a limit, and the errors of Arrow."""
-    return (
-        _read_lines(file, options, limits)
-        if options.format in LINE_FORMATS
-        else _read_csv(file, options, limits)
-    )
-
-
-def _read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
+def read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
     """Read the cells of the contract's columns as text: validation decides what they mean, and reports it."""
-    names = _column_names(file, options, limits)
+    written = _column_names(file, options, limits)
+    names = [name.strip() for name in written] if options.strip_header else written
     if names:
         check_column_names(file.name, names, options)
-    known = [name for name in names if name in options.columns]
+    known = {raw: name for raw, name in zip(written, names, strict=True) if name in options.columns}
     with file.open() as opened, _open_csv(opened, options, limits, known) as reader:
         batches, rows = [], 0
         for batch in reader:
@@ -57,11 +41,11 @@ def _read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileC
             batches.append(strip_cells(batch, options) if options.strip else batch)
         # Each block is converted before the next is read: memory holds the table and a few blocks.
         table = pa.Table.from_batches(batches, reader.schema)
-    return FileContent.of(table, names, options)
+    return FileContent.of(table.rename_columns(known), names, options)
 
 
 def _open_csv(
-    opened: io.BufferedReader, options: ReadOptions, limits: ReadLimits, known: list[str]
+    opened: io.BufferedReader, options: ReadOptions, limits: ReadLimits, known: Collection[str]
 ) -> pacsv.CSVStreamingReader:
     # Padded cells are compared with the words for missing values after the padding is removed.
     missing = [] if options.strip else list(options.missing)
@@ -69,14 +53,15 @@ def _open_csv(
         opened,
         pacsv.ReadOptions(
             encoding=options.encoding,
+            skip_rows=options.skip_lines,
             column_names=None if options.header else list(options.file_columns),
             # A line must fit into a block.
             block_size=limits.line_length,
         ),
         pacsv.ParseOptions(delimiter=options.separator, newlines_in_values=True),
         pacsv.ConvertOptions(
-            include_columns=known,
-            column_types=dict.fromkeys(options.columns, pa.string()),
+            include_columns=list(known),
+            column_types=dict.fromkeys(known, pa.string()),
             null_values=missing,
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
@@ -96,8 +81,11 @@ def _column_names(file: TextFile, options: ReadOptions, limits: ReadLimits) -> l
     if len(start) > limits.line_length and not {*b"\r\n"} & {*start}:
         raise limits.line_error(file.name)
     text = start.decode(options.encoding, errors="replace").removeprefix(BYTE_ORDER_MARK)
+    lines = io.StringIO(text, newline="")
+    for _ in range(options.skip_lines):
+        lines.readline()
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=options.separator)
+        rows = csv.reader(lines, delimiter=options.separator)
         names = next((row for row in rows if row), [])
     except (csv.Error, TypeError):
         raise unreadable_error(
@@ -109,7 +97,7 @@ def _column_names(file: TextFile, options: ReadOptions, limits: ReadLimits) -> l
     return names
 
 
-def _read_lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
+def read_item_lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileContent:
     """Read one row for each item of each line, in their order; empty lines are counted and have no items.
 
     Raises DataGateError if no line has an item, as with another separator.
@@ -130,8 +118,8 @@ def _read_lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Fil
         users.clear()
         items.clear()
 
-    for number, line in enumerate(_lines(file, options, limits), 1):
-        cells = _split_line(line, number, options)
+    for number, line in enumerate(text_lines(file, options, limits), 1):
+        cells = _split_line(line, options)
         has_user = options.format == "sequences"
         line_items = cells[1:] if has_user else cells
         users += [cells[0] if has_user else str(number)] * len(line_items) if line_items else []
@@ -146,15 +134,20 @@ def _read_lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Fil
     return FileContent.of(pa.Table.from_batches(batches, schema), schema.names, options)
 
 
-def _lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Iterator[str]:
+def text_lines(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Iterator[str]:
+    """Yield the lines after the skipped ones, without a byte-order mark. Raises DataGateError for a line too long."""
+    start, number = BYTE_ORDER_MARK, 0
     with file.open() as opened, io.TextIOWrapper(opened, options.encoding) as lines:
         # One character more than a line may have, as a line of that length may lack its end.
         while line := lines.readline(limits.line_length + 1):
             if len(line) > limits.line_length:
                 raise limits.line_error(file.name)
-            yield line
+            number += 1
+            if number > options.skip_lines:
+                yield line.removeprefix(start)
+            start = ""
 
 
-def _split_line(line: str, number: int, options: ReadOptions) -> list[str]:
-    line = line.rstrip("\n").removeprefix(BYTE_ORDER_MARK if number == 1 else "")
+def _split_line(line: str, options: ReadOptions) -> list[str]:
+    line = line.rstrip("\n")
     return line.split(options.separator) if line.strip() else []

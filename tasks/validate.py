@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast_columns
 from ml.data.profile import profile_columns
+from ml.data.replacements import replace_values
 from ml.data.role_notes import role_notes
 from ml.data.value_kinds import count_violations
 from ml.errors import DataGateError
@@ -97,8 +98,13 @@ def apply_contract(
     _require_columns(frame, contract, scoring)
     skipped = {contract.roles.target} if scoring else set()
     types = {c: kind for c, kind in contract.read.columns.items() if c in frame.columns and c not in skipped}
-    typed, invalid_cells = cast_columns(frame, types)
+    frame, repairs = replace_values(frame, contract.read, types)
+    typed, invalid_cells = cast_columns(frame, types, contract.read)
     state = ValidationState(contract, typed.reset_index(drop=True), frame, invalid_cells, scoring)
+    for column, kinds in repairs.items():
+        reason = "values that meta.read.replace lists are repaired"
+        state.add_result(f"replace({column})", "repair", reason, sum(kinds.values()), len(frame))
+        state.add_kinds(kinds)
 
     # Rows outside the population are excluded before any other rule sees them.
     if as_of:

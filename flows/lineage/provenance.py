@@ -41,11 +41,12 @@ def source_files(record: ModelVersionRecord) -> list[SourceFile]:
 
 def _find_file(record: ModelVersionRecord, name: str, sha256: str) -> SourceFile:
     facts, data_dir = record.facts, record.settings.data_dir
-    paths = [Path(path) for path in (*facts.get("files", []), facts["params"]["data"])]
+    paths = [Path(path) for path in facts.get("files", [facts["params"]["data"]])]
     # A contract may name a folder that differs from the name of the data set.
     folders = dict.fromkeys([facts["data"], *(path.parent.name for path in paths)])
     paths += [data_dir / folder / name for folder in folders] if data_dir else []
-    existing = [path for path in paths if path.name == name and path.is_file()]
+    # Where several files have one name, the recorded name has their folders too.
+    existing = [path for path in paths if f"/{path.as_posix()}".endswith(f"/{name}") and path.is_file()]
     same = next((path for path in existing if _sha256(path) == sha256), None)
     if same:
         return SourceFile(name, sha256, OK, same)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from flows.use_case import RunParameters
-from tasks.locate import is_file
+from tasks.data_paths import data_name
 
 TAG = "steward"
 # Names that Prefect and its forms make up, such as "gregarious-seagull".
@@ -21,13 +20,13 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     """Name a run by its parameters: a training run by its data, a scoring run by champion and file."""
     if "dry_run" in parameters:
         return "preview" if parameters["dry_run"] else "maintenance"
-    data = str(parameters.get("data") or RunParameters().data)
+    data = parameters.get("data") or RunParameters().data
     if "case" in parameters:
         # Scoring: the deployment has no file before it is triggered.
-        file = f": {Path(data).name}" if parameters.get("data") else ""
+        file = f": {data_name(data, 'several files')}" if parameters.get("data") else ""
         return f"{parameters.get('contract') or RunParameters().data}{file}"
     as_of = parameters.get("as_of")
-    return (Path(data).stem if is_file(data) else data) + (f" as of {str(as_of)[:16]}" if as_of else "")
+    return data_name(data, "several files") + (f" as of {str(as_of)[:16]}" if as_of else "")
 
 
 def current_run_name() -> str:

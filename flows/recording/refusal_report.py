@@ -1,18 +1,19 @@
 """Write a report about a file that was not scored, beside the place where its scores would be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ml.errors import DataGateError
+from tasks.data_paths import file_labels
 from tasks.private_folder import user_file_mode
 from tasks.reporting import report
 from tasks.tracking.registry import ModelVersion
 
 
 @contextmanager
-def refusal_report(source: Path, target: Path, champion: ModelVersion) -> Iterator[dict[str, Any]]:
+def refusal_report(files: Sequence[Path], target: Path, champion: ModelVersion) -> Iterator[dict[str, Any]]:
     """Yield a mapping for what the gates find. If one refuses the file, write it as a page, and name that in the error.
 
     A page about an earlier file with the same `target` is removed. Raises DataGateError.
@@ -25,7 +26,9 @@ def refusal_report(source: Path, target: Path, champion: ModelVersion) -> Iterat
     except DataGateError as error:
         # A refused contract has its facts in the error, a refused difference under `drift`.
         found |= error.facts if "drift" in error.facts else {"validate": error.facts}
-        page.write_text(report.render_refusal(error, source.name, champion, found), encoding="utf-8")
+        page.write_text(
+            report.render_refusal(error, ", ".join(file_labels(files)), champion, found), encoding="utf-8"
+        )
         page.chmod(user_file_mode())
         raise type(error)(
             error.expected, error.got, f"{error.next_step}; report: {page}", error.facts

@@ -60,7 +60,7 @@ def initial_facts(
 
 
 def _as_json(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
+    return value if value is None or isinstance(value, bool | int | float | list) else str(value)
 
 
 def initial_tags(facts: RunFacts, params: RunParameters, code: CodeVersion) -> dict[str, str]:

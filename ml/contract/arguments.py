@@ -1,17 +1,13 @@
 """Arguments of expectations, with their types: texts, numbers, and lists of them. No argument is an expression."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from ml.contract.values import Bool, ColumnName, Number, Section, WholeNumber, is_date
+from ml.contract.values import Bool, ColumnName, DateFormat, Number, Section, WholeNumber, is_date
 
 MAX_LIST = 1_000
-MAX_FORMAT = 64
-# Codes of strptime of which each matches texts of bounded length.
-FORMAT_CODES = "aAbBdfGHIjmMpSuUVwWyYzZ"
 TypeName = Literal[
     "bool", "boolean", "category", "datetime64", "datetime64[us]", "float", "float32", "float64", "Float64", "int",
     "int8", "int16", "int32", "int64", "Int64", "object", "str", "string", "Timestamp", "uint8", "uint16", "uint32",
@@ -35,18 +31,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def _as_format(value: str) -> str:
-    """Accept a format that strptime can read back, with each code at most once."""
-    codes = [after[:1] for after in value.replace("%%", "").split("%")[1:]]
-    if codes and len(set(codes)) == len(codes) and all(code and code in FORMAT_CODES for code in codes):
-        try:
-            datetime.strptime(datetime(2024, 2, 29).strftime(value), value)
-            return value
-        except ValueError:
-            pass
-    raise PydanticCustomError("date_format", "a format of dates")
-
-
 Bound = Annotated[Any, BeforeValidator(_as_bound), WithJsonSchema({"type": ["number", "string"]})]
 Cell = Annotated[
     Any, BeforeValidator(_as_cell), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
@@ -55,7 +39,6 @@ Fraction = Annotated[Number, Field(ge=0, le=1)]
 Numbers = Annotated[tuple[Number, ...], Field(max_length=MAX_LIST)]
 Range = Annotated[tuple[Bound | None, ...], Field(min_length=2, max_length=2)]
 Pair = Annotated[tuple[Cell, ...], Field(min_length=2, max_length=2)]
-DateFormat = Annotated[str, StringConstraints(max_length=MAX_FORMAT), AfterValidator(_as_format)]
 
 
 class QuantileRanges(Section):

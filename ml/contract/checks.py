@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ml.contract.feature_checks import check_declared_features, check_features
 from ml.contract.log_checks import check_event_weights, check_item_table, check_recommendations
 from ml.contract.problems import Problem, listed, quoted
-from ml.contract.read_options import LINE_FORMATS, ReadOptions
+from ml.contract.read_checks import check_read, unknown_columns
+from ml.contract.read_options import ReadOptions
 from ml.contract.roles import Roles
-from ml.contract.schema import MetaDraft
+from ml.contract.schema import MetaDraft, special_columns
 from ml.contract.split_checks import check_split
 
 NUMERIC = ("number", "integer")
@@ -28,6 +29,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             "meta.sentinel_values": meta.sentinel_values,
             "meta.copies": meta.copies.columns if meta.copies else (),
             "meta.first_row_per": _first_row_columns(meta),
+            "meta.split": [meta.split.column] if meta.split.column else [],
         }
         for place, named in columns.items():
             yield from unknown_columns(named, read, place)
@@ -41,6 +43,7 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
         yield from check_role_columns(roles, read)
         if "event_weight_by_value" not in invalid:
             yield from check_event_weights(meta.event_weight_by_value, roles, read)
+        yield from _check_special(meta, read, roles)
         if meta.item_attributes:
             yield from check_item_table(meta.item_attributes, roles, read)
         if "split" not in invalid and "features" not in invalid:
@@ -57,61 +60,6 @@ def check_downloads(addresses: Mapping[str, str], digests: Mapping[str, str]) ->
             yield Problem(f"an address that begins with https:// in {place}", quoted(address), "correct it")
         if name not in digests:
             yield Problem(f"a digest of {name} in meta.sha256", "none", f"add it, or remove {place}")
-
-
-def check_read(read: ReadOptions) -> Iterator[Problem]:
-    """Check how files are found and put together."""
-    if read.row_column is not None:
-        yield from unknown_columns([read.row_column], read, "meta.read.row_column")
-        if (
-            read.columns.get(read.row_column, "integer") != "integer"
-            or read.row_column == read.source_column
-            or read.simulator
-        ):
-            yield Problem(
-                "a column of type integer that no file has, for rows of files, in meta.read.row_column",
-                quoted(read.row_column),
-                "name a column that only counts rows, or remove the key",
-            )
-    if read.format in LINE_FORMATS:
-        yield from _check_line_format(read)
-    if read.format == "intents" and len(read.file_columns) != 2:
-        place = "for the format intents in meta.read"
-        yield Problem(f"two columns, intent and text, {place}", listed(read.file_columns), "name these two")
-    if read.source_column and read.join is not None:
-        yield Problem(
-            "files that are either stacked or joined",
-            "both meta.read.source_column and meta.read.join",
-            "keep one of them",
-        )
-    if bool(read.simulator) == bool(read.files):
-        yield Problem(
-            "either meta.read.files or meta.read.simulator", "both" if read.files else "neither", "keep one"
-        )
-    if len(read.files) > 1 and read.source_column is None and read.join is None:
-        yield Problem(
-            "meta.read.source_column or meta.read.join for several files",
-            "neither",
-            "stack the files with source_column, or join them on a key",
-        )
-    if read.simulator and read.rows < 1:
-        yield Problem("at least one row in meta.read.rows", f"{read.rows}", "set how many rows to simulate")
-
-
-def _check_line_format(read: ReadOptions) -> Iterator[Problem]:
-    place = f"for the format {read.format} in meta.read"
-    if read.header:
-        yield Problem(f"header false {place}", "true", "set it to false: lines of items have no header")
-    if len(read.file_columns) != 2:
-        yield Problem(f"two columns, user and item, {place}", listed(read.file_columns), "name these two")
-    if not read.separator:
-        yield Problem(f"a separator {place}", "an empty text", "set the text between two items")
-    if read.format == "baskets" and len(read.files) > 1:
-        yield Problem(
-            f"one file {place}",
-            f"{len(read.files)}",
-            "put them into one file: the number of the line is the user, and must be unique",
-        )
 
 
 def check_roles(roles: Roles) -> Iterator[Problem]:
@@ -207,15 +155,29 @@ def check_sentinel_values(
             )
 
 
+def _check_special(meta: MetaDraft, read: ReadOptions, roles: Roles) -> Iterator[Problem]:
+    """Check that codes of several columns are those of numeric ones, and are not listed twice."""
+    listed_codes = {column: {float(code) for code in codes} for column, codes in meta.sentinel_values.items()}
+    for number, special in enumerate(meta.shared_sentinel_values):
+        place = f"meta.shared_sentinel_values[{number}]"
+        columns = special_columns(special, read, roles)
+        yield from unknown_columns(columns, read, f"{place}.columns")
+        if others := [column for column in columns if read.columns.get(column, "number") not in NUMERIC]:
+            yield Problem(
+                f"columns of type number or integer in {place}.columns",
+                listed(others),
+                "leave them out: each value of a category is a code already",
+            )
+        for column in columns:
+            codes = {float(code) for code in special.codes}
+            if codes & listed_codes.get(column, set()):
+                yield Problem(
+                    f"each code of {quoted(column)} once in meta.sentinel_values and meta.shared_sentinel_values",
+                    f"one of {place} twice",
+                    "write it once",
+                )
+            listed_codes[column] = listed_codes.get(column, set()) | codes
+
+
 def _first_row_columns(meta: MetaDraft) -> tuple[str, ...]:
     return (meta.first_row_per.entity, meta.first_row_per.order_by) if meta.first_row_per else ()
-
-
-def unknown_columns(columns: Collection[str], read: ReadOptions, place: str) -> Iterator[Problem]:
-    """Check that columns are among those that are read."""
-    if unknown := sorted(set(columns) - set(read.columns)):
-        yield Problem(
-            f"columns of meta.read.columns in {place}",
-            listed(unknown),
-            f"use one of {listed(sorted(read.columns))}",
-        )

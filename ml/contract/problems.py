@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ml.contract.arguments import FORMAT_CODES, Arguments, Partition, QuantileRanges
+from ml.contract.arguments import Arguments, Partition, QuantileRanges
 from ml.contract.declared_features import DeclaredFeature
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles, Target
 from ml.contract.schema import ContractFile, FirstRowPer, Meta, Rule, RuleMeta, SplitPolicy
-from ml.contract.values import CODE, FOLDER, NAME, NOT_BLANK, Section
+from ml.contract.values import CODE, FOLDER, FORMAT_CODES, NAME, NOT_BLANK, Section
 from ml.contract.version_1 import NEW_NAMES
 from ml.errors import ContractError
 
@@ -54,6 +54,8 @@ TYPES = {
     "label": "a string or a whole number",
     "bound": "a number, or a date such as 2024-05-01T00:00:00,",
     "cell": "a string, a number, true, false or null",
+    "decimal_mark": "'.' or ','",
+    "thousands_mark": "'.', ',', a blank, an apostrophe or an empty text",
     "date_format": f"a format of dates with each of the codes {FORMAT_CODES} at most once",
     "file_name": "the name of a file in the folder of the data set, without ~, .., \\ or a leading /",
     "encoding": "a text encoding that Python knows, such as latin-1,",

@@ -8,13 +8,17 @@ from pydantic import Field
 from ml.contract.values import (
     MAX_COLUMNS,
     MAX_FILES,
+    MAX_REPLACEMENTS,
     Bool,
     ColumnName,
     Columns,
+    DateFormat,
+    DecimalMark,
     Encoding,
     FileName,
     Folder,
     Section,
+    ThousandsMark,
     WholeNumber,
     Word,
 )
@@ -22,10 +26,14 @@ from ml.contract.values import (
 ColumnType = Literal["number", "integer", "category", "time", "epoch"]
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 MAX_SIMULATED_ROWS = 10_000_000
+MAX_SKIPPED_LINES = 10_000
 # Formats with one history per line: lines have different lengths, so the file cannot name its columns.
 LINE_FORMATS = ("sequences", "baskets")
-# Text formats other than CSV.
 TWO_COLUMN_FORMATS = (*LINE_FORMATS, "intents")
+# Formats of text files, which may be packed.
+TEXT_FORMATS = ("csv", "jsonl", "arff", *TWO_COLUMN_FORMATS)
+
+Replacements = Annotated[Mapping[Word, Word | None], Field(min_length=1, max_length=MAX_REPLACEMENTS)]
 
 
 class ReadOptions(Section):
@@ -37,10 +45,13 @@ class ReadOptions(Section):
     """Names of the files, in their folder."""
     folder: Folder | None = None
     """Folder of the files below STEWARD_DATA_DIR; by default it has the name of the contract."""
-    format: Literal["csv", "parquet", "sequences", "baskets", "intents"] = "csv"
-    """`sequences`: a line is a user, then the items. `baskets`: a line is the items of one user, its number the user.
-    Each item becomes a row with the first two columns. `intents`: JSON with lists of messages by intent; each message
-    becomes a row with the first two columns, intent and text."""
+    format: Literal[
+        "csv", "jsonl", "arff", "parquet", "feather", "excel", "sequences", "baskets", "intents"
+    ] = "csv"
+    """Format of files whose ending does not say it. `jsonl`: an object in each line. `sequences`: a line is a user,
+    then the items. `baskets`: a line is the items of one user, its number the user. Each item becomes a row with the
+    first two columns. `intents`: JSON with lists of messages by intent; each message becomes a row with the first two
+    columns, intent and text."""
     encoding: Encoding = "utf-8"
     """Encoding of a text file, by a name that Python knows."""
     separator: Word = ","
@@ -51,6 +62,21 @@ class ReadOptions(Section):
     """Words that mean that a cell has no value."""
     strip: Bool = False
     """Whether white space is taken off both ends of each cell of a text file, before `missing` is looked up."""
+    strip_header: Bool = False
+    """Whether white space is taken off both ends of each name in the header."""
+    skip_lines: Annotated[WholeNumber, Field(ge=0, le=MAX_SKIPPED_LINES)] = 0
+    """Lines before the header, or before the first row, that are not read; of a workbook, rows."""
+    sheet: Word | None = None
+    """Sheet of an Excel workbook; by default the only one that has cells."""
+    decimal: DecimalMark = "."
+    """Mark before the fraction of a number that is written as text."""
+    thousands: ThousandsMark = ""
+    """Mark between groups of three digits of a number that is written as text; none by default."""
+    date_formats: Mapping[ColumnName, DateFormat] = Field(default_factory=dict)
+    """How times are written as text, by column of type `time`, such as `%d/%m/%Y`; ISO 8601 by default."""
+    replace: Mapping[ColumnName, Replacements] = Field(default_factory=dict)
+    """Values that are repaired, by column: each with the value that takes its place, `null` for a missing one. The
+    report counts them."""
     source_column: ColumnName | None = None
     """Column that gets the name of the file without its ending; several files are stacked."""
     row_column: ColumnName | None = None

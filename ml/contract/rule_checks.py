@@ -7,9 +7,10 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from ml.contract.arguments import Arguments
-from ml.contract.checks import NUMERIC, unknown_columns
+from ml.contract.checks import NUMERIC
 from ml.contract.expectations import EXPECTATIONS, REFUSED, Expectation
 from ml.contract.problems import MAX_CHARACTERS, SIMILARITY, Problem, listed, quoted, validation_problems
+from ml.contract.read_checks import unknown_columns
 from ml.contract.read_options import ReadOptions
 from ml.contract.regular_expression import UnsupportedPatternError, check_pattern
 from ml.contract.row_condition import (

@@ -34,7 +34,7 @@ from ml.contract.values import (
 
 PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256", "downloads")
 # Ways to split a table of rows.
-ROW_SPLITS = ("hash", "stratified", "time", "site")
+ROW_SPLITS = ("hash", "stratified", "time", "site", "column")
 # Ways to split a log, each with the roles of which it needs one, and whether it has shares.
 LOG_SPLITS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "time": (("time",), True),
@@ -114,11 +114,11 @@ class Rule(Section):
 class SplitPolicy(Section):
     """How rows are divided into train, valid and test."""
 
-    by: Literal["hash", "stratified", "time", "site", "session", "last", "random_last_out"] = "hash"
-    """A table: `hash` of the id or group, `stratified` (hash within each class), `time` (the latest rows are the test)
-    or `site`. A log: `time` (events after a cutoff), `session` (the last event of each user after a cutoff), `last`
-    (the last event of each user) or `random_last_out` (one event of each user, where a log has no order). By default a
-    table is split by hash, a log by time or, without time, by last."""
+    by: Literal["hash", "stratified", "time", "site", "column", "session", "last", "random_last_out"] = "hash"
+    """A table: `hash` of the id or group, `stratified` (hash within each class), `time` (the latest rows are the test),
+    `site`, or `column` where the rows are divided already. A log: `time` (events after a cutoff), `session` (the last
+    event of each user after a cutoff), `last` (the last event of each user) or `random_last_out` (one event of each
+    user, where a log has no order). By default a table is split by hash, a log by time or, without time, by last."""
     test: Share = 0.2
     """Share for the test: of the rows, or of the latest rows or events where `by` is `time` or `session`. The splits by
     `site`, `last` and `random_last_out` have none."""
@@ -126,6 +126,12 @@ class SplitPolicy(Section):
     """Share for validation, likewise; by `site`, of the rows at other sites."""
     sites: Labels = ()
     """Sites that are the test, where `by` is `site`."""
+    column: ColumnName | None = None
+    """Column that says which rows are the test, where `by` is `column`; such as `source_column` of files."""
+    test_values: Labels | None = None
+    """Values of `column` that are the test."""
+    valid_values: Labels | None = None
+    """Values of `column` that are validation; by default the share `valid` of the rows that are not the test."""
 
     def completed(self, roles: Roles) -> Self:
         """Fill in what the roles decide: how a log is split by default, and that leave-one-out has no shares."""
@@ -171,6 +177,15 @@ class Wording(Section):
     """What the rows of the positive class are, such as "customers who leave"."""
 
 
+class SpecialCodes(Section):
+    """Numbers that are codes in several columns."""
+
+    codes: Codes
+    """The numbers, each with its meaning."""
+    columns: Columns | None = None
+    """Columns (`number` or `integer`) that have them; by default all without the role target, id, group or time."""
+
+
 class MetaDraft(Section):
     """The sections of `meta` that are valid; `read` and `roles` may be missing, and the others are checked anyway."""
 
@@ -213,6 +228,8 @@ class MetaDraft(Section):
     """New columns of a table that are computed from others, by their names."""
     sentinel_values: Mapping[str, Codes] = Field(default_factory=dict)
     """Numbers that are codes, such as 98 for "not measured": by column, each with its meaning."""
+    shared_sentinel_values: Annotated[tuple[SpecialCodes, ...], Field(max_length=MAX_RULES)] = ()
+    """The same for several columns at once."""
     never_recommend: Mapping[str, Reason] = Field(default_factory=dict)
     """Items that are never recommended, each with the reason."""
     event_weight_by_value: Mapping[str, Annotated[Number, Field(gt=0)]] = Field(default_factory=dict)
@@ -297,9 +314,7 @@ class Contract:
             copies=meta.copies,
             copy_exception=meta.copy_exception,
             declared_features=meta.features,
-            sentinel_values={
-                c: tuple(sorted(map(float, codes))) for c, codes in meta.sentinel_values.items()
-            },
+            sentinel_values=_codes_by_column(meta),
             never_recommend=meta.never_recommend,
             event_weight_by_value=meta.event_weight_by_value,
             decay=meta.decay,
@@ -324,3 +339,19 @@ class Contract:
     def is_recommendation(self) -> bool:
         """Return whether the data are a log of interactions, from which items are recommended."""
         return self.roles.user is not None
+
+
+def special_columns(special: SpecialCodes, read: ReadOptions, roles: Roles) -> tuple[str, ...]:
+    """Return the columns that have the codes."""
+    if special.columns is not None:
+        return special.columns
+    kept = {roles.target, roles.id, roles.time, roles.group, roles.event_order}
+    return tuple(c for c, kind in read.columns.items() if kind in ("number", "integer") and c not in kept)
+
+
+def _codes_by_column(meta: Meta) -> dict[str, tuple[float, ...]]:
+    codes = {column: set(map(float, given)) for column, given in meta.sentinel_values.items()}
+    for special in meta.shared_sentinel_values:
+        for column in special_columns(special, meta.read, meta.roles):
+            codes.setdefault(column, set()).update(map(float, special.codes))
+    return {column: tuple(sorted(numbers)) for column, numbers in codes.items()}

@@ -14,7 +14,9 @@ def check_split(split: SplitPolicy, roles: Roles) -> Iterator[Problem]:
         yield from _check_log_split(policy, split.model_fields_set, roles)
     else:
         yield from _check_row_split(policy, roles)
-    has_shares = LOG_SPLITS[policy.by][1] if policy.by in LOG_SPLITS else True
+    has_shares = LOG_SPLITS[policy.by][1] if policy.by in LOG_SPLITS else policy.by != "column"
+    if policy.by == "column" and not policy.valid_values and not 0 < policy.valid < 1:
+        yield Problem("valid above 0 in meta.split", f"{policy.valid:g}", "or name meta.split.valid_values")
     if has_shares and not 0 < policy.test + policy.valid < 1:
         yield Problem(
             "test + valid above 0 and below 1 in meta.split",
@@ -32,6 +34,7 @@ def _check_row_split(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
         )
     if policy.by == "site" and not policy.sites:
         yield Problem("meta.split.sites to hold out", "none", "name the sites of the test")
+    yield from _check_column(policy, roles)
     if policy.by in ("time", "site") and getattr(roles, policy.by) is None:
         yield Problem(f"a column with the role {policy.by}", "none", f"set meta.roles.{policy.by}")
     if policy.by == "stratified" and not (roles.positive or roles.labels) and roles.above is None:
@@ -40,6 +43,32 @@ def _check_row_split(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
             "a numeric target",
             "split by hash, or set positive, above or labels in meta.roles.target",
         )
+
+
+def _check_column(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
+    """Check a split by a column: it is named with its values, and no feature."""
+    given = [key for key in ("column", "test_values", "valid_values") if getattr(policy, key) is not None]
+    if policy.by != "column":
+        if given:
+            yield Problem(
+                "by column beside these keys in meta.split", listed(given), "set meta.split.by to column"
+            )
+        return
+    if policy.column is None or policy.test_values is None:
+        yield Problem(
+            "meta.split.column and meta.split.test_values to split by column",
+            listed(given) if given else "neither",
+            "name the column, and its values that are the test",
+        )
+        return
+    if policy.column not in (*roles.ignored, roles.site):
+        yield Problem(
+            "meta.split.column among meta.roles.ignored, as it says nothing about a new row",
+            quoted(policy.column),
+            "list it there",
+        )
+    if both := sorted({*policy.test_values} & {*(policy.valid_values or ())}):
+        yield Problem("other values in meta.split.valid_values than in test_values", listed(both), "keep one")
 
 
 def _check_log_split(policy: SplitPolicy, given: Collection[str], roles: Roles) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,6 +41,13 @@ MAX_RULES = 1_000
 MAX_CLASSES = 10_000
 MAX_TEXT = 2_000
 MAX_WORD = 100
+MAX_FORMAT = 64
+DECIMAL_MARKS = (".", ",")
+# None, or a blank or apostrophe in one of their forms.
+THOUSANDS_MARKS = ("", ".", ",", " ", "'", "\u2019", "\u00a0", "\u202f")
+MAX_REPLACEMENTS = 1_000
+# Codes of strptime of which each matches texts of bounded length.
+FORMAT_CODES = "aAbBdfGHIjmMpSuUVwWyYzZ"
 
 
 class Section(BaseModel):
@@ -80,6 +88,30 @@ def _as_encoding(value: Any) -> Any:
     return value
 
 
+def _as_format(value: str) -> str:
+    """Accept a format that strptime can read back, with each code at most once."""
+    codes = [after[:1] for after in value.replace("%%", "").split("%")[1:]]
+    if codes and len(set(codes)) == len(codes) and all(code and code in FORMAT_CODES for code in codes):
+        try:
+            datetime.strptime(datetime(2024, 2, 29).strftime(value), value)
+            return value
+        except ValueError:
+            pass
+    raise PydanticCustomError("date_format", "a format of dates")
+
+
+def _as_decimal_mark(value: Any) -> Any:
+    if isinstance(value, str) and value not in DECIMAL_MARKS:
+        raise PydanticCustomError("decimal_mark", "a decimal mark")
+    return value
+
+
+def _as_thousands_mark(value: Any) -> Any:
+    if isinstance(value, str) and value not in THOUSANDS_MARKS:
+        raise PydanticCustomError("thousands_mark", "a mark between thousands")
+    return value
+
+
 def is_date(text: str) -> bool:
     """Return whether a text is a date, or a date and time, as in ISO 8601, that exists in UTC too."""
     if not DATE.fullmatch(text):
@@ -104,6 +136,13 @@ FileName = Annotated[str, StringConstraints(max_length=MAX_COLUMN), BeforeValida
 Encoding = Annotated[str, BeforeValidator(_as_encoding)]
 # A short text that is compared with text of a file.
 Word = Annotated[str, StringConstraints(max_length=MAX_WORD)]
+DateFormat = Annotated[str, StringConstraints(max_length=MAX_FORMAT), AfterValidator(_as_format)]
+DecimalMark = Annotated[
+    str, BeforeValidator(_as_decimal_mark), WithJsonSchema({"type": "string", "enum": [*DECIMAL_MARKS]})
+]
+ThousandsMark = Annotated[
+    str, BeforeValidator(_as_thousands_mark), WithJsonSchema({"type": "string", "enum": [*THOUSANDS_MARKS]})
+]
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 # Why something is in a contract: text that is not only white space.
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, pattern=NOT_BLANK, max_length=MAX_TEXT)]

@@ -6,25 +6,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ml.contract.read_options import ReadOptions
+from ml.data.written_values import from_written
+
 TEXT_DTYPE = pd.StringDtype(na_value=np.nan)
 # Whole numbers below it are represented exactly by float64.
 MAX_EXACT_INTEGER = 2.0**53
 
 
 def cast_columns(
-    frame: pd.DataFrame, column_types: Mapping[str, str]
+    frame: pd.DataFrame, column_types: Mapping[str, str], written: ReadOptions | None = None
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Return typed columns and, for each column with invalid cells, a mask of the rows whose cell does not fit.
 
     number and integer become float64 (one type with and without missing values; whole numbers must be below 2^53,
     where float64 is exact), category becomes text, time (ISO 8601) and epoch (seconds since 1970) become
     datetime64[us] in UTC without zone, truncated to microseconds. An invalid cell becomes missing. The result for a
-    cell depends on no other cell. Columns that have their type already are returned unchanged.
+    cell depends on no other cell. Columns that have their type already are returned unchanged. `written` says how cells
+    that are text write numbers and times.
     """
     typed, invalid_masks = {}, {}
     for column, column_type in column_types.items():
         values = frame[column]
-        typed[column] = _CASTS[column_type](values)
+        plain = from_written(values, column_type, written) if written else values
+        typed[column] = _CASTS[column_type](plain)
         invalid_mask = (typed[column].isna() & values.notna()).to_numpy(dtype=bool)
         if invalid_mask.any():
             invalid_masks[column] = invalid_mask

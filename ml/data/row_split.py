@@ -84,7 +84,17 @@ def assign_rows(rows: pd.DataFrame, target: np.ndarray, entity: np.ndarray, cont
         left_out = rows[str(roles.site)].map(_class_name).isin(policy.sites).to_numpy()
         labels = np.where(shares < policy.valid, VALID, TRAIN)
         return _purge(np.where(left_out, TEST, labels), entity)
+    if policy.by == "column":
+        return _purge(_by_column(rows[str(policy.column)], shares, policy), entity)
     return np.select([shares < policy.test, shares < policy.test + policy.valid], [TEST, VALID], TRAIN)
+
+
+def _by_column(column: pd.Series, shares: np.ndarray, policy: SplitPolicy) -> np.ndarray:
+    """Assign rows as a column says; without values for validation, a share of the rest is."""
+    marks = class_names(column)
+    is_test = marks.isin(policy.test_values or ()).to_numpy()
+    is_valid = marks.isin(policy.valid_values).to_numpy() if policy.valid_values else shares < policy.valid
+    return np.select([is_test, is_valid], [TEST, VALID], TRAIN)
 
 
 def separate_out_of_scope(labels: np.ndarray, truth: np.ndarray, entity: np.ndarray) -> np.ndarray:

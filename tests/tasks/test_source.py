@@ -451,7 +451,7 @@ def test_a_dataset_is_found_by_the_path_of_its_file(settings: Settings, tmp_path
     assert find_dataset("loans", str(file), "simulated", settings).files == (file,)
     with pytest.raises(UsageError, match="can be read"):
         find_dataset("loans", str(tmp_path / "elsewhere" / "none.csv"), "small", settings)
-    with pytest.raises(UsageError, match="can be read"):
+    with pytest.raises(UsageError, match="only files in"):
         find_dataset("loans", f"{tmp_path}/", "small", settings)
 
 

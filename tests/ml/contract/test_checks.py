@@ -249,7 +249,11 @@ def test_never_recommend_needs_a_reason() -> None:
     [
         ("meta/decay", 0.9, "meta.decay only with a role item"),
         ("meta/never_recommend", {"x": "recalled"}, "meta.never_recommend only with a role item"),
-        ("meta/split", {"by": "last"}, "one of hash, stratified, time, site in meta.split.by; got 'last'"),
+        (
+            "meta/split",
+            {"by": "last"},
+            "one of hash, stratified, time, site, column in meta.split.by; got 'last'",
+        ),
     ],
 )
 def test_table_has_no_settings_of_recommendations(path: str, value: Any, text: str) -> None:

@@ -27,7 +27,8 @@ def test_one_error_is_the_message_itself() -> None:
     error = error_of(source)
     assert isinstance(error, StewardError)
     assert str(error) == (
-        "expected one of csv, parquet, sequences, baskets, intents in meta.read.format; got 'xlsx'; choose one of them"
+        "expected one of csv, jsonl, arff, parquet, feather, excel, sequences, baskets, intents in meta.read.format;"
+        " got 'xlsx'; choose one of them"
     )
 
 

@@ -172,6 +172,7 @@ class Table:
         types = {"who": "category", "y": "integer", "day": "time", "site": "integer", "x": "number"}
         roles = {**TARGET, "group": "who", "time": "day", "site": "site"}
         sites = {"sites": [0, 1]} if by == "site" else {}
+        sites |= {"column": "site", "test_values": [0, 1]} if by == "column" else {}
         self.contract = contract_of(roles, types, by=by, **{**QUARTERS, **shares}, **sites)
         self.entity = row_entities(self.rows, self.contract)
         self.day, self.site, self.truth = day, site, targets(self.rows, self.contract).to_numpy()
@@ -360,3 +361,42 @@ def test_number_one_is_the_site_1(write_site: Callable[[np.ndarray], np.ndarray]
     table.rows["site"] = write_site(table.site)
     expected = np.zeros(60, dtype=bool) if table.rows["site"].iloc[0] == 0.5 else table.site < 2
     np.testing.assert_array_equal(table.labels() == TEST, expected)
+
+
+def test_rows_that_are_divided_already_stay_so() -> None:
+    """As in a training and a test file: validation is a share of the first, or has values of its own."""
+    rows = pd.DataFrame({"y": 0.0, "x": range(400), "file": ["train", "train", "test", "extra"] * 100})
+    types = {"y": "integer", "x": "number", "file": "category"}
+    roles = {**TARGET, "ignored": ["file"]}
+    truth = np.zeros(len(rows))
+
+    def labels(**split: Any) -> np.ndarray:
+        contract = contract_of(roles, types, by="column", column="file", test_values=["test"], **split)
+        return assign_rows(rows, truth, row_entities(rows, contract), contract)
+
+    given = labels(valid_values=["extra"])
+    assert given.tolist() == [TRAIN, TRAIN, TEST, VALID] * 100
+    shared = labels(valid=0.3)
+    np.testing.assert_array_equal(shared == TEST, given == TEST)
+    assert 0.2 < (shared[given != TEST] == VALID).mean() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"by": "column"}, "meta.split.column and meta.split.test_values"),
+        ({"by": "column", "column": "x", "test_values": ["1"]}, "among meta.roles.ignored"),
+        ({"by": "hash", "column": "x"}, "set meta.split.by to column"),
+        (
+            {"by": "column", "column": "file", "test_values": ["a"], "valid_values": ["a"]},
+            "other values in meta.split.valid_values",
+        ),
+        ({"by": "column", "column": "file", "test_values": ["a"], "valid": 0.0}, "valid above 0"),
+        ({"by": "column", "column": "nowhere", "test_values": ["a"]}, "meta.read.columns in meta.split"),
+    ],
+)
+def test_incomplete_splits_by_a_column_are_refused(split: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        contract_of(
+            {**TARGET, "ignored": ["file"]}, {"y": "integer", "x": "number", "file": "category"}, **split
+        )

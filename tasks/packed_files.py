@@ -1,0 +1,53 @@
+"""Open text files that may be packed by gzip, bzip2 or zip; what is unpacked is bounded, and nothing is written."""
+
+import bz2
+import gzip
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml.errors import DataGateError
+from tasks.file_names import packing, unpacked_name
+from tasks.read_limits import LimitedFile, Readable, ReadLimits
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file; `open` opens it from its start, each time it is called. `name` is that of the packed file.
+
+    `content_name` is the name of what is packed, by whose ending the format is known.
+    """
+
+    name: str
+    content_name: str
+    open: Callable[[], io.BufferedReader]
+
+
+@contextmanager
+def text_file(path: Path, limits: ReadLimits) -> Iterator[TextFile]:
+    """Yield the one text file in `path`. Raises DataGateError for an archive with several, and past a limit."""
+    packed = path.stat().st_size
+
+    def limited(file: Readable) -> io.BufferedReader:
+        return io.BufferedReader(LimitedFile(file, path.name, packed, limits))
+
+    ending = packing(path.name)
+    if ending != ".zip":
+        openers: dict[str, Callable[[], Readable]] = {
+            ".gz": lambda: gzip.GzipFile(path),
+            ".bz2": lambda: bz2.BZ2File(path),
+        }
+        opener = openers.get(ending, lambda: path.open("rb"))
+        # What is not packed is as large as the file.
+        yield TextFile(path.name, unpacked_name(path.name), lambda: limited(opener()))
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
+        if len(members) != 1:
+            raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
+        limits.check_unpacked_size(path.name, members[0].file_size, packed)
+        # Its name is used for its ending only: a path in it leads nowhere.
+        yield TextFile(path.name, members[0].filename, lambda: limited(archive.open(members[0])))
