@@ -11,7 +11,8 @@ from ml.contract.problems import Problem, listed, quoted
 from ml.contract.read_checks import check_read, unknown_columns
 from ml.contract.read_options import ReadOptions
 from ml.contract.roles import Roles
-from ml.contract.schema import MetaDraft, special_columns
+from ml.contract.schema import MetaDraft
+from ml.contract.shared_codes import special_columns
 from ml.contract.split_checks import check_split
 
 NUMERIC = ("number", "integer")

@@ -12,7 +12,8 @@ from ml.contract.arguments import Arguments, Partition, QuantileRanges
 from ml.contract.declared_features import DeclaredFeature
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles, Target
-from ml.contract.schema import ContractFile, FirstRowPer, Meta, Rule, RuleMeta, SplitPolicy
+from ml.contract.schema import ContractFile, FirstRowPer, Meta, Rule, RuleMeta
+from ml.contract.split_policy import SplitPolicy
 from ml.contract.values import CODE, FOLDER, FORMAT_CODES, NAME, NOT_BLANK, Section
 from ml.contract.version_1 import NEW_NAMES
 from ml.errors import ContractError

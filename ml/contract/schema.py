@@ -17,12 +17,13 @@ from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles
 from ml.contract.row_condition import Condition, columns_of
 from ml.contract.row_condition_parser import parse_row_condition
+from ml.contract.shared_codes import SpecialCodes, codes_by_column
+from ml.contract.split_policy import SplitPolicy
 from ml.contract.values import (
     MAX_RULES,
     Codes,
     ColumnName,
     Columns,
-    Labels,
     Name,
     Number,
     Reason,
@@ -33,15 +34,6 @@ from ml.contract.values import (
 )
 
 PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256", "downloads")
-# Ways to split a table of rows.
-ROW_SPLITS = ("hash", "stratified", "time", "site", "column")
-# Ways to split a log, each with the roles of which it needs one, and whether it has shares.
-LOG_SPLITS: Mapping[str, tuple[tuple[str, ...], bool]] = {
-    "time": (("time",), True),
-    "session": (("time",), True),
-    "last": (("time", "event_order"), False),
-    "random_last_out": ((), False),
-}
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 
 
@@ -111,38 +103,6 @@ class Rule(Section):
         return self.type in EXPECTATIONS and EXPECTATIONS[self.type].finds_rows
 
 
-class SplitPolicy(Section):
-    """How rows are divided into train, valid and test."""
-
-    by: Literal["hash", "stratified", "time", "site", "column", "session", "last", "random_last_out"] = "hash"
-    """A table: `hash` of the id or group, `stratified` (hash within each class), `time` (the latest rows are the test),
-    `site`, or `column` where the rows are divided already. A log: `time` (events after a cutoff), `session` (the last
-    event of each user after a cutoff), `last` (the last event of each user) or `random_last_out` (one event of each
-    user, where a log has no order). By default a table is split by hash, a log by time or, without time, by last."""
-    test: Share = 0.2
-    """Share for the test: of the rows, or of the latest rows or events where `by` is `time` or `session`. The splits by
-    `site`, `last` and `random_last_out` have none."""
-    valid: Share = 0.2
-    """Share for validation, likewise; by `site`, of the rows at other sites."""
-    sites: Labels = ()
-    """Sites that are the test, where `by` is `site`."""
-    column: ColumnName | None = None
-    """Column that says which rows are the test, where `by` is `column`; such as `source_column` of files."""
-    test_values: Labels | None = None
-    """Values of `column` that are the test."""
-    valid_values: Labels | None = None
-    """Values of `column` that are validation; by default the share `valid` of the rows that are not the test."""
-
-    def completed(self, roles: Roles) -> Self:
-        """Fill in what the roles decide: how a log is split by default, and that leave-one-out has no shares."""
-        if roles.user is None:
-            return self
-        by = self.by if "by" in self.model_fields_set else "time" if roles.time else "last"
-        if not LOG_SPLITS.get(by, ((), True))[1]:
-            return self.model_copy(update={"by": by, "test": 0.0, "valid": 0.0})
-        return self.model_copy(update={"by": by})
-
-
 class FirstRowPer(Section):
     """Keep only the first row of each entity; later rows are excluded from the population."""
 
@@ -175,15 +135,6 @@ class Wording(Section):
     """What the rows are, such as "customers"."""
     positives: Reason | None = None
     """What the rows of the positive class are, such as "customers who leave"."""
-
-
-class SpecialCodes(Section):
-    """Numbers that are codes in several columns."""
-
-    codes: Codes
-    """The numbers, each with its meaning."""
-    columns: Columns | None = None
-    """Columns (`number` or `integer`) that have them; by default all without the role target, id, group or time."""
 
 
 class MetaDraft(Section):
@@ -314,7 +265,9 @@ class Contract:
             copies=meta.copies,
             copy_exception=meta.copy_exception,
             declared_features=meta.features,
-            sentinel_values=_codes_by_column(meta),
+            sentinel_values=codes_by_column(
+                meta.sentinel_values, meta.shared_sentinel_values, meta.read, meta.roles
+            ),
             never_recommend=meta.never_recommend,
             event_weight_by_value=meta.event_weight_by_value,
             decay=meta.decay,
@@ -339,19 +292,3 @@ class Contract:
     def is_recommendation(self) -> bool:
         """Return whether the data are a log of interactions, from which items are recommended."""
         return self.roles.user is not None
-
-
-def special_columns(special: SpecialCodes, read: ReadOptions, roles: Roles) -> tuple[str, ...]:
-    """Return the columns that have the codes."""
-    if special.columns is not None:
-        return special.columns
-    kept = {roles.target, roles.id, roles.time, roles.group, roles.event_order}
-    return tuple(c for c, kind in read.columns.items() if kind in ("number", "integer") and c not in kept)
-
-
-def _codes_by_column(meta: Meta) -> dict[str, tuple[float, ...]]:
-    codes = {column: set(map(float, given)) for column, given in meta.sentinel_values.items()}
-    for special in meta.shared_sentinel_values:
-        for column in special_columns(special, meta.read, meta.roles):
-            codes.setdefault(column, set()).update(map(float, special.codes))
-    return {column: tuple(sorted(numbers)) for column, numbers in codes.items()}

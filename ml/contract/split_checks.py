@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from ml.contract.problems import Problem, listed, quoted
 from ml.contract.roles import Roles
-from ml.contract.schema import LOG_SPLITS, ROW_SPLITS, SplitPolicy
+from ml.contract.split_policy import LOG_SPLITS, ROW_SPLITS, SplitPolicy
 
 
 def check_split(split: SplitPolicy, roles: Roles) -> Iterator[Problem]:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ml.contract.roles import Roles
-from ml.contract.schema import Contract, SplitPolicy
+from ml.contract.schema import Contract
+from ml.contract.split_policy import SplitPolicy
 from ml.data.digest import entity_hashes, row_hashes
 from ml.errors import ContractError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml.contract.schema import SplitPolicy
+from ml.contract.split_policy import SplitPolicy
 from ml.interactions import event_log
 
 # One event to fit on, one validation target, one test target.

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from ml.contract.json_schema import json_schema
 from ml.contract.parser import parse
 from ml.contract.read_options import COLUMN_TYPES
-from ml.contract.schema import LOG_SPLITS, ROW_SPLITS
+from ml.contract.split_policy import LOG_SPLITS, ROW_SPLITS
 from ml.contract.version_1 import NEW_NAMES
 
 ROOT = Path(__file__).parents[3]

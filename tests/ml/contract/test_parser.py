@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ml.contract.parser import parse
 from ml.contract.read_options import ReadOptions
 from ml.contract.roles import Roles, Target
-from ml.contract.schema import FirstRowPer, SplitPolicy
+from ml.contract.schema import FirstRowPer
+from ml.contract.split_policy import SplitPolicy
 from ml.errors import ContractError
 
 CONTRACTS = sorted((Path(__file__).parents[3] / "expectations").glob("*/*.json"))

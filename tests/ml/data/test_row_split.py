@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.contract.parser import parse
-from ml.contract.schema import ROW_SPLITS, Contract
+from ml.contract.schema import Contract
+from ml.contract.split_policy import ROW_SPLITS
 from ml.data.row_split import PURGED, TEST, TRAIN, VALID, assign_rows, row_entities, targets
 from ml.errors import ContractError
 
