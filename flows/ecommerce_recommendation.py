@@ -59,7 +59,7 @@ CASE = UseCase(
         "reranker with transformer": WITH_TRANSFORMER,
     },
     evaluator=RankingEvaluator(k=10),
-    thresholds=QualityThresholds(min_primary=0.01, max_subgroup_gap=0.1),
+    thresholds=QualityThresholds(min_primary=0.01, max_subgroup_gap=0.03),
     final_fit=FinalFitPolicy.REFIT_ON_TRAIN_VALID,
     time_budget=300.0,
     nouns=Nouns("shoppers"),

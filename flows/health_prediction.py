@@ -24,7 +24,9 @@ CASE = UseCase(
         "ensemble": Ensemble(),
     },
     evaluator=BinaryEvaluator(primary="roc_auc"),
-    thresholds=QualityThresholds(min_primary=0.55, max_calibration_error=0.05, max_subgroup_gap=0.1),
+    thresholds=QualityThresholds(
+        min_primary=0.55, max_calibration_error=0.05, max_subgroup_gap=0.03, max_subgroup_shift=0.25
+    ),
     several_classes=MULTICLASS_TABLES,
     nouns=Nouns("patients", "patients with the outcome"),
 )

@@ -14,5 +14,7 @@ MULTICLASS_TABLES = TargetMethods(
         "LightGBM": MulticlassBoosting(),
     },
     evaluator=MulticlassEvaluator(),
-    thresholds=QualityThresholds(min_primary=0.5, max_calibration_error=0.1, max_subgroup_gap=0.1),
+    thresholds=QualityThresholds(
+        min_primary=0.5, max_calibration_error=0.1, max_subgroup_gap=0.03, max_subgroup_shift=0.25
+    ),
 )

@@ -55,8 +55,8 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
     _print_table(outcomes)
     width = _width()
     for outcome in outcomes:
-        if outcome.time_budget_note:
-            typer.echo(_wrap(f"{outcome.case}: {outcome.time_budget_note}", width))
+        for note in filter(None, (outcome.time_budget_note, outcome.groups_note)):
+            typer.echo(_wrap(f"{outcome.case}: {note}", width))
         reused = f"reused: {', '.join(outcome.reused)}" if outcome.reused else "reused: nothing"
         typer.echo(_wrap(f"{outcome.case}: {outcome.verdict}, {outcome.reason}", width))
         # Whole, so that it can be copied or clicked.

@@ -23,6 +23,7 @@ from ml.evaluation.confidence_intervals import Interval
 from ml.evaluation.evaluator import Decision, Evaluator
 from ml.evaluation.multiclass_evaluator import class_probabilities
 from ml.evaluation.simulated_optimum import align_oracle, share_of_optimum
+from ml.evaluation.subgroup_tests import describe_not_evaluated
 from ml.evaluation.subgroups import subgroup_metrics
 from ml.explanations.item_titles import example_titles
 from ml.explanations.shapes import rank_correlations, shape_curves
@@ -229,6 +230,8 @@ def _evaluate_on_test(
     metrics = evaluator.metrics(test, prediction, final.decision)
     intervals = evaluator.metric_intervals(test, prediction, final.decision, settings.seed)
     baseline_prediction = load_fitted_model(final.baseline).predict(test.frame)
+    sensitive = settings.sensitive
+    groups = subgroup_metrics(test, prediction, evaluator, final.decision, sensitive, baseline_prediction)
     evaluation: EvaluationFacts = {
         "rows": len(test.frame),
         "primary": evaluator.primary,
@@ -238,7 +241,8 @@ def _evaluate_on_test(
         "metrics": metrics,
         "intervals": {name: to_estimate(interval) for name, interval in intervals.items()},
         "curves": evaluator.curves(test, prediction),
-        "groups": subgroup_metrics(test, prediction, evaluator, final.decision, settings.sensitive),
+        "groups": groups,
+        "groups_note": describe_not_evaluated(groups),
         "importance": dict(final.model.facts["importance"]),
         "baseline": to_estimate(evaluator.primary_interval(test, baseline_prediction)),
     }

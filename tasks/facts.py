@@ -206,6 +206,7 @@ class LeaderboardEntry(TypedDict):
 class EvaluationFacts(TypedDict):
     """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target.
 
+    `groups` are those of `ml.evaluation.subgroups`, and `groups_note` says which of them are too small to be evaluated.
     `confusion` counts test rows by truth and decision; `out_of_scope` is how well rows of none of the classes
     are found; `rank_correlations` are those of numeric columns with the prediction; `item_titles` are by item of the
     examples.
@@ -220,6 +221,7 @@ class EvaluationFacts(TypedDict):
     intervals: dict[str, Estimate]
     curves: dict[str, Any]
     groups: list[dict[str, Any]]
+    groups_note: NotRequired[str]
     importance: dict[str, float]
     baseline: Estimate
     rarer_class: NotRequired[int]

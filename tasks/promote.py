@@ -13,6 +13,7 @@ from ml.data.dataset import Dataset, rarer_class_units
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import Evaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality, stops
+from ml.evaluation.subgroup_tests import describe_power
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
@@ -44,6 +45,8 @@ def quality_gate(
             "nothing was registered; see the report",
             {"checks": checks},
         )
+    if power := describe_power(checks):
+        log.info("  %s", power)
     for check in checks:
         if not check["passed"]:
             name = label_metrics(check["check"])

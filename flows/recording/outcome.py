@@ -27,3 +27,4 @@ class RunOutcome:
     reason: str = ""
     candidate: str = ""
     time_budget_note: str = ""
+    groups_note: str = ""

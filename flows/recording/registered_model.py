@@ -1,6 +1,7 @@
 """What MLflow shows of the model that a run registers: hyperparameters, test metrics, and the dataset of these."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from tasks.tracking.logged_model import DatasetMetrics, describe_logged_model
 from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run import MlflowRun
 
+log = logging.getLogger("steward")
+
 
 def test_metrics(evaluation: EvaluationFacts) -> dict[str, float]:
     """Return all metrics on the test split, by the names that they have in MLflow."""
@@ -17,6 +20,14 @@ def test_metrics(evaluation: EvaluationFacts) -> dict[str, float]:
     names = ("low", "high", "simulated_optimum", "share_of_optimum")
     primary = {f"test.{evaluation['primary']}.{name}": values[name] for name in names if name in evaluation}
     return {f"test.{name}": value for name, value in evaluation["metrics"].items()} | primary
+
+
+def group_tags(evaluation: EvaluationFacts) -> dict[str, str]:
+    """Return a tag that says which groups are too small to be evaluated, and log it; empty where all are evaluated."""
+    note = evaluation.get("groups_note", "")
+    if note:
+        log.warning("  %s", note)
+    return {"steward.groups_not_evaluated": note} if note else {}
 
 
 def log_registered_model(run: MlflowRun, version: ModelVersion, final: FinalFit, facts: RunFacts) -> None:

@@ -173,6 +173,7 @@ def run_outcome(
         reused=[entry["stage"] for entry in facts["stages"] if entry["reused"]],
         report=report,
         time_budget_note=budget["note"] if (budget := facts.get("time_budget")) else "",
+        groups_note=evaluation.get("groups_note", ""),
         gates=[gate["gate"] for gate in facts["gates"] if gate["passed"]],
         reason=reason,
         candidate=champion_summary.candidate,

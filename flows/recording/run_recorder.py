@@ -14,7 +14,7 @@ from flows.recording.candidate_runs import log_candidates
 from flows.recording.endings import REJECTED, describe_ending
 from flows.recording.model_page import describe_model
 from flows.recording.outcome import RunOutcome
-from flows.recording.registered_model import test_metrics
+from flows.recording.registered_model import group_tags, test_metrics
 from flows.recording.report_address import REPORT, report_address
 from flows.recording.run_facts import (
     ChampionSummary,
@@ -198,7 +198,9 @@ class RunRecorder:
     def log_evaluation(self, evaluation: EvaluationFacts) -> None:
         """Record the evaluation on the test split."""
         self.facts["evaluation"] = evaluation
-        tags = {"steward.estimate": format_estimate(evaluation["primary"], evaluation)}
+        tags = {"steward.estimate": format_estimate(evaluation["primary"], evaluation)} | group_tags(
+            evaluation
+        )
         self.mlflow_run.log(test_metrics(evaluation), tags=tags)
 
     def log_package(self, packaged: PackagedModel) -> None:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from ml.data.dataset import Dataset
 from ml.estimator import Model
-from ml.evaluation import auc_intervals, binary_metrics, bootstrap_intervals, regression_metrics
-from ml.evaluation.confidence_intervals import Difference, Interval
+from ml.evaluation import auc_intervals, binary_metrics, bootstrap_intervals, influence, regression_metrics
+from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
+from ml.evaluation.influence import RowMeasures
 from ml.evaluation.weighted_metrics import WeightedBinaryMetrics, WeightedRegressionMetrics
 from ml.explanations.user_examples import UserExample
 
@@ -64,6 +65,10 @@ class Evaluator(Protocol):
         self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
     ) -> Difference:
         """Compute the primary metric of `first` minus that of `second`, paired by unit, with limits at `level`."""
+        ...
+
+    def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
+        """Return what groups of the rows are compared by."""
         ...
 
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
@@ -144,6 +149,15 @@ class BinaryEvaluator(RowEvaluator):
         truth, units = dataset.truth.to_numpy(), units_of_several_rows(dataset)
         return auc_intervals.auc_difference(truth, _probability(first), _probability(second), units, level)
 
+    def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
+        truth, probability = dataset.truth.to_numpy(), _probability(prediction)
+        codes = unit_codes(dataset.units, len(truth))
+        return RowMeasures(
+            primary=lambda rows: influence.auc(truth[rows], probability[rows], codes[rows]),
+            expected=lambda rows: influence.auc(probability[rows], probability[rows], codes[rows]),
+            certainty=(truth, probability),
+        )
+
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute ROC, precision-recall and reliability curves, and the calibration slope."""
         from sklearn.metrics import precision_recall_curve, roc_curve
@@ -195,6 +209,11 @@ class NumericEvaluator(RowEvaluator):
         return bootstrap_intervals.bootstrap_difference(
             weighted_r2(first), weighted_r2(second), dataset.units, seed=0, resamples=1000, level=level
         )
+
+    def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
+        truth, value = dataset.truth.to_numpy(), prediction["value"].to_numpy()
+        codes = unit_codes(dataset.units, len(truth))
+        return RowMeasures(lambda rows: influence.explained_variance(truth[rows], value[rows], codes[rows]))
 
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute the mean truth and the mean prediction by deciles of the prediction."""

@@ -9,9 +9,10 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.data.label_noise import estimate_label_noise
 from ml.data.target import class_columns
-from ml.evaluation import answers, binary_metrics, bootstrap_intervals, multiclass_metrics
-from ml.evaluation.confidence_intervals import Difference, Interval
+from ml.evaluation import answers, binary_metrics, bootstrap_intervals, influence, multiclass_metrics
+from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 from ml.evaluation.evaluator import BOOTSTRAP_RESAMPLES, Decision, RowEvaluator, units_of_several_rows
+from ml.evaluation.influence import RowMeasures
 from ml.evaluation.mean_intervals import mean_difference, share_interval
 
 # Pairs of classes that the report lists, and classes in the picture of what is taken for what.
@@ -75,6 +76,16 @@ class MulticlassEvaluator(RowEvaluator):
     ) -> Difference:
         units = units_of_several_rows(dataset)
         return mean_difference(_correct(dataset, first), _correct(dataset, second), units, level)
+
+    def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
+        probability = class_probabilities(prediction, dataset.classes)
+        correct, confidence = multiclass_metrics.correctness(_truth(dataset), probability)
+        codes = unit_codes(dataset.units, len(correct))
+        return RowMeasures(
+            primary=lambda rows: influence.mean(correct[rows], codes[rows]),
+            expected=lambda rows: influence.mean(confidence[rows], codes[rows]),
+            certainty=(correct, confidence),
+        )
 
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute what is taken for what, the metrics by class, the reliability, and accuracy by share answered."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml.evaluation.subgroup_tests import check_groups
+
 # With fewer units of one class, worthless models reach the lower limit of an AUC too often (5 % with 2 of 42).
 MIN_CLASS_UNITS = 5
 TOO_FEW = "too few test rows to tell"
@@ -16,8 +18,9 @@ class QualityThresholds:
 
     `min_primary` bounds the lower limit of the 95 % interval of the primary metric on test, so that a worthless model
     passes for at most 2.5 % of tables, however small. `max_calibration_error` bounds the lower limit of the interval of
-    the calibration error, because chance alone makes the error large in few rows. `max_subgroup_gap` bounds how far the
-    upper limit of the interval of a sensitive group's primary metric may be below the primary metric of all rows.
+    the calibration error, because chance alone makes the error large in few rows. `max_subgroup_gap` and
+    `max_subgroup_shift` bound how much worse off a sensitive group may be, in its primary metric and in its log odds
+    (`ml.evaluation.subgroup_tests`); `max_subgroup_gap` also bounds how much worse than with the champion.
     `max_megabytes` bounds the size of the package. `max_latency` bounds the median processor time for one row, as a
     multiple of that of a reference computation of about a millisecond; a slower model is warned about.
     """
@@ -25,6 +28,7 @@ class QualityThresholds:
     min_primary: float
     max_calibration_error: float | None = None
     max_subgroup_gap: float | None = None
+    max_subgroup_shift: float | None = None
     max_megabytes: float = 100.0
     max_latency: float = 100.0
 
@@ -39,9 +43,8 @@ def check_quality(
     of the rarer class of a binary target, at least `MIN_CLASS_UNITS` are required, as with fewer the interval is too
     narrow. A failed check has a `note` where the test rows are too few to tell. One that `warns` stops no model.
     """
-    primary, metrics = evaluation["primary"], evaluation["metrics"]
-    value, minimum = metrics[primary], thresholds.min_primary
-    checks = [_check_minimum(primary, minimum, evaluation)]
+    primary = evaluation["primary"]
+    checks = [_check_minimum(primary, thresholds.min_primary, evaluation)]
     rarer_class = evaluation.get("rarer_class")
     if rarer_class is not None and rarer_class < MIN_CLASS_UNITS:
         few = _check("test units of the rarer class at least", MIN_CLASS_UNITS, rarer_class, False)
@@ -51,11 +54,8 @@ def check_quality(
         checks.append(
             _at_most("calibration error beyond chance at most", thresholds.max_calibration_error, got)
         )
-    if thresholds.max_subgroup_gap is not None:
-        for group in evaluation["groups"]:
-            if group["evaluated"]:
-                name = f"{primary} of {group['column']}={group['group']} below that of all rows by at most"
-                checks.append(_at_most(name, thresholds.max_subgroup_gap, value - group["high"]))
+    bounds = thresholds.max_subgroup_gap, thresholds.max_subgroup_shift
+    checks += check_groups(primary, evaluation["groups"], *bounds)
     checks.append(_at_most("size in MB at most", thresholds.max_megabytes, megabytes))
     # Machines differ, and the next one may be busy: time alone is no reason to reject a model.
     checks.append({**_at_most(LATENCY_CHECK, thresholds.max_latency, latency), "warns": True})

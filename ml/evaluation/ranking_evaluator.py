@@ -10,9 +10,10 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.data.digest import row_hashes
 from ml.estimator import Model
-from ml.evaluation import beyond_accuracy, mean_intervals, ranking_metrics, slices
-from ml.evaluation.confidence_intervals import Difference, Interval
+from ml.evaluation import beyond_accuracy, influence, mean_intervals, ranking_metrics, slices
+from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 from ml.evaluation.evaluator import Decision
+from ml.evaluation.influence import RowMeasures
 from ml.explanations.user_examples import UserExample, user_examples
 from ml.interactions import order_diagnostics
 from ml.interactions.catalogue import Catalogue
@@ -79,6 +80,11 @@ class RankingEvaluator:
     ) -> Difference:
         a, b = (self._primary_per_user(dataset, prediction) for prediction in (first, second))
         return mean_intervals.mean_difference(a, b, level=level)
+
+    def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
+        values = self._primary_per_user(dataset, prediction)
+        codes = unit_codes(dataset.units, len(values))
+        return RowMeasures(lambda rows: influence.mean(values[rows], codes[rows]), is_relative=True)
 
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute the primary metric by slices of users and of items, and recommendation shares by popularity."""

@@ -11,6 +11,7 @@ THRESHOLDS = QualityThresholds(
     min_primary=0.7,
     max_calibration_error=0.05,
     max_subgroup_gap=0.1,
+    max_subgroup_shift=0.2,
     max_megabytes=10.0,
     max_latency=5.0,
 )
@@ -31,13 +32,20 @@ def evaluation(low: float, calibration_low: float, group: dict[str, Any]) -> dic
 def failed_checks(
     low: float = 0.7,
     calibration_low: float = 0.05,
-    group_high: float = 0.6,
+    gap: float = 0.1,
+    shift: float = 0.2,
     megabytes: float = 10.0,
     latency: float = 5.0,
     thresholds: QualityThresholds = THRESHOLDS,
 ) -> list[str]:
     """Return the names of failed checks; the defaults are exactly on the bounds."""
-    group = {"evaluated": True, "high": group_high}
+    group = {
+        "evaluated": True,
+        "gap": {"value": gap, "error": 0.001},
+        "unexplained": {"value": 0.2, "error": 0.001},
+        "shift": {"value": shift, "error": 0.001},
+        "shift_from_rest": {"value": 0.4, "error": 0.001},
+    }
     checks = check_quality(thresholds, evaluation(low, calibration_low, group), megabytes, latency)
     return [check["check"] for check in checks if not check["passed"]]
 
@@ -51,7 +59,8 @@ def test_values_on_the_bounds_pass() -> None:
     [
         ("low", 0.6999, "lower limit of roc_auc at least"),
         ("calibration_low", 0.0501, "calibration error beyond chance at most"),
-        ("group_high", 0.5999, "roc_auc of sex=f below that of all rows by at most"),
+        ("gap", 0.1001, "roc_auc of sex=f below that of the rest, beyond its mix of cases, by at most"),
+        ("shift", 0.2001, "log odds of sex=f off, beyond those of the rest, by at most"),
         ("megabytes", 10.1, "size in MB at most"),
         ("latency", 5.1, LATENCY_CHECK),
     ],
@@ -64,7 +73,7 @@ def test_values_beyond_a_bound_and_nan_fail(argument: str, value: float, check: 
 
 def test_thresholds_of_none_are_not_checked() -> None:
     thresholds = QualityThresholds(min_primary=0.0)
-    assert failed_checks(calibration_low=0.9, group_high=0.0, thresholds=thresholds) == []
+    assert failed_checks(calibration_low=0.9, gap=0.9, thresholds=thresholds) == []
     without_intervals = {
         "primary": "roc_auc",
         "low": 0.5,
@@ -77,7 +86,7 @@ def test_thresholds_of_none_are_not_checked() -> None:
 
 
 def test_a_group_that_was_not_evaluated_is_not_checked() -> None:
-    group = {"evaluated": False, "high": 0.1}
+    group = {"evaluated": False, "gap": {"value": 0.9, "error": 0.1}}
     checks = check_quality(THRESHOLDS, evaluation(0.9, 0.0, group), 1.0, 1.0)
     assert all(check["passed"] for check in checks)
     assert not any("sex" in check["check"] for check in checks)

@@ -9,10 +9,22 @@ from sklearn.metrics import roc_auc_score
 
 from ml.data.dataset import Dataset
 from ml.data.rare_values import POOLED
+from ml.data.target import class_columns
+from ml.evaluation.auc_intervals import auc_difference, delong_auc_covariance
 from ml.evaluation.evaluator import BinaryEvaluator, NumericEvaluator
+from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality
 from ml.evaluation.ranking_evaluator import RankingEvaluator
-from ml.evaluation.subgroups import MIN_CLASS_UNITS, MIN_UNITS, subgroup_metrics
+from ml.evaluation.subgroup_tests import check_groups, check_harm
+from ml.evaluation.subgroups import (
+    MAX_GROUPS,
+    MIN_CLASS_UNITS,
+    MIN_UNITS,
+    SMALLER,
+    compare_groups,
+    find_groups,
+    subgroup_metrics,
+)
 
 
 def sample_groups(rows: int = 4000) -> tuple[Dataset, pd.DataFrame]:
@@ -159,3 +171,151 @@ def test_bands_of_numbers_do_not_name_the_lowest_and_the_highest() -> None:
     assert "0.12" not in names
     assert "up to" in names
     assert "above" in names
+
+
+def test_the_gap_to_the_rest_has_the_error_of_two_independent_aucs() -> None:
+    dataset, prediction = sample_groups()
+    groups = subgroup_metrics(dataset, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("region",))
+    group = next(group for group in groups if group["group"] == "1")
+    inside = (dataset.metadata["region"] == "1").to_numpy()
+    aucs, variances = [], []
+    for rows in (inside, ~inside):
+        score = prediction["probability"].to_numpy()[rows]
+        auc, covariance = delong_auc_covariance(dataset.truth.to_numpy()[rows], score[None, :])
+        aucs.append(auc[0])
+        variances.append(covariance[0, 0])
+    assert group["rest"] == pytest.approx(aucs[1])
+    assert group["gap"]["value"] == pytest.approx(aucs[1] - aucs[0])
+    assert group["gap"]["error"] == pytest.approx(np.sqrt(sum(variances)), rel=1e-9)
+
+
+def test_people_with_rows_in_several_groups_are_drawn_together() -> None:
+    """The error of a gap equals that of the bootstrap over people, half of whose rows are in each group."""
+    dataset, prediction = sample_groups(1200)
+    truth, score = dataset.truth.to_numpy(), prediction["probability"].to_numpy()
+    people, sex = np.arange(1200) // 4, np.where(np.arange(1200) % 4 < 2, "f", "m")
+    truth, score = truth[people], score[people] + np.random.default_rng(0).normal(scale=0.2, size=1200)
+    score = np.clip(score, 0.0, 1.0)
+    metadata = pd.DataFrame({"sex": sex})
+    clustered = Dataset(dataset.frame, pd.Series(truth), people.astype(np.uint64), metadata)
+    predicted = pd.DataFrame({"probability": score})
+    group = subgroup_metrics(clustered, predicted, BinaryEvaluator(), {"threshold": 0.5}, ("sex",))[0]
+    generator, rows = np.random.default_rng(1), np.arange(1200).reshape(-1, 4)
+    gaps = []
+    for _ in range(200):
+        drawn = rows[generator.integers(300, size=300)]
+        f, m = drawn[:, :2].ravel(), drawn[:, 2:].ravel()
+        gaps.append(roc_auc_score(truth[m], score[m]) - roc_auc_score(truth[f], score[f]))
+    assert group["gap"]["error"] == pytest.approx(np.std(gaps, ddof=1), rel=0.2)
+
+
+def test_calibration_and_error_rates_of_a_group() -> None:
+    dataset, prediction = sample_groups()
+    groups = subgroup_metrics(dataset, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("region",))
+    group = next(group for group in groups if group["group"] == "1")
+    inside = (dataset.metadata["region"] == "1").to_numpy()
+    truth, selected = dataset.truth[inside], prediction["probability"][inside] >= 0.5
+    assert group["ratio"]["value"] == pytest.approx(group["observed"] / group["predicted"])
+    assert group["ratio"]["low"] < group["ratio"]["value"] < group["ratio"]["high"]
+    assert group["false_positives"]["value"] == pytest.approx(selected[truth == 0].mean())
+    assert group["false_negatives"]["value"] == pytest.approx(1 - selected[truth == 1].mean())
+    # These probabilities are too high, so that their log odds must be shifted down.
+    assert group["ratio"]["high"] < 1
+    assert group["shift"]["high"] < 0
+
+
+def test_a_group_of_one_class_is_not_evaluated_and_says_so() -> None:
+    dataset, prediction = sample_groups()
+    dataset.truth[dataset.metadata["region"] == "8"] = 0.0
+    groups = subgroup_metrics(dataset, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("region",))
+    reasons = {group["group"]: group["reason"] for group in groups if not group["evaluated"]}
+    assert reasons == {"8": "all target values are equal", "9": f"fewer than {MIN_UNITS} units"}
+
+
+def test_without_other_rows_a_group_is_compared_with_nothing() -> None:
+    dataset, prediction = sample_groups()
+    dataset.metadata["region"] = "1"
+    (group,) = subgroup_metrics(dataset, prediction, BinaryEvaluator(), {"threshold": 0.5}, ("region",))
+    assert group["evaluated"]
+    assert "gap" not in group
+    assert check_groups("roc_auc", [group], 0.03, 0.25) == []
+
+
+def test_very_many_groups_are_pooled() -> None:
+    """Names of single people are one pool, and all but the largest common groups another."""
+    rows = 60_000
+    generator = np.random.default_rng(0)
+    single = np.array([f"person {i}" for i in range(rows // 2)], dtype=object)
+    common = np.array([f"street {i % 1000}" for i in range(rows // 2)], dtype=object)
+    metadata = pd.DataFrame({"name": np.concatenate([single, common])})
+    truth = pd.Series((generator.random(rows) < 0.3).astype(float))
+    dataset = Dataset(pd.DataFrame({"x": truth}), truth, np.arange(rows, dtype=np.uint64), metadata)
+    found = list(find_groups(dataset, ("name",)))
+    assert len(found) == MAX_GROUPS + 2
+    pools = {group.label: group.values for group in found if group.values > 1}
+    assert pools == {POOLED: rows // 2, SMALLER: 1000 - MAX_GROUPS}
+    assert sum(len(group.rows) for group in found) == rows
+
+
+def test_a_challenger_that_harms_a_group_is_found_whatever_it_does_for_the_others() -> None:
+    dataset, champion = sample_groups()
+    generator = np.random.default_rng(3)
+    truth, score = dataset.truth.to_numpy(), champion["probability"].to_numpy()
+    inside = (dataset.metadata["region"] == "1").to_numpy()
+    worse = np.clip(score + generator.normal(scale=0.5, size=len(score)), 0, 1)
+    better = np.clip(score + 0.2 * truth, 0, 1)
+    challenger = pd.DataFrame({"probability": np.where(inside, worse, better)})
+    groups = compare_groups(dataset, challenger, champion, BinaryEvaluator(), ("region",))
+    group = next(group for group in groups if group["group"] == "1")
+    difference = auc_difference(truth[inside], score[inside], worse[inside])
+    assert group["harm"]["value"] == pytest.approx(difference.value)
+    assert group["harm"]["high"] == pytest.approx(difference.high, abs=1e-6)
+    assert group["rest_harm"]["value"] < 0
+    failed = [check["group"] for check in check_harm("roc_auc", groups, 0.03) if not check["passed"]]
+    assert failed == ["1"]
+    same = compare_groups(dataset, champion, champion, BinaryEvaluator(), ("age", "region"))
+    assert all(check["passed"] for check in check_harm("roc_auc", same, 0.03))
+
+
+def test_harms_of_rankings_are_shares_of_what_the_group_had() -> None:
+    rows = 400
+    users = [f"u{i}" for i in range(rows)]
+    frame = pd.DataFrame({"user": users, "items": [[]] * rows, "times": [[]] * rows})
+    targets = pd.Series([["a"] if i % 4 else ["b"] for i in range(rows)])
+    metadata = pd.DataFrame({"sex": np.where(np.arange(rows) % 2, "f", "m")})
+    dataset = Dataset(frame, targets, np.arange(rows, dtype=np.uint64), metadata)
+
+    def only(item: str) -> pd.DataFrame:
+        return pd.DataFrame({"user": users, "rank": 1, "item": item, "score": 1.0})
+
+    evaluator = RankingEvaluator(k=1)
+    groups = compare_groups(dataset, only("b"), only("a"), evaluator, ("sex",))
+    # All of f chose a, and half of m: what b gives to m instead is as much.
+    assert [(group["group"], group["harm"]["value"]) for group in groups] == [("f", 1.0), ("m", 0.0)]
+    nothing = compare_groups(dataset, only("a"), only("c"), evaluator, ("sex",))
+    assert not any(group["evaluated"] for group in nothing)
+    found = subgroup_metrics(dataset, only("b"), evaluator, {}, ("sex",), only("a"))
+    assert found[0]["below_baseline"]["value"] == 1.0
+    failed = [check["check"] for check in check_groups("ndcg_at_1", found, 0.03, None) if not check["passed"]]
+    assert failed == ["ndcg_at_1 of sex=f below that of the baseline by at most"]
+
+
+def test_classes_of_a_group_are_judged_by_accuracy_and_confidence() -> None:
+    rows = 1200
+    generator = np.random.default_rng(0)
+    truth = pd.Series(generator.integers(0, 3, size=rows).astype(float))
+    sex = np.where(np.arange(rows) < 600, "f", "m")
+    # Right in 90 of 100 cases, as promised; for f only in 60.
+    right = generator.random(rows) < np.where(sex == "f", 0.6, 0.9)
+    chosen = np.where(right, truth, (truth + 1) % 3).astype(int)
+    probability = np.full((rows, 3), 0.05)
+    probability[np.arange(rows), chosen] = 0.9
+    classes = ("a", "b", "c")
+    prediction = pd.DataFrame(probability, columns=class_columns(classes))
+    units = np.arange(rows, dtype=np.uint64)
+    metadata = pd.DataFrame({"sex": sex})
+    dataset = Dataset(pd.DataFrame({"x": truth}), truth, units, metadata, classes=classes)
+    groups = subgroup_metrics(dataset, prediction, MulticlassEvaluator(), {}, ("sex",))
+    checks = check_groups("accuracy", groups, 0.03, 0.25)
+    failed = {(check["family"], check["group"]) for check in checks if not check["passed"]}
+    assert failed == {("metric", "f"), ("calibration", "f")}

@@ -149,9 +149,12 @@ RUN: dict[str, Any] = {
         },
         "groups": [
             {"column": "sex", "group": "female", "rows": 2000, "evaluated": True, **estimate(0.77), "observed": 0.13,
-             "predicted": 0.14, "selected": 0.2},
-            {"column": "sex", "group": "other", "rows": 9, "evaluated": False},
+             "predicted": 0.14, "selected": 0.2, "ratio": estimate(0.93, 0.1), "false_positives": estimate(0.2, 0.1),
+             "false_negatives": estimate(0.4, 0.1), "gap": {**estimate(0.01, 0.02), "error": 0.01},
+             "unexplained": {**estimate(0.005, 0.02), "error": 0.01}},
+            {"column": "sex", "group": "other", "rows": 9, "evaluated": False, "reason": "fewer than 100 units"},
         ],
+        "groups_note": "1 of 2 groups not evaluated: sex=other (fewer than 100 units)",
         "importance": {"income": 0.5, "age": 0.3, "debt": 0.15, "purpose": 0.05},
         "rank_correlations": {"income": -0.7, "age": 0.05, "debt": 0.2},
         "confusion": {"true_positives": 240, "false_positives": 360, "false_negatives": 260, "true_negatives": 3140},
@@ -160,7 +163,10 @@ RUN: dict[str, Any] = {
         "share_of_optimum": 0.8019,
     },
     "package": {"megabytes": 0.2254, "milliseconds": 5.1287, "digest": "f" * 64, "requirements": ["numpy==2.4.6"]},
-    "checks": [{"check": "roc_auc at least", "bound": 0.55, "got": 0.76191, "passed": True}],
+    "checks": [{"check": "roc_auc at least", "bound": 0.55, "got": 0.76191, "passed": True},
+               {"check": "roc_auc of sex=female below that of the rest, beyond its mix of cases, by at most",
+                "family": "metric", "column": "sex", "group": "female", "bound": 0.03, "got": 0.005, "low": -0.02,
+                "passed": True, "detectable": 0.062}],
     "verdict": {"verdict": "promote", "reason": "better than the champion",
                 "difference": {**estimate(0.02), "p_value": 0.003}, "units": 3999, "version": 2, "champion": 2},
     "champion_estimate": estimate(0.76191),
@@ -737,7 +743,11 @@ def test_rules_with_violations_come_first_and_the_others_are_folded() -> None:
 
 def test_groups_that_are_too_small_are_listed_without_a_value() -> None:
     page = page_of("binary")
-    assert "sex: other 9 too few to evaluate" in text_of(page)
+    text = text_of(page)
+    assert "! not evaluated 1 of 2 groups not evaluated: sex=other (fewer than 100 units)" in text
+    assert "sex: other 9 ! not evaluated fewer than 100 units" in text
+    assert "+0.0100 [-0.0100, +0.0300] +0.0050 [-0.0150, +0.0250] 0.0620" in text
+    assert "0.9300 [0.8300, 1.0300] 20.0% 0.2000 [0.1000, 0.3000]" in text
     section = page[page.index('<section id="groups">') :]
     drawn, listed = section.split("</svg>", 1)
     assert "sex: female" in drawn

@@ -1,0 +1,216 @@
+"""Tests of the measures of groups: which group is certainly harmed, and what harm each could show.
+
+A group is refused if it is harmed beyond chance and the harm is estimated above a bound. All tests of a family together
+refuse a model that harms nobody in at most the level of the family (Holm, 1979). A test that does not refuse shows no
+harmlessness: beside each is the smallest harm that it would have found in 80 % of cases.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+# Of the 5 % of models without a harm that may be refused, most are spent where power is scarce.
+METRIC_LEVEL, CALIBRATION_LEVEL = 0.04, 0.01
+COMPARISON_LEVEL = 0.05
+ABOVE_BY_CHANCE = "above the bound, but not beyond chance"
+# Characters of the name of a group in a message.
+MAX_NAME = 60
+# What a test is about: the primary metric, or the log odds.
+METRIC, CALIBRATION = "metric", "calibration"
+# The share of cases in which the smallest harm that a group could show is found.
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class HarmTest:
+    """A test whether a group is harmed: all `harms`, each (value, standard error), must be above 0 and above `bound`.
+
+    With two `sides` the direction of the harm was chosen by its estimate.
+    """
+
+    family: str
+    check: str
+    column: str
+    group: str
+    bound: float
+    harms: tuple[tuple[float, float], ...]
+    sides: int = 1
+
+    @property
+    def p_value(self) -> float:
+        """The p-value of the null hypothesis that one of the harms is at most 0."""
+        # Of Python, the largest of NaN and a number is either.
+        return float(np.max([self.sides * _upper_tail(value, error) for value, error in self.harms]))
+
+    @property
+    def estimate(self) -> float:
+        """The smallest of the harms."""
+        return float(np.min([value for value, _ in self.harms]))
+
+    def low(self, level: float) -> float:
+        """Return the smallest of the lower confidence limits at an error rate of `level`."""
+        z = float(stats.norm.isf(level / self.sides))
+        return float(np.min([value - z * error for value, error in self.harms]))
+
+    def detectable(self, level: float) -> float:
+        """Return the smallest harm that is refused in 80 % of cases."""
+        error = max(error for _, error in self.harms)
+        needed = max(self.bound, float(stats.norm.isf(level / self.sides)) * error)
+        return needed + float(stats.norm.ppf(POWER)) * error
+
+
+def check_groups(
+    primary: str, groups: Sequence[Mapping[str, Any]], max_gap: float | None, max_shift: float | None
+) -> list[dict[str, Any]]:
+    """Check the groups of `ml.evaluation.subgroups.subgroup_metrics`: one check for each group and measure.
+
+    A group fails if its primary metric is below that of the rest by more than `max_gap`, beyond chance and beyond what
+    its mix of cases explains; where predictions promise no metric, if it is that far below the baseline. It fails too
+    if its log odds are off by more than `max_shift`, and by that much more than those of the rest in one direction. A
+    gap that the mix of cases explains is a check that warns.
+    """
+    compared = [group for group in groups if group["evaluated"]]
+    tests = [] if max_gap is None else [t for g in compared if (t := _gap_test(primary, g, max_gap))]
+    shifts = [] if max_shift is None else [t for g in compared if (t := _shift_test(g, max_shift))]
+    checks = [*judge(tests, METRIC_LEVEL), *judge(shifts, CALIBRATION_LEVEL)]
+    return checks if max_gap is None else [*checks, *_explained_gaps(primary, compared, checks, max_gap)]
+
+
+def check_harm(primary: str, groups: Sequence[Mapping[str, Any]], max_harm: float) -> list[dict[str, Any]]:
+    """Check the groups of `ml.evaluation.subgroups.compare_groups`: which is certainly worse than with the champion."""
+    tests = [
+        HarmTest(
+            METRIC,
+            f"{primary} of {_name(group)} below that of the champion by at most",
+            group["column"],
+            group["group"],
+            max_harm,
+            (_pair(group["harm"]),),
+        )
+        for group in groups
+        if group["evaluated"]
+    ]
+    return judge(tests, COMPARISON_LEVEL)
+
+
+def describe_not_evaluated(groups: Sequence[Mapping[str, Any]], named: int = 5) -> str:
+    """Say which groups are too small to be evaluated, and why; empty where all are evaluated."""
+    small = [group for group in groups if not group["evaluated"]]
+    if not small:
+        return ""
+    names = [f"{_name(group)} ({group.get('reason', 'too few rows')})" for group in small[:named]]
+    more = [f"and {len(small) - named} more"] if len(small) > named else []
+    return f"{len(small)} of {len(groups)} groups not evaluated: {', '.join([*names, *more])}"
+
+
+def describe_power(checks: Sequence[Mapping[str, Any]]) -> str:
+    """Say which harm of a group the checks would have found in 80 % of cases; empty without checks of groups."""
+    found = [check for check in checks if check.get("detectable") is not None and not check.get("warns")]
+    metric = sorted((c["detectable"], _name(c)) for c in found if c["family"] == METRIC)
+    if not metric:
+        return ""
+    (least, best), (most, worst) = metric[0], metric[-1]
+    smallest = f"{least:.3f} ({best})"
+    harms = smallest if len(metric) == 1 else f"from {smallest} to {most:.3f} ({worst})"
+    return f"smallest harm that a group would have shown in 80 % of cases: {harms}"
+
+
+def judge(tests: Sequence[HarmTest], level: float) -> list[dict[str, Any]]:
+    """Judge tests together: `check`, `family`, `column`, `group`, `bound`, `got`, `low`, `passed` and `detectable`.
+
+    `got` is the estimated harm and `low` its lower confidence limit, at the level that Holm's procedure gives to the
+    test. A check fails if `got` is above the bound and `low` above 0.
+    """
+    p_values = np.array([test.p_value for test in tests])
+    order = np.argsort(p_values, kind="stable")
+    certain = 0
+    # NaN is below no level.
+    while certain < len(tests) and p_values[order[certain]] <= level / (len(tests) - certain):
+        certain += 1
+    found = []
+    for rank, test in zip(np.argsort(order).tolist(), tests, strict=True):
+        spent = level / max(len(tests) - min(rank, certain), 1)
+        above = not test.estimate <= test.bound
+        check = {
+            "check": test.check,
+            "family": test.family,
+            "column": test.column,
+            "group": test.group,
+            "bound": test.bound,
+            "got": test.estimate,
+            "low": test.low(spent),
+            "passed": not above or (rank >= certain and bool(np.isfinite(test.p_value))),
+            "detectable": test.detectable(level / len(tests)),
+        }
+        found.append({**check, "note": ABOVE_BY_CHANCE} if above and check["passed"] else check)
+    return found
+
+
+def _gap_test(primary: str, group: Mapping[str, Any], bound: float) -> HarmTest | None:
+    name = f"{primary} of {_name(group)}"
+    if "unexplained" in group:
+        check = f"{name} below that of the rest, beyond its mix of cases, by at most"
+        measures: tuple[str, ...] = ("gap", "unexplained")
+    elif "below_baseline" in group:
+        check, measures = f"{name} below that of the baseline by at most", ("below_baseline",)
+    elif "gap" in group:
+        check, measures = f"{name} below that of the rest by at most", ("gap",)
+    else:
+        return None
+    harms = tuple(_pair(group[measure]) for measure in measures)
+    return HarmTest(METRIC, check, group["column"], group["group"], bound, harms)
+
+
+def _shift_test(group: Mapping[str, Any], bound: float) -> HarmTest | None:
+    if "shift" not in group:
+        return None
+    direction = 1.0 if group["shift"]["value"] >= 0.0 else -1.0
+    harms = tuple((direction * value, error) for value, error in map(_pair, _shifts(group)))
+    check = f"log odds of {_name(group)} off, beyond those of the rest, by at most"
+    return HarmTest(CALIBRATION, check, group["column"], group["group"], bound, harms, sides=2)
+
+
+def _explained_gaps(
+    primary: str, groups: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]], bound: float
+) -> list[dict[str, Any]]:
+    """Warn of groups that are certainly served worse than the rest, where that stops no model."""
+    stopping = {(check["column"], check["group"]) for check in checks if not check["passed"]}
+    tests = [
+        HarmTest(
+            METRIC,
+            f"{primary} of {_name(group)} below that of the rest by at most",
+            group["column"],
+            group["group"],
+            bound,
+            (_pair(group["gap"]),),
+        )
+        for group in groups
+        if "unexplained" in group and (group["column"], group["group"]) not in stopping
+    ]
+    judged = judge(tests, METRIC_LEVEL)
+    note = "its mix of cases explains it: they are harder to tell apart"
+    return [{**check, "warns": True, "note": note} for check in judged if not check["passed"]]
+
+
+def _name(group: Mapping[str, Any]) -> str:
+    """Name a group in a message; a cell of a file may be long."""
+    label = str(group["group"])
+    return f"{group['column']}={label if len(label) <= MAX_NAME else label[:MAX_NAME] + '...'}"
+
+
+def _shifts(group: Mapping[str, Any]) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    return group["shift"], group["shift_from_rest"]
+
+
+def _pair(estimate: Mapping[str, float]) -> tuple[float, float]:
+    return estimate["value"], estimate["error"]
+
+
+def _upper_tail(distance: float, error: float) -> float:
+    """Return the chance of this distance above the bound; without an error, whether there is one."""
+    if error == 0.0 and np.isfinite(distance):
+        return 0.0 if distance > 0.0 else 1.0
+    return float(stats.norm.sf(distance / error)) if error > 0.0 else float("nan")
