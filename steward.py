@@ -27,6 +27,7 @@ from operate.console import (
     print_message,
     require_case,
 )
+from operate.contract import contract
 from operate.data import data
 from operate.doctor import doctor
 from operate.killed_runs import end_killed_runs, recorded_command
@@ -283,6 +284,7 @@ def backfill(
 
 
 app.command()(compare)
+app.command()(contract)
 app.command()(data)
 app.command()(doctor)
 app.command()(ledger)

@@ -162,6 +162,8 @@ def print_rules(facts: Mapping[str, Any]) -> None:
     for column in facts.get("profile", ()):
         for note in column["notes"]:
             typer.echo(f"looks odd           {column['column']}: {note}")
+    if points := facts.get("unreviewed"):
+        typer.echo(f"not reviewed        {len(points)} points of this draft, such as {points[0]}")
     for note in facts.get("file_notes", ()):
         typer.echo(f"looks odd           {note}")
     typer.echo(

@@ -52,7 +52,7 @@ class ValidationFacts(TypedDict):
     """The contract gate: clean + quarantined + excluded = rows.
 
     `items_excluded` counts the items of the side table whose rows were all excluded. `profile` describes the clean rows
-    of a training run.
+    of a training run. `unreviewed` are points of a drafted contract that are still marked for review.
     """
 
     rows: int
@@ -62,6 +62,7 @@ class ValidationFacts(TypedDict):
     rules: list[RuleResult]
     items_excluded: NotRequired[int]
     profile: NotRequired[list[ColumnProfileFacts]]
+    unreviewed: NotRequired[list[str]]
     seconds: NotRequired[float]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ml.contract.review import unreviewed
 from ml.contract.schema import Contract, Rule
 from ml.data.casting import cast_columns
 from ml.data.profile import profile_columns
@@ -123,6 +124,8 @@ def apply_contract(
     facts = state.facts()
     if not scoring:
         facts["profile"] = _profile(clean, contract)
+        if points := unreviewed(contract):
+            facts["unreviewed"] = points
     _raise_if_failed(facts)
     return ValidationResult(clean, quarantine, excluded, facts)
 

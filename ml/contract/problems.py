@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from ml.contract.arguments import Arguments, Partition, QuantileRanges
 from ml.contract.declared_features import DeclaredFeature
+from ml.contract.proposal import Proposal
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles, Target
 from ml.contract.schema import ContractFile, FirstRowPer, Meta, Rule, RuleMeta
@@ -41,6 +42,7 @@ SECTIONS: Mapping[tuple[str, ...], type[Section]] = {
     ("meta", "split"): SplitPolicy,
     ("meta", "first_row_per"): FirstRowPer,
     ("meta", "item_attributes"): ItemTable,
+    ("meta", "proposals"): Proposal,
 }
 TYPES = {
     "string_type": "a string",

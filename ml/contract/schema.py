@@ -13,6 +13,7 @@ from pydantic import Field
 from ml.contract.declared_features import DeclaredFeature, DeclaredFeatures, feature_columns, source_columns
 from ml.contract.drift_policy import DriftPolicy
 from ml.contract.expectations import EXPECTATIONS
+from ml.contract.proposal import Proposal
 from ml.contract.read_options import ItemTable, ReadOptions
 from ml.contract.roles import Roles
 from ml.contract.row_condition import Condition, columns_of
@@ -20,7 +21,9 @@ from ml.contract.row_condition_parser import parse_row_condition
 from ml.contract.shared_codes import SpecialCodes, codes_by_column
 from ml.contract.split_policy import SplitPolicy
 from ml.contract.values import (
+    MAX_COLUMNS,
     MAX_RULES,
+    Bool,
     Codes,
     ColumnName,
     Columns,
@@ -45,6 +48,8 @@ class RuleMeta(Section):
     outside the population; `warn` only reports. Fewer good rows than `mostly` allows stop the run in any case."""
     reason: Reason
     """Why the rule is there; reports show it."""
+    review: Bool = False
+    """Whether the rule is a draft that a person still has to look at."""
 
 
 class Rule(Section):
@@ -189,6 +194,8 @@ class MetaDraft(Section):
     """Weight of an event relative to the next one of its user, above 0 and at most 1; by default it is tuned."""
     item_attributes: ItemTable | None = None
     """Side table with attributes of the items of a log."""
+    proposals: Annotated[tuple[Proposal, ...], Field(max_length=MAX_COLUMNS)] = ()
+    """How a draft arrived at what is in `meta`, point by point; has no effect on the data."""
 
 
 class Meta(MetaDraft):
@@ -245,6 +252,7 @@ class Contract:
     wording: Wording
     # Description, publisher, licence, citation, addresses and digests of the data, as far as they are given.
     publication: Mapping[str, Any]
+    proposals: tuple[Proposal, ...]
     source: Mapping[str, Any]
 
     @classmethod
@@ -274,6 +282,7 @@ class Contract:
             item_attributes=meta.item_attributes,
             wording=meta.wording,
             publication={key: given for key in PUBLICATION if (given := getattr(meta, key)) is not None},
+            proposals=meta.proposals,
             source=source,
         )
 

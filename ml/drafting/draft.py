@@ -1,0 +1,82 @@
+"""A drafted contract: its JSON, which is checked as any other, and what is doubtful about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.contract.parser import parse
+from ml.contract.schema import Contract
+from ml.contract.values import MAX_RULES
+from ml.drafting.columns import padded_cells, without_padding
+from ml.drafting.held_out import FalseAlarms
+from ml.drafting.proposals import DraftRule, Proposal
+from ml.drafting.request import DraftRequest
+
+# Rows from which a draft is made; of more, a random part.
+MAX_SAMPLE = 60_000
+MAX_QUARANTINED = 0.05
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted contract with the evidence of its points and rules, and its expected false alarms."""
+
+    source: Mapping[str, Any]
+    contract: Contract
+    proposals: Sequence[Proposal]
+    rules: Sequence[DraftRule]
+    alarms: FalseAlarms
+
+    @property
+    def doubts(self) -> list[Proposal]:
+        """Return what to look at, the most doubtful first."""
+        points = [*self.proposals, *(Proposal(rule.name, rule.reason, rule.doubt) for rule in self.rules)]
+        return sorted((point for point in points if point.review), key=lambda point: -point.doubt)
+
+
+def assemble(
+    request: DraftRequest,
+    meta: Mapping[str, Any],
+    proposals: Sequence[Proposal],
+    rules: Sequence[DraftRule],
+    alarms: FalseAlarms,
+) -> Draft:
+    """Return the draft with its JSON. Rules beyond the bound of a contract are left out, the last ones first."""
+    kept = rules[:MAX_RULES]
+    source = {
+        "name": f"{request.case.name}.{request.name}",
+        "expectations": [rule.to_json() for rule in kept],
+        "meta": {"schema_version": 2, **meta, "proposals": [proposal.to_json() for proposal in proposals]},
+    }
+    return Draft(source, parse(source), proposals, kept, alarms)
+
+
+def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return all rows of a small table, and a random part of a large one in its order; the index has their places."""
+    numbered = frame.reset_index(drop=True)
+    if len(frame) <= MAX_SAMPLE:
+        return numbered
+    rows = np.random.default_rng(0).permutation(len(frame))[:MAX_SAMPLE]
+    return numbered.iloc[np.sort(rows)]
+
+
+def without_padding_where_needed(
+    sample: pd.DataFrame, request: DraftRequest
+) -> tuple[pd.DataFrame, DraftRequest, list[Proposal]]:
+    """Strip the cells of a text file where some have white space at an end, and let its reader do so."""
+    padded = padded_cells(sample) if request.read.get("format") != "parquet" else 0
+    if not padded and not request.read.get("strip"):
+        return sample, request, []
+    reason = (
+        f"{padded:,} cells have white space at an end" if padded else "some cells have white space at an end"
+    )
+    stripped = replace(request, read={**request.read, "strip": True})
+    return without_padding(sample), stripped, [Proposal("read.strip", reason, 0.1)]
+
+
+def reading_proposals(request: DraftRequest) -> list[Proposal]:
+    """Return what is doubtful about how the file is read."""
+    return [Proposal(f"read.{key}", reason, 0.5) for key, reason in request.doubts.items()]

@@ -1,0 +1,59 @@
+"""What a draft proposes: points of the contract and rules, each with its evidence and a doubt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# A proposal with this much doubt or more is to be reviewed; 0 is certain, 1 a guess.
+REVIEW_DOUBT = 0.3
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point of `meta`, such as `roles.target`, with its evidence."""
+
+    place: str
+    reason: str
+    doubt: float = 0.0
+
+    @property
+    def review(self) -> bool:
+        """Return whether a person has to look at it."""
+        return self.doubt >= REVIEW_DOUBT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the proposal as it is in a contract."""
+        return {"place": self.place, "reason": self.reason, **({"review": True} if self.review else {})}
+
+
+@dataclass(frozen=True)
+class DraftRule:
+    """An expectation with its action and evidence."""
+
+    type: str
+    kwargs: Mapping[str, Any]
+    action: str
+    reason: str
+    doubt: float = 0.0
+
+    @property
+    def review(self) -> bool:
+        """Return whether a person has to look at it."""
+        return self.doubt >= REVIEW_DOUBT
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that the rule looks at."""
+        named = (self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs)
+        return (*named, *self.kwargs.get("column_list", ()))
+
+    @property
+    def name(self) -> str:
+        """Return a short name, as in reports."""
+        return f"{self.type.removeprefix('expect_')}({', '.join(self.columns)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rule as it is in a contract."""
+        review = {"review": True} if self.review else {}
+        meta = {"action": self.action, "reason": self.reason, **review}
+        return {"type": self.type, "kwargs": dict(self.kwargs), "meta": meta}

@@ -1,0 +1,177 @@
+"""Draft the contract of a table with a target: types, roles, codes and rules, each with its evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.drafting.codes import Code, find_codes
+from ml.drafting.columns import Column, describe_columns, find_missing_words, retyped, without_missing
+from ml.drafting.draft import Draft, assemble, reading_proposals, sample_rows, without_padding_where_needed
+from ml.drafting.proposals import Proposal
+from ml.drafting.request import DraftRequest
+from ml.drafting.roles import RoleDraft, draft_roles
+from ml.drafting.suspects import find_suspects
+from ml.drafting.table_rules import RuleContext, draft_rules
+from ml.drafting.targets import TargetDraft, draft_target
+from ml.errors import UsageError
+
+MIN_ROWS = 40
+# Smaller tables are split within their classes.
+SMALL_TABLE = 5_000
+# A share of copied rows above which they are no faults, but rows of a table with few values.
+MAX_COPIES = 0.01
+ROW_COLUMN = "row_number"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of the sample, and their cells as they came."""
+
+    columns: Sequence[Column]
+    cells: Mapping[str, pd.Series]
+
+    def retype(self, kinds: Mapping[str, str]) -> "_Columns":
+        """Return the same with other types of some columns."""
+        changed = [
+            retyped(column, self.cells[column.name], kinds[column.name])
+            if kinds.get(column.name, column.kind) != column.kind
+            else column
+            for column in self.columns
+        ]
+        return _Columns(changed, self.cells)
+
+
+def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
+    """Draft a contract from cells as they came. Raises UsageError where there are too few rows, or no target."""
+    rows = len(frame)
+    if rows < MIN_ROWS or not len(frame.columns):
+        got = f"{rows} rows of {len(frame.columns)} columns"
+        raise UsageError(f"a table with at least {MIN_ROWS} rows", got, "bring more rows")
+    sample, request, padding = without_padding_where_needed(sample_rows(frame), request)
+    missing = find_missing_words(sample)
+    words = [proposal.place.removeprefix("read.missing.") for proposal in missing]
+    cells = {str(name): without_missing(sample[name], ["", *words]) for name in sample.columns}
+    table = _Columns(describe_columns(cells), cells)
+    case = request.case
+    target = draft_target(table.columns, request)
+    roles = draft_roles(table.columns, target.column, case.reads_texts)
+    table = table.retype(_role_types(target, roles))
+    columns = table.columns
+    goal = next(column for column in columns if column.name == target.column)
+    left_out, suspects = find_suspects(columns, target.is_positive(goal), goal, roles.used)
+    for name in left_out:
+        roles.roles.setdefault("ignored", []).append(name)
+        roles.roles["sensitive"] = [c for c in roles.roles.get("sensitive", ()) if c != name]
+    if {column.name for column in columns} <= {target.column, *roles.used}:
+        raise UsageError(
+            "a column from which the target can be predicted",
+            f"none beside {target.column!r} and columns without use",
+            "bring more columns, or name another --target",
+        )
+    codes = _find_codes(columns, target, roles, request)
+    read = _read_options(request, columns, words)
+    copies = _allow_copies(columns, roles, read)
+    meta = {
+        "description": f"Drafted by steward from {rows:,} rows.",
+        "read": read,
+        "roles": {"target": dict(target.definition), **{k: v for k, v in roles.roles.items() if v}},
+        "split": _split(rows, roles, target),
+    }
+    if codes:
+        meta["sentinel_values"] = {
+            name: {f"{code.value:.12g}": code.meaning for code in found} for name, found in codes.items()
+        }
+    proposals = [
+        *reading_proposals(request),
+        *padding,
+        *missing,
+        *_doubtful_types(columns, roles),
+        *target.proposals,
+        *roles.proposals,
+        *suspects,
+        *(
+            Proposal(f"sentinel_values.{name}.{code.value:.12g}", code.meaning, code.doubt)
+            for name, found in codes.items()
+            for code in found
+        ),
+        *copies,
+    ]
+    context = RuleContext(
+        target,
+        roles.used,
+        {name: [code.value for code in found] for name, found in codes.items()},
+        bool(copies),
+    )
+    rules, alarms = draft_rules(columns, context, roles.roles.get("time"), rows)
+    return assemble(request, meta, proposals, rules, alarms)
+
+
+def _role_types(target: TargetDraft, roles: RoleDraft) -> dict[str, str]:
+    """Return the types that roles need: codes of entities and texts are categories."""
+    kinds = {target.column: target.kind}
+    for role in ("group", "site"):
+        if role in roles.roles:
+            kinds[roles.roles[role]] = "category"
+    return kinds | dict.fromkeys(roles.roles.get("text", ()), "category")
+
+
+def _find_codes(
+    columns: Sequence[Column], target: TargetDraft, roles: RoleDraft, request: DraftRequest
+) -> dict[str, list[Code]]:
+    in_health = request.case.name == "health-prediction"
+    features = [c for c in columns if c.name != target.column and c.name not in roles.used]
+    return {column.name: found for column in features if (found := find_codes(column, in_health))}
+
+
+def _read_options(request: DraftRequest, columns: Sequence[Column], words: Sequence[str]) -> dict[str, Any]:
+    read = {**request.read, "columns": {column.name: column.kind for column in columns}}
+    if words:
+        read["missing"] = ["", *words]
+    return read
+
+
+def _allow_copies(columns: Sequence[Column], roles: RoleDraft, read: dict[str, Any]) -> list[Proposal]:
+    """Keep equal rows by their number where many are equal without being faults, as in a table of few values."""
+    ignored = {*roles.roles.get("ignored", ())} - {*roles.roles.get("sensitive", ())}
+    compared = {column.name: column.typed for column in columns if column.name not in ignored}
+    share = float(pd.DataFrame(compared).duplicated().mean())
+    if share <= MAX_COPIES or "id" in roles.roles:
+        return []
+    names = {column.name for column in columns}
+    name = next(
+        n for n in (ROW_COLUMN, *(f"{ROW_COLUMN}_{i}" for i in range(len(names) + 1))) if n not in names
+    )
+    read["row_column"], read["columns"] = name, {**read["columns"], name: "integer"}
+    roles.roles["id"] = name
+    reason = f"{share:.1%} of the rows equal an earlier one: they are kept, by their number in the file"
+    return [Proposal("read.row_column", reason, 0.8)]
+
+
+def _split(rows: int, roles: RoleDraft, target: TargetDraft) -> dict[str, Any]:
+    if "time" in roles.roles:
+        return {"by": "time", "test": 0.2, "valid": 0.2}
+    is_small = rows < SMALL_TABLE and "group" not in roles.roles
+    return {"by": "stratified" if is_small else "hash", "test": 0.2, "valid": 0.2}
+
+
+def _doubtful_types(columns: Sequence[Column], roles: RoleDraft) -> list[Proposal]:
+    proposals = []
+    for column in columns:
+        place = f"read.columns.{column.name}"
+        if column.n_invalid:
+            share = column.n_invalid / column.rows
+            reason = (
+                f"{column.n_invalid:,} cells ({share:.2%}) are no {column.kind}: their rows are quarantined"
+            )
+            proposals.append(Proposal(place, reason, 0.6))
+        elif column.kind == "category" and _looks_numeric(column) and column.name not in roles.used:
+            proposals.append(Proposal(place, "a category, though its values are numbers: codes?", 0.25))
+    return proposals
+
+
+def _looks_numeric(column: Column) -> bool:
+    numbers = pd.to_numeric(column.counts.index.to_series(), errors="coerce").to_numpy(dtype=float)
+    return column.distinct > 2 and bool(np.isfinite(numbers).all())

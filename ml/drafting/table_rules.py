@@ -1,0 +1,99 @@
+"""Draft the rules of a table on one half of it, loosen them on a part of the other, and measure them on the rest."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from ml.drafting.column_rules import BETWEEN, IN_SET, category_rules, missing_rules, range_rules
+from ml.drafting.columns import Column
+from ml.drafting.draft import MAX_QUARANTINED
+from ml.drafting.held_out import Evidence, FalseAlarms, loosen, lowered, measure
+from ml.drafting.proposals import DraftRule
+from ml.drafting.spellings import Misspelling, find_misspellings
+from ml.drafting.targets import TargetDraft
+from ml.drafting.violations import violations
+
+
+@dataclass(frozen=True)
+class RuleContext:
+    """What rules depend on beside the columns: target, columns without use, codes, whether copies count."""
+
+    target: TargetDraft
+    used: Collection[str]
+    codes: Mapping[str, Sequence[float]]
+    allows_copies: bool = False
+
+
+def draft_rules(
+    columns: Sequence[Column], context: RuleContext, time: str | None, batch_rows: int
+) -> tuple[list[DraftRule], FalseAlarms]:
+    """Return the rules with their expected false alarms. With a time, the first half is the earlier one."""
+    drafted, loosened, measured = _parts(columns, time)
+    halves = {c.name: part_of(c, drafted) for c in columns}
+    ruled = [c.name for c in columns if c.name not in context.used and c.name != context.target.column]
+    misspelt = {c.name: found for c in columns if c.name in ruled and (found := find_misspellings(c))}
+    rules = [_target_rule(next(c for c in columns if c.name == context.target.column))]
+    for name in ruled:
+        rules += _rules_of(halves[name], context, misspelt.get(name, ()))
+    frame = pd.DataFrame({column.name: column.typed for column in columns})
+    rows = np.sort(np.concatenate([drafted, loosened]))
+    evidence = Evidence({c.name: part_of(c, rows) for c in columns}, context.codes, misspelt)
+    kept = loosen(rules, frame.iloc[loosened].reset_index(drop=True), evidence)
+    rest = frame.iloc[measured].reset_index(drop=True)
+    kept = [passing for rule in kept if (passing := _passing(rule, rest)) is not None]
+    removed = _removed_anyway(columns, context, frame)[measured]
+    return kept, measure(kept, rest, removed, batch_rows, MAX_QUARANTINED)
+
+
+def _passing(rule: DraftRule, rest: pd.DataFrame) -> DraftRule | None:
+    """Return a rule about the whole batch so that the last rows pass it too: few rows estimate a share badly."""
+    return lowered(rule, float(violations(rule, rest).mean())) if rule.action == "fail" else rule
+
+
+def _parts(columns: Sequence[Column], time: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = columns[0].rows
+    order = np.random.default_rng(1).permutation(rows)
+    if time is not None:
+        times = next(column.typed for column in columns if column.name == time)
+        order = np.argsort(times.to_numpy(), kind="stable")
+    half = rows // 2
+    rest = np.random.default_rng(2).permutation(order[half:])
+    return np.sort(order[:half]), np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
+
+
+def part_of(column: Column, rows: np.ndarray) -> Column:
+    """Return some rows of a column."""
+    typed = column.typed.iloc[rows].reset_index(drop=True)
+    missing = int(typed.isna().sum())
+    return replace(
+        column, typed=typed, counts=typed.value_counts(), n_missing=missing, invalid=column.invalid[rows]
+    )
+
+
+def _rules_of(column: Column, context: RuleContext, misspelt: Sequence[Misspelling]) -> list[DraftRule]:
+    rules = missing_rules(column)
+    if column.is_numeric:
+        return rules + range_rules(column, context.codes.get(column.name, ()))
+    return rules + (category_rules(column, misspelt) if column.kind == "category" else [])
+
+
+def _target_rule(target: Column) -> DraftRule:
+    if target.is_numeric:
+        kwargs = {"column": target.name, "min_value": 0}
+        return DraftRule(BETWEEN, kwargs, "quarantine", "grades are not negative")
+    labels = sorted(map(str, target.counts.index))
+    return DraftRule(
+        IN_SET,
+        {"column": target.name, "value_set": labels},
+        "quarantine",
+        f"the {len(labels)} classes of the sample",
+    )
+
+
+def _removed_anyway(columns: Sequence[Column], context: RuleContext, frame: pd.DataFrame) -> np.ndarray:
+    """Return the rows that are quarantined without a rule: invalid cells, no target, copies."""
+    removed = np.logical_or.reduce([column.invalid for column in columns])
+    removed |= frame[context.target.column].isna().to_numpy()
+    return np.asarray(removed if context.allows_copies else removed | frame.duplicated())

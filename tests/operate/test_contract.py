@@ -1,0 +1,93 @@
+"""`steward contract`: a contract is drafted from a file, and data are checked against it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import steward
+from ml.contract.parser import parse
+from ml.errors import DataGateError, UsageError
+from ml.simulators import SIMULATORS
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(steward.app, ["contract", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def loans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "my loans.csv"
+    SIMULATORS["lender"](400, 0).rows.to_csv(path, index=False, sep=";")
+    return path
+
+
+def test_a_file_becomes_a_contract_with_a_list_of_doubts(
+    loans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = run(str(loans), "--case", "fintech-risk")
+    assert printed.startswith("my_loans.json: 22 columns, ")
+    assert "the most doubtful first:\n  1. " in printed
+    assert "expected false alarms per batch of 400 rows: " in printed
+    assert f"steward run fintech-risk --data '{loans}' --contract my_loans.json" in printed
+    contract = parse(json.loads(Path("my_loans.json").read_text()))
+    assert contract.name == "fintech-risk.my_loans"
+    assert (contract.read.separator, contract.read.files) == (";", ("my loans.csv",))
+    assert (contract.roles.target, contract.roles.id, contract.roles.time) == (
+        "defaulted",
+        "application_id",
+        "applied_on",
+    )
+    with pytest.raises(UsageError, match=r"my_loans\.json, which exists"):
+        run(str(loans), "--case", "fintech-risk")
+    assert [path.name for path in tmp_path.iterdir()] == ["my_loans.json"]
+
+
+def test_a_parquet_file_and_json_output(loans: Path, tmp_path: Path) -> None:
+    path, contract = tmp_path / "loans.parquet", tmp_path / "c.json"
+    pd.read_csv(loans, sep=";").to_parquet(path)
+    printed = json.loads(run(str(path), "--case", "fintech-risk", "--json", "-o", str(contract)))
+    assert printed["contract"] == str(contract)
+    assert printed["alarms"]["refused"] == 0
+    assert all(doubt["doubt"] >= 0.3 for doubt in printed["review"])
+    assert json.loads(contract.read_text())["meta"]["read"]["format"] == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "rows in bad.csv"),
+        (b"a,a\n1,2\n3,4\n", r"each column once in bad.csv; got \['a'\] more than once"),
+        (b"a,b\n1,2\n" * 5, "a table with at least 40 rows"),
+        (b"a,b\n1,2\n3,4,5\n6,7\n", "3 cells instead of 2"),
+        (b"\x00\x01\x02" * 500, "text in bad.csv; got bytes of 0"),
+        (b"a" * 600 + b",b\n1,2\n3,4\n", "at most 500 characters in bad.csv"),
+    ],
+    ids=["empty", "repeated name", "few rows", "ragged", "binary", "long name"],
+)
+def test_files_that_are_no_tables_are_refused_and_leave_nothing(
+    content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.csv").write_bytes(content)
+    with pytest.raises((UsageError, DataGateError), match=message):
+        run("bad.csv", "--case", "fintech-risk")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.csv"], "a file that can be read; got none.csv"),
+        (["none.csv", "-o", "contract.txt"], "-o FILE.json"),
+        (["none.csv", "-o", "no/folder/c.json"], "-o FILE.json in a folder that exists"),
+    ],
+)
+def test_mistakes_are_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(*arguments, "--case", "fintech-risk")
