@@ -35,6 +35,7 @@ from ml.contract.values import (
     Text,
     WholeNumber,
 )
+from ml.contract.wording import Wording
 
 PUBLICATION = ("description", "publisher", "licence", "citation", "url", "sha256", "downloads")
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
@@ -44,8 +45,8 @@ class RuleMeta(Section):
     """What happens when an expectation fails, and why it is there."""
 
     action: Literal["fail", "quarantine", "exclude", "warn"]
-    """`fail` stops the run; `quarantine` sets bad rows aside as faults; `exclude` leaves out rows that are correct but
-    outside the population; `warn` only reports. Fewer good rows than `mostly` allows stop the run in any case."""
+    """`fail` stops the run; `quarantine` sets bad rows aside as faults; `exclude` leaves out correct rows outside the
+    population; `warn` only reports. Fewer good rows than `mostly` allows stop the run in any case."""
     reason: Reason
     """Why the rule is there; reports show it."""
     review: Bool = False
@@ -129,17 +130,6 @@ class CopyPolicy(Section):
     """`quarantine` sets copies aside as faults, `exclude` leaves them out as none, `warn` keeps and counts them."""
     reason: Reason
     """Why copies are judged so."""
-
-
-class Wording(Section):
-    """How reports speak of the data, where the words of the use case do not fit."""
-
-    question: Reason | None = None
-    """What is asked, such as "Will this customer leave?"."""
-    cases: Reason | None = None
-    """What the rows are, such as "customers"."""
-    positives: Reason | None = None
-    """What the rows of the positive class are, such as "customers who leave"."""
 
 
 class MetaDraft(Section):

@@ -23,7 +23,6 @@ MIN_ROWS = 40
 SMALL_TABLE = 5_000
 # A share of copied rows above which they are no faults, but rows of a table with few values.
 MAX_COPIES = 0.01
-ROW_COLUMN = "row_number"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         )
     codes = _find_codes(columns, target, roles, request)
     read = _read_options(request, columns, words)
-    copies = _allow_copies(columns, roles, read)
+    copies = _many_copies(columns, roles)
     meta = {
         "description": f"Drafted by steward from {rows:,} rows.",
         "read": read,
@@ -84,6 +83,8 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         meta["sentinel_values"] = {
             name: {f"{code.value:.12g}": code.meaning for code in found} for name, found in codes.items()
         }
+    if copies:
+        meta["copies"] = {"action": "warn", "reason": copies[0].reason}
     proposals = [
         *reading_proposals(request),
         *padding,
@@ -133,21 +134,15 @@ def _read_options(request: DraftRequest, columns: Sequence[Column], words: Seque
     return read
 
 
-def _allow_copies(columns: Sequence[Column], roles: RoleDraft, read: dict[str, Any]) -> list[Proposal]:
-    """Keep equal rows by their number where many are equal without being faults, as in a table of few values."""
+def _many_copies(columns: Sequence[Column], roles: RoleDraft) -> list[Proposal]:
+    """Return a proposal to keep equal rows, where many are equal: in a table of few values they are no faults."""
     ignored = {*roles.roles.get("ignored", ())} - {*roles.roles.get("sensitive", ())}
     compared = {column.name: column.typed for column in columns if column.name not in ignored}
     share = float(pd.DataFrame(compared).duplicated().mean())
-    if share <= MAX_COPIES or "id" in roles.roles:
+    if share <= MAX_COPIES:
         return []
-    names = {column.name for column in columns}
-    name = next(
-        n for n in (ROW_COLUMN, *(f"{ROW_COLUMN}_{i}" for i in range(len(names) + 1))) if n not in names
-    )
-    read["row_column"], read["columns"] = name, {**read["columns"], name: "integer"}
-    roles.roles["id"] = name
-    reason = f"{share:.1%} of the rows equal an earlier one: they are kept, by their number in the file"
-    return [Proposal("read.row_column", reason, 0.8)]
+    reason = f"{share:.1%} of the rows equal an earlier one: kept and counted, as so many are hardly faults"
+    return [Proposal("copies", reason, 0.8)]
 
 
 def _split(rows: int, roles: RoleDraft, target: TargetDraft) -> dict[str, Any]:
