@@ -1,9 +1,10 @@
 """`steward data`: list the data sets, download one, or write rows of one as a file to score."""
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,15 @@ from operate.printing import print_dataset
 if TYPE_CHECKING:
     from ml.contract.read_options import ReadOptions
     from tasks.settings import Settings
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What was written to a file, and the command that uses it."""
+
+    facts: dict[str, Any]
+    note: str
+    command: str
 
 
 def data(
@@ -34,6 +44,13 @@ def data(
         ),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="With --export, the largest number of rows.")] = 100,
+    fault: Annotated[
+        str | None,
+        typer.Option(
+            help="With --export of simulated data, write a batch with this fault, and with its target."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="With --fault, the seed of the fault.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON lines to stdout, everything else to stderr.")
     ] = False,
@@ -45,16 +62,29 @@ def data(
     settings = load()
     if (export is None) != (file is None):
         raise UsageError("--export NAME and FILE together", "one of them", "give both, or none for a list")
+    if fault and not export:
+        raise UsageError(
+            "--export NAME with --fault", "none", "name simulated data, such as fintech-risk.simulated"
+        )
     if download is not None:
         if export is not None:
             raise UsageError("--download or --export", "both", "give one of them")
         with console_logging(progress=True):
             _download(download, settings, as_json)
-    elif export is None or file is None:
+        return
+    if export is None or file is None:
         _list(settings, as_json)
+        return
+    with console_logging(progress=True):
+        if fault:
+            written = _export_with_fault(export, rows, file, settings, (fault, seed))
+        else:
+            written = _export(export, rows, file, settings)
+    if as_json:
+        typer.echo(json.dumps(written.facts))
     else:
-        with console_logging(progress=True):
-            _export(export, rows, file, settings, as_json)
+        rows_of = f"{written.facts['rows']:,} rows of {written.facts['case']}.{written.facts['data']}"
+        typer.echo(f"{rows_of} {written.note}".rstrip() + f": {file}\n    {written.command}")
 
 
 def _list(settings: "Settings", as_json: bool) -> None:
@@ -112,22 +142,17 @@ def _download(name: str, settings: "Settings", as_json: bool) -> None:
         typer.echo(f"    steward run {case} --data {dataset_name}")
 
 
-def _export(name: str, count: int, file: Path, settings: "Settings", as_json: bool) -> None:
+def _export(name: str, count: int, file: Path, settings: "Settings") -> _Export:
     """Write rows of a data set to a new file. Simulated tables get other rows than those that models are trained on."""
     import tempfile
 
-    from ml.errors import UsageError
     from tasks import unlabelled_rows
     from tasks.locate import find_dataset
     from tasks.source import read_source
     from tasks.storage.content_store import Store
 
     case, dataset_name = _split_name(name, settings)
-    if file.suffix not in unlabelled_rows.SUFFIXES or not file.resolve().parent.is_dir():
-        expected = "FILE.csv or FILE.parquet in a folder that exists"
-        raise UsageError(expected, str(file), "name such a file")
-    if file.exists():
-        raise UsageError("a new file", f"{file}, which exists", "name another one")
+    _require_new_file(file, unlabelled_rows.SUFFIXES)
     dataset = find_dataset(case, dataset_name, None, settings)
     contract = dataset.contract
     if contract.read.simulator and not contract.is_recommendation:
@@ -138,12 +163,44 @@ def _export(name: str, count: int, file: Path, settings: "Settings", as_json: bo
     chosen = unlabelled_rows.select_rows(table, contract, count)
     unlabelled_rows.write_rows(chosen, contract, file)
     command = f"steward score {case} --contract {dataset_name} --data {file} --out scores.csv"
-    if as_json:
-        written = {"case": case, "data": dataset_name, "rows": len(chosen), "file": str(file)}
-        typer.echo(json.dumps({**written, "columns": list(chosen.columns)}))
-    else:
-        without = f" without {contract.roles.target}" if contract.roles.target else ""
-        typer.echo(f"{len(chosen):,} rows of {case}.{dataset_name}{without}: {file}\n    {command}")
+    facts = {"case": case, "data": dataset_name, "rows": len(chosen), "file": str(file)}
+    note = f"without {contract.roles.target}" if contract.roles.target else ""
+    return _Export({**facts, "columns": list(chosen.columns)}, note, command)
+
+
+def _export_with_fault(
+    name: str, count: int, file: Path, settings: "Settings", seeded_fault: tuple[str, int]
+) -> _Export:
+    """Write a simulated batch with a fault to a new CSV file, as a run would receive it. Raises UsageError."""
+    from ml.errors import UsageError
+    from ml.simulators import SIMULATORS
+    from ml.simulators.faults import FAULTS, SIMULATORS_WITH_FAULTS, faulty_file
+    from tasks.locate import load_contract
+
+    fault, seed = seeded_fault
+    case, dataset_name = _split_name(name, settings)
+    read = load_contract(case, dataset_name, settings).read
+    if read.simulator not in SIMULATORS_WITH_FAULTS:
+        expected = f"data of a simulator with faults ({', '.join(SIMULATORS_WITH_FAULTS)})"
+        raise UsageError(expected, read.simulator or "files", "leave --fault out")
+    if fault not in FAULTS:
+        raise UsageError(f"a fault ({', '.join(sorted(FAULTS))})", repr(fault), "name one of them")
+    _require_new_file(file, (".csv",))
+    rows = SIMULATORS[read.simulator](count, read.seed + 1).rows
+    file.write_bytes(faulty_file(rows, read.simulator, fault, seed))
+    facts = {"case": case, "data": dataset_name, "rows": count, "file": str(file), "fault": fault}
+    command = f"steward run {case} --contract {dataset_name} --data {file}"
+    return _Export(facts, f"with the fault {fault}", command)
+
+
+def _require_new_file(file: Path, suffixes: Sequence[str]) -> None:
+    from ml.errors import UsageError
+
+    if file.suffix not in suffixes or not file.resolve().parent.is_dir():
+        expected = f"{' or '.join(f'FILE{suffix}' for suffix in suffixes)} in a folder that exists"
+        raise UsageError(expected, str(file), "name such a file")
+    if file.exists():
+        raise UsageError("a new file", f"{file}, which exists", "name another one")
 
 
 def _split_name(name: str, settings: "Settings") -> tuple[str, str]:

@@ -139,7 +139,7 @@ def compare_categories(
 
 
 def compare_times(reference: BatchSummary, batch: BatchColumns, noise: Noise) -> Iterator[Finding]:
-    """Compare the ranges of instants: older than the reference, or years away from it."""
+    """Compare the ranges of instants: older than the reference, which is severe for all rows, or years away from it."""
     for column, seconds in batch.times.items():
         before = reference.times.get(column)
         values = seconds[~np.isnan(seconds)]
@@ -152,6 +152,11 @@ def compare_times(reference: BatchSummary, batch: BatchColumns, noise: Noise) ->
         margin = 3 * (last - first) + WRONG_YEARS * SECONDS_PER_YEAR
         if not first - margin <= middle <= last + margin:
             found = present("time_range", column, "most times are years away from the earlier ones")
+            yield from (replace(finding, severe=True) for finding in found)
+        elif values.max() < first:
+            found = present(
+                "time_range", column, "all times are before those of the earlier batch: stale data?"
+            )
             yield from (replace(finding, severe=True) for finding in found)
         elif middle < first:
             yield from present("time_range", column, "most times are before those of the earlier batch")

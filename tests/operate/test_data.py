@@ -1,6 +1,7 @@
 """`steward data --export`: a file that the champion of the data set scores."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -47,13 +48,23 @@ def test_an_exported_file_is_scored_to_csv_with_the_version(champions: Path, tmp
         (["new.csv"], "--export NAME and FILE together"),
         (["--export", "hmeq", "new.xlsx"], "FILE.csv or FILE.parquet in a folder that exists; got new.xlsx"),
         (["--export", "hmeq", "README.md"], "got README.md"),
+        (["--fault", "null-spike"], "--export NAME with --fault"),
+        (["--export", "hmeq", "--fault", "null-spike", "new.csv"], "a simulator with faults .* got files"),
+        (
+            ["--export", "fintech-risk.simulated", "--fault", "gremlins", "new.csv"],
+            "a fault (biased-labels, .*); got 'gremlins'",
+        ),
+        (
+            ["--export", "fintech-risk.simulated", "--fault", "null-spike", "new.parquet"],
+            "FILE.csv in a folder that exists",
+        ),
     ],
 )
 def test_mistakes_are_reported_and_write_nothing(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=message.replace("(", "\\(")):
+    with pytest.raises(UsageError, match=re.sub(r"([()])", r"\\\1", message)):
         run("data", *arguments)
     assert list(tmp_path.iterdir()) == []
 
@@ -74,3 +85,28 @@ def test_rows_of_a_log_are_exported(home: Path, contracts: Path, tmp_path: Path)
     rows = pd.read_parquet(tmp_path / "new.parquet")
     assert 0 < printed["rows"] == len(rows) <= 200
     assert printed["columns"] == list(rows.columns)
+
+
+def test_a_simulated_batch_is_exported_with_a_fault(contracts: Path, tmp_path: Path) -> None:
+    """It has its target, and another seed damages other rows of the same batch."""
+    name, file = "fintech-risk.simulated", tmp_path / "0.csv"
+    text = run("data", "--export", name, "--rows", "60", "--fault", "infinities", str(file))
+    expected = f"60 rows of {name} with the fault infinities: {file}\n"
+    assert text == expected + f"    steward run fintech-risk --contract simulated --data {file}\n"
+    run(
+        "data",
+        "--export",
+        name,
+        "--rows",
+        "60",
+        "--fault",
+        "infinities",
+        "--seed",
+        "1",
+        str(tmp_path / "1.csv"),
+    )
+    first, second = (pd.read_csv(tmp_path / f"{seed}.csv") for seed in (0, 1))
+    assert first.drop(columns="loan_amount").equals(second.drop(columns="loan_amount"))
+    assert "defaulted" in first
+    assert (first["loan_amount"] == float("inf")).any()
+    assert not first["loan_amount"].equals(second["loan_amount"])

@@ -99,6 +99,7 @@ def flipped(frame: pd.DataFrame) -> pd.DataFrame:
         ("label_relation", "bad", lambda f: f.assign(bad=f["bad"].to_numpy()[::-1])),
         ("target_shares", "bad", lambda f: f.assign(bad=f["bad"].where(np.arange(len(f)) % 9 > 6, 1.0))),
         ("time_range", "day", lambda f: f.assign(day=f["day"] - pd.Timedelta(days=20_000))),
+        ("time_range", "day", lambda f: f.assign(day=f["day"] - pd.Timedelta(days=120))),
     ],
 )
 def test_severe_damage_is_found(reference: BatchSummary, kind: str, column: str, change: Change) -> None:
@@ -117,7 +118,7 @@ def test_severe_damage_is_found(reference: BatchSummary, kind: str, column: str,
             lambda f: f.assign(grade=f["grade"].mask(np.arange(len(f)) % 9 == 0, "D")),
         ),
         ("row_count", "", lambda f: f.head(500)),
-        ("time_range", "day", lambda f: f.assign(day=f["day"] - pd.Timedelta(days=60))),
+        ("time_range", "day", lambda f: f.assign(day=f["day"] - pd.Timedelta(days=50))),
     ],
 )
 def test_moderate_differences_are_reported(
