@@ -164,6 +164,11 @@ CORRUPTIONS: Mapping[str, tuple[Corruption, ...]] = {
         Corruption("codes from 0", set_to("STEROID", "0"), "be_in_set(STEROID)"),
         Corruption("years of birth", set_to("AGE", "1940"), "be_between(AGE)"),
     ),
+    "health-prediction.chronic_kidney_disease": (
+        Corruption("grams per litre", scaled("hemo", 10), "be_between(hemo)", _above("hemo", 3)),
+        Corruption("thousands", scaled("wbcc", 0.001), "be_between(wbcc)", _above("wbcc", 0)),
+        Corruption("cells one column off", exchanged("sod", "pot"), "be_between(pot)", _above("pot", 0)),
+    ),
     "health-prediction.nhanes1_survival": (
         Corruption(
             "pressures exchanged",

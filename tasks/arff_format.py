@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ml.contract.read_options import ReadOptions
 from tasks.cell_blocks import CellBlocks
-from tasks.file_content import FileContent, check_column_names, unreadable_error
+from tasks.file_content import FileContent, RaggedLines, check_column_names, unreadable_error
 from tasks.packed_files import TextFile
 from tasks.read_limits import ReadLimits
 from tasks.text_formats import text_lines
@@ -30,13 +30,16 @@ def read_arff(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileC
     check_column_names(file.name, names, options)
     positions = [k for k, name in enumerate(names) if name in options.columns]
     blocks = CellBlocks(file.name, [names[k] for k in positions], options, limits)
+    ragged = RaggedLines(options.ragged_lines)
     for number, line in lines:
         cells = _cells(line)
+        if cells is not None and len(cells) != len(names) and ragged.leave_out() == "skip":
+            continue
         if cells is None or len(cells) != len(names):
             got = "a cell whose quotes are not closed" if cells is None else _lengths(line, cells, names)
             raise unreadable_error(file.name, options, f"{got} in line {number:,}")
         blocks.add([cells[k] for k in positions])
-    return FileContent.of(blocks.table(), names, options)
+    return FileContent.of(blocks.table(), names, options, ragged.count)
 
 
 def _content(file: TextFile, options: ReadOptions, limits: ReadLimits) -> Iterator[tuple[int, str]]:

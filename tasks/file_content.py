@@ -18,16 +18,32 @@ from tasks.read_limits import ReadLimits
 
 @dataclass(frozen=True)
 class FileContent:
-    """The table of the known columns; `dropped` are the positions of the other columns, from 1."""
+    """The table of the known columns; `dropped` are the positions of the other columns, from 1.
+
+    `ragged_lines` counts the lines that were left out because of their number of cells.
+    """
 
     table: pa.Table
     dropped: tuple[int, ...]
+    ragged_lines: int = 0
 
     @classmethod
-    def of(cls, table: pa.Table, names: Sequence[str], options: ReadOptions) -> Self:
+    def of(cls, table: pa.Table, names: Sequence[str], options: ReadOptions, ragged_lines: int = 0) -> Self:
         """Combine a table with the positions of the `names` that the contract does not have."""
         positions = (position for position, name in enumerate(names, 1) if name not in options.columns)
-        return cls(table, tuple(positions))
+        return cls(table, tuple(positions), ragged_lines)
+
+
+class RaggedLines:
+    """Counts lines with too many or too few cells, of which a contract allows some."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed, self.count = allowed, 0
+
+    def leave_out(self, line: object = None) -> str:
+        """Count a line; return `skip`, or `error` where it is one too many, as Arrow expects."""
+        self.count += 1
+        return "skip" if self.count <= self.allowed else "error"
 
 
 def check_cells(file: str, cells: pa.Array, limits: ReadLimits) -> None:

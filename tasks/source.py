@@ -132,6 +132,9 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     for label, path in zip(file_labels(files), files, strict=True):
         content = read_file(path, options, dataset_source.limits)
         notes += check_file_end(path, content.table, options)
+        if content.ragged_lines:
+            left_out = "1 line was" if content.ragged_lines == 1 else f"{content.ragged_lines:,} lines were"
+            notes.append(f"{path.name}: {left_out} left out, with too many cells or too few")
         if content.dropped:
             dropped[label] = list(content.dropped)
         parts.append(FilePart(label, _with_source_column(path, content.table, options)))

@@ -10,6 +10,7 @@ import pyarrow.csv as pacsv
 from ml.contract.read_options import ReadOptions
 from tasks.file_content import (
     FileContent,
+    RaggedLines,
     check_cells,
     check_column_names,
     clean_cells,
@@ -31,7 +32,8 @@ def read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileCo
     if names:
         check_column_names(file.name, names, options)
     known = {raw: name for raw, name in zip(written, names, strict=True) if name in options.columns}
-    with file.open() as opened, _open_csv(opened, options, limits, known) as reader:
+    ragged = RaggedLines(options.ragged_lines)
+    with file.open() as opened, _open_csv(opened, options, limits, known, ragged) as reader:
         batches, rows = [], 0
         for batch in reader:
             rows += batch.num_rows
@@ -41,11 +43,15 @@ def read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileCo
             batches.append(strip_cells(batch, options) if options.strip else batch)
         # Each block is converted before the next is read: memory holds the table and a few blocks.
         table = pa.Table.from_batches(batches, reader.schema)
-    return FileContent.of(table.rename_columns(known), names, options)
+    return FileContent.of(table.rename_columns(known), names, options, ragged.count)
 
 
 def _open_csv(
-    opened: io.BufferedReader, options: ReadOptions, limits: ReadLimits, known: Collection[str]
+    opened: io.BufferedReader,
+    options: ReadOptions,
+    limits: ReadLimits,
+    known: Collection[str],
+    ragged: RaggedLines,
 ) -> pacsv.CSVStreamingReader:
     # Padded cells are compared with the words for missing values after the padding is removed.
     missing = [] if options.strip else list(options.missing)
@@ -58,7 +64,9 @@ def _open_csv(
             # A line must fit into a block.
             block_size=limits.line_length,
         ),
-        pacsv.ParseOptions(delimiter=options.separator, newlines_in_values=True),
+        pacsv.ParseOptions(
+            delimiter=options.separator, newlines_in_values=True, invalid_row_handler=ragged.leave_out
+        ),
         pacsv.ConvertOptions(
             include_columns=list(known),
             column_types=dict.fromkeys(known, pa.string()),

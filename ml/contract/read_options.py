@@ -66,6 +66,9 @@ class ReadOptions(Section):
     """Whether white space is taken off both ends of each name in the header."""
     skip_lines: Annotated[WholeNumber, Field(ge=0, le=MAX_SKIPPED_LINES)] = 0
     """Lines before the header, or before the first row, that are not read; of a workbook, rows."""
+    ragged_lines: Annotated[WholeNumber, Field(ge=0, le=MAX_SKIPPED_LINES)] = 0
+    """Lines of a CSV or ARFF file that may be left out because they have too many cells, or too few. The report counts
+    them; one more stops the run."""
     sheet: Word | None = None
     """Sheet of an Excel workbook; by default the only one that has cells."""
     decimal: DecimalMark = "."

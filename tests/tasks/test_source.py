@@ -104,6 +104,29 @@ def test_quoted_cells_may_have_separators_and_line_ends(tmp_path: Path) -> None:
     assert read_rows(tmp_path, data) == [["a\nb", "1,5", "0"], ['say "hi"', "2", "1"]]
 
 
+RAGGED = b"007,1e3,0\nx,1,0,\n1,2\ny, 5,1\n"
+ARFF = b"@relation loans\n@attribute id string\n@attribute amount numeric\n@attribute bad {0,1}\n@data\n"
+
+
+@pytest.mark.parametrize(("name", "data"), [("loans.csv", b"id,amount,bad\n"), ("loans.arff", ARFF)])
+def test_lines_with_another_number_of_cells_are_left_out_where_the_contract_allows_them(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    stored = read_stored(tmp_path, {name: data + RAGGED}, ragged_lines=2)
+    assert [row[0] for row in stored.table("rows").to_numpy().tolist()] == ["007", "y"]
+    assert stored.facts["file_notes"] == [f"{name}: 2 lines were left out, with too many cells or too few"]
+    for allowed in (0, 1):
+        with pytest.raises(DataGateError, match="cells instead of"):
+            read_stored(tmp_path, {name: data + RAGGED}, ragged_lines=allowed)
+
+
+def test_files_are_joined_on_a_column_without_a_name(tmp_path: Path) -> None:
+    files = {"a.csv": b",amount\n0,5\n1,6\n", "b.csv": b",bad\n1,1\n0,0\n"}
+    columns = {"": "integer", "amount": "number", "bad": "category"}
+    stored = read_stored(tmp_path, files, columns=columns, join="")
+    assert stored.table("rows").to_numpy().tolist() == [["0", "5", "0"], ["1", "6", "1"]]
+
+
 def test_files_are_decoded_with_the_encoding_of_the_contract(tmp_path: Path) -> None:
     text = "id,amount,bad\nZoë,1,0\n"
     assert read_rows(tmp_path, text.encode("latin-1"), encoding="latin-1") == [["Zoë", "1", "0"]]
