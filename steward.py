@@ -28,6 +28,7 @@ from operate.console import (
     require_case,
 )
 from operate.contract import contract
+from operate.convert import convert
 from operate.data import data
 from operate.doctor import doctor
 from operate.killed_runs import end_killed_runs, recorded_command
@@ -285,6 +286,7 @@ def backfill(
 
 app.command()(compare)
 app.command()(contract)
+app.command()(convert)
 app.command()(data)
 app.command()(doctor)
 app.command()(ledger)
