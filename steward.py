@@ -35,6 +35,15 @@ from operate.killed_runs import end_killed_runs, recorded_command
 from operate.ledger import ledger
 from operate.lineage import lineage
 from operate.maintain import maintain
+from operate.options import (
+    AcceptDriftOption,
+    ContractOption,
+    DataOption,
+    JsonLinesOption,
+    QueryOption,
+    VerboseOption,
+    given_data,
+)
 from operate.reproduce import reproduce
 from operate.up import up
 
@@ -47,26 +56,6 @@ app = StrictTyper(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-DataOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="A data set that has a contract; or a file, a folder of parts or a wildcard, several times for several.",
-        show_default="simulated",
-    ),
-]
-ContractOption = Annotated[
-    str | None, typer.Option(help="Name or file of the contract. Default: the contract named as the data.")
-]
-AcceptDriftOption = Annotated[
-    str | None,
-    typer.Option(help="Reason to accept data that differ severely from the last accepted batch."),
-]
-VerboseOption = Annotated[
-    bool, typer.Option(help="Show the details of fits, and what Prefect and other libraries log.")
-]
-JsonLinesOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON lines to stdout, everything else to stderr.")
-]
 
 
 def main() -> None:
@@ -89,6 +78,7 @@ def run(
     case: Annotated[str, typer.Argument(help="A use case, or `all`.")],
     data: DataOption = None,
     contract: ContractOption = None,
+    query: QueryOption = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of training. The test rows do not depend on it.")
     ] = 0,
@@ -110,11 +100,12 @@ def run(
     """Validate, split, train, evaluate and promote, for one use case or all of them."""
     from tasks.use_cases import use_case_names
 
-    given = _given(data)
+    given = given_data(data)
     names = use_case_names(given if isinstance(given, str) else None) if case == "all" else [case]
     params: dict[str, Any] = {
         "data": given,
         "contract": contract,
+        "query": query,
         "seed": seed,
         "trials": trials,
         "accept_drift": accept_drift,
@@ -131,12 +122,6 @@ def run(
             ]
     printing.print_outcomes([outcome for outcome, _ in results if outcome], as_json)
     sys.exit(next((code for _, code in results if code), 0))
-
-
-def _given(data: list[str] | None) -> str | list[str]:
-    """Return the values of --data: one, or several paths."""
-    values = data or ["simulated"]
-    return values[0] if len(values) == 1 else values
 
 
 def _run_case(
@@ -171,17 +156,18 @@ def validate(
     case: CaseArgument,
     data: DataOption = None,
     contract: ContractOption = None,
+    query: QueryOption = None,
     verbose: VerboseOption = False,
     as_json: JsonLinesOption = False,
 ) -> None:
     """Check data against their contract and stop."""
-    given = _given(data)
+    given = given_data(data)
     with console_logging(verbose, progress=True):
-        _checked_flow(case, {"data": given, "contract": contract})
+        _checked_flow(case, {"data": given, "contract": contract, "query": query})
         end_killed_runs()
         from flows.pipeline import validate_only
 
-        facts = validate_only(case, given, contract)
+        facts = validate_only(case, given, contract, query)
     if as_json:
         typer.echo(json.dumps({"case": case, "data": given, **facts}))
     else:
@@ -216,7 +202,7 @@ def score(
         with recorded_command("score"):
             facts = flow(
                 case=case,
-                data=_given(data),
+                data=given_data(data),
                 out=str(out),
                 contract=contract,
                 reasons=reasons,

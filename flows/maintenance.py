@@ -30,6 +30,7 @@ from flows.recording.process_locks import flow_run_lock
 from flows.temporary_server import local_flow, secured_temporary_server
 from ml.errors import UsageError
 from tasks.error_boundary import redact_errors
+from tasks.extracts import expired_extracts
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.settings import Settings, load
 from tasks.storage import garbage_collection
@@ -148,6 +149,7 @@ def _clean_up(context: _Context) -> None:
     required = _delete_versions(context, referenced)
     _delete_runs(context, required)
     _delete_objects(context, objects, required, protected)
+    _delete_extracts(context, required, protected)
     _delete_flow_runs(context, required)
 
 
@@ -217,6 +219,16 @@ def _delete_objects(
         context.add("result", item.name, item.size_bytes, f"{last_used}, over {limit}")
     total = sum(item.size_bytes for item in objects)
     context.report.store_bytes = total - sum(item.size_bytes for item in expired)
+
+
+def _delete_extracts(context: _Context, required: RequiredObjects, protected: datetime) -> None:
+    """Delete what came from databases and from Python, where no model needs it."""
+    days = context.settings.store_days
+    oldest = min(datetime.now(UTC) - timedelta(days=days), protected)
+    for extract in expired_extracts(context.store, required.files, _nanoseconds(oldest)):
+        if not context.report.dry_run:
+            extract.path.unlink(missing_ok=True)
+        context.add("extract", extract.path.name, extract.size_bytes, f"last used over {days:g} days ago")
 
 
 def _delete_flow_runs(context: _Context, required: RequiredObjects) -> None:

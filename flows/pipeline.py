@@ -53,7 +53,7 @@ def check_before_run(case: UseCase, params: RunParameters, settings: Settings) -
     Raises UsageError or ContractError.
     """
     require_reason(params.accept_drift)
-    dataset = find_dataset(case.name, params.data, params.contract, settings)
+    dataset = find_dataset(case.name, params.data, params.contract, settings, params.query)
     case = case.for_contract(dataset.contract)
     _check_numbers(case, params)
     if params.as_of and not dataset.contract.roles.time:
@@ -206,13 +206,13 @@ def final_fit(
     return FinalFit(leader["candidate"], models[leader["candidate"]], models[baseline], leader["decision"])
 
 
-def validate_only(case: str, data: Data, contract: str | None) -> dict[str, Any]:
+def validate_only(case: str, data: Data, contract: str | None, query: str | None = None) -> dict[str, Any]:
     """Apply the contract gate alone and return the result of each rule. Only the table read is stored.
 
     Raises DataGateError.
     """
     settings = load()
-    dataset = find_dataset(case, data, contract, settings)
+    dataset = find_dataset(case, data, contract, settings, query)
     raw = read_source(dataset, Store(settings.state_dir.resolve() / "store"))
     activity.begin("validate")
     *_, facts = apply_contract(raw.table("rows"), dataset.contract)

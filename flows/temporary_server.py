@@ -20,6 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.data_arguments import recordable_arguments
 from tasks import activity
 from tasks.local_servers.api_secret import LENGTH, auth_string
 from tasks.local_servers.orphans import end_orphaned_servers
@@ -44,6 +45,9 @@ class LocalFlow(Flow[P, R]):
 
         def __call__(self, *args, **kwargs):
             """Run the flow and return its result. Raises KeyboardInterrupt, which Prefect's engine does not pass on."""
+            named = recordable_arguments(self.fn, args, kwargs)
+            if named is not None:
+                args, kwargs = (), named
             with secured_temporary_server():
                 try:
                     return super().__call__(*args, **kwargs)

@@ -98,7 +98,8 @@ class RunParameters:
         str | list[str],
         Field(
             min_length=1,
-            description="A data set that has a contract; or the path of a file, a folder or a wildcard, or several.",
+            description="A data set that has a contract; the path of a file, a folder or a wildcard, or several; or"
+            " the address of a database.",
         ),
     ] = "simulated"
     contract: Annotated[
@@ -132,6 +133,9 @@ class RunParameters:
     only_new_data: Annotated[
         bool, Field(description="End at once when data, contract and code are those of the last decision.")
     ] = False
+    query: Annotated[
+        str | None, Field(description="SELECT that reads the rows, where the data are in a database.")
+    ] = None
     accept_drift: Annotated[
         str | None,
         Field(

@@ -3,6 +3,7 @@
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 # Whole numbers below it are represented exactly by float64.
 MAX_EXACT_INTEGER = 2.0**53
@@ -21,7 +22,7 @@ def cell_text(value: Any) -> str | None:
         if value != value:
             return None
         return str(int(value)) if value.is_integer() and abs(value) < MAX_EXACT_INTEGER else repr(value)
-    if isinstance(value, int | datetime | date | time | timedelta):
+    if isinstance(value, int | datetime | date | time | timedelta | UUID):
         return str(value)
     if isinstance(value, Decimal):
         return None if value.is_nan() else str(value)

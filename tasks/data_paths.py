@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ml.errors import ContractError, UsageError
+from tasks.extracts import is_extract
 from tasks.file_names import ENDINGS, plain_name
 
 MAX_FILES = 10_000
@@ -41,7 +42,7 @@ def find_files(data: Data) -> tuple[Path, ...]:
 
 def data_name(data: Data, default: str) -> str:
     """Return the name of the data for people: that of the one file or folder, else `default`."""
-    if isinstance(data, str) and not glob.has_magic(data):
+    if isinstance(data, str) and not (glob.has_magic(data) or "://" in data or is_extract(Path(data))):
         return plain_name(Path(data).name) or default
     return default
 

@@ -10,13 +10,15 @@ from ml.contract.schema import Contract
 from ml.errors import ContractError, UsageError
 from ml.simulators import SIMULATORS
 from tasks.data_paths import Data, data_name, find_files, is_file
+from tasks.database_url import SQLITE_ENDINGS, DatabaseQuery, database_query, is_database
+from tasks.databases import check_query
 from tasks.read_limits import ReadLimits
 from tasks.settings import Settings
 
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """What a run reads: the name of the dataset, its contract and its files (none when simulated).
+    """What a run reads: the name of the dataset, its contract and its files (none when simulated or in a database).
 
     `item_attributes_file` is the side table of items, where the contract has one; scoring needs none. `limits` bound
     what is read from the files.
@@ -27,22 +29,28 @@ class DatasetSource:
     files: tuple[Path, ...]
     item_attributes_file: Path | None = None
     limits: ReadLimits = field(default_factory=ReadLimits)
+    database: DatabaseQuery | None = None
 
     @property
     def all_files(self) -> tuple[Path, ...]:
         return (*self.files, self.item_attributes_file) if self.item_attributes_file else self.files
 
 
-def find_dataset(case: str, data: Data, contract: str | None, settings: Settings) -> DatasetSource:
+def find_dataset(
+    case: str, data: Data, contract: str | None, settings: Settings, query: str | None = None
+) -> DatasetSource:
     """Find contract and files of a dataset; no data is read and nothing is written.
 
-    `data` is the name of a dataset that has a contract, a file, a folder, a wildcard or several files; `contract` is a
+    `data` is the name of a dataset that has a contract, a file, a folder, a wildcard, several files, or the address of
+    a database, of which `query` selects the rows; `contract` is a
     name or a file, by default the one with the name of the data. A side table of items is looked for beside the first
     file, then in the folder of the contract. Raises UsageError or ContractError.
     """
+    if query is not None or is_database(data):
+        return _in_database(case, data, contract, settings, query)
     given = find_files(data) if is_file(data) else ()
     if not contract and given and not data_name(data, ""):
-        raise UsageError("--contract with several files", "none", "name the contract that describes them")
+        raise _no_contract()
     loaded = load_contract(case, contract or data_name(data, ""), settings)
     if given:
         name = data_name(data, loaded.name.partition(".")[2])
@@ -62,6 +70,28 @@ def find_dataset(case: str, data: Data, contract: str | None, settings: Settings
     files = tuple(_require_file(_inside(folder, name, settings), next_step) for name in loaded.read.files)
     side_table = _find_side_table(loaded, folder, settings)
     return DatasetSource(data, loaded, files, side_table, settings.read_limits)
+
+
+def _in_database(
+    case: str, data: Data, contract: str | None, settings: Settings, query: str | None
+) -> DatasetSource:
+    if not isinstance(data, str) or not (is_database(data) or Path(data).suffix.lower() in SQLITE_ENDINGS):
+        raise UsageError(
+            "the address of one database as --data with --query",
+            "none" if isinstance(data, str) else "several",
+            "write DIALECT://USER@HOST/DATABASE, or the path of a SQLite file",
+        )
+    database = database_query(data, query)
+    check_query(database)
+    if not contract:
+        raise _no_contract()
+    loaded = load_contract(case, contract, settings)
+    name = loaded.name.partition(".")[2]
+    return DatasetSource(name, loaded, (), limits=settings.read_limits, database=database)
+
+
+def _no_contract() -> UsageError:
+    return UsageError("--contract beside such data", "none", "name the contract that describes them")
 
 
 def _in_order(given: tuple[Path, ...], contract: Contract) -> tuple[Path, ...]:

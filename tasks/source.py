@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ml.data import item_attributes
 from ml.simulators import SIMULATORS
 from tasks.data_facts import SourceFacts
 from tasks.data_paths import file_labels
+from tasks.databases import read_query
 from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.file_ending import check_file_end
 from tasks.file_formats import read_file
@@ -36,6 +37,9 @@ CODE = (
     "tasks/cell_text.py",
     "tasks/feather_format.py",
     "tasks/data_paths.py",
+    "tasks/database_url.py",
+    "tasks/databases.py",
+    "tasks/extracts.py",
     "tasks/file_content.py",
     "tasks/file_formats.py",
     "tasks/file_ending.py",
@@ -76,6 +80,9 @@ def source(dataset_source: DatasetSource, store: Store) -> StoredResult:
 
 def read_source(dataset_source: DatasetSource, store: Store) -> StoredResult:
     """Run the stage outside of a flow; arguments and result are those of the task `source`."""
+    if database := dataset_source.database:
+        extract = read_query(database, store.folder, dataset_source.limits)
+        dataset_source = replace(dataset_source, files=(extract,))
     if dataset_source.files:
         return read_files(dataset_source, store)
     options = dataset_source.contract.read
@@ -101,6 +108,7 @@ def read_files(dataset_source: DatasetSource, store: Store) -> StoredResult:
         files=digests,
         read=options.model_dump(),
         limits=asdict(dataset_source.limits),
+        database=asdict(dataset_source.database) if dataset_source.database else None,
         # Keys ignore the order of a mapping, but files without a header take it for their column names.
         columns=list(options.columns),
         items=side_table.model_dump() if side_table else None,
@@ -152,7 +160,11 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
             tables["titles"] = item_attributes.read_title_table(side_table, contract.item_attributes)
     published = contract.publication.get("sha256", {})
     facts: SourceFacts = {
-        "origin": {"files": dict(digests), "url": contract.publication.get("url")},
+        "origin": {
+            "files": dict(digests),
+            "url": contract.publication.get("url"),
+            **({"database": asdict(dataset_source.database)} if dataset_source.database else {}),
+        },
         "differs_from_published": sorted(n for n, sha in digests.items() if published.get(n, sha) != sha),
         "rows": len(rows),
         "file_notes": notes,

@@ -28,11 +28,15 @@ class LedgerReferences:
 
 @dataclass(frozen=True)
 class RequiredObjects:
-    """Digests that the store must keep, ids of the runs that MLflow must keep, and of those in Prefect."""
+    """Digests that the store must keep, ids of the runs that MLflow must keep, and of those in Prefect.
+
+    `files` are the digests of source files.
+    """
 
     digests: frozenset[str]
     runs: frozenset[str]
     flow_runs: frozenset[str]
+    files: frozenset[str]
 
 
 def ledger_references(settings: Settings) -> LedgerReferences:
@@ -102,7 +106,7 @@ def required_objects(
     makers = (run_history.registering_run(client, v.name, v.run_id, v.digest) for v in versions.values())
     runs |= {maker.run_id for maker in makers if maker}
     digests = {version.digest for version in versions.values()}
-    flow_runs = set()
+    flow_runs, files = set(), set()
     champion_runs = {versions[key].run_id: f"the run of version {key[1]} of {key[0]}" for key in champions}
     for run_id in runs | referenced_reports:
         run = run_history.read_run(client, run_id)
@@ -114,8 +118,11 @@ def required_objects(
         if run_id in runs:
             # The recorded object, or if it was computed again since, the one with the same content.
             digests |= {entry[k] for entry in run.facts["stages"] for k in ("object", "digest") if k in entry}
+            files |= {*run.facts.get("source", {}).get("origin", {}).get("files", {}).values()}
         flow_runs.add(run.tags.get("prefect.flow_run_id", ""))
-    return RequiredObjects(frozenset(digests), frozenset(runs | referenced_reports), frozenset(flow_runs))
+    return RequiredObjects(
+        frozenset(digests), frozenset(runs | referenced_reports), frozenset(flow_runs), frozenset(files)
+    )
 
 
 def _missing_record(subject: str) -> UsageError:

@@ -18,6 +18,7 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import ContractError
 from ml.simulators import SIMULATORS
+from tasks.extracts import FOLDER
 from tasks.storage.content_store import StageResult, Store
 
 CONTRACT = "contract.json"
@@ -45,6 +46,8 @@ def _find_file(record: ModelVersionRecord, name: str, sha256: str) -> SourceFile
     # A contract may name a folder that differs from the name of the data set.
     folders = dict.fromkeys([facts["data"], *(path.parent.name for path in paths)])
     paths += [data_dir / folder / name for folder in folders] if data_dir else []
+    # What came from a database.
+    paths.append(record.settings.state_dir.resolve() / "store" / FOLDER / name)
     # Where several files have one name, the recorded name has their folders too.
     existing = [path for path in paths if f"/{path.as_posix()}".endswith(f"/{name}") and path.is_file()]
     same = next((path for path in existing if _sha256(path) == sha256), None)

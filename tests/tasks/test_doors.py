@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import json
 import os
 import zipfile
@@ -24,6 +25,7 @@ from tasks.data_paths import find_files, is_file
 from tasks.locate import DatasetSource
 from tasks.source import read_files
 from tasks.storage.content_store import Store
+from tasks.tables_in_memory import is_table, table_file
 from tasks.validate import apply_contract
 
 ROWS = 24
@@ -295,3 +297,39 @@ def test_codes_of_several_columns(tmp_path: Path) -> None:
         ContractError, match=r"(?s)each code of 'count' once.*columns of type number or integer"
     ):
         parse(source)
+
+
+def polars_frame() -> Any:
+    import polars
+
+    return polars.DataFrame(FRAME.replace({float("nan"): None}).to_dict("list"))
+
+
+TABLES: dict[str, Callable[[], Any]] = {
+    "pandas": lambda: FRAME,
+    "pandas with an index": lambda: FRAME.set_axis(range(5, 5 + ROWS)),
+    "pandas with categories": lambda: FRAME.astype({"name": "category", "bad": "int8", "count": "Int32"}),
+    "polars": polars_frame,
+    "pyarrow": lambda: TABLE,
+    "a batch of pyarrow": lambda: TABLE.to_batches()[0],
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_python_end_as_the_same_table(tmp_path: Path, name: str, expected: str) -> None:
+    table = TABLES[name]()
+    assert is_table(table)
+    file = table_file(table, tmp_path)
+    assert file.stem == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert file == table_file(table, tmp_path)
+    assert file.parent.stat().st_mode & 0o077 == 0
+    assert table_digest(clean_table(tmp_path, file)) == expected
+
+
+def test_a_table_with_columns_of_several_types_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataGateError, match="cells of one type") as error:
+        table_file(pd.DataFrame({"name": ["Jane Doe", 4711]}), tmp_path)
+    assert "Jane" not in str(error.value)
+    assert error.value.__suppress_context__
+    assert not is_table([1])
+    assert not is_table("loans.csv")
