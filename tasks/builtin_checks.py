@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ml.data.digest import row_hashes
+from ml.data.maturity import known_times, outcomes_not_known
 from ml.data.row_split import targets
 from ml.data.text_faults import EMPTY, foreign_script, text_faults
 from ml.data.value_kinds import count_invalid_cells
@@ -16,14 +17,45 @@ from tasks.validation_state import ValidationState, describe_culprits
 MIN_ROWS = 20
 
 
+def to_utc(instant: datetime) -> pd.Timestamp:
+    """Return an instant in UTC without a zone, as times of tables are; one without a zone is in UTC."""
+    stamp = pd.Timestamp(instant)
+    return stamp.tz_convert(None) if stamp.tzinfo else stamp
+
+
 def exclude_later_rows(state: ValidationState, as_of: datetime) -> None:
     """Exclude rows with a time after `as_of` (UTC if it has no zone); a missing time is left to other rules."""
-    instant = pd.Timestamp(as_of)
+    instant = to_utc(as_of)
     times = state.rows[str(state.contract.roles.time)]
-    later = (times > (instant.tz_convert(None) if instant.tzinfo else instant)).to_numpy()
+    later = (times > instant).to_numpy()
     rule, reason = f"as_of({instant:%Y-%m-%d %H:%M})", "the row is later than as_of"
     state.add_result(rule, "exclude", reason, int(later.sum()), len(times))
     state.remove_rows(np.flatnonzero(later), rule, "exclude", reason)
+
+
+def exclude_unknown_outcomes(state: ValidationState, as_of: datetime | None) -> None:
+    """Exclude rows whose outcome was not known at `as_of`; without it, at the time of the latest row.
+
+    What was not known has no value in the column with the role `known_at`. With a horizon, the table itself does not
+    tell: an outcome of the last days before it was written may still change.
+    """
+    contract = state.contract
+    known = None if state.scoring else known_times(state.rows, contract)
+    if known is None:
+        return
+    column = contract.roles.known_at or str(contract.roles.time)
+    instant = to_utc(as_of) if as_of else None
+    if instant is None and not contract.roles.known_at:
+        instant = state.rows[column][state.in_population].max()
+    unknown = outcomes_not_known(known, instant) & state.in_population & ~_invalid(state, column)
+    if not contract.roles.known_at:
+        # Of a row without a time nothing is known; another rule sets it aside.
+        unknown &= state.rows[column].notna().to_numpy()
+    rule = f"outcome_known({column})"
+    when = f" at {instant:%Y-%m-%d %H:%M}" if instant is not None and not pd.isna(instant) else ""
+    reason = f"the outcome of the row was not known yet{when}"
+    state.add_result(rule, "exclude", reason, int(unknown.sum()), int(state.in_population.sum()))
+    state.remove_rows(np.flatnonzero(unknown), rule, "exclude", reason)
 
 
 def exclude_later_rows_of_entities(state: ValidationState) -> None:
@@ -46,6 +78,7 @@ def check_rows(state: ValidationState) -> None:
         rows = state.quarantine(f"type({column})", invalid, f"the cell is not a valid {kind}")
         state.add_kinds(count_invalid_cells(kind, state.cells[column].iloc[rows]))
     _check_required_values(state)
+    _check_known_times(state)
     _check_texts(state)
     _check_event_weights(state)
     _check_duplicates(state)
@@ -91,6 +124,16 @@ def _check_required_values(state: ValidationState) -> None:
         missing = state.rows[column].isna().to_numpy() & ~_invalid(state, column)
         if missing.any():
             state.quarantine(f"present({column})", missing, "a required value is missing", "missing")
+
+
+def _check_known_times(state: ValidationState) -> None:
+    """Quarantine rows whose outcome was known on a day before the row."""
+    column, time = state.contract.roles.known_at, state.contract.roles.time
+    if column and time and not state.scoring:
+        # Of a day without a time of day it is not known whether it was later.
+        earlier = state.rows[column].dt.floor("D") < state.rows[time].dt.floor("D")
+        reason = f"the outcome was known before {time}"
+        state.quarantine(f"outcome_after_row({column})", earlier.to_numpy(), reason, "an earlier day")
 
 
 def _check_texts(state: ValidationState) -> None:

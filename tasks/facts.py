@@ -103,10 +103,12 @@ class SplitChecks(TypedDict, total=False):
     """Leakage checks of a split: counts, and what reveals the target of a table.
 
     `single_feature_leaks` has the AUC by column; `columns` are those that predict best alone; `warnings` are findings
-    that are not certain enough to stop a run.
+    that are not certain enough to stop a run. `late_outcomes` counts, by pair of datasets, the rows of the earlier one
+    whose outcome was not known before the later one begins.
     """
 
     shared_entities: dict[str, int]
+    late_outcomes: dict[str, int]
     single_feature_leaks: dict[str, float]
     pair_leaks: list[PairLeak]
     dominant_column: DominantColumn
@@ -133,6 +135,7 @@ class SimilarTexts(TypedDict):
 class DivisionFacts(TypedDict):
     """What a split function reports: sizes of the datasets, and of a log its cutoffs, catalogue and order of events.
 
+    `gap` counts rows that are in no dataset, as their outcome was not known when the next dataset began;
     `users_without_new_items` counts, by dataset, users with no target item that is new to them; `simultaneous_events`
     is the share of events with no order.
     """
@@ -140,6 +143,7 @@ class DivisionFacts(TypedDict):
     datasets: dict[str, DatasetSize]
     checks: SplitChecks
     purged: NotRequired[int]
+    gap: NotRequired[int]
     similar_texts: NotRequired[SimilarTexts]
     cutoffs: NotRequired[list[str]]
     catalogue: NotRequired[int]

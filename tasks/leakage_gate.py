@@ -21,6 +21,7 @@ from ml.data.class_leaks import (
 from ml.data.copy_evidence import GIVEN_AWAY_BOUND, CopyEvidence, judge_copies
 from ml.data.dataset import Dataset
 from ml.data.leakage import shared_entities
+from ml.data.maturity import count_late_outcomes, known_times
 from ml.data.row_split import OUT_OF_SCOPE_TEST, OUT_OF_SCOPE_VALID, TEST, TRAIN, VALID
 from ml.data.signal_share import SignalShare, measure_signal_share
 from ml.data.target_leaks import (
@@ -155,6 +156,26 @@ def _add_signal_share(checks: SplitChecks, signal: SignalShare, allowed: set[str
         )
 
 
+def check_late_outcomes(
+    datasets: Mapping[str, Dataset], rows: pd.DataFrame, contract: Contract
+) -> SplitChecks:
+    """Count the rows whose outcome was not known before the first row of a later dataset, in a split by time.
+
+    `rows` are those that were split, with the index of the datasets.
+    """
+    known = known_times(rows, contract)
+    if known is None or contract.split.by != "time":
+        return {}
+    times = rows[str(contract.roles.time)]
+    index = {name: datasets[name].frame.index for name in (TRAIN, VALID, TEST)}
+    pairs = ((TRAIN, VALID), (TRAIN, TEST), (VALID, TEST))
+    counts = {
+        f"{earlier} and {later}": count_late_outcomes(times, known, index[earlier], index[later])
+        for earlier, later in pairs
+    }
+    return {"late_outcomes": {pair: count for pair, count in counts.items() if count}}
+
+
 def _count_targets_in_history(datasets: Mapping[str, Dataset]) -> int:
     """Count the users of valid and test with a target item that is in their own history."""
     return sum(
@@ -169,6 +190,13 @@ def raise_if_leaking(facts: Mapping[str, Any]) -> None:
     checks: SplitChecks = facts["checks"]
     if entities := checks.get("shared_entities"):
         raise LeakageError("no entity in two datasets", f"{entities}", "set meta.roles.group", facts)
+    if late := checks.get("late_outcomes"):
+        raise LeakageError(
+            "outcomes that were known before the first row of the next dataset",
+            "later ones: " + ", ".join(f"{count} in {pair}" for pair, count in late.items()),
+            "leave a gap between the datasets: correct the split function",
+            facts,
+        )
     if count := checks.get("histories_with_test_events"):
         raise LeakageError(
             "no test events in the histories", f"{count} such histories", "check the times", facts

@@ -14,6 +14,7 @@ from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
 from ml.data.near_duplicates import NearDuplicates
 from ml.data.row_split import (
+    GAP,
     OUT_OF_SCOPE_TEST,
     OUT_OF_SCOPE_VALID,
     PURGED,
@@ -31,7 +32,7 @@ from ml.interactions.datasets import evaluation_dataset, training_dataset, user_
 from tasks.data_facts import ItemAttributeCounts
 from tasks.error_boundary import redact_errors
 from tasks.facts import DatasetSize, DivisionFacts, SimilarTexts, SplitFacts
-from tasks.leakage_gate import check_leakage, raise_if_leaking
+from tasks.leakage_gate import check_late_outcomes, check_leakage, raise_if_leaking
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import dataset_settings
 
@@ -84,7 +85,11 @@ def split(
                 "unit": _unit_column(contract),
                 "merged_by_text": bool(contract.roles.text) and not contract.roles.group,
             },
-            "checks": {**division["checks"], **check_leakage(datasets, contract)},
+            "checks": {
+                **division["checks"],
+                **check_leakage(datasets, contract),
+                **check_late_outcomes(datasets, rows, contract),
+            },
         }
         tables = {name: dataset.to_table() for name, dataset in datasets.items()}
         if "items" in clean.table_names:
@@ -127,6 +132,8 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
         "checks": {},
         "purged": int((labels == PURGED).sum()),
     }
+    if (labels == GAP).any():
+        facts["gap"] = int((labels == GAP).sum())
     if found.similar_texts:
         facts["similar_texts"] = _similar_texts(found.similar_texts, labels)
     return datasets, facts
@@ -220,13 +227,13 @@ def _dataset_sizes(datasets: Datasets, with_mean: bool = True) -> dict[str, Data
 
 
 def _require_no_future_rows(rows: pd.DataFrame, contract: Contract, now: datetime) -> None:
-    if contract.roles.time and contract.roles.time in rows.columns:
-        instant = pd.Timestamp(now)
-        instant = instant.tz_convert(None) if instant.tzinfo else instant
-        future = int((rows[contract.roles.time] > instant).sum())
+    instant = pd.Timestamp(now)
+    instant = instant.tz_convert(None) if instant.tzinfo else instant
+    for column in (contract.roles.time, contract.roles.known_at):
+        future = int((rows[column] > instant).sum()) if column and column in rows.columns else 0
         if future:
             raise LeakageError(
-                f"no {contract.roles.time} after now, {instant:%Y-%m-%d %H:%M} UTC",
+                f"no {column} after now, {instant:%Y-%m-%d %H:%M} UTC",
                 f"{future} of {len(rows)} rows",
                 "correct the dates, or this machine's clock",
             )

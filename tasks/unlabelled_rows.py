@@ -25,8 +25,9 @@ def select_rows(rows: pd.DataFrame, contract: Contract, count: int) -> pd.DataFr
         chosen = rows[rows[contract.roles.user].isin(users)]
     else:
         chosen = rows.sample(min(count, len(rows)), random_state=SEED).sort_index()
-    read, target = contract.read, contract.roles.target
-    left_out = [column for column in (target, read.source_column, read.row_column) if column in chosen]
+    read, roles = contract.read, contract.roles
+    unknown = (roles.target, roles.known_at, read.source_column, read.row_column)
+    left_out = [column for column in unknown if column in chosen]
     return chosen.drop(columns=left_out)
 
 

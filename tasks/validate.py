@@ -92,9 +92,9 @@ def apply_contract(
 ) -> ValidationResult:
     """Divide the rows of a table into clean, quarantined and excluded ones.
 
-    With `scoring` there is no target: rules about it, copies and `first_row_per` are skipped. Rows after `as_of` (UTC)
-    are excluded. Raises DataGateError, with the facts, when a rule fails the batch or crashes, or when too many rows
-    are quarantined.
+    With `scoring` there is no target: rules about it, copies and `first_row_per` are skipped. Rows after `as_of` (UTC),
+    and those whose outcome was not known then, are excluded. Raises DataGateError, with the facts, when a rule fails
+    the batch or crashes, or when too many rows are quarantined.
     """
     _require_columns(frame, contract, scoring)
     skipped = {contract.roles.target} if scoring else set()
@@ -110,6 +110,7 @@ def apply_contract(
     # Rows outside the population are excluded before any other rule sees them.
     if as_of:
         builtin_checks.exclude_later_rows(state, as_of)
+    builtin_checks.exclude_unknown_outcomes(state, as_of)
     rules = [rule for rule in contract.rules if set(rule.required_columns) <= set(types)]
     _apply_rules([rule for rule in rules if rule.action == "exclude"], state)
     builtin_checks.exclude_later_rows_of_entities(state)

@@ -92,6 +92,10 @@ def check_roles(roles: Roles) -> Iterator[Problem]:
             listed(given) if given else "none of them",
             "complete meta.roles",
         )
+    if roles.user and roles.known_at:
+        yield Problem(
+            "the role known_at in meta.roles of a table only", quoted(roles.known_at), "remove the role"
+        )
     for role in ("event_weight", "segment"):
         if roles.target and (column := getattr(roles, role)):
             yield Problem(
@@ -121,6 +125,7 @@ def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
     allowed: Sequence[tuple[str | None, tuple[str, ...], str]] = (
         (numeric_target, NUMERIC, "target"),
         (roles.time, ("time", "epoch"), "time"),
+        (roles.known_at, ("time", "epoch"), "known_at"),
         (roles.event_order, ("integer",), "event_order"),
         (roles.user, ("category",), "user"),
         (roles.item, ("category",), "item"),

@@ -50,7 +50,7 @@ def feature_columns(
     The site is one of them unless it is held out. A time without a role is none of them where a feature is computed
     from it.
     """
-    no_features = {roles.target, roles.id, roles.time, roles.group, *roles.ignored}
+    no_features = {roles.target, roles.id, roles.time, roles.known_at, roles.group, *roles.ignored}
     if split_by == "site":
         no_features.add(roles.site)
     times = {c for c in source_columns(declared) if read.columns.get(c) in TIMES}

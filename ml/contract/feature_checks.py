@@ -74,8 +74,8 @@ def _check_columns(feature: DeclaredFeature, place: str, read: ReadOptions) -> I
 
 
 def _check_roles(columns: Collection[str], place: str, roles: Roles, split_by: str) -> Iterator[Problem]:
-    """Check that no column reveals the target, or which entity or held-out site a row belongs to."""
-    refused = {"target": roles.target, "id": roles.id, "group": roles.group}
+    """Check that no column reveals the target, or which entity or held-out site a row belongs to, or is known late."""
+    refused = {"target": roles.target, "id": roles.id, "group": roles.group, "known_at": roles.known_at}
     if split_by == "site":
         refused["site"] = roles.site
     for role, column in refused.items():

@@ -42,6 +42,9 @@ class Roles(Section):
     """Identifier of a row: one row each, never a feature."""
     time: ColumnName | None = None
     """When the row or event happened."""
+    known_at: ColumnName | None = None
+    """When the outcome of the row was known, where that is later than the row; empty where it is not known yet. Never a
+    feature. Rows without a known outcome are left out, and no model learns from what was not known in its time."""
     group: ColumnName | None = None
     """Entity with several rows, such as a patient; all its rows are in one dataset of the split."""
     text: Columns = ()
@@ -104,7 +107,7 @@ class Roles(Section):
 
     def columns(self) -> set[str]:
         """Return all columns that have a role or a description."""
-        table = (self.target, self.id, self.time, self.group, self.site)
+        table = (self.target, self.id, self.time, self.known_at, self.group, self.site)
         log = (self.user, self.item, self.event_order, self.event_weight, self.segment)
         return {c for c in (*table, *log) if c} | {
             *self.sensitive,

@@ -35,6 +35,7 @@ def _check_row_split(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
     if policy.by == "site" and not policy.sites:
         yield Problem("meta.split.sites to hold out", "none", "name the sites of the test")
     yield from _check_column(policy, roles)
+    yield from _check_late_outcomes(policy, roles)
     if policy.by in ("time", "site") and getattr(roles, policy.by) is None:
         yield Problem(f"a column with the role {policy.by}", "none", f"set meta.roles.{policy.by}")
     if policy.by == "stratified" and not (roles.positive or roles.labels) and roles.above is None:
@@ -43,6 +44,17 @@ def _check_row_split(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
             "a numeric target",
             "split by hash, or set positive, above or labels in meta.roles.target",
         )
+
+
+def _check_late_outcomes(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
+    """Check that it is clear when outcomes were known, and after which time."""
+    if roles.known_at and policy.horizon is not None:
+        yield Problem(
+            "either the role known_at or meta.split.horizon", "both", "keep known_at, which is more exact"
+        )
+    if (roles.known_at or policy.horizon is not None) and roles.time is None:
+        given = "known_at" if roles.known_at else "meta.split.horizon"
+        yield Problem(f"a column with the role time beside {given}", "none", "set meta.roles.time")
 
 
 def _check_column(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:

@@ -1,10 +1,15 @@
 """How the rows of a table, or the events of a log, are divided into train, valid and test."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
 
 from ml.contract.roles import Roles
-from ml.contract.values import ColumnName, Labels, Section, Share
+from ml.contract.values import ColumnName, Labels, Number, Section, Share
+
+# A hundred years, in days.
+MAX_HORIZON = 36_525
 
 # Ways to split a table of rows.
 ROW_SPLITS = ("hash", "stratified", "time", "site", "column")
@@ -30,6 +35,8 @@ class SplitPolicy(Section):
     `site`, `last` and `random_last_out` have none."""
     valid: Share = 0.2
     """Share for validation, likewise; by `site`, of the rows at other sites."""
+    horizon: Annotated[Number, Field(gt=0, le=MAX_HORIZON)] | None = None
+    """Days from a row until its outcome is known, where no column has the role `known_at`."""
     sites: Labels = ()
     """Sites that are the test, where `by` is `site`."""
     column: ColumnName | None = None

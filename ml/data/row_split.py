@@ -13,9 +13,12 @@ from ml.contract.roles import Roles
 from ml.contract.schema import Contract
 from ml.contract.split_policy import SplitPolicy
 from ml.data.digest import entity_hashes, row_hashes
+from ml.data.maturity import known_times
 from ml.errors import ContractError
 
 TRAIN, VALID, TEST, PURGED = "train", "valid", "test", "purged"
+# Rows whose outcome was not known when the next dataset began.
+GAP = "gap"
 # Rows of none of the classes: a threshold is chosen on the first, decisions are measured on the second.
 OUT_OF_SCOPE_VALID, OUT_OF_SCOPE_TEST = "out_of_scope_valid", "out_of_scope_test"
 
@@ -74,10 +77,10 @@ def row_entities(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
 
 
 def assign_rows(rows: pd.DataFrame, target: np.ndarray, entity: np.ndarray, contract: Contract) -> np.ndarray:
-    """Return a label for each row: train, valid, test, or purged (its entity has rows in a later dataset)."""
+    """Return a label for each row: train, valid, test, purged (its entity has rows in a later dataset), or gap."""
     policy, roles = contract.split, contract.roles
     if policy.by == "time":
-        return _by_time(rows[str(roles.time)], entity, policy)
+        return _purge(_by_time(rows[str(roles.time)], known_times(rows, contract), policy), entity)
     shares = _uniform(entity)
     if policy.by == "stratified":
         shares = _rank_within_class(shares, target, entity)
@@ -129,11 +132,21 @@ def _rank_within_class(shares: np.ndarray, target: np.ndarray, entity: np.ndarra
     return pd.Series(shares).groupby(entity_class).rank(method="min", pct=True).to_numpy() - 1e-12
 
 
-def _by_time(times: pd.Series, entity: np.ndarray, policy: SplitPolicy) -> np.ndarray:
-    """Assign the latest rows to test, those before to valid; rows of equal times are in one dataset."""
-    cutoffs = times.quantile([1 - policy.test - policy.valid, 1 - policy.test], interpolation="higher")
-    labels = np.select([times >= cutoffs.iloc[1], times >= cutoffs.iloc[0]], [TEST, VALID], TRAIN)
-    return _purge(labels, entity)
+def _by_time(times: pd.Series, known: pd.Series | None, policy: SplitPolicy) -> np.ndarray:
+    """Assign the latest rows to test, those before to valid; rows of equal times are in one dataset.
+
+    Outcomes that come late leave a gap: rows are in train or valid only if their outcome was known before the next
+    dataset begins. The shares of train and valid are those of the rows whose outcome was known before the test.
+    """
+    if known is None:
+        cutoffs = times.quantile([1 - policy.test - policy.valid, 1 - policy.test], interpolation="higher")
+        return np.select([times >= cutoffs.iloc[1], times >= cutoffs.iloc[0]], [TEST, VALID], TRAIN)
+    test_from = times.quantile(1 - policy.test, interpolation="higher")
+    is_test, in_time = times >= test_from, known < test_from
+    share = 1 - policy.valid / (1 - policy.test)
+    valid_from = times[in_time].quantile(share, interpolation="higher")
+    is_valid = in_time & (times >= valid_from)
+    return np.select([is_test, is_valid, known < valid_from], [TEST, VALID, TRAIN], GAP)
 
 
 def _purge(labels: np.ndarray, entity: np.ndarray) -> np.ndarray:

@@ -134,6 +134,7 @@ class BatchColumns:
         sample = rows.iloc[order].reset_index(drop=True)
         roles = contract.roles
         left_out = {roles.id, roles.group, roles.user, roles.item, roles.target, roles.event_order}
+        left_out.add(roles.known_at)
         left_out |= set(roles.ignored) - set(roles.sensitive)
         left_out |= set(contract.drift.exceptions)
         kinds = {c: k for c, k in contract.read.columns.items() if c in rows and c not in left_out}
