@@ -12,14 +12,16 @@ import typer
 from operate.console import case_module, console_logging
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ml.drafting.draft import Draft
-    from ml.drafting.request import CaseKind
+    from ml.drafting.request import CaseKind, DraftRequest
 
 SHOWN_DOUBTS = 15
 
 
 def contract(
-    file: Annotated[Path, typer.Argument(help="The file: CSV or other text, in a zip archive, or Parquet.")],
+    file: Annotated[Path, typer.Argument(help="The file, of any format that is read.")],
     case: Annotated[str, typer.Option(help="The use case that the data are for.")],
     target: Annotated[
         str | None, typer.Option(help="Column to predict. Default: the one that looks most like a target.")
@@ -43,23 +45,41 @@ def contract(
     if not file.is_file():
         raise UsageError("a file that can be read", str(file), "name one")
     with console_logging(progress=True):
-        draft = draft_file(file, _case_kind(case), target, positive)
-    _write(path, draft.source)
+        drafted = draft_file(file, case_kind(case), target, positive)
+    _write(path, drafted.source)
     command = shlex.join(["steward", "run", case, "--data", str(file), "--contract", str(path)])
     if as_json:
-        typer.echo(json.dumps(_summary(draft, path)))
+        typer.echo(json.dumps(_summary(drafted, path)))
     else:
-        _print(draft, path, command)
+        _print(drafted, path, command)
 
 
-def draft_file(file: Path, kind: "CaseKind", target: str | None, positive: str | None) -> "Draft":
+def draft_file(
+    file: Path, kind: "CaseKind", target: str | None = None, positive: str | None = None
+) -> "Draft":
     """Read a file as it is most likely written, and draft its contract. Raises UsageError or DataGateError."""
+    from dataclasses import replace
+
+    rows, request = read_cells(file, kind)
+    classes = () if positive is None else (positive,)
+    return draft_cells(rows, replace(request, target=target, positive=classes))
+
+
+def draft_cells(rows: "pd.DataFrame", request: "DraftRequest") -> "Draft":
+    """Draft the contract of a log or a table, as the use case needs it."""
+    from ml.drafting.log import draft_log
+    from ml.drafting.table import draft_table
+
+    return draft_log(rows, request) if request.case.is_log else draft_table(rows, request)
+
+
+def read_cells(file: Path, kind: "CaseKind") -> tuple["pd.DataFrame", "DraftRequest"]:
+    """Return every cell of a file as it came, and how the file is read. Raises UsageError or DataGateError."""
     import tempfile
 
     from ml.contract.read_options import ReadOptions
     from ml.contract.schema import Contract, ContractFile
     from ml.drafting.request import DraftRequest
-    from ml.drafting.table import draft_table
     from tasks.file_dialect import file_dialect
     from tasks.locate import DatasetSource
     from tasks.settings import load
@@ -67,22 +87,21 @@ def draft_file(file: Path, kind: "CaseKind", target: str | None, positive: str |
     from tasks.storage.content_store import Store
 
     limits = load().read_limits
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", file.stem).strip("_") or "data"
+    name = _name(file)
     dialect = file_dialect(file, kind.is_log, limits)
     read = {"files": [_file_name(file)], **dialect.read}
-    # Every cell as it came: the draft decides what it means.
+    # The draft decides what a cell means.
     options = ReadOptions(columns=dict.fromkeys(dialect.columns, "category"), **read)
-    first = dialect.columns[0]
-    meta = {"schema_version": 2, "read": options, "roles": {"target": {"column": first}}}
+    meta = {"schema_version": 2, "read": options, "roles": {"target": {"column": dialect.columns[0]}}}
     reading = ContractFile.model_validate({"name": f"{kind.name}.{name}", "expectations": [], "meta": meta})
     source = DatasetSource(name, Contract.from_file(reading, {}), (file,), limits=limits)
     with tempfile.TemporaryDirectory(prefix="steward-contract-") as scratch:
         rows = read_source(source, Store(Path(scratch))).table("rows")
-    classes = () if positive is None else (positive,)
-    return draft_table(rows, DraftRequest(kind, name, read, dialect.doubts, target, classes))
+    return rows, DraftRequest(kind, name, read, dialect.doubts)
 
 
-def _case_kind(case: str) -> "CaseKind":
+def case_kind(case: str) -> "CaseKind":
+    """Return what kind of data a use case needs. Raises UsageError for an unknown one."""
     from ml.drafting.request import CaseKind
     from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
     from ml.evaluation.ranking_evaluator import RankingEvaluator
@@ -107,11 +126,18 @@ def _file_name(file: Path) -> str:
     return file.name if usable and not re.match(r"[A-Za-z]:", file.name) else f"data{file.suffix}"
 
 
+def _name(file: Path) -> str:
+    """Return the name of the data set: that of the file, as far as names of data sets allow."""
+    from tasks.file_names import plain_name
+
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain_name(file.name)).strip("_")[:100] or "data"
+
+
 def _new_file(output: Path | None, file: Path) -> Path:
     """Return the path of the contract. Raises UsageError for one that exists, or that no file can be written to."""
     from ml.errors import UsageError
 
-    path = output or Path(f"{re.sub(r'[^A-Za-z0-9_-]+', '_', file.stem).strip('_') or 'data'}.json")
+    path = output or Path(f"{_name(file)}.json")
     if path.suffix != ".json" or not path.resolve().parent.is_dir():
         raise UsageError("-o FILE.json in a folder that exists", str(path), "name such a file")
     if path.exists():
@@ -147,7 +173,7 @@ def _print(draft: "Draft", path: Path, command: str) -> None:
     doubts = draft.doubts
     typer.echo(f"{path}: {len(draft.contract.read.columns)} columns, {len(draft.rules)} rules")
     if doubts:
-        typer.echo(f"\nLook at these {len(doubts)} points, the most doubtful first:")
+        typer.echo(f"\nLook at {len(doubts)} points, the most doubtful first:")
     for number, doubt in enumerate(doubts[:SHOWN_DOUBTS], 1):
         typer.echo(f"{number:3}. {doubt.place}: {doubt.reason}")
     if len(doubts) > SHOWN_DOUBTS:

@@ -20,10 +20,12 @@ from ml.drafting.violations import violations
 class RuleContext:
     """What rules depend on beside the columns: target, columns without use, codes, whether copies count."""
 
-    target: TargetDraft
+    target: TargetDraft | None
     used: Collection[str]
     codes: Mapping[str, Sequence[float]]
     allows_copies: bool = False
+    # Columns of which each row needs a cell.
+    required: tuple[str, ...] = ()
 
 
 def draft_rules(
@@ -32,9 +34,10 @@ def draft_rules(
     """Return the rules with their expected false alarms. With a time, the first half is the earlier one."""
     drafted, loosened, measured = _parts(columns, time)
     halves = {c.name: part_of(c, drafted) for c in columns}
-    ruled = [c.name for c in columns if c.name not in context.used and c.name != context.target.column]
+    target = next((c for c in columns if context.target and c.name == context.target.column), None)
+    ruled = [c.name for c in columns if c.name not in context.used and c is not target]
     misspelt = {c.name: found for c in columns if c.name in ruled and (found := find_misspellings(c))}
-    rules = [_target_rule(next(c for c in columns if c.name == context.target.column))]
+    rules = [_target_rule(target)] if target else []
     for name in ruled:
         rules += _rules_of(halves[name], context, misspelt.get(name, ()))
     frame = pd.DataFrame({column.name: column.typed for column in columns})
@@ -95,5 +98,6 @@ def _target_rule(target: Column) -> DraftRule:
 def _removed_anyway(columns: Sequence[Column], context: RuleContext, frame: pd.DataFrame) -> np.ndarray:
     """Return the rows that are quarantined without a rule: invalid cells, no target, copies."""
     removed = np.logical_or.reduce([column.invalid for column in columns])
-    removed |= frame[context.target.column].isna().to_numpy()
+    required = (*context.required, context.target.column) if context.target else context.required
+    removed |= frame[[*required]].isna().any(axis=1).to_numpy()
     return np.asarray(removed if context.allows_copies else removed | frame.duplicated())
