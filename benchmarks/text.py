@@ -39,6 +39,7 @@ CANDIDATES: dict[str, Callable[[], Candidate]] = {
     "prior": ClassPrior,
     "tf-idf": TfidfLinear,
     "frozen": FrozenEncoder,
+    "frozen int8": partial(FrozenEncoder, int8=True),
     "fine-tuned": FineTunedEncoder,
     "blend": Blend,
     "tf-idf by class ratio": partial(TfidfLinear, by_class_ratio=True, unspaced_lengths=(1, 5)),

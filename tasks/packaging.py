@@ -88,11 +88,7 @@ def package_model(package: Package, test: Dataset, folder: Path, store: Store) -
     reloaded model does not give the same predictions, also for rows with missing values.
     """
     golden = _golden_rows(test)
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / PACKAGE_FOLDER
-        data.mkdir()
-        digest = model_package.write(package, data)
-        save_mlflow_model(package, data, folder)
+    digest = save_packaged(package, folder)
     check_structure(folder)
     signature = MlflowModel.load(folder).signature
     if signature is None or signature.inputs is None or signature.outputs is None:
@@ -123,6 +119,16 @@ def package_model(package: Package, test: Dataset, folder: Path, store: Store) -
     megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
     latency = Latency(**verified.facts["latency"])
     return PackagedModel(folder, digest, megabytes, latency, _pinned_requirements(package))
+
+
+def save_packaged(package: Package, folder: Path) -> str:
+    """Save a package into `folder` in MLflow's format; return its digest."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / PACKAGE_FOLDER
+        data.mkdir()
+        digest = model_package.write(package, data)
+        save_mlflow_model(package, data, folder)
+    return digest
 
 
 def _environment() -> dict[str, str]:
@@ -233,16 +239,17 @@ def predict_in_clean_process(
     frame: pd.DataFrame,
     params: Mapping[str, Any] | None = None,
     hidden_modules: Sequence[str] = (),
+    python: Path = Path(sys.executable),
 ) -> tuple[pd.DataFrame, Latency]:
     """Return predictions of a saved model by its own code, and what the prediction of one row takes.
 
-    `params` are those of the model's signature; `hidden_modules` cannot be imported in the process. Raises
+    `params` are those of the model's signature; `hidden_modules` cannot be imported in the process of `python`. Raises
     PackagingError if the process fails, or if it imported another `ml` than the model's own.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows, predictions = Path(scratch) / "rows.parquet", Path(scratch) / "predictions.parquet"
         frame.to_parquet(rows, index=False)
-        command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
+        command = [str(python), "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
         command += [str(model.resolve()), str(rows), str(predictions)]
         command += [json.dumps(params), json.dumps(hidden_modules)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)

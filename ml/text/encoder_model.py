@@ -60,6 +60,7 @@ class EncoderModel:
             "target": asdict(self.target),
             "columns": asdict(self.columns),
             "max_tokens": self.encoder.max_tokens,
+            "int8": self.encoder.int8,
             "regression": self.regression.to_json(),
             "contributions": self.contributions,
             "epochs": self.epochs,
@@ -83,7 +84,7 @@ class EncoderModel:
         return cls(
             ClassTarget.from_json(state["target"]),
             MessageColumns.from_json(state["columns"]),
-            SentenceEncoder.from_files(encoder_files, state["max_tokens"]),
+            SentenceEncoder.from_files(encoder_files, state["max_tokens"], state["int8"]),
             SoftmaxRegression.from_json(state["regression"], from_safetensors(files["head.safetensors"])),
             tuple(state["contributions"]),
             state["epochs"],

@@ -37,20 +37,26 @@ MAX_UNUSED_SHARE = 0.05
 
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """The files of an encoder, and the tokens of a message that count."""
+    """The files of an encoder, and the tokens of a message that count.
+
+    With `int8` the linear layers are computed in 8-bit integers, on the CPU.
+    """
 
     files: Mapping[str, bytes] = field(repr=False)
     max_tokens: int
+    int8: bool = False
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], max_tokens: int) -> Self:
+    def from_files(cls, files: Mapping[str, bytes], max_tokens: int, int8: bool = False) -> Self:
         """Take what `ml.text.encoder_files.read_encoder` read, with a vocabulary made into a tokenizer.
 
         Raises UsageError where configuration, weights and tokenizer do not belong together.
         """
         config = _parse_config(files[CONFIG])
         tokenizer = files.get(TOKENIZER) or _tokenizer_of_vocabulary(files)
-        encoder = cls({CONFIG: files[CONFIG], WEIGHTS: files[WEIGHTS], TOKENIZER: tokenizer}, max_tokens)
+        encoder = cls(
+            {CONFIG: files[CONFIG], WEIGHTS: files[WEIGHTS], TOKENIZER: tokenizer}, max_tokens, int8
+        )
         rows, entries = int(config["vocab_size"]), encoder.tokenizer.get_vocab_size()
         if not (1.0 - MAX_UNUSED_SHARE) * rows <= entries <= rows:
             raise UsageError(
@@ -72,8 +78,8 @@ class SentenceEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of files and tokens that count."""
-        digest = hashlib.sha256(str(self.max_tokens).encode())
+        """The SHA-256 of files, tokens that count and precision."""
+        digest = hashlib.sha256(f"{self.max_tokens} {self.int8}".encode())
         for name in sorted(self.files):
             digest.update(name.encode() + b"\0" + hashlib.sha256(self.files[name]).digest())
         return digest.hexdigest()
@@ -121,6 +127,7 @@ class SentenceEncoder:
         The last bits of a vector depend on the batch that its message is in, and so on the other messages; not on
         `threads`. Vectors of the same list of messages are computed once in a process, and once for a `storage`.
         """
+        device = "cpu" if self.int8 else device
         key = (self.digest, device)
         return cached_embeddings(
             key, messages, lambda distinct: self._embed(distinct, threads, device), storage
@@ -151,10 +158,14 @@ class SentenceEncoder:
 
     @cached_property
     def network(self) -> Any:
-        """The network in evaluation mode, float32."""
+        """The network in evaluation mode, float32 but for linear layers with `int8`."""
         from ml.text.encoder_network import load_network
+        from ml.text.int8_linear import quantise_linear_layers
 
-        return load_network(self.config, self.files[WEIGHTS])
+        network = load_network(self.config, self.files[WEIGHTS])
+        if self.int8:
+            quantise_linear_layers(network)
+        return network
 
 
 def _parse_config(data: bytes) -> dict[str, Any]:
