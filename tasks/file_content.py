@@ -55,8 +55,13 @@ def check_cells(file: str, cells: pa.Array, limits: ReadLimits) -> None:
     limits.check_cell_length(file, longest)
 
 
-def check_column_names(file: str, names: Sequence[str], options: ReadOptions) -> None:
-    """Raise DataGateError where the contract knows none of the columns, or where one that it knows is there twice."""
+def check_column_names(
+    file: str, names: Sequence[str], options: ReadOptions, next_step: str | None = None
+) -> None:
+    """Raise DataGateError where the contract knows none of the columns, or where one that it knows is there twice.
+
+    `next_step` is the likely one where it knows none.
+    """
     known = [name for name in names if name in options.columns]
     if not known:
         columns = "1 column" if len(names) == 1 else f"{len(names)} columns"
@@ -65,7 +70,8 @@ def check_column_names(file: str, names: Sequence[str], options: ReadOptions) ->
         raise DataGateError(
             f"a column in {file} that the contract's meta.read.columns names",
             f"{columns}, none of them named there{no_header}",
-            "correct meta.read.columns or the names in the file"
+            next_step
+            or "correct meta.read.columns or the names in the file"
             + (", or set meta.read.header to false" if may_lack_header else ""),
         )
     all_names = [*known, options.source_column, options.row_column]
@@ -93,11 +99,13 @@ def _without_missing_words(cells: pa.Array, options: ReadOptions) -> pa.Array:
     return pc.if_else(pc.is_in(cells, words), pa.scalar(None, pa.string()), cells)
 
 
-def unreadable_error(file: str, options: ReadOptions, reason: str) -> DataGateError:
+def unreadable_error(
+    file: str, options: ReadOptions, reason: str, next_step: str | None = None
+) -> DataGateError:
     """Return the error for a file that is not as the contract says; `reason` quotes nothing of it."""
     return DataGateError(
         f"{file} as the contract's meta.read describes it"
         f" ({options.format}, separator {options.separator!r}, {options.encoding})",
         reason,
-        "correct the file, or meta.read",
+        next_step or "correct the file, or meta.read",
     )

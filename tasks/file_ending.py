@@ -12,8 +12,6 @@ from tasks.file_names import format_of, packing
 
 # Copies and full disks end at whole blocks; by chance one file in 4096 has such a size.
 BLOCK_BYTES = 4096
-# In these encodings a character has several bytes, of which some are 0.
-WIDE_ENCODINGS = ("utf-16", "utf-32")
 
 
 def check_file_end(path: Path, table: pa.Table, options: ReadOptions) -> list[str]:
@@ -22,9 +20,13 @@ def check_file_end(path: Path, table: pa.Table, options: ReadOptions) -> list[st
     `table` is what the file was read into. Archives, Parquet and JSON files have ends that their
     readers check.
     """
-    wide = options.encoding.lower().replace("_", "-").startswith(WIDE_ENCODINGS)
     kind = format_of(path.name, options)
-    if packing(path.name) or kind not in TEXT_FORMATS or wide or kind in ("intents", "jsonl"):
+    if (
+        packing(path.name)
+        or kind not in TEXT_FORMATS
+        or options.encoding_is_wide
+        or kind in ("intents", "jsonl")
+    ):
         return []
     size = path.stat().st_size
     with path.open("rb") as file:

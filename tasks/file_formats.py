@@ -4,7 +4,6 @@ Text files (CSV, JSON lines, ARFF, lines of a user with items or of items only, 
 workbooks become texts; Parquet and Feather keep their types. Text files may be packed by gzip, bzip2 or zip.
 """
 
-import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,6 +19,7 @@ from tasks.json_lines_format import read_json_lines
 from tasks.packed_files import TextFile, text_file
 from tasks.parquet_format import read_parquet
 from tasks.read_limits import ReadLimits
+from tasks.text_diagnosis import diagnose
 from tasks.text_formats import read_csv, read_item_lines
 from tasks.workbook_format import read_workbook
 
@@ -48,8 +48,8 @@ def read_file(path: Path, options: ReadOptions, limits: ReadLimits) -> FileConte
     limits.check_file_size(path.name, path.stat().st_size)
     if path.suffix.lower() in OTHER_WORKBOOKS:
         raise DataGateError(
-            f"a workbook without macros, {path.stem}.xlsx",
-            f"{path.suffix}, which may have macros or is of another format",
+            "a workbook without macros, .xlsx",
+            f"{path.name}, which may have macros or is of another format",
             "save it as .xlsx or .csv: nothing in a workbook is executed",
         )
     try:
@@ -67,7 +67,7 @@ def _read(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:
         kind = format_of(path.name, options)
         if reader := BINARY_READERS.get(kind):
             return reader(path, options, limits)
-    with text_file(path, limits) as file:
+    with text_file(path, limits, zeros=options.encoding_is_wide) as file:
         return _read_text(file, options, limits)
 
 
@@ -77,17 +77,17 @@ def _read_text(file: TextFile, options: ReadOptions, limits: ReadLimits) -> File
         raise DataGateError(
             f"a packed text file in {file.name}", f"one of the format {kind}", "unpack it and give that file"
         )
-    return TEXT_READERS[kind](file, options, limits)
+    try:
+        return TEXT_READERS[kind](file, options, limits)
+    except (ValueError, LookupError) as error:
+        if found := diagnose(file, error, options):
+            raise unreadable_error(file.name, options, found.reason, found.next_step) from None
+        raise
 
 
 def _describe(error: BaseException) -> str:
     """Describe why a file cannot be read, without the text of the error: names of members and cells may be in it."""
     text = str(error)
-    if cells := re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", text):
-        row, expected, got = cells.groups()
-        return f"{got} cells instead of {expected} in {f'line {row}' if row else 'a line'}"
-    if isinstance(error, UnicodeError):
-        return "bytes that are not text in this encoding"
     if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError) or "gzipped file" in text:
         return "a damaged archive, or none"
     if isinstance(error, RuntimeError) and "encrypted" in text:

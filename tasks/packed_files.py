@@ -27,12 +27,15 @@ class TextFile:
 
 
 @contextmanager
-def text_file(path: Path, limits: ReadLimits) -> Iterator[TextFile]:
-    """Yield the one text file in `path`. Raises DataGateError for an archive with several, and past a limit."""
+def text_file(path: Path, limits: ReadLimits, zeros: bool = False) -> Iterator[TextFile]:
+    """Yield the one text file in `path`. Raises DataGateError for an archive with several, and past a limit.
+
+    `zeros`: whether bytes of 0 may be in the text, as in encodings whose characters have several bytes.
+    """
     packed = path.stat().st_size
 
     def limited(file: Readable) -> io.BufferedReader:
-        return io.BufferedReader(LimitedFile(file, path.name, packed, limits))
+        return io.BufferedReader(LimitedFile(file, path.name, packed, limits, zeros))
 
     ending = packing(path.name)
     if ending != ".zip":

@@ -82,11 +82,17 @@ def limit_error(expected: str, got: str, setting: str) -> DataGateError:
 
 
 class LimitedFile(io.RawIOBase):
-    """A binary file, or a member of an archive of `packed` bytes, that raises DataGateError past the limits."""
+    """A binary file, or a member of an archive of `packed` bytes, that raises DataGateError past the limits.
 
-    def __init__(self, file: Readable, name: str, packed: int, limits: ReadLimits) -> None:
+    Without `zeros`, it also does so for bytes of 0 that are not at its end, which no text has.
+    """
+
+    def __init__(
+        self, file: Readable, name: str, packed: int, limits: ReadLimits, zeros: bool = True
+    ) -> None:
         self._file, self._name, self._packed, self._limits = file, name, packed, limits
         self._bytes_read = 0
+        self._zeros, self._first_zero = zeros, -1
 
     def readable(self) -> bool:
         return True
@@ -95,9 +101,23 @@ class LimitedFile(io.RawIOBase):
         view = memoryview(buffer)
         data = self._file.read(len(view))
         view[: len(data)] = data
+        if not self._zeros:
+            self._check_zeros(data)
         self._bytes_read += len(data)
         self._limits.check_unpacked_size(self._name, self._bytes_read, self._packed)
         return len(data)
+
+    def _check_zeros(self, data: bytes) -> None:
+        if self._first_zero < 0 and (found := data.find(0)) >= 0:
+            self._first_zero = self._bytes_read + found
+        # Zeros at the end are those of a file that was cut short.
+        text = data.rstrip(b"\0") if self._first_zero >= 0 else b""
+        if text and self._first_zero < self._bytes_read + len(text):
+            raise DataGateError(
+                f"text in {self._name}",
+                f"a byte of 0 at byte {self._first_zero + 1:,}",
+                "correct the file; it may be damaged, no text, or in utf-16: then set meta.read.encoding",
+            )
 
     def close(self) -> None:
         self._file.close()

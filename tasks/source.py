@@ -51,6 +51,7 @@ CODE = (
     "tasks/parquet_format.py",
     "tasks/read_limits.py",
     "tasks/stacked_files.py",
+    "tasks/text_diagnosis.py",
     "tasks/text_formats.py",
     "tasks/workbook_format.py",
     "ml/contract",

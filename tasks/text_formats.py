@@ -19,6 +19,7 @@ from tasks.file_content import (
 )
 from tasks.packed_files import TextFile
 from tasks.read_limits import ReadLimits
+from tasks.text_diagnosis import header_step
 
 BYTE_ORDER_MARK = "\ufeff"
 # Items of line formats that are turned into Arrow arrays at a time: Python's strings are ten times as large.
@@ -30,7 +31,7 @@ def read_csv(file: TextFile, options: ReadOptions, limits: ReadLimits) -> FileCo
     written = _column_names(file, options, limits)
     names = [name.strip() for name in written] if options.strip_header else written
     if names:
-        check_column_names(file.name, names, options)
+        check_column_names(file.name, names, options, header_step(written, options))
     known = {raw: name for raw, name in zip(written, names, strict=True) if name in options.columns}
     ragged = RaggedLines(options.ragged_lines)
     with file.open() as opened, _open_csv(opened, options, limits, known, ragged) as reader:

@@ -21,7 +21,7 @@ from ml.data.casting import cast_columns
 from ml.data.profile import profile_columns
 from ml.data.replacements import replace_values
 from ml.data.role_notes import role_notes
-from ml.data.value_kinds import count_violations
+from ml.data.value_kinds import count_violations, likely_step
 from ml.errors import DataGateError
 from tasks import builtin_checks
 from tasks.data_facts import ColumnProfileFacts, ValidationFacts
@@ -200,9 +200,21 @@ def _raise_if_failed(facts: ValidationFacts) -> None:
         raise DataGateError(
             "data that satisfy the contract",
             "; ".join(describe_result(result) for result in failed),
-            "see the report for the rules; correct the data or the contract",
+            "; ".join(
+                [*_likely_steps(facts), "see the report for the rules; correct the data or the contract"]
+            ),
             facts,
         )
+
+
+def _likely_steps(facts: ValidationFacts) -> list[str]:
+    """Return what to change in the contract where the cells of a column are written in another way."""
+    steps = []
+    for result in facts["rules"]:
+        if result["rule"].startswith("type("):
+            column = result["rule"].removeprefix("type(").removesuffix(")")
+            steps.append(likely_step(column, result.get("kinds", {})))
+    return [step for step in steps if step]
 
 
 def _items_in_population(

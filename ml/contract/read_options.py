@@ -27,6 +27,7 @@ ColumnType = Literal["number", "integer", "category", "time", "epoch"]
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 MAX_SIMULATED_ROWS = 10_000_000
 MAX_SKIPPED_LINES = 10_000
+WIDE_ENCODINGS = ("utf-16", "utf-32", "utf16", "utf32", "u16", "u32")
 # Formats with one history per line: lines have different lengths, so the file cannot name its columns.
 LINE_FORMATS = ("sequences", "baskets")
 TWO_COLUMN_FORMATS = (*LINE_FORMATS, "intents")
@@ -92,6 +93,11 @@ class ReadOptions(Section):
     """Number of rows that the simulator makes."""
     seed: Annotated[WholeNumber, Field(ge=0)] = 0
     """Seed of the simulator."""
+
+    @property
+    def encoding_is_wide(self) -> bool:
+        """Return whether characters have several bytes, of which some are 0."""
+        return self.encoding.lower().replace("_", "-").startswith(WIDE_ENCODINGS)
 
     @property
     def file_columns(self) -> tuple[str, ...]:

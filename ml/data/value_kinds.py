@@ -21,6 +21,22 @@ EXPECTED = {
 # What people and programs write where there is no value.
 PLACEHOLDERS = frozenset({"?", "-", ".", "na", "n/a", "nan", "none", "null", "unknown", "missing", "#n/a"})
 NUMBER_WITH_COMMAS = re.compile(r"[+-]?\d[\d.]*,[\d,.]*")
+# Numbers with marks that a contract can name, each with the next step. 1,234 may be either, and is none of them.
+NUMBERS_WITH_MARKS = {
+    "a number like 1.234,56": (
+        re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d*)?|[+-]?\d+,(?:\d{1,2}|\d{4,})"),
+        "set meta.read.decimal to ',', and meta.read.thousands to '.' where numbers have it",
+    ),
+    "a number like 1,234.56": (
+        re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d*|[+-]?\d{1,3}(?:,\d{3}){2,}"),
+        "set meta.read.thousands to ','",
+    ),
+    "a number like 1 234": (
+        re.compile(r"[+-]?\d{1,3}(?:[ '\u2019\u00a0\u202f]\d{3})+(?:[.,]\d*)?"),
+        "set meta.read.thousands to the mark between its groups of digits",
+    ),
+}
+OTHER_TIME = "a time that is not in ISO 8601"
 # Kinds of cells by expectation (without `expect_column_`), where the arguments say no more about it.
 KINDS = {
     "values_to_not_be_null": "missing",
@@ -55,6 +71,21 @@ def describe_kinds(kinds: Mapping[str, int]) -> str:
     more = len(ordered) - MAX_KINDS
     named = [f"{kind} ({count:,})" for kind, count in ordered[:MAX_KINDS]]
     return ", ".join([*named, *([f"{more} more kinds"] if more > 0 else [])])
+
+
+def likely_step(column: str, kinds: Mapping[str, int]) -> str | None:
+    """Return the next step where most cells of a column that do not fit its type are of one kind; else None."""
+    kind, count = max(kinds.items(), key=lambda item: item[1], default=("", 0))
+    if count * 2 <= sum(kinds.values()):
+        return None
+    if kind in NUMBERS_WITH_MARKS:
+        looks_like, step = kind.removeprefix("a number like "), NUMBERS_WITH_MARKS[kind][1]
+        return f"{count:,} values of {column!r} look like {looks_like}: {step}"
+    if kind == OTHER_TIME:
+        return (
+            f"{count:,} values of {column!r} are times in another format: name it in meta.read.date_formats"
+        )
+    return None
 
 
 def count_invalid_cells(column_type: str, cells: pd.Series) -> dict[str, int]:
@@ -144,14 +175,18 @@ def _invalid_text_kind(column_type: str, text: str) -> str:
         return "empty text"
     if text.casefold() in PLACEHOLDERS:
         return f"a placeholder where {expected}"
-    if column_type != "time" and NUMBER_WITH_COMMAS.fullmatch(text):
-        return "a number with a comma"
+    if column_type != "time":
+        for kind, (pattern, _) in NUMBERS_WITH_MARKS.items():
+            if pattern.fullmatch(text):
+                return kind
+        if NUMBER_WITH_COMMAS.fullmatch(text):
+            return "a number with a comma"
     try:
         return _invalid_number_kind(column_type, float(text))
     except ValueError:
         pass
     if column_type == "time" and text[0].isdigit():
-        return "a time that is not in ISO 8601"
+        return OTHER_TIME
     return f"text where {expected}"
 
 

@@ -351,7 +351,7 @@ def test_a_refusal_names_rule_column_rows_and_kind_of_value() -> None:
         apply_contract(frame, make_contract(max_quarantined_share=0.02))
     message = str(error.value)
     assert "at most 2.00% of rows in quarantine; 92.20% are (461 of 500): type(a) 461 rows" in message
-    assert "type(a) 461 rows (text where a number is expected (450), a number with a comma (11))" in message
+    assert "type(a) 461 rows (text where a number is expected (450), a number like 1.234,56 (11))" in message
     assert "present(y) 3 rows (missing)" in message
     assert "secret" not in message
     # Also where a rule fails the batch by itself.

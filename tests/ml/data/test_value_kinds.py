@@ -13,7 +13,12 @@ from ml.data.value_kinds import count_invalid_cells, count_violations, describe_
 INVALID = {
     "number": {
         "12 EUR": "text where a number is expected",
-        "1.234,50": "a number with a comma",
+        "1.234,50": "a number like 1.234,56",
+        "0,5": "a number like 1.234,56",
+        "1,234,567": "a number like 1,234.56",
+        "1,234.5": "a number like 1,234.56",
+        "12'345": "a number like 1 234",
+        "1,234": "a number with a comma",
         " ": "empty text",
         "N/A": "a placeholder where a number is expected",
         "-inf": "an infinite number",
