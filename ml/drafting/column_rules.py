@@ -72,9 +72,19 @@ def _grades(name: str, values: np.ndarray, codes: Collection[float]) -> DraftRul
 
 def _except(name: str, codes: Sequence[float], bounds: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments by which a range does not look at codes outside of it."""
-    if not re.fullmatch(r"[^\W\d][\w .-]*", name):  # names that a condition cannot quote
+    if not is_quotable(name):
         return {"min_value": min(bounds["min_value"], *codes), "max_value": max(bounds["max_value"], *codes)}
-    return {"row_condition": f'col("{name}") not in ({", ".join(f"{code:.12g}" for code in codes)})'}
+    return {"row_condition": without_codes(name, codes)}
+
+
+def is_quotable(name: str) -> bool:
+    """Return whether a row condition can name a column."""
+    return re.fullmatch(r"[^\W\d][\w .-]*", name) is not None
+
+
+def without_codes(name: str, codes: Sequence[float]) -> str:
+    """Return the row condition that a column has none of the codes."""
+    return f'col("{name}") not in ({", ".join(f"{code:.12g}" for code in codes)})'
 
 
 def _bounds(values: np.ndarray, margin: float) -> tuple[float, float]:

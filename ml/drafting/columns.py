@@ -1,7 +1,7 @@
 """Types of columns and words for missing values, from the cells of a table as they came."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -128,6 +128,15 @@ def describe_columns(cells: Mapping[str, pd.Series]) -> list[Column]:
 def retyped(column: Column, cells: pd.Series, kind: str) -> Column:
     """Return the column with another type; `cells` are those of the file without words for missing values."""
     return _with_type(column.name, column.position, cells, kind)
+
+
+def part_of(column: Column, rows: np.ndarray) -> Column:
+    """Return some rows of a column."""
+    typed = column.typed.iloc[rows].reset_index(drop=True)
+    missing = int(typed.isna().sum())
+    return replace(
+        column, typed=typed, counts=typed.value_counts(), n_missing=missing, invalid=column.invalid[rows]
+    )
 
 
 def padded_cells(frame: pd.DataFrame) -> int:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ml.contract.read_options import LINE_FORMATS
 from ml.drafting import names
-from ml.drafting.columns import Column, describe_columns, find_missing_words, without_missing
+from ml.drafting.columns import Column, describe_columns, find_missing_words, part_of, without_missing
 from ml.drafting.draft import (
     Draft,
     assemble,
@@ -19,7 +19,7 @@ from ml.drafting.draft import (
 )
 from ml.drafting.proposals import DraftRule, Proposal
 from ml.drafting.request import DraftRequest
-from ml.drafting.table_rules import RuleContext, draft_rules, part_of
+from ml.drafting.table_rules import RuleContext, draft_rules
 from ml.errors import UsageError
 
 MIN_EVENTS = 40

@@ -11,6 +11,7 @@ from ml.drafting.codes import Code, find_codes
 from ml.drafting.columns import Column, describe_columns, find_missing_words, retyped, without_missing
 from ml.drafting.draft import Draft, assemble, reading_proposals, sample_rows, without_padding_where_needed
 from ml.drafting.proposals import Proposal
+from ml.drafting.relations import find_sums
 from ml.drafting.request import DraftRequest
 from ml.drafting.roles import RoleDraft, draft_roles
 from ml.drafting.suspects import find_suspects
@@ -64,7 +65,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     for name in left_out:
         roles.roles.setdefault("ignored", []).append(name)
         roles.roles["sensitive"] = [c for c in roles.roles.get("sensitive", ()) if c != name]
-    if {column.name for column in columns} <= {target.column, *roles.used}:
+    if {column.name for column in columns} <= {target.column, *roles.used} - {*roles.roles.get("text", ())}:
         raise UsageError(
             "a column from which the target can be predicted",
             f"none beside {target.column!r} and columns without use",
@@ -93,6 +94,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         *target.proposals,
         *roles.proposals,
         *suspects,
+        *find_sums([c for c in columns if c.name not in roles.used]),
         *(
             Proposal(f"sentinel_values.{name}.{code.value:.12g}", code.meaning, code.doubt)
             for name, found in codes.items()

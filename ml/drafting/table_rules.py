@@ -1,16 +1,17 @@
 """Draft the rules of a table on one half of it, loosen them on a part of the other, and measure them on the rest."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ml.drafting.column_rules import BETWEEN, IN_SET, category_rules, missing_rules, range_rules
-from ml.drafting.columns import Column
+from ml.drafting.columns import Column, part_of
 from ml.drafting.draft import MAX_QUARANTINED
 from ml.drafting.held_out import Evidence, FalseAlarms, loosen, lowered, measure
 from ml.drafting.proposals import DraftRule
+from ml.drafting.relations import relation_rules
 from ml.drafting.spellings import Misspelling, find_misspellings
 from ml.drafting.targets import TargetDraft
 from ml.drafting.violations import violations
@@ -40,6 +41,7 @@ def draft_rules(
     rules = [_target_rule(target)] if target else []
     for name in ruled:
         rules += _rules_of(halves[name], context, misspelt.get(name, ()))
+    rules += relation_rules([halves[name] for name in ruled], context.codes)
     frame = pd.DataFrame({column.name: column.typed for column in columns})
     rows = np.sort(np.concatenate([drafted, loosened]))
     evidence = Evidence({c.name: part_of(c, rows) for c in columns}, context.codes, misspelt)
@@ -64,15 +66,6 @@ def _parts(columns: Sequence[Column], time: str | None) -> tuple[np.ndarray, np.
     half = rows // 2
     rest = np.random.default_rng(2).permutation(order[half:])
     return np.sort(order[:half]), np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
-
-
-def part_of(column: Column, rows: np.ndarray) -> Column:
-    """Return some rows of a column."""
-    typed = column.typed.iloc[rows].reset_index(drop=True)
-    missing = int(typed.isna().sum())
-    return replace(
-        column, typed=typed, counts=typed.value_counts(), n_missing=missing, invalid=column.invalid[rows]
-    )
 
 
 def _rules_of(column: Column, context: RuleContext, misspelt: Sequence[Misspelling]) -> list[DraftRule]:

@@ -22,6 +22,11 @@ def violations(rule: DraftRule, frame: pd.DataFrame) -> np.ndarray:
         a, b = frame[kwargs["column_A"]], frame[kwargs["column_B"]]
         below = (a < b) if kwargs.get("or_equal") else (a <= b)
         return np.asarray(below, dtype=bool)
+    if kind == "column_pair_values_to_be_in_set":
+        a, b = frame[kwargs["column_A"]], frame[kwargs["column_B"]]
+        known = {tuple(pair) for pair in kwargs["value_pairs_set"]}
+        unknown = [pair not in known for pair in zip(a, b, strict=True)]
+        return np.asarray(np.array(unknown, dtype=bool) & (a.notna() & b.notna()).to_numpy(), dtype=bool)
     cells = frame[kwargs["column"]]
     if kind == "column_values_to_not_be_null":
         return np.asarray(cells.isna(), dtype=bool)
