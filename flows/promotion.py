@@ -7,15 +7,17 @@ from pathlib import Path
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
-from flows.recording.registered_model import log_registered_model
+from flows.recording.registered_model import log_look, log_registered_model
 from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
+from ml.data.digest import json_digest
 from ml.errors import PackagingError
+from ml.evaluation.looks import next_look, sketch_rows
 from ml.package import Package, read_training_entities
 from tasks import activity, packaging
 from tasks import promote as promotion
-from tasks.decisions import AliasMovedError, commit_verdict, start_ledger
+from tasks.decisions import AliasMovedError, commit_verdict, earlier_looks, start_ledger
 from tasks.evaluate import FinalFit, load_fitted_model, to_estimate
 from tasks.facts import ChampionEstimate, EvaluationFacts
 from tasks.ledger import (
@@ -47,6 +49,7 @@ class Challenger:
     package: Package
     evaluation: EvaluationFacts
     baseline: StoredResult
+    recipe: str
 
     @property
     def estimate(self) -> ChampionEstimate:
@@ -59,6 +62,15 @@ class Challenger:
             "rows": evaluation["rows"],
             "baseline": evaluation["baseline"],
         }
+
+
+@dataclass(frozen=True)
+class ChampionComparison:
+    """The verdict about a challenger, the champion's estimate on the rows compared on, and the sketch of these rows."""
+
+    verdict: Verdict
+    estimate: ChampionEstimate
+    rows: str
 
 
 def register(
@@ -97,7 +109,19 @@ def register(
         )
     log_registered_model(recorder.mlflow_run, version, final, recorder.facts)
     start_ledger(*open_ledger(context.settings, recorder.client, version.name))
-    return Challenger(version, package, evaluation, final.baseline)
+    return Challenger(version, package, evaluation, final.baseline, _recipe_digest(context, final))
+
+
+def _recipe_digest(context: TrainingContext, final: FinalFit) -> str:
+    """Digest what the model is made by: candidate, hyperparameters, columns and code, without data and seed."""
+    contract = context.contract
+    recipe = {
+        "candidate": final.model.facts["parameters"],
+        "columns": list(contract.inputs),
+        "features": str(contract.declared_features),
+        "code": context.listener.facts["code"]["digests"]["ml"],
+    }
+    return json_digest(recipe)
 
 
 def promote(context: TrainingContext, challenger: Challenger, splits: StoredResult) -> RunOutcome:
@@ -117,17 +141,20 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
     }
     while True:
         champion = registry.get_champion(client, name)
-        verdict, estimate = compare_with_champion(context, challenger, champion, splits)
-        expected = champion.number if champion else None
+        compared = compare_with_champion(context, challenger, champion, splits)
+        verdict, expected = compared.verdict, champion.number if champion else None
+        judged = {**details, "rows": compared.rows, "recipe": challenger.recipe}
         with suppress(AliasMovedError):
-            entry, is_new = commit_verdict(ledger, record, verdict, version.number, expected, details)
+            entry, is_new = commit_verdict(ledger, record, verdict, version.number, expected, judged)
             break
     if not is_new and entry["champion"] is not None:
-        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=_earlier_decision(ledger, entry))
+        reason = _earlier_decision(ledger, entry)
+        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=reason, look=entry.get("look"))
+    log_look(recorder.mlflow_run, verdict.look)
     champion = registry.get_champion(client, name)
     number = champion.number if champion else None
     # Of the champion after the decision, which is neither of the two where another process moved the alias meanwhile.
-    estimates = {expected: estimate, version.number: challenger.estimate}
+    estimates = {expected: compared.estimate, version.number: challenger.estimate}
     candidate = champion.tags.get("candidate", "") if champion else ""
     summary = ChampionSummary(number, candidate, estimates.get(number, NOT_MEASURED))
     return recorder.log_verdict(verdict, version, summary, entry)
@@ -159,18 +186,20 @@ def _verified_digests(context: TrainingContext, version: ModelVersion) -> ModelD
 
 def compare_with_champion(
     context: TrainingContext, challenger: Challenger, champion: ModelVersion | None, splits: StoredResult
-) -> tuple[Verdict, ChampionEstimate]:
-    """Return the verdict about the challenger, and the estimate of the present champion on the rows compared on.
+) -> ChampionComparison:
+    """Decide about the challenger, at the level that earlier looks at the same rows leave.
 
     The champion predicts with its own code in a clean process, on test rows that it was not trained on. The baseline is
     evaluated on the same rows.
     """
-    if champion is None:
-        return Verdict(PROMOTE, "the first champion: there is none to compare with"), NOT_MEASURED
-    if champion.digest == challenger.version.digest:
-        return Verdict(KEEP_CHAMPION, "this model is already the champion"), challenger.estimate
-    activity.begin("comparison with the champion")
     evaluator, test = context.case.evaluator, load_dataset(splits, "test")
+    if champion is None:
+        verdict = Verdict(PROMOTE, "the first champion: there is none to compare with")
+        return ChampionComparison(verdict, NOT_MEASURED, sketch_rows(test))
+    if champion.digest == challenger.version.digest:
+        verdict = Verdict(KEEP_CHAMPION, "this model is already the champion")
+        return ChampionComparison(verdict, challenger.estimate, sketch_rows(test))
+    activity.begin("comparison with the champion")
     try:
         client = context.listener.client
         opened = open_ledger(context.settings, client, champion.name)
@@ -182,12 +211,17 @@ def compare_with_champion(
             champion_predictions, _ = packaging.predict_in_clean_process(folder, shared.frame)
     except PackagingError as error:
         reason = f"the champion cannot predict on this table: {error}"
-        return Verdict(CHAMPION_UNUSABLE, reason), NOT_MEASURED
+        verdict = Verdict(CHAMPION_UNUSABLE, reason)
+        return ChampionComparison(verdict, NOT_MEASURED, sketch_rows(test))
     predictions = challenger.package.predict(shared.frame)
     left_out = len(test.frame) - len(rows)
-    verdict = promotion.compare_with_champion(evaluator, shared, predictions, champion_predictions, left_out)
+    judged = sketch_rows(shared)
+    look = next_look(judged, challenger.recipe, earlier_looks(opened[0].entries()))
+    verdict = promotion.compare_with_champion(
+        evaluator, shared, predictions, champion_predictions, left_out, look
+    )
     if not verdict.difference:
-        return verdict, NOT_MEASURED
+        return ChampionComparison(verdict, NOT_MEASURED, judged)
     baseline = challenger.evaluation["baseline"]
     if left_out:
         prediction = load_fitted_model(challenger.baseline).predict(
@@ -195,4 +229,4 @@ def compare_with_champion(
         )
         baseline = to_estimate(evaluator.primary_interval(shared, prediction))
     estimate = to_estimate(evaluator.primary_interval(shared, champion_predictions))
-    return verdict, {**estimate, "rows": len(rows), "baseline": baseline}
+    return ChampionComparison(verdict, {**estimate, "rows": len(rows), "baseline": baseline}, judged)

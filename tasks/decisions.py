@@ -3,10 +3,11 @@
 import logging
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml.errors import UsageError
+from ml.evaluation.looks import EarlierLook
 from tasks.ledger import (
     EXTERNAL,
     PROMOTE,
@@ -87,8 +88,8 @@ def commit_verdict(
 ) -> tuple[Entry, bool]:
     """Record a verdict and move the alias, if the champion is still the `expected` version (compare and set).
 
-    `details` has `model_digest` and `test_digest`: there is one decision for each pair. Returns the entry, and whether
-    it is new. Raises AliasMovedError and LedgerError.
+    `details` has `model_digest` and `test_digest`, and what `earlier_looks` reads. There is one decision for each pair
+    of these digests. Returns the entry, and whether it is new. Raises AliasMovedError and LedgerError.
     """
     with ledger.lock():
         state = reconcile_champion(ledger, record)
@@ -106,10 +107,28 @@ def commit_verdict(
             "before": current,
             "champion": champion,
             "difference": verdict.difference,
+            **({"look": verdict.look} if verdict.look else {}),
             **details,
         }
         is_moved = champion is not None and champion != current
         return record_entry(ledger, record, state, entry, is_moved), True
+
+
+def earlier_looks(entries: Iterable[Entry]) -> list[EarlierLook]:
+    """Return the decisions about challengers in a ledger; where models were compared, they are looks at test rows.
+
+    Entries that nothing proves any more, as before an acceptance, count as well: nobody gains by adding one.
+    """
+    looks = []
+    for entry in entries:
+        rows, recipe, look = entry.get("rows"), entry.get("recipe"), entry.get("look")
+        is_look = entry.get("difference") is not None
+        if isinstance(rows, str) and isinstance(recipe, str):
+            is_new = isinstance(look, dict) and bool(look.get("is_new_recipe"))
+            looks.append(EarlierLook(rows, recipe, is_look, is_new))
+        elif is_look:
+            looks.append(EarlierLook(None, None))
+    return looks
 
 
 def _find_decision(state: LedgerState, model_digest: str, test_digest: str) -> Entry | None:

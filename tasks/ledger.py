@@ -12,7 +12,9 @@ Keys of an entry:
     champion    version of the champion after it, or null
     previous    the link to the line before (tasks/ledger_chain.py)
 
-Entries about a challenger also have its `version`, its `model_digest` (of the package), its `artifact_digest` (of the
+Entries about a challenger also have what counts looks (`ml.evaluation.looks`): `rows`, a sketch of the test rows, and
+`recipe`, a digest of what the model was made by; where models were compared, `look` has the number of the look on these
+rows and its level. They also have its `version`, its `model_digest` (of the package), its `artifact_digest` (of the
 list of all files of the registered model, tasks/tracking/model_folder.py), the `test_digest` it was evaluated on, and
 the `difference` from the champion. An acceptance has the same of the champion.
 
@@ -56,13 +58,17 @@ class LedgerError(StewardError):
 class Verdict:
     """The decision about a challenger, and the reason.
 
-    `difference` is the challenger's advantage over the champion (value, low, high, p_value) on `units` shared units.
+    `difference` is the challenger's advantage over the champion (value, low, high, p_value) on `units` shared units,
+    with limits at the confidence of the `look` (`ml.evaluation.looks.Look`). `loss` is how much larger its log loss is
+    (value, low, high), and the `margin` that the upper limit must not exceed.
     """
 
     verdict: str
     reason: str
     difference: Mapping[str, float] | None = None
     units: int | None = None
+    look: Mapping[str, Any] | None = None
+    loss: Mapping[str, float] | None = None
 
 
 class ModelRecord(Protocol):

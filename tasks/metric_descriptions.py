@@ -60,6 +60,14 @@ METRICS = {
     "calibration_error": MetricDescription(
         "Calibration error", "lower", "mean difference between predicted and observed share"
     ),
+    "calibration_intercept": MetricDescription(
+        "Calibration in the large", "near 0", "log odds by which all probabilities are too low"
+    ),
+    "calibration_slope": MetricDescription(
+        "Calibration slope",
+        "near 1",
+        "below 1, probabilities are too extreme; above 1, too close to the mean",
+    ),
     "r2": MetricDescription("R²", "higher", "share of the variance explained; 0 is as good as the mean"),
     "mse": MetricDescription("Mean squared error", "lower", "in squared units of the target"),
     "mae": MetricDescription("Mean absolute error", "lower", "in units of the target"),

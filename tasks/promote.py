@@ -11,8 +11,11 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.data.dataset import Dataset, rarer_class_units
 from ml.errors import QualityGateError
-from ml.evaluation.evaluator import Evaluator
-from ml.evaluation.quality_gate import QualityThresholds, check_quality, stops
+from ml.evaluation.confidence_intervals import Difference
+from ml.evaluation.evaluator import Evaluator, units_of_several_rows
+from ml.evaluation.looks import Look, look_level
+from ml.evaluation.mean_intervals import mean_difference
+from ml.evaluation.quality_gate import MIN_CLASS_UNITS, QualityThresholds, check_quality, stops
 from ml.evaluation.subgroup_tests import describe_power
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
@@ -22,8 +25,11 @@ from tasks.metric_descriptions import describe_metric, label_metrics
 log = logging.getLogger("steward")
 # Fewer units that the champion was not trained on cannot decide between two models.
 MIN_UNITS = 50
-# With fewer units of one class, the interval of a difference of two AUCs is too narrow.
-MIN_CLASS_UNITS = 10
+# The first comparison on rows that have not judged before.
+FIRST_LOOK = Look(1, look_level(1, is_new_recipe=True), is_new_recipe=True, unrecorded=0)
+NO_BETTER = "no better than the champion beyond chance"
+# The log loss of a promoted challenger is at most this share of the champion's larger, with a confidence of 95 %.
+LOSS_MARGIN, LOSS_CONFIDENCE = 0.01, 0.95
 # Where the champion was trained on more of the test rows, the others do not stand for all.
 MAX_SHARE_LEFT_OUT = 0.2
 
@@ -62,38 +68,75 @@ def compare_with_champion(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
     rows_left_out: int,
+    look: Look = FIRST_LOOK,
 ) -> Verdict:
     """Compare the predictions of both models on the same test rows, paired.
 
-    Only an advantage whose whole 95 % interval is above 0 promotes the challenger. `rows_left_out` is the number of
-    test rows that are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all
-    test rows are too many to decide.
+    A challenger is promoted if the lower limit of its advantage, at the confidence of the `look`, is above 0, and the
+    upper limit of what its log loss is larger by is within the margin. `rows_left_out` is the number of test rows that
+    are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all test rows are too
+    many to decide.
     """
     units = len(np.unique(test.units))
     rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
+    if reason := _too_few(test, units, rows_left_out):
+        return Verdict(INCONCLUSIVE, reason.format(rest=rest), None, units)
+    difference = evaluator.paired_difference(test, challenger, champion, look.confidence)
+    loss = _loss_difference(evaluator, test, challenger, champion)
+    label = describe_metric(evaluator.primary).label
+    summary = f"{_interval(difference)} {label}, {units} units{rest}; {look}"
+    measured = (asdict(difference), units, {**asdict(look), "confidence": look.confidence}, loss)
+    if not difference.low > 0:
+        worse = "worse than the champion" if difference.high < 0 else NO_BETTER
+        return Verdict(KEEP_CHAMPION, f"{worse}: {summary}{_exhausted(difference, look)}", *measured)
+    if loss and not loss["high"] <= loss["margin"]:
+        reason = (
+            f"its log loss may be larger than the champion's by {loss['high']:.4f}, more than {loss['margin']:.4f}"
+            f" ({LOSS_MARGIN:.0%}), although it is better by {summary}"
+        )
+        return Verdict(KEEP_CHAMPION, reason, *measured)
+    return Verdict(PROMOTE, f"better than the champion by {summary}", *measured)
+
+
+def _too_few(test: Dataset, units: int, rows_left_out: int) -> str:
+    """Say why these rows cannot decide, with `{rest}` for what is known of the others; empty if they can."""
     share = rows_left_out / max(rows_left_out + len(test.frame), 1)
     if share > MAX_SHARE_LEFT_OUT:
-        reason = (
+        return (
             f"the champion was trained on {rows_left_out:,} of {rows_left_out + len(test.frame):,} test rows"
             f" ({share:.1%}), which leaves out more than {MAX_SHARE_LEFT_OUT:.0%}: the champion stays;"
             " compare on rows that it has not seen, such as later ones"
         )
-        return Verdict(INCONCLUSIVE, reason, None, units)
     if units < MIN_UNITS:
-        reason = f"{units} units to compare on, fewer than {MIN_UNITS}{rest}: the champion stays"
-        return Verdict(INCONCLUSIVE, reason, None, units)
+        return f"{units} units to compare on, fewer than {MIN_UNITS}{{rest}}: the champion stays"
     if test.truth.dtype != object and test.truth.nunique() < 2:
-        reason = f"all rows to compare on have the same target value{rest}: the champion stays"
-        return Verdict(INCONCLUSIVE, reason, None, units)
+        return "all rows to compare on have the same target value{rest}: the champion stays"
     rarer = rarer_class_units(test)
     if rarer is not None and rarer < MIN_CLASS_UNITS:
         few = f"{rarer} units of the rarer class to compare on, fewer than {MIN_CLASS_UNITS}"
-        reason = f"{few}{rest}: the champion stays"
-        return Verdict(INCONCLUSIVE, reason, None, units)
-    difference = evaluator.paired_difference(test, challenger, champion)
-    interval = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    summary = f"{interval} {describe_metric(evaluator.primary).label}, {units} units{rest}"
-    if difference.low > 0:
-        return Verdict(PROMOTE, f"better than the champion by {summary}", asdict(difference), units)
-    worse = "worse than the champion" if difference.high < 0 else "no better than the champion beyond chance"
-    return Verdict(KEEP_CHAMPION, f"{worse}: {summary}", asdict(difference), units)
+        return f"{few}{{rest}}: the champion stays"
+    return ""
+
+
+def _loss_difference(
+    evaluator: Evaluator, test: Dataset, challenger: pd.DataFrame, champion: pd.DataFrame
+) -> dict[str, float] | None:
+    """Return the challenger's log loss less the champion's, with its limits and the margin; None without one."""
+    first, second = (evaluator.log_losses(test, prediction) for prediction in (challenger, champion))
+    if first is None or second is None:
+        return None
+    level = 2.0 * LOSS_CONFIDENCE - 1.0
+    difference = mean_difference(first, second, units_of_several_rows(test), level)
+    margin = LOSS_MARGIN * float(second.mean())
+    return {"value": difference.value, "low": difference.low, "high": difference.high, "margin": margin}
+
+
+def _exhausted(difference: Difference, look: Look) -> str:
+    """Say so where the advantage would have sufficed at the first look."""
+    if difference.value > 0 and difference.p_value < 2.0 * FIRST_LOOK.level and look.level < FIRST_LOOK.level:
+        return "; it would have sufficed at the first look: bring rows that have not judged yet"
+    return ""
+
+
+def _interval(difference: Difference) -> str:
+    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"

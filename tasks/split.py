@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
-from ml.data.dataset import Dataset
+from ml.data.dataset import Dataset, rarer_class_units
 from ml.data.near_duplicates import NearDuplicates
 from ml.data.row_split import (
     GAP,
@@ -47,6 +47,8 @@ CODE = (
     "ml/features/declared.py",
     "ml/interactions",
 )
+# Units of a class without which a dataset cannot evaluate.
+MIN_CLASS_UNITS = 2
 # All events before the test cutoff, for a final model that is fitted again after the selection.
 TRAIN_VALID = "train_valid"
 
@@ -240,7 +242,10 @@ def _require_no_future_rows(rows: pd.DataFrame, contract: Contract, now: datetim
 
 
 def _require_target_values(datasets: Datasets, contract: Contract) -> None:
-    """Raise LeakageError for a dataset that is empty or, where it evaluates, has the same target value in all rows."""
+    """Raise LeakageError for a dataset that is empty, or that evaluates and has the same target value in all rows.
+
+    Of a class of two, there must be two units to evaluate on: with one, an AUC has no interval.
+    """
     for name in (TRAIN, VALID, TEST):
         dataset = datasets[name]
         is_numeric = dataset.truth.dtype != object
@@ -249,5 +254,12 @@ def _require_target_values(datasets: Datasets, contract: Contract) -> None:
             raise LeakageError(
                 f"rows with at least two different target values in {name}",
                 f"{len(dataset.frame)} rows with {distinct}",
+                f"bring more data, or change meta.split of {contract.name}",
+            )
+        rarer = None if name == TRAIN or contract.roles.labels else rarer_class_units(dataset)
+        if rarer is not None and rarer < MIN_CLASS_UNITS:
+            raise LeakageError(
+                f"{MIN_CLASS_UNITS} units of each class in {name}, for a metric to have an interval",
+                f"{rarer} of the rarer one",
                 f"bring more data, or change meta.split of {contract.name}",
             )

@@ -30,6 +30,12 @@ def group_tags(evaluation: EvaluationFacts) -> dict[str, str]:
     return {"steward.groups_not_evaluated": note} if note else {}
 
 
+def log_look(run: MlflowRun, look: Mapping[str, Any] | None) -> None:
+    """Log which look at its test rows a comparison was, and at which level, where models were compared."""
+    if look:
+        run.log({"verdict.look": look["number"], "verdict.level": look["level"]})
+
+
 def log_registered_model(run: MlflowRun, version: ModelVersion, final: FinalFit, facts: RunFacts) -> None:
     """Log what the model is to the run and to MLflow's logged model; a version of an earlier run stays as it is."""
     params = _parameters(final)

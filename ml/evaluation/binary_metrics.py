@@ -102,6 +102,15 @@ def log_loss(truth: np.ndarray, probability: np.ndarray) -> float:
     return float(metrics.log_loss(*validate_probabilities(truth, probability), labels=[0, 1]))
 
 
+def log_losses(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Compute the negative log-likelihood of each row, shape (rows,), clipped as in `log_loss`, their mean."""
+    truth, probability = validate_probabilities(truth, probability)
+    epsilon = np.finfo(np.float64).eps
+    clipped = np.clip(probability, epsilon, 1.0 - epsilon)
+    losses: np.ndarray = -np.log(np.where(truth == 1.0, clipped, 1.0 - clipped))
+    return losses
+
+
 def brier_score(truth: np.ndarray, probability: np.ndarray) -> float:
     """Compute the mean squared error of the probability (Brier, 1950), from 0 to 1."""
     return float(

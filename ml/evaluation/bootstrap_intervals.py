@@ -7,6 +7,7 @@ Intervals are two-sided at `level`; `units` as in `ml.evaluation.confidence_inte
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from ml.evaluation.binary_metrics import (
     CALIBRATION_BINS,
@@ -16,6 +17,8 @@ from ml.evaluation.binary_metrics import (
 )
 from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 
+# Resamples beyond a limit that make a percentile one.
+MIN_TAIL = 10
 # Functions of the number of times that each row is drawn, shape (rows,); NaN if undefined for these rows.
 Statistic = Callable[[np.ndarray], float]
 Statistics = Callable[[np.ndarray], Mapping[str, float]]
@@ -48,7 +51,8 @@ def bootstrap_difference(
     """Compute `bootstrap_intervals` of a - b, both on the same resamples.
 
     The p-value is twice the share of resamples on the rarer side of 0, counting one more (Davison and Hinkley, 1997),
-    so never below 2 / (resamples + 1).
+    so never below 2 / (resamples + 1). Where the level leaves fewer than `MIN_TAIL` resamples beyond a limit, it is the
+    outer one of the percentile and the normal limit, as percentiles far in the tail are those of all resamples.
     """
 
     def difference(counts: np.ndarray) -> float:
@@ -57,6 +61,9 @@ def bootstrap_difference(
     value = difference(np.ones(len(units), dtype=np.int64))
     draws = _defined(value, [difference(counts) for counts in _resamples(units, seed, resamples)])
     low, high = _percentile_limits(draws, level)
+    if (0.5 - level / 2.0) * len(draws) < MIN_TAIL:
+        half = float(stats.norm.ppf(0.5 + level / 2.0) * draws.std())
+        low, high = min(low, value - half), max(high, value + half)
     rarer = min(int((draws <= 0.0).sum()), int((draws >= 0.0).sum()))
     return Difference(value, low, high, min(1.0, 2.0 * (rarer + 1) / (len(draws) + 1)))
 

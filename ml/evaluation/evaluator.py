@@ -15,6 +15,7 @@ from ml.estimator import Model
 from ml.evaluation import auc_intervals, binary_metrics, bootstrap_intervals, influence, regression_metrics
 from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 from ml.evaluation.influence import RowMeasures
+from ml.evaluation.recalibration import recalibration_intervals
 from ml.evaluation.weighted_metrics import WeightedBinaryMetrics, WeightedRegressionMetrics
 from ml.explanations.user_examples import UserExample
 
@@ -71,6 +72,10 @@ class Evaluator(Protocol):
         """Return what groups of the rows are compared by."""
         ...
 
+    def log_losses(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray | None:
+        """Compute the log loss of each row; None where predictions are no probabilities."""
+        ...
+
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute the data of the report's charts as JSON values: aggregates, never rows."""
         ...
@@ -94,6 +99,9 @@ class Evaluator(Protocol):
 
 class RowEvaluator:
     """Evaluate rows that are one case each: training keys are units, and no row is shown as an example."""
+
+    def log_losses(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray | None:
+        return None
 
     def data_diagnostics(self, dataset: Dataset) -> dict[str, Any]:
         return {}
@@ -121,9 +129,11 @@ class BinaryEvaluator(RowEvaluator):
         return {"threshold": binary_metrics.f1_threshold(dataset.truth.to_numpy(), _probability(prediction))}
 
     def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        return binary_metrics.compute_binary_metrics(
-            dataset.truth.to_numpy(), _probability(prediction), decision["threshold"]
-        )
+        truth, probability = dataset.truth.to_numpy(), _probability(prediction)
+        metrics = binary_metrics.compute_binary_metrics(truth, probability, decision["threshold"])
+        return metrics | {
+            name: interval.value for name, interval in recalibration_intervals(truth, probability).items()
+        }
 
     def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
         return auc_intervals.auc_interval(
@@ -141,6 +151,7 @@ class BinaryEvaluator(RowEvaluator):
             "gini": Interval(*(2.0 * limit - 1.0 for limit in (auc.value, auc.low, auc.high))),
             **bootstrap_intervals.bootstrap_intervals(metrics, units, seed, BOOTSTRAP_RESAMPLES),
             "calibration_error": bootstrap_intervals.calibration_interval(truth, probability, units, seed),
+            **recalibration_intervals(truth, probability, units),
         }
 
     def paired_difference(
@@ -157,6 +168,9 @@ class BinaryEvaluator(RowEvaluator):
             expected=lambda rows: influence.auc(probability[rows], probability[rows], codes[rows]),
             certainty=(truth, probability),
         )
+
+    def log_losses(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray | None:
+        return binary_metrics.log_losses(dataset.truth.to_numpy(), _probability(prediction))
 
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute ROC, precision-recall and reliability curves, and the calibration slope."""

@@ -87,6 +87,10 @@ class MulticlassEvaluator(RowEvaluator):
             certainty=(correct, confidence),
         )
 
+    def log_losses(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray | None:
+        probability = class_probabilities(prediction, dataset.classes)
+        return multiclass_metrics.log_losses(_truth(dataset), probability)
+
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute what is taken for what, the metrics by class, the reliability, and accuracy by share answered."""
         truth, probability = _truth(dataset), class_probabilities(prediction, dataset.classes)

@@ -14,6 +14,13 @@ from ml.evaluation.binary_metrics import calibration_error
 EPSILON = float(np.finfo(np.float64).eps)
 
 
+def log_losses(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Compute the negative log-likelihood of each row, shape (rows,), with probabilities clipped to `EPSILON`."""
+    truth, probability = validate_classes(truth, probability)
+    losses: np.ndarray = -np.log(np.clip(probability[np.arange(len(truth)), truth], EPSILON, 1.0))
+    return losses
+
+
 class WeightedMulticlassMetrics:
     """Accuracy, F1, recall, log loss and Brier score of rows with integer weights, as a bootstrap resample gives them.
 
@@ -28,7 +35,7 @@ class WeightedMulticlassMetrics:
         self._correct = self._predicted == self._truth
         of_truth = probability[np.arange(len(truth)), self._truth]
         squares = (probability**2).sum(axis=1)
-        self._sums = np.stack([-np.log(np.clip(of_truth, EPSILON, 1.0)), squares - 2.0 * of_truth + 1.0])
+        self._sums = np.stack([log_losses(truth, probability), squares - 2.0 * of_truth + 1.0])
 
     def __call__(self, weights: np.ndarray) -> dict[str, float]:
         """Compute the metrics by name; row i counts `weights[i]` times, shape (rows,)."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml.evaluation.recalibration import INTERCEPT, SLOPE
 from ml.evaluation.subgroup_tests import check_groups
 
-# With fewer units of one class, worthless models reach the lower limit of an AUC too often (5 % with 2 of 42).
-MIN_CLASS_UNITS = 5
+# With fewer units of one class on test, no interval is trusted and nothing is decided.
+MIN_CLASS_UNITS = 20
 TOO_FEW = "too few test rows to tell"
 LATENCY_CHECK = "time for one row, in times of a reference computation, at most"
 
@@ -18,15 +19,20 @@ class QualityThresholds:
 
     `min_primary` bounds the lower limit of the 95 % interval of the primary metric on test, so that a worthless model
     passes for at most 2.5 % of tables, however small. `max_calibration_error` bounds the lower limit of the interval of
-    the calibration error, because chance alone makes the error large in few rows. `max_subgroup_gap` and
-    `max_subgroup_shift` bound how much worse off a sensitive group may be, in its primary metric and in its log odds
-    (`ml.evaluation.subgroup_tests`); `max_subgroup_gap` also bounds how much worse than with the champion.
+    the calibration error, because chance alone makes the error large in few rows. `max_calibration_intercept` bounds
+    how far the interval of the calibration in the large is from 0, and `calibration_slopes` bounds the calibration
+    slope, of which the interval must reach these limits (`ml.evaluation.recalibration`); the slope of a constant
+    probability has no value and is not checked. `max_subgroup_gap` and `max_subgroup_shift` bound how much worse off a
+    sensitive group may be, in its primary metric and in its log odds (`ml.evaluation.subgroup_tests`);
+    `max_subgroup_gap` also bounds how much worse than with the champion.
     `max_megabytes` bounds the size of the package. `max_latency` bounds the median processor time for one row, as a
     multiple of that of a reference computation of about a millisecond; a slower model is warned about.
     """
 
     min_primary: float
     max_calibration_error: float | None = None
+    max_calibration_intercept: float | None = None
+    calibration_slopes: tuple[float, float] | None = None
     max_subgroup_gap: float | None = None
     max_subgroup_shift: float | None = None
     max_megabytes: float = 100.0
@@ -54,11 +60,26 @@ def check_quality(
         checks.append(
             _at_most("calibration error beyond chance at most", thresholds.max_calibration_error, got)
         )
+    checks += _check_recalibration(thresholds, evaluation["intervals"])
     bounds = thresholds.max_subgroup_gap, thresholds.max_subgroup_shift
     checks += check_groups(primary, evaluation["groups"], *bounds)
     checks.append(_at_most("size in MB at most", thresholds.max_megabytes, megabytes))
     # Machines differ, and the next one may be busy: time alone is no reason to reject a model.
     checks.append({**_at_most(LATENCY_CHECK, thresholds.max_latency, latency), "warns": True})
+    return checks
+
+
+def _check_recalibration(thresholds: QualityThresholds, intervals: Mapping[str, Any]) -> list[dict[str, Any]]:
+    checks = []
+    if thresholds.max_calibration_intercept is not None and (large := intervals.get(INTERCEPT)):
+        distance = max(large["low"], -large["high"], 0.0)
+        name = "calibration in the large beyond chance, in log odds, at most"
+        checks.append(_at_most(name, thresholds.max_calibration_intercept, distance))
+    if thresholds.calibration_slopes is not None and (slope := intervals.get(SLOPE)):
+        least, most = thresholds.calibration_slopes
+        high = slope["high"]
+        checks.append(_check("upper limit of calibration slope at least", least, high, high >= least))
+        checks.append(_at_most("lower limit of calibration slope at most", most, slope["low"]))
     return checks
 
 

@@ -86,6 +86,9 @@ class RankingEvaluator:
         codes = unit_codes(dataset.units, len(values))
         return RowMeasures(lambda rows: influence.mean(values[rows], codes[rows]), is_relative=True)
 
+    def log_losses(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray | None:
+        return None
+
     def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
         """Compute the primary metric by slices of users and of items, and recommendation shares by popularity."""
 

@@ -10,7 +10,7 @@ from ml.evaluation.confidence_intervals import Interval
 from tasks.facts import LeaderboardEntry, RunFacts
 from tasks.metric_descriptions import describe_metric
 from tasks.reporting import charts
-from tasks.reporting.formatting import format_number, is_number
+from tasks.reporting.formatting import format_level, format_number, is_number
 
 MAX_FEATURES = 15
 # Rank correlations closer to 0 are no direction.
@@ -139,7 +139,8 @@ def _interval_charts(facts: RunFacts) -> dict[str, str]:
     difference = _interval((facts.get("verdict") or {}).get("difference") or {})
     if difference:
         axis = f"difference in {metric}"
-        title, estimates = f"{axis}, with its 95 % interval", {"this model - champion": difference}
+        confidence = format_level(((facts.get("verdict") or {}).get("look") or {}).get("confidence"))
+        title, estimates = f"{axis}, with its {confidence} interval", {"this model - champion": difference}
         drawn["difference"] = charts.interval_chart("difference", title, estimates, axis, ("equal", 0.0))
     return drawn
 

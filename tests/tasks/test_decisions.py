@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 
 from ml.errors import UsageError
-from tasks.decisions import AliasMovedError, commit_verdict, reconcile_champion, rollback, start_ledger
+from ml.evaluation.looks import EarlierLook
+from tasks.decisions import (
+    AliasMovedError,
+    commit_verdict,
+    earlier_looks,
+    reconcile_champion,
+    rollback,
+    start_ledger,
+)
 from tasks.ledger import CHAMPION_UNUSABLE, INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Ledger, Verdict, read_state
 from tasks.ledger_chain import Head, RecordState, sha256
 from tasks.tracking.model_folder import ModelDigests
@@ -448,3 +456,29 @@ def test_a_rollback_restores_a_removed_alias(model: RegisteredModel) -> None:
     model.record.move_champion(None)
     assert [model.roll_back()["champion"] for _ in range(3)] == [3, 2, 1]
     assert model.history()[3] == ("external", 3, None)
+
+
+def test_comparisons_in_a_ledger_are_looks(model: RegisteredModel) -> None:
+    """Also those of earlier releases, which recorded no rows; decisions without a comparison only know the recipe."""
+    difference = {"value": 0.1, "low": -0.1, "high": 0.3, "p_value": 0.5}
+    old = [
+        {"verdict": PROMOTE, "version": 1, "difference": None},
+        {"verdict": KEEP_CHAMPION, "version": 2, "difference": difference},
+        {"verdict": INCONCLUSIVE, "version": 3, "difference": None},
+    ]
+    assert earlier_looks(old) == [EarlierLook(None, None)]
+    judged = {"model_digest": "m", "rows": "0a", "recipe": "r"}
+    look = {"number": 2, "level": 0.01, "is_new_recipe": True}
+    for number, verdict in enumerate(
+        (Verdict(PROMOTE, "first"), Verdict(KEEP_CHAMPION, "no", difference, 9, look)), 1
+    ):
+        details = {**judged, "test_digest": str(number)}
+        commit_verdict(model.ledger, model.record, verdict, number, model.champion, details)
+    first, second = model.ledger.entries()
+    assert "look" not in first
+    assert second["look"] == look
+    assert earlier_looks([*old, first, second]) == [
+        EarlierLook(None, None),
+        EarlierLook("0a", "r", is_look=False),
+        EarlierLook("0a", "r", is_look=True, is_new_recipe=True),
+    ]

@@ -1,6 +1,6 @@
 """The quality gate, and verdicts on challengers."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import BinaryEvaluator
+from ml.evaluation.looks import Look, look_level
 from ml.evaluation.quality_gate import LATENCY_CHECK, QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
-from tasks.promote import MIN_UNITS, compare_with_champion, quality_gate
+from tasks.promote import FIRST_LOOK, LOSS_MARGIN, MIN_UNITS, compare_with_champion, quality_gate
 from tasks.split import split_histories
 
 
@@ -43,12 +44,55 @@ def test_a_better_challenger_is_promoted() -> None:
     assert verdict.difference
     assert verdict.difference["low"] > 0
     assert (verdict.units, verdict.reason[:25]) == (400, "better than the champion ")
-    assert "ROC AUC, 400 units" in verdict.reason
+    assert "ROC AUC, 400 units; look 1 on these rows, level 0.013, a new recipe" in verdict.reason
+    assert verdict.look == {**asdict(FIRST_LOOK), "confidence": FIRST_LOOK.confidence}
+    assert verdict.loss
+    assert verdict.loss["high"] < 0
 
 
 def test_a_worse_challenger_is_not_promoted() -> None:
     verdict = compare(dataset(), 3.0, 0.3)
     assert (verdict.verdict, verdict.reason[:23]) == (KEEP_CHAMPION, "worse than the champion")
+
+
+def test_a_later_look_needs_more() -> None:
+    """What would suffice at the first look does not after a hundred, and the reason says so."""
+    test = dataset(100)
+    challenger, champion = predictions(test, 2.8), predictions(test, 3.0)
+    late = Look(100, look_level(100, is_new_recipe=True), is_new_recipe=True, unrecorded=0)
+    first, last = (
+        compare_with_champion.fn(BinaryEvaluator(), test, challenger, champion, 0, look)
+        for look in (FIRST_LOOK, late)
+    )
+    assert (first.verdict, last.verdict) == (PROMOTE, KEEP_CHAMPION)
+    assert first.difference
+    assert last.difference
+    assert first.difference["value"] == last.difference["value"] > 0 > last.difference["low"]
+    assert "look 100 on these rows" in last.reason
+    assert last.reason.endswith(
+        "it would have sufficed at the first look: bring rows that have not judged yet"
+    )
+
+
+def test_a_better_ranking_with_a_larger_log_loss_is_not_promoted() -> None:
+    """All log odds are too high by .45, which no ranking shows."""
+    test = dataset(4000)
+    noise = np.random.default_rng(1).normal(size=(2, 4000))
+    better, worse = (2 * test.truth - 1 + 0.9 * noise[0]), (2 * test.truth - 1 + noise[0] + 0.4 * noise[1])
+    champion = pd.DataFrame({"probability": 1 / (1 + np.exp(-1.7 * worse))})
+    calibrated = pd.DataFrame({"probability": 1 / (1 + np.exp(-2.4 * better))})
+    shifted = pd.DataFrame({"probability": 1 / (1 + np.exp(-2.4 * better - 1.5))})
+    verdict = compare_with_champion.fn(BinaryEvaluator(), test, calibrated, champion, 0)
+    assert verdict.verdict == PROMOTE
+    refused = compare_with_champion.fn(BinaryEvaluator(), test, shifted, champion, 0)
+    assert refused.verdict == KEEP_CHAMPION
+    assert refused.difference == verdict.difference
+    assert refused.reason.startswith("its log loss may be larger than the champion's by ")
+    losses = BinaryEvaluator().log_losses(test, champion)
+    assert losses is not None
+    assert refused.loss
+    assert refused.loss["margin"] == pytest.approx(LOSS_MARGIN * losses.mean())
+    assert refused.loss["high"] > refused.loss["margin"]
 
 
 def test_equal_predictions_keep_the_champion() -> None:
@@ -194,8 +238,8 @@ def test_few_units_of_one_class_are_inconclusive() -> None:
     """The normal interval of a difference of two AUCs is too narrow with few positives."""
     rows = dataset()
     positive = np.flatnonzero(rows.truth == 1)
-    few = np.concatenate([positive[:9], np.flatnonzero(rows.truth == 0)])
+    few = np.concatenate([positive[:19], np.flatnonzero(rows.truth == 0)])
     verdict = compare(rows.take(few), 0.3, 3.0)
     assert verdict.verdict == INCONCLUSIVE
-    assert "9 units of the rarer class to compare on, fewer than 10" in verdict.reason
+    assert "19 units of the rarer class to compare on, fewer than 20" in verdict.reason
     assert compare(rows, 0.3, 3.0).verdict != INCONCLUSIVE

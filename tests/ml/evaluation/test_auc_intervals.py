@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
-from ml.evaluation.auc_intervals import auc_difference, auc_interval, delong_auc_covariance
+from ml.evaluation.auc_intervals import (
+    auc_difference,
+    auc_interval,
+    delong_auc_covariance,
+    newcombe_limits,
+)
 from ml.evaluation.binary_metrics import UndefinedMetricError
 from ml.evaluation.bootstrap_intervals import bootstrap_intervals
 from ml.evaluation.confidence_intervals import Difference, Interval
@@ -107,7 +112,7 @@ def test_copies_of_rows_in_the_same_unit_do_not_narrow_the_interval() -> None:
 
 
 def test_auc_interval_is_symmetric_on_the_log_odds() -> None:
-    truth, scores = sample_scores(2, rows=60)
+    truth, scores = sample_scores(2, rows=240)
     interval = auc_interval(truth, scores[0])
     low, value, high = (np.log(x / (1 - x)) for x in (interval.low, interval.value, interval.high))
     assert high - value == pytest.approx(value - low)
@@ -131,6 +136,43 @@ def test_perfect_separation_has_an_interval_of_positive_width() -> None:
     assert auc_interval(np.repeat(truth, 20), np.repeat(truth, 20)).low > 0.98
 
 
+def hanley_mcneil_variance(auc: float, positives: int, negatives: int) -> float:
+    """Compute the variance as Hanley and McNeil (1982) write it, with Newcombe's mean of both numbers."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    others = (positives + negatives) / 2 - 1
+    return (auc * (1 - auc) + others * (q1 - auc**2) + others * (q2 - auc**2)) / (positives * negatives)
+
+
+@pytest.mark.parametrize(("auc", "positives", "negatives"), [(0.7, 10, 290), (0.95, 5, 40), (0.4, 30, 3)])
+def test_limits_from_counts_solve_the_equation_of_2006(auc: float, positives: int, negatives: int) -> None:
+    for limit in newcombe_limits(auc, positives, negatives):
+        error = np.sqrt(hanley_mcneil_variance(limit, positives, negatives))
+        assert abs(auc - limit) == pytest.approx(1.959964 * error, rel=1e-6)
+    low, high = newcombe_limits(auc, positives, negatives)
+    assert 0.0 < low < auc < high < 1.0
+    assert newcombe_limits(1 - auc, negatives, positives) == pytest.approx((1 - high, 1 - low))
+
+
+def test_few_positives_have_the_outer_limits_of_both_methods() -> None:
+    truth, scores = sample_scores(2, rows=60)
+    interval = auc_interval(truth, scores[0])
+    half = 1.959964 * np.sqrt(slow_delong(truth, scores)[0, 0]) / (interval.value * (1 - interval.value))
+    delong = special.expit(special.logit(interval.value) + np.array([-half, half]))
+    newcombe = newcombe_limits(interval.value, 20, 40)
+    assert interval.low == pytest.approx(min(delong[0], newcombe[0]))
+    assert interval.high == pytest.approx(max(delong[1], newcombe[1]))
+
+
+def test_few_positives_have_nominal_coverage_near_one() -> None:
+    """10 of 300, whose scores spread twice as much: DeLong's limits alone cover in 82 %, Newcombe's in 92 %."""
+    truth = np.repeat([0.0, 1.0], [290, 10])
+
+    def interval(generator: np.random.Generator) -> Interval:
+        return auc_interval(truth, generator.normal(size=300) * (1 + truth) + np.sqrt(5) * 1.2816 * truth)
+
+    assert coverage(interval, stats.norm.cdf(1.2816), times=300) >= 0.93
+
+
 def test_constant_score_has_an_auc_of_one_half() -> None:
     truth = np.repeat([0.0, 1.0], 10)
     assert auc_interval(truth, np.zeros(20)) == Interval(0.5, 0.5, 0.5)
@@ -143,8 +185,9 @@ def test_auc_difference_has_the_variance_of_the_contrast() -> None:
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     expected = roc_auc_score(truth, scores[0]) - roc_auc_score(truth, scores[1])
     assert difference.value == pytest.approx(expected)
-    assert difference.high - difference.value == pytest.approx(1.959964 * error, rel=1e-6)
-    assert difference.p_value == pytest.approx(2 * stats.norm.sf(abs(difference.value) / error))
+    # 67 positives.
+    assert difference.high - difference.value == pytest.approx(stats.t.ppf(0.975, 66) * error, rel=1e-6)
+    assert difference.p_value == pytest.approx(2 * stats.t.sf(abs(difference.value) / error, 66))
 
 
 def test_equal_rankings_do_not_differ() -> None:

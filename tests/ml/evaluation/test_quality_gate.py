@@ -99,6 +99,30 @@ def test_only_latency_does_not_stop_a_model() -> None:
     assert sum(stops(check) for check in checks) == 3
 
 
+@pytest.mark.parametrize(
+    ("large", "slope", "failed"),
+    [
+        ((-0.2, 0.4), (0.7, 1.5), []),
+        ((0.21, 0.5), (0.7, 1.5), ["calibration in the large beyond chance, in log odds, at most"]),
+        ((-0.5, -0.21), (0.7, 1.5), ["calibration in the large beyond chance, in log odds, at most"]),
+        ((0.0, 0.0), (0.1, 0.69), ["upper limit of calibration slope at least"]),
+        ((0.0, 0.0), (1.51, 2.0), ["lower limit of calibration slope at most"]),
+        ((math.nan, math.nan), None, ["calibration in the large beyond chance, in log odds, at most"]),
+    ],
+)
+def test_calibration_is_refused_where_its_whole_interval_is_beyond_the_bounds(
+    large: tuple[float, float], slope: tuple[float, float] | None, failed: list[str]
+) -> None:
+    found = evaluation(0.9, 0.0, {"evaluated": False})
+    found["intervals"]["calibration_intercept"] = dict(zip(("low", "high"), large, strict=True))
+    if slope:
+        found["intervals"]["calibration_slope"] = dict(zip(("low", "high"), slope, strict=True))
+    thresholds = QualityThresholds(0.6, max_calibration_intercept=0.2, calibration_slopes=(0.7, 1.5))
+    checks = check_quality(thresholds, found, 1.0, 1.0)
+    assert [check["check"] for check in checks if not check["passed"]] == failed
+    assert all(stops(check) for check in checks if not check["passed"])
+
+
 def test_a_point_above_the_minimum_is_not_enough() -> None:
     """In eight rows, an AUC of 0.7 may be chance: the check fails and says that the rows are too few to tell."""
     check = check_quality(
@@ -112,7 +136,7 @@ def test_a_point_above_the_minimum_is_not_enough() -> None:
     assert "note" not in surely_below
 
 
-@pytest.mark.parametrize(("units", "passed"), [(4, False), (5, True)])
+@pytest.mark.parametrize(("units", "passed"), [(1, False), (19, False), (20, True)])
 def test_an_interval_of_very_few_positives_is_not_trusted(units: int, passed: bool) -> None:
     found = {**evaluation(0.9, 0.0, {"evaluated": False}), "rarer_class": units}
     assert all(check["passed"] for check in check_quality(THRESHOLDS, found, 1.0, 1.0)) == passed
