@@ -25,7 +25,12 @@ CASE = UseCase(
     },
     evaluator=BinaryEvaluator(primary="roc_auc"),
     thresholds=QualityThresholds(
-        min_primary=0.6, max_calibration_error=0.05, max_subgroup_gap=0.03, max_subgroup_shift=0.25
+        min_primary=0.6,
+        max_calibration_error=0.05,
+        max_calibration_intercept=0.25,
+        calibration_slopes=(0.67, 1.5),
+        max_subgroup_gap=0.03,
+        max_subgroup_shift=0.25,
     ),
     several_classes=MULTICLASS_TABLES,
     nouns=Nouns("applicants", "defaulters"),

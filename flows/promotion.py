@@ -217,8 +217,11 @@ def compare_with_champion(
     left_out = len(test.frame) - len(rows)
     judged = sketch_rows(shared)
     look = next_look(judged, challenger.recipe, earlier_looks(opened[0].entries()))
+    demands = promotion.Demands(
+        look, context.contract.roles.sensitive, context.case.thresholds.max_subgroup_gap
+    )
     verdict = promotion.compare_with_champion(
-        evaluator, shared, predictions, champion_predictions, left_out, look
+        evaluator, shared, predictions, champion_predictions, left_out, demands
     )
     if not verdict.difference:
         return ChampionComparison(verdict, NOT_MEASURED, judged)

@@ -1,7 +1,7 @@
 """Promote: the quality gate, and the comparison of a challenger with the champion (decisions: tasks/ledger.py)."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from ml.evaluation.evaluator import Evaluator, units_of_several_rows
 from ml.evaluation.looks import Look, look_level
 from ml.evaluation.mean_intervals import mean_difference
 from ml.evaluation.quality_gate import MIN_CLASS_UNITS, QualityThresholds, check_quality, stops
-from ml.evaluation.subgroup_tests import describe_power
+from ml.evaluation.subgroup_tests import check_harm, describe_power
+from ml.evaluation.subgroups import compare_groups
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
@@ -27,11 +28,26 @@ log = logging.getLogger("steward")
 MIN_UNITS = 50
 # The first comparison on rows that have not judged before.
 FIRST_LOOK = Look(1, look_level(1, is_new_recipe=True), is_new_recipe=True, unrecorded=0)
+# Of a promotion that is not made, at most this many harmed groups are named.
+MAX_NAMED = 5
 NO_BETTER = "no better than the champion beyond chance"
 # The log loss of a promoted challenger is at most this share of the champion's larger, with a confidence of 95 %.
 LOSS_MARGIN, LOSS_CONFIDENCE = 0.01, 0.95
 # Where the champion was trained on more of the test rows, the others do not stand for all.
 MAX_SHARE_LEFT_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a promotion demands: an advantage at the level of the look, and no group that the challenger harms.
+
+    No group of the `sensitive` columns may be worse off than with the champion by more than `max_group_harm`, beyond
+    chance; None demands nothing of groups.
+    """
+
+    look: Look = FIRST_LOOK
+    sensitive: tuple[str, ...] = ()
+    max_group_harm: float | None = None
 
 
 @task(name="quality gate", cache_policy=NO_CACHE)
@@ -68,12 +84,12 @@ def compare_with_champion(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
     rows_left_out: int,
-    look: Look = FIRST_LOOK,
+    demands: Demands = Demands(),  # noqa: B008 (frozen)
 ) -> Verdict:
     """Compare the predictions of both models on the same test rows, paired.
 
-    A challenger is promoted if the lower limit of its advantage, at the confidence of the `look`, is above 0, and the
-    upper limit of what its log loss is larger by is within the margin. `rows_left_out` is the number of test rows that
+    A challenger is promoted if the lower limit of its advantage, at the confidence of the look, is above 0, the upper
+    limit of what its log loss is larger by is within the margin, and it harms no group. `rows_left_out` is the number of test rows that
     are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all test rows are too
     many to decide.
     """
@@ -81,6 +97,7 @@ def compare_with_champion(
     rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
     if reason := _too_few(test, units, rows_left_out):
         return Verdict(INCONCLUSIVE, reason.format(rest=rest), None, units)
+    look = demands.look
     difference = evaluator.paired_difference(test, challenger, champion, look.confidence)
     loss = _loss_difference(evaluator, test, challenger, champion)
     label = describe_metric(evaluator.primary).label
@@ -95,6 +112,8 @@ def compare_with_champion(
             f" ({LOSS_MARGIN:.0%}), although it is better by {summary}"
         )
         return Verdict(KEEP_CHAMPION, reason, *measured)
+    if harmed := _harmed_groups(evaluator, test, challenger, champion, demands):
+        return Verdict(KEEP_CHAMPION, f"{harmed}, although it is better by {summary}", *measured)
     return Verdict(PROMOTE, f"better than the champion by {summary}", *measured)
 
 
@@ -129,6 +148,20 @@ def _loss_difference(
     difference = mean_difference(first, second, units_of_several_rows(test), level)
     margin = LOSS_MARGIN * float(second.mean())
     return {"value": difference.value, "low": difference.low, "high": difference.high, "margin": margin}
+
+
+def _harmed_groups(
+    evaluator: Evaluator, test: Dataset, challenger: pd.DataFrame, champion: pd.DataFrame, demands: Demands
+) -> str:
+    """Name the groups that are worse off than with the champion, beyond chance and beyond the bound; empty for none."""
+    if demands.max_group_harm is None or not demands.sensitive:
+        return ""
+    groups = compare_groups(test, challenger, champion, evaluator, demands.sensitive)
+    failed = [c for c in check_harm(evaluator.primary, groups, demands.max_group_harm) if stops(c)]
+    named = [f"{check['check']} {check['bound']:g}: {check['got']:.4f}" for check in failed[:MAX_NAMED]]
+    if len(failed) > MAX_NAMED:
+        named.append(f"and {len(failed) - MAX_NAMED} more groups")
+    return f"it must have {'; '.join(named)}" if failed else ""
 
 
 def _exhausted(difference: Difference, look: Look) -> str:

@@ -15,7 +15,7 @@ class Figure:
 
     def __str__(self) -> str:
         outcome = {True: "holds", False: "MISSED", None: ""}[self.holds]
-        return f"[{self.item}] {self.subject:<88} {self.value:>14}  {self.bound:<10} {outcome}".rstrip()
+        return f"[{self.item}] {self.subject:<104} {self.value:>7}  {self.bound:<10} {outcome}".rstrip()
 
 
 def at_most(item: int, subject: str, value: float, bound: float) -> Figure:

@@ -41,10 +41,10 @@ def auc_interval(
 ) -> Interval:
     """Compute the AUC with DeLong's variance, symmetric on the log odds of the AUC, so that limits are in 0 to 1.
 
-    With fewer than `FEW_UNITS` units of a class, that variance is itself a rough estimate, and too small near 0 and 1:
-    each limit is then the outer one of DeLong's and of `newcombe_limits`. DeLong's alone cover too rarely near 1,
-    Newcombe's alone where the scores of positives spread more than those of negatives. Errors as in
-    `delong_auc_covariance`.
+    The quantile is that of Student's t, as in `auc_difference`. With fewer than `FEW_UNITS` units of a class, DeLong's
+    variance is too small near 0 and 1: each limit is then the outer one of DeLong's and of `newcombe_limits`. The first
+    alone cover too rarely near 1, the second where the scores of positives spread more than those of negatives. Errors
+    as in `delong_auc_covariance`.
     """
     truth = np.asarray(truth, dtype=np.float64)
     aucs, covariance = delong_auc_covariance(truth, np.asarray(score)[None, :], units)
@@ -52,7 +52,8 @@ def auc_interval(
     positives, negatives = _class_units(truth, units)
     low, high = auc, auc
     if variance > 0.0:
-        half = _normal_quantile(level) * np.sqrt(variance) / (auc * (1.0 - auc))
+        quantile = stats.t.ppf(0.5 + level / 2.0, min(positives, negatives) - 1)
+        half = quantile * np.sqrt(variance) / (auc * (1.0 - auc))
         low, high = special.expit(special.logit(auc) + np.array([-half, half]))
     # The AUC of a constant score is .5 for certain; where classes are separated, only Newcombe's limits have a width.
     if auc in (0.0, 1.0) or (variance > 0.0 and min(positives, negatives) < FEW_UNITS):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
@@ -15,7 +16,7 @@ from ml.evaluation.looks import Look, look_level
 from ml.evaluation.quality_gate import LATENCY_CHECK, QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
-from tasks.promote import FIRST_LOOK, LOSS_MARGIN, MIN_UNITS, compare_with_champion, quality_gate
+from tasks.promote import FIRST_LOOK, Demands, LOSS_MARGIN, MIN_UNITS, compare_with_champion, quality_gate
 from tasks.split import split_histories
 
 
@@ -61,7 +62,7 @@ def test_a_later_look_needs_more() -> None:
     challenger, champion = predictions(test, 2.8), predictions(test, 3.0)
     late = Look(100, look_level(100, is_new_recipe=True), is_new_recipe=True, unrecorded=0)
     first, last = (
-        compare_with_champion.fn(BinaryEvaluator(), test, challenger, champion, 0, look)
+        compare_with_champion.fn(BinaryEvaluator(), test, challenger, champion, 0, Demands(look))
         for look in (FIRST_LOOK, late)
     )
     assert (first.verdict, last.verdict) == (PROMOTE, KEEP_CHAMPION)
@@ -93,6 +94,25 @@ def test_a_better_ranking_with_a_larger_log_loss_is_not_promoted() -> None:
     assert refused.loss
     assert refused.loss["margin"] == pytest.approx(LOSS_MARGIN * losses.mean())
     assert refused.loss["high"] > refused.loss["margin"]
+
+
+def test_a_challenger_that_harms_a_group_is_not_promoted() -> None:
+    test = dataset(4000)
+    group = np.where(np.arange(4000) // 2 % 4 == 0, "minority", "majority")
+    test = replace(test, metadata=pd.DataFrame({"sex": group}, test.frame.index))
+    noise = np.random.default_rng(2).normal(size=4000)
+    champion = pd.DataFrame({"probability": special.expit(test.truth - 0.5 + noise)})
+    factor = np.where(group == "minority", 3.0, 0.2)
+    challenger = pd.DataFrame({"probability": special.expit(test.truth - 0.5 + factor * noise)})
+    verdicts = [
+        compare_with_champion.fn(BinaryEvaluator(), test, challenger, champion, 0, demands)
+        for demands in (Demands(), Demands(sensitive=("sex",), max_group_harm=0.03))
+    ]
+    # The log loss of the extreme probabilities is another reason, which is not at issue here.
+    calibrated = [v for v in verdicts if not v.reason.startswith("its log loss")]
+    assert [v.verdict for v in calibrated] == [PROMOTE, KEEP_CHAMPION]
+    assert "roc_auc of sex=minority below that of the champion by at most 0.03: 0." in verdicts[1].reason
+    assert verdicts[1].reason.count("sex=") == 1
 
 
 def test_equal_predictions_keep_the_champion() -> None:

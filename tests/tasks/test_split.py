@@ -458,14 +458,14 @@ def test_targets_in_the_history_are_found_whatever_the_split_function_reports(sp
     split_table(session_log(), make_session_contract("last", allow_repeats=True), leaking)
 
 
-def test_one_unit_of_a_class_cannot_evaluate(splitter: Splitter) -> None:
+def test_one_unit_of_a_class_cannot_evaluate(split_table: Splitter) -> None:
     """Two rows of one person are one unit; the last fifth of the days is the test dataset."""
     contract = make_contract({"group": "who"}, split={"by": "time", "test": 0.2, "valid": 0.2})
     target = np.arange(ROWS) % 2.0
     target[-90:] = 0.0
     target[-2:] = 1.0
-    error = splitter.error(rows(y=target), contract)
+    error = split_table.error(rows(y=target), contract)
     assert error.expected == "2 units of each class in test, for a metric to have an interval"
     assert error.got == "1 of the rarer one"
     target[-10] = 1.0
-    splitter(rows(y=target), contract)
+    split_table(rows(y=target), contract)

@@ -1,0 +1,177 @@
+"""Repeated looks: challengers that are no better are not promoted by trying often, and a better one still is.
+
+Scores of models vary between test rows so that the difference of two has a standard error of 1; nights have one
+challenger each. The levels come from the function that a run uses.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.tabular_datasets import load_table
+from benchmarks.verdicts.figures import Figure, at_least, at_most, shown
+from ml.data.dataset import Dataset
+from ml.estimator import FitResources
+from ml.evaluation.evaluator import BinaryEvaluator
+from ml.evaluation.looks import ERROR_RATE, EarlierLook, next_look, sketch_rows
+from ml.tabular.gradient_boosting import GradientBoosting
+from tasks.ledger import PROMOTE
+from tasks.promote import Demands, compare_with_champion
+
+NIGHTS = 365
+POWER = 0.75
+# The true advantage of a better model, in standard errors.
+ADVANTAGE = 3.0
+# Trees of the better recipe on Taiwan, and of a weaker one.
+BETTER, WEAKER = 50, 22
+BEFORE = "before looks were counted"
+
+
+def measure(scale: float, seed: int) -> Iterator[Figure]:
+    """Simulate years of nights, then train LightGBM with many seeds."""
+    generator, years = np.random.default_rng(seed), max(int(4000 * scale), 50)
+    retrained = ["champion"] * NIGHTS
+    nights = {
+        "one recipe, trained again every night": retrained,
+        "another recipe every month": [f"recipe {night // 30}" for night in range(NIGHTS)],
+        "another recipe every night": [f"recipe {night}" for night in range(NIGHTS)],
+    }
+    for described, recipes in nights.items():
+        levels = spent_levels([*recipes, "better"])
+        for shared, name in ((0.0, "independent"), (0.9, "alike")):
+            promoted, power = simulate(levels, shared, years, generator)
+            rate = f"P(any null promotion in {NIGHTS} nights), {described}, {name}"
+            yield at_most(2, rate, promoted, ERROR_RATE)
+            found = f"  then power for +{ADVANTAGE:g} SE by a new recipe"
+            yield at_least(2, found, power, POWER) if recipes is retrained else shown(2, found, power)
+    yield from _power_by_look()
+    yield from _before(years, generator)
+    yield _rolling(years, generator)
+    yield from _lightgbm(max(int(40 * scale), 4))
+
+
+def spent_levels(recipes: Sequence[str], units: int = 50, fresh: int = 0) -> np.ndarray:
+    """Return the level of each night's look; the champion's recipe is known, and `fresh` units are new every night."""
+    earlier = [EarlierLook(_sketch(0, units), "champion", is_look=False)]
+    levels = []
+    for night, recipe in enumerate(recipes):
+        rows = _sketch(night * fresh, units)
+        look = next_look(rows, recipe, earlier)
+        earlier.append(EarlierLook(rows, recipe, True, look.is_new_recipe))
+        levels.append(look.level)
+    return np.array(levels)
+
+
+def _sketch(first: int, units: int) -> str:
+    truth = pd.Series(np.zeros(units))
+    return sketch_rows(
+        Dataset(pd.DataFrame({"x": truth}), truth, np.arange(first, first + units, dtype=np.uint64))
+    )
+
+
+def simulate(
+    levels: np.ndarray, shared: float, years: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Return how often any challenger of all nights but the last is promoted, none of which is better, and the last.
+
+    The last one is better by `ADVANTAGE`. Each score has a variance of .5; challengers share a part of it, as those do
+    that are trained on nearly the same rows. A promoted challenger is the champion from then on, with its luck.
+    """
+    limits = stats.norm.isf(levels)
+    promoted = better = 0
+    for _ in range(years):
+        scores = np.sqrt(0.5 * (1.0 - shared)) * generator.normal(size=len(levels))
+        scores += np.sqrt(0.5 * shared) * generator.normal()
+        champion = first = np.sqrt(0.5) * generator.normal()
+        for night in np.flatnonzero(scores - first > limits):
+            if night < len(levels) - 1 and scores[night] - champion > limits[night]:
+                champion = scores[night]
+        promoted += champion != first
+        better += scores[-1] + ADVANTAGE - champion > limits[-1]
+    return promoted / years, better / years
+
+
+def _power_by_look() -> Iterator[Figure]:
+    for number in (1, 2, 5, 12, 30):
+        level = spent_levels([f"recipe {each}" for each in range(number)])[-1]
+        power = stats.norm.sf(stats.norm.isf(level) - ADVANTAGE)
+        advantage = stats.norm.isf(level) + stats.norm.isf(1.0 - POWER)
+        text = f"level {level:.2g}: power for +{ADVANTAGE:g} SE; {POWER:g} is reached at +{advantage:.1f} SE"
+        subject = f"new recipe number {number} on the same rows, {text}"
+        yield at_least(2, subject, power, POWER) if number == 1 else shown(2, subject, power)
+
+
+def _before(years: int, generator: np.random.Generator) -> Iterator[Figure]:
+    """Show the rule that this replaced, and what no rule can exceed that knows only scores on the same rows."""
+    for nights in (30, NIGHTS):
+        promoted, power = simulate(np.full(nights + 1, 0.025), 0.0, years, generator)
+        yield shown(2, f"{BEFORE}: P(any null promotion in {nights} nights)", promoted)
+        yield shown(2, f"{BEFORE}: power for +{ADVANTAGE:g} SE after {nights} nights", power)
+    champion = np.sqrt(0.5) * generator.normal(size=(years, 1))
+    others = np.sqrt(0.5) * generator.normal(size=(years, NIGHTS)) - champion
+    limit = np.quantile(others.max(axis=1), 1.0 - ERROR_RATE)
+    subject = (
+        f"power for +{ADVANTAGE:g} SE of one limit for {NIGHTS} independent nights that is known in advance"
+    )
+    yield shown(2, subject, stats.norm.sf(limit - ADVANTAGE))
+
+
+def _rolling(years: int, generator: np.random.Generator) -> Figure:
+    """Replace a fiftieth of the rows every night; a score changes with its rows."""
+    nights, units = NIGHTS, 50
+    limits = stats.norm.isf(spent_levels(["champion"] * nights, units, fresh=1))
+    promoted = 0
+    window = np.ones(units) / np.sqrt(units)
+    for _ in range(max(years // 4, 50)):
+        # Row effects are shared by a model's nights: the champion's roll with the rows, each challenger has its own.
+        champion = np.convolve(generator.normal(size=nights + units - 1), window, "valid")
+        differences = np.sqrt(0.5) * (generator.normal(size=nights) - champion)
+        promoted += (differences > limits).any()
+    subject = f"P(any null promotion in {nights} nights), a fiftieth of the rows new every night"
+    return at_most(2, subject, promoted / max(years // 4, 50), ERROR_RATE)
+
+
+def _lightgbm(seeds: int) -> Iterator[Figure]:
+    """Train the same recipe with many seeds on Taiwan: each is once the champion, and judged by all others in turn."""
+    table = load_table("taiwan_credit_default").dataset
+    parts = np.random.default_rng(0).permutation(len(table.frame))
+    train, valid, test = (table.take(rows) for rows in np.split(parts, [18_000, 24_000]))
+    resources = [FitResources(seed, 1, float("inf"), 0, "cpu") for seed in range(seeds)]
+    recipe = GradientBoosting(
+        learning_rate=0.1, num_leaves=15, feature_fraction=0.5, bagging_fraction=0.7, max_rounds=BETTER
+    )
+    models = [recipe.fit(train, valid, each).predict(test.frame) for each in resources]
+    weaker = replace(recipe, max_rounds=WEAKER).fit(train, valid, resources[0]).predict(test.frame)
+    evaluator, rows = BinaryEvaluator(), sketch_rows(test)
+    first_level = {True: 0, False: 0}
+    better = 0
+    for start in range(seeds):
+        champion, earlier = models[start], [EarlierLook(rows, "recipe", is_look=False)]
+        promotions = {True: False, False: False}
+        for challenger in models[start + 1 :] + models[:start]:
+            look = next_look(rows, "recipe", earlier)
+            verdict = compare_with_champion.fn(evaluator, test, challenger, champion, 0, Demands(look))
+            earlier.append(EarlierLook(rows, "recipe", True, look.is_new_recipe))
+            promotions[True] |= verdict.verdict == PROMOTE
+            difference = verdict.difference or {"value": 0.0, "p_value": 1.0}
+            promotions[False] |= difference["value"] > 0 and difference["p_value"] < 0.05
+            champion = challenger if verdict.verdict == PROMOTE else champion
+        for counted, found in promotions.items():
+            first_level[counted] += found
+        # The better model meets a weaker champion after all these looks, by a recipe of its own.
+        demands = Demands(next_look(rows, "another", earlier))
+        verdict = compare_with_champion.fn(evaluator, test, models[start], weaker, 0, demands)
+        better += verdict.verdict == PROMOTE
+    named = (
+        f"LightGBM on Taiwan, {seeds} seeds of one recipe, each once champion: sequences with any promotion"
+    )
+    yield at_most(2, named, first_level[True] / seeds, ERROR_RATE)
+    yield shown(2, f"the same, {BEFORE}", first_level[False] / seeds)
+    gained = evaluator.paired_difference(test, models[0], weaker)
+    error = (gained.high - gained.value) / 1.96
+    size = f"+{gained.value:.4f}, {gained.value / error:.1f} SE"
+    text = f"{BETTER} trees promoted over {WEAKER} ({size}) after these looks"
+    yield at_least(2, text, better / seeds, POWER)
