@@ -18,6 +18,8 @@ COMPARISON_LEVEL = 0.05
 ABOVE_BY_CHANCE = "above the bound, but not beyond chance"
 # Characters of the name of a group in a message.
 MAX_NAME = 60
+EXPLAINED = "its mix of cases explains it: they are harder to tell apart"
+UNDECIDED = "too few rows to tell whether its mix of cases explains it"
 # What a test is about: the primary metric, or the log odds.
 METRIC, CALIBRATION = "metric", "calibration"
 # The share of cases in which the smallest harm that a group could show is found.
@@ -177,7 +179,8 @@ def _explained_gaps(
     primary: str, groups: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]], bound: float
 ) -> list[dict[str, Any]]:
     """Warn of groups that are certainly served worse than the rest, where that stops no model."""
-    stopping = {(check["column"], check["group"]) for check in checks if not check["passed"]}
+    stopping = {(c["column"], c["group"]) for c in checks if c["family"] == METRIC and not c["passed"]}
+    compared = [g for g in groups if "unexplained" in g and (g["column"], g["group"]) not in stopping]
     tests = [
         HarmTest(
             METRIC,
@@ -187,12 +190,13 @@ def _explained_gaps(
             bound,
             (_pair(group["gap"]),),
         )
-        for group in groups
-        if "unexplained" in group and (group["column"], group["group"]) not in stopping
+        for group in compared
     ]
-    judged = judge(tests, METRIC_LEVEL)
-    note = "its mix of cases explains it: they are harder to tell apart"
-    return [{**check, "warns": True, "note": note} for check in judged if not check["passed"]]
+    return [
+        {**check, "warns": True, "note": EXPLAINED if group["unexplained"]["value"] <= bound else UNDECIDED}
+        for group, check in zip(compared, judge(tests, METRIC_LEVEL), strict=True)
+        if not check["passed"]
+    ]
 
 
 def _name(group: Mapping[str, Any]) -> str:

@@ -746,8 +746,8 @@ def test_groups_that_are_too_small_are_listed_without_a_value() -> None:
     text = text_of(page)
     assert "! not evaluated 1 of 2 groups not evaluated: sex=other (fewer than 100 units)" in text
     assert "sex: other 9 ! not evaluated fewer than 100 units" in text
-    assert "+0.0100 [-0.0100, +0.0300] +0.0050 [-0.0150, +0.0250] 0.0620" in text
-    assert "0.9300 [0.8300, 1.0300] 20.0% 0.2000 [0.1000, 0.3000]" in text
+    assert "+0.010 ± 0.020 +0.005 ± 0.020 0.062" in text
+    assert "0.93 [0.83, 1.03] — — 20.0% 20.0% [10, 30]" in text
     section = page[page.index('<section id="groups">') :]
     drawn, listed = section.split("</svg>", 1)
     assert "sex: female" in drawn
