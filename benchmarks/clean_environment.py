@@ -84,7 +84,7 @@ def serve(python: Path, model: Path, frame: pd.DataFrame) -> pd.DataFrame:
     path = f"{python.parent}:{os.environ['PATH']}"
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
-        env=clean_env() | {"PATH": path},
+        env=clean_env() | {"PATH": path, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"},
         cwd=model.parent,
     )
     try:
