@@ -81,7 +81,7 @@ def _find(path: Path, is_log: bool, limits: ReadLimits) -> FileDialect:
             return FileDialect({"format": kind}, tuple(reader.schema.names), {})
     if kind == "excel" and not packing(path.name):
         return _with_read_names(path, kind, limits)
-    with text_file(path, limits) as file:
+    with text_file(path, limits, zeros=True) as file:
         kind = format_of(file.content_name, options)
         with file.open() as opened:
             start = opened.read(START)

@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 import steward
 from ml.contract.parser import parse
+from ml.drafting.request import CaseKind
 from ml.errors import DataGateError, UsageError
 from ml.simulators import SIMULATORS
+from operate.contract import draft_file
 
 
 def run(*arguments: str) -> str:
@@ -91,3 +93,25 @@ def test_files_that_are_no_tables_are_refused_and_leave_nothing(
 def test_mistakes_are_named(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(*arguments, "--case", "fintech-risk")
+
+
+@pytest.mark.parametrize(
+    ("ending", "encoding"), [(".csv", "utf-16"), (".csv.gz", "utf-8"), (".jsonl", "utf-8"), (".xlsx", "")]
+)
+def test_other_formats_become_the_same_contract(
+    ending: str, encoding: str, loans: Path, tmp_path: Path
+) -> None:
+    rows, path = pd.read_csv(loans, sep=";"), tmp_path / f"loans{ending}"
+    if ending == ".jsonl":
+        rows.to_json(path, orient="records", lines=True)
+    elif ending == ".xlsx":
+        rows.to_excel(path, index=False)
+    else:
+        rows.to_csv(path, index=False, encoding=encoding)
+    drafted = parse(draft_file(path, CaseKind("fintech-risk"), "defaulted").source)
+    assert (drafted.roles.id, drafted.roles.time, drafted.roles.positive) == (
+        "application_id",
+        "applied_on",
+        ("1",),
+    )
+    assert drafted.read.columns["income"] == "number"
