@@ -60,7 +60,8 @@ class Verdict:
 
     `difference` is the challenger's advantage over the champion (value, low, high, p_value) on `units` shared units,
     with limits at the confidence of the `look` (`ml.evaluation.looks.Look`). `loss` is how much larger its log loss is
-    (value, low, high), and the `margin` that the upper limit must not exceed.
+    (value, low, high), and the `margin` that the upper limit must not exceed. `groups` has the `checks` of sensitive
+    groups (`ml.evaluation.subgroup_tests.check_harm`), and a `note` about groups that are too small.
     """
 
     verdict: str
@@ -69,6 +70,7 @@ class Verdict:
     units: int | None = None
     look: Mapping[str, Any] | None = None
     loss: Mapping[str, float] | None = None
+    groups: Mapping[str, Any] | None = None
 
 
 class ModelRecord(Protocol):

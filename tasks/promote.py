@@ -1,6 +1,7 @@
 """Promote: the quality gate, and the comparison of a challenger with the champion (decisions: tasks/ledger.py)."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from ml.evaluation.evaluator import Evaluator, units_of_several_rows
 from ml.evaluation.looks import Look, look_level
 from ml.evaluation.mean_intervals import mean_difference
 from ml.evaluation.quality_gate import MIN_CLASS_UNITS, QualityThresholds, check_quality, stops
-from ml.evaluation.subgroup_tests import check_harm, describe_power
+from ml.evaluation.subgroup_tests import check_harm, describe_not_evaluated, describe_power
 from ml.evaluation.subgroups import compare_groups
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
@@ -102,7 +103,8 @@ def compare_with_champion(
     loss = _loss_difference(evaluator, test, challenger, champion)
     label = describe_metric(evaluator.primary).label
     summary = f"{_interval(difference)} {label}, {units} units{rest}; {look}"
-    measured = (asdict(difference), units, {**asdict(look), "confidence": look.confidence}, loss)
+    groups = _compare_groups(evaluator, test, challenger, champion, demands)
+    measured = (asdict(difference), units, {**asdict(look), "confidence": look.confidence}, loss, groups)
     if not difference.low > 0:
         worse = "worse than the champion" if difference.high < 0 else NO_BETTER
         return Verdict(KEEP_CHAMPION, f"{worse}: {summary}{_exhausted(difference, look)}", *measured)
@@ -112,7 +114,7 @@ def compare_with_champion(
             f" ({LOSS_MARGIN:.0%}), although it is better by {summary}"
         )
         return Verdict(KEEP_CHAMPION, reason, *measured)
-    if harmed := _harmed_groups(evaluator, test, challenger, champion, demands):
+    if harmed := _describe_harm(groups):
         return Verdict(KEEP_CHAMPION, f"{harmed}, although it is better by {summary}", *measured)
     return Verdict(PROMOTE, f"better than the champion by {summary}", *measured)
 
@@ -150,14 +152,22 @@ def _loss_difference(
     return {"value": difference.value, "low": difference.low, "high": difference.high, "margin": margin}
 
 
-def _harmed_groups(
+def _compare_groups(
     evaluator: Evaluator, test: Dataset, challenger: pd.DataFrame, champion: pd.DataFrame, demands: Demands
-) -> str:
-    """Name the groups that are worse off than with the champion, beyond chance and beyond the bound; empty for none."""
+) -> dict[str, Any] | None:
+    """Return the checks of all groups, and a note about those that are too small; None where nothing is demanded."""
     if demands.max_group_harm is None or not demands.sensitive:
-        return ""
+        return None
     groups = compare_groups(test, challenger, champion, evaluator, demands.sensitive)
-    failed = [c for c in check_harm(evaluator.primary, groups, demands.max_group_harm) if stops(c)]
+    note = describe_not_evaluated(groups)
+    if note:
+        log.warning("  compared with the champion: %s", note)
+    return {"checks": check_harm(evaluator.primary, groups, demands.max_group_harm), "note": note}
+
+
+def _describe_harm(groups: Mapping[str, Any] | None) -> str:
+    """Name the groups that are worse off than with the champion, beyond chance and beyond the bound; empty for none."""
+    failed = [check for check in (groups or {}).get("checks", ()) if stops(check)]
     named = [f"{check['check']} {check['bound']:g}: {check['got']:.4f}" for check in failed[:MAX_NAMED]]
     if len(failed) > MAX_NAMED:
         named.append(f"and {len(failed) - MAX_NAMED} more groups")

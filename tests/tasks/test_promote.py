@@ -112,6 +112,22 @@ def test_a_challenger_that_harms_a_group_is_not_promoted() -> None:
     assert [verdict.verdict for verdict in verdicts] == [PROMOTE, KEEP_CHAMPION]
     assert "roc_auc of sex=minority below that of the champion by at most 0.03: 0." in verdicts[1].reason
     assert verdicts[1].reason.count("sex=") == 1
+    assert verdicts[1].groups
+    checks = {check["group"]: check for check in verdicts[1].groups["checks"]}
+    assert {name: check["passed"] for name, check in checks.items()} == {"minority": False, "majority": True}
+    assert checks["minority"]["detectable"] > 0.03
+
+
+def test_groups_that_are_too_small_to_be_compared_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    test = dataset(400)
+    group = np.where(np.arange(400) < 40, "few", "many")
+    test = replace(test, metadata=pd.DataFrame({"sex": group}, test.frame.index))
+    prediction = pd.DataFrame({"probability": special.expit(test.truth - 0.5)})
+    demands = Demands(sensitive=("sex",), max_group_harm=0.03)
+    verdict = compare_with_champion.fn(BinaryEvaluator(), test, prediction, prediction, 0, demands)
+    assert verdict.groups
+    assert verdict.groups["note"] == "1 of 2 groups not evaluated: sex=few (fewer than 100 units)"
+    assert verdict.groups["note"] in caplog.text
 
 
 def test_equal_predictions_keep_the_champion() -> None:

@@ -168,7 +168,11 @@ RUN: dict[str, Any] = {
                 "family": "metric", "column": "sex", "group": "female", "bound": 0.03, "got": 0.005, "low": -0.02,
                 "passed": True, "detectable": 0.062}],
     "verdict": {"verdict": "promote", "reason": "better than the champion",
-                "difference": {**estimate(0.02), "p_value": 0.003}, "units": 3999, "version": 2, "champion": 2},
+                "difference": {**estimate(0.02), "p_value": 0.003}, "units": 3999, "version": 2, "champion": 2,
+                "groups": {"note": "1 of 2 groups not evaluated: sex=other (few)",
+                "checks": [{"check": "roc_auc of sex=female below that of the champion by at most", "family": "metric",
+                            "column": "sex", "group": "female", "bound": 0.03, "got": -0.01, "low": -0.02,
+                            "passed": True, "detectable": 0.041}]}},
     "champion_estimate": estimate(0.76191),
     "ledger_entry": 5,
     "seconds": 7.06,
@@ -739,6 +743,15 @@ def test_rules_with_violations_come_first_and_the_others_are_folded() -> None:
     assert "✓ within tolerance" in shown
     assert "2 rules without violations" in text_of(folded)
     assert "exact_copy" not in shown
+
+
+def test_groups_are_shown_beside_the_champion() -> None:
+    text = text_of(page_of("binary"))
+    assert (
+        "! not evaluated 1 of 2 groups not evaluated: sex=other (few). Of them this comparison says nothing"
+        in text
+    )
+    assert "✓ passed sex: female -0.010 -0.020 0.03 0.041" in text
 
 
 def test_groups_that_are_too_small_are_listed_without_a_value() -> None:
