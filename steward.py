@@ -44,6 +44,7 @@ from operate.options import (
     VerboseOption,
     given_data,
 )
+from operate.quarantine import quarantine
 from operate.reproduce import reproduce
 from operate.up import up
 
@@ -277,6 +278,7 @@ app.command()(data)
 app.command()(doctor)
 app.command()(ledger)
 app.command()(lineage)
+app.command()(quarantine)
 app.command()(reproduce)
 app.command()(maintain)
 app.command()(up)

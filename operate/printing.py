@@ -164,6 +164,8 @@ def print_rules(facts: Mapping[str, Any]) -> None:
             typer.echo(f"looks odd           {column['column']}: {note}")
     if points := facts.get("unreviewed"):
         typer.echo(f"not reviewed        {len(points)} points of this draft, such as {points[0]}")
+    for difference in facts.get("quarantine_differences", ()):
+        typer.echo(f"quarantine differs  {difference}")
     for note in facts.get("file_notes", ()):
         typer.echo(f"looks odd           {note}")
     typer.echo(

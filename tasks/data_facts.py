@@ -53,6 +53,7 @@ class ValidationFacts(TypedDict):
 
     `items_excluded` counts the items of the side table whose rows were all excluded. `profile` describes the clean rows
     of a training run. `unreviewed` are points of a drafted contract that are still marked for review.
+    `quarantine_differences` say how the rows in quarantine differ from those that stay.
     """
 
     rows: int
@@ -62,6 +63,7 @@ class ValidationFacts(TypedDict):
     rules: list[RuleResult]
     items_excluded: NotRequired[int]
     profile: NotRequired[list[ColumnProfileFacts]]
+    quarantine_differences: NotRequired[list[str]]
     unreviewed: NotRequired[list[str]]
     seconds: NotRequired[float]
 

@@ -27,6 +27,7 @@ from tasks import builtin_checks
 from tasks.data_facts import ColumnProfileFacts, ValidationFacts
 from tasks.error_boundary import redact_errors
 from tasks.gx_rules import build_suite, evaluate_rules
+from tasks.quarantine_bias import quarantine_differences
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.validation_state import ROW_COLUMN, ValidationState, describe_result
 
@@ -36,6 +37,7 @@ CODE = (
     "tasks/validation_state.py",
     "tasks/builtin_checks.py",
     "tasks/gx_rules.py",
+    "tasks/quarantine_bias.py",
     "ml/contract",
     "ml/data",
     "ml/errors.py",
@@ -96,6 +98,37 @@ def apply_contract(
     and those whose outcome was not known then, are excluded. Raises DataGateError, with the facts, when a rule fails
     the batch or crashes, or when too many rows are quarantined.
     """
+    state = _apply_to_rows(frame, contract, scoring, as_of)
+    excluded, quarantine = state.removed_rows("exclude"), state.removed_rows("quarantine")
+    kept = state.in_population.copy()
+    kept[quarantine["row"]] = False
+    clean = state.rows[kept].assign(**{ROW_COLUMN: np.flatnonzero(kept)}).reset_index(drop=True)
+    builtin_checks.check_batch(state, clean)
+    facts = state.facts()
+    if not scoring:
+        facts["profile"] = _profile(clean, contract)
+        if points := unreviewed(contract):
+            facts["unreviewed"] = points
+        if differences := quarantine_differences(state, quarantine):
+            facts["quarantine_differences"] = differences
+    _raise_if_failed(facts)
+    return ValidationResult(clean, quarantine, excluded, facts)
+
+
+def find_quarantined_rows(
+    frame: pd.DataFrame, contract: Contract, as_of: datetime | None = None
+) -> pd.DataFrame:
+    """Return the rows that a contract quarantines, one line per row and rule: row, rule, reason.
+
+    Rules about the batch are not applied, so that this also answers for a batch that was refused. Raises DataGateError
+    for a table without the columns of the contract.
+    """
+    return _apply_to_rows(frame, contract, scoring=False, as_of=as_of).removed_rows("quarantine")
+
+
+def _apply_to_rows(
+    frame: pd.DataFrame, contract: Contract, scoring: bool, as_of: datetime | None
+) -> ValidationState:
     _require_columns(frame, contract, scoring)
     skipped = {contract.roles.target} if scoring else set()
     types = {c: kind for c, kind in contract.read.columns.items() if c in frame.columns and c not in skipped}
@@ -116,19 +149,7 @@ def apply_contract(
     builtin_checks.exclude_later_rows_of_entities(state)
     _apply_rules([rule for rule in rules if rule.action != "exclude"], state)
     builtin_checks.check_rows(state)
-
-    excluded, quarantine = state.removed_rows("exclude"), state.removed_rows("quarantine")
-    kept = state.in_population.copy()
-    kept[quarantine["row"]] = False
-    clean = state.rows[kept].assign(**{ROW_COLUMN: np.flatnonzero(kept)}).reset_index(drop=True)
-    builtin_checks.check_batch(state, clean)
-    facts = state.facts()
-    if not scoring:
-        facts["profile"] = _profile(clean, contract)
-        if points := unreviewed(contract):
-            facts["unreviewed"] = points
-    _raise_if_failed(facts)
-    return ValidationResult(clean, quarantine, excluded, facts)
+    return state
 
 
 def _profile(clean: pd.DataFrame, contract: Contract) -> list[ColumnProfileFacts]:

@@ -113,7 +113,8 @@ def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
     """Describe a stage's result in a few words, for the log."""
     if stage == "validate":
         counts = ", ".join(f"{facts[k]:,} {k}" for k in ("clean", "quarantined", "excluded"))
-        return f"{facts['rows']:,} rows = {counts}"
+        differing = "".join(f"\n    ! {text}" for text in facts.get("quarantine_differences", ()))
+        return f"{facts['rows']:,} rows = {counts}{differing}"
     if stage == "split":
         return ", ".join(f"{name} {size['rows']:,}" for name, size in facts["datasets"].items())
     if stage == "features":

@@ -189,6 +189,14 @@ class Store:
                 if isinstance(manifest, dict):
                     yield path.parent, manifest
 
+    def find(self, digest: str) -> StoredResult | None:
+        """Return an undamaged object with this content digest, None where there is none."""
+        for folder, manifest in self.objects():
+            if manifest.get("digest") == digest:
+                with suppress(StoredResultError):
+                    return self._verified(folder)
+        return None
+
     def _key_path(self, key: str) -> Path:
         return self.folder / "keys" / f"{key}.json"
 

@@ -712,3 +712,33 @@ def test_a_failed_batch_is_validated_again(tmp_path: Path) -> None:
             validate.fn(raw, make_contract(), None, store)
         assert error.value.facts["clean"] == ROWS
     assert len(list((tmp_path / "keys").iterdir())) == 1
+
+
+def test_quarantined_rows_that_differ_from_the_others_are_reported() -> None:
+    """Amounts with thousands separators are no numbers, and always the largest. What a rule removes is no surprise."""
+    frame = good(400)
+    amounts = np.arange(400) * 10
+    frame["a"] = [f"{amount:,}" for amount in amounts]
+    facts = apply_contract(frame, make_contract()).facts
+    assert facts["quarantined"] == 300
+    assert facts["quarantine_differences"] == [
+        "a: higher in quarantine than in rows that stay, in 100% of all pairs",
+        "b: higher in quarantine than in rows that stay, in 100% of all pairs",
+    ]
+    ruled = make_contract(rule("column_values_to_be_between", column="b", max_value=100))
+    facts = apply_contract(good(400), ruled).facts
+    assert facts["quarantined"] == 199
+    assert facts["quarantine_differences"] == [
+        "a: higher in quarantine than in rows that stay, in 100% of all pairs"
+    ]
+    even = good(400).assign(a=lambda f: f["a"].where(f.index % 7 > 0, "?"))
+    assert "quarantine_differences" not in apply_contract(even, make_contract()).facts
+
+
+def test_the_target_of_quarantined_rows_is_compared() -> None:
+    frame = good(400)
+    frame["a"] = frame["a"].where((frame["y"] == "0") | (frame.index % 3 > 0), "x")
+    facts = apply_contract(frame, make_contract()).facts
+    assert facts["quarantine_differences"] == [
+        "y: 100% of the rows in quarantine are positive, 40% of those that stay"
+    ]
