@@ -187,7 +187,9 @@ class EncoderTraining:
         self.storage.save_checkpoint(self.checkpoint_key, lambda: self._checkpoint(plan, epoch, best))
 
     def _checkpoint(self, plan: StepPlan, epoch: int, best: _Weights | None) -> bytes:
-        groups = {**self._copy(0.0, epoch).groups(""), "optimizer": optimizer_tensors(self.optimizer)}
+        # Not copied first: they are serialised before the next step changes them.
+        current = _Weights(0.0, epoch, self.network.state_dict(), self.weight.detach(), self.bias.detach())
+        groups = {**current.groups(""), "optimizer": optimizer_tensors(self.optimizer)}
         if best is not None and best.epoch != epoch:
             groups |= best.groups("best ")
         state = {

@@ -32,8 +32,10 @@ class Checkpoints:
             data = read_regular(path, MAX_BYTES + _DIGEST_BYTES)
         except (OSError, ValueError):
             return None
-        content = data[_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() == data[:_DIGEST_BYTES]:
+        digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        # As large as the content.
+        del data
+        if hashlib.sha256(content).digest() == digest:
             return content
         path.unlink(missing_ok=True)
         return None
