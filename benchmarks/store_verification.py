@@ -107,7 +107,7 @@ def run_stages(case: UseCase, source: DatasetSource, budget: float, folder: Path
         # Some candidates need columns that the simulated data have not.
         with suppress(CandidateSkipped):
             fitted[name] = fit(name, candidate, splits, context.fit_resources(), context.store)
-    leaderboard = build_leaderboard.fn(fitted, splits, case.evaluator, context.store)
+    leaderboard = build_leaderboard.fn(fitted, {}, splits, case.evaluator, context.store)
     leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     name = leader["candidate"]
     model = final_model(context, name, case.candidates[name], fitted[name], splits)

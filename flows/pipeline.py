@@ -15,12 +15,14 @@ from flows.recording import unchanged_inputs
 from flows.recording.outcome import RunOutcome
 from flows.recording.process_locks import flow_run_lock
 from flows.recording.run_recorder import RunRecorder
-from flows.run_context import final_model, prepare_features, split_batch, validate_batch
+from flows.run_context import final_model, prepare_features, rows_to_fit, split_batch, validate_batch
 from flows.use_case import MAX_SEED, RunParameters, UseCase
+from ml.data.row_split import TRAIN
 from ml.device import check_device
 from ml.drift.compare import Scope
 from ml.errors import QualityGateError, UsageError
 from ml.estimator import files_digest
+from ml.evaluation.cross_fit import FOLDS
 from tasks import activity
 from tasks import train as training
 from tasks.data_paths import Data
@@ -102,11 +104,17 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         summary = compare_with_accepted_batch(context, clean)
         splits = split_batch(context, clean)
         datasets = prepare_features(context, splits)
+        rows = rows_to_fit(context, datasets)
         planned = plan_fits(
-            case.candidates, load_dataset(datasets, "train"), context.fit_resources(params.time_budget)
+            case.candidates,
+            load_dataset(datasets, rows),
+            context.fit_resources(params.time_budget),
+            fits=1 if rows == TRAIN else FOLDS + 1,
         )
-        fitted = train_candidates(context, datasets, planned)
-        evaluated = context.run_stage("leaderboard", build_leaderboard, fitted, datasets, case.evaluator)
+        fitted, predicted = train_candidates(context, datasets, rows, planned)
+        evaluated = context.run_stage(
+            "leaderboard", build_leaderboard, fitted, predicted, datasets, case.evaluator
+        )
         leaderboard = leaderboard_entries(evaluated, fitted)
         context.listener.log_leaderboard(leaderboard, planned)
         final = final_fit(context, leaderboard, fitted, planned, datasets)
@@ -167,26 +175,35 @@ def compare_with_accepted_batch(context: TrainingContext, clean: StoredResult) -
 
 
 def train_candidates(
-    context: TrainingContext, splits: StoredResult, planned: Mapping[str, PlannedFit]
-) -> dict[str, StoredResult]:
-    """Fit the candidates that are planned, in order. Raises QualityGateError where none can be fitted."""
-    fitted: dict[str, StoredResult] = {}
+    context: TrainingContext, splits: StoredResult, rows: str, planned: Mapping[str, PlannedFit]
+) -> tuple[dict[str, StoredResult], dict[str, StoredResult]]:
+    """Fit the candidates that are planned to the dataset `rows`, in order; return the fits.
+
+    Unless `rows` is `train`, return also their out-of-fold predictions. Raises QualityGateError where none can be
+    fitted.
+    """
+    fitted, predicted = dict[str, StoredResult](), dict[str, StoredResult]()
     for name, plan in planned.items():
         if plan.reason:
             context.listener.candidate_skipped(name, plan.reason)
             continue
         resources = context.fit_resources(plan.seconds)
-        result = training.train(name, plan.candidate, splits, resources, context.store)
+        result = training.train(name, plan.candidate, splits, resources, context.store, rows)
         if isinstance(result, State):
             context.listener.candidate_skipped(name, str(result.message))
             continue
         context.listener.stage_completed(f"train {name}", result)
         fitted[name] = result
+        if rows != TRAIN:
+            stage = training.cross_fit
+            predicted[name] = context.run_stage(
+                f"cross-fit {name}", stage, name, plan.candidate, splits, resources
+            )
     if not fitted:
         raise QualityGateError(
             "at least one candidate that can be fitted", "none", "see the skipped candidates in the report"
         )
-    return fitted
+    return fitted, predicted
 
 
 def final_fit(

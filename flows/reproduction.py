@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from flows.run_context import (
     build_package,
     final_model,
     prepare_features,
+    rows_to_fit,
     split_batch,
     validate_batch,
 )
@@ -49,12 +49,13 @@ from tasks.ledger import proven_digests
 from tasks.locate import DatasetSource
 from tasks.source import read_source
 from tasks.storage.content_store import Store, StoredResult
-from tasks.stored_datasets import load_dataset
+from tasks.stored_datasets import TRAIN_VALID, load_dataset
 from tasks.tracking import registry
-from tasks.train import fit, restore_candidate
+from tasks.train import cross_fit, fit, restore_candidate
 
-TRAIN, REFIT = "train ", "refit "
+TRAIN, REFIT, CROSS_FIT = "train ", "refit ", "cross-fit "
 PREDICTIONS = "predictions"
+Fits = Mapping[str, StoredResult]
 USE_RECORDED_CODE = "check out the commit that trained this version"
 
 
@@ -106,8 +107,8 @@ def reproduce(record: ModelVersionRecord, case: UseCase) -> Iterator[Comparison]
     if record.package.path is None:
         raise PackagingError("the registered package", record.package.reason, "restore the model's artifacts")
     source = _recorded_source(record)
-    # A use case may have changed its final fit since.
-    params = {**record.facts["params"], "as_of": _instant(record.facts["params"].get("as_of"))}
+    as_of = record.facts["params"].get("as_of")
+    params = {**record.facts["params"], "as_of": datetime.fromisoformat(as_of) if as_of else None}
     known = {name: params[name] for name in RunParameters.__dataclass_fields__ if name in params}
     with tempfile.TemporaryDirectory(prefix="steward-reproduce-") as scratch:
         context = RunContext(
@@ -124,10 +125,6 @@ def reproduce(record: ModelVersionRecord, case: UseCase) -> Iterator[Comparison]
         except StewardError as error:
             yield from context.listener.take()
             yield Comparison(f"{error.gate} gate", False, "passed", str(error))
-
-
-def _instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _recorded_source(record: ModelVersionRecord) -> DatasetSource:
@@ -159,26 +156,31 @@ def _train_again(context: ReproductionContext) -> Iterator[Comparison]:
     clean = validate_batch(context, raw)
     # Packages of version 0.2.0 have no summary. The comparison itself is not repeated: it changes no result.
     has_summary = REFERENCE in record.package.manifest["files"]
-    summary = (
-        context.run_stage("summarize", summarize_batch, clean, context.contract) if has_summary else None
-    )
+    summary = None
+    if has_summary:
+        summary = context.run_stage("summarize", summarize_batch, clean, context.contract)
     splits = split_batch(context, clean)
     datasets = prepare_features(context, splits)
     yield from comparer.take()
-    fitted: dict[str, StoredResult] = {}
+    fitted, predicted = dict[str, StoredResult](), dict[str, StoredResult]()
+    rows = rows_to_fit(context, datasets)
     for name, resources in _recorded_fits(context):
-        fitted[name] = fit(name, _candidate(context, name), datasets, resources, context.store)
+        candidate = _candidate(context, name)
+        fitted[name] = fit(name, candidate, datasets, resources, context.store, rows)
         comparer.stage_completed(f"{TRAIN}{name}", fitted[name])
+        if rows == TRAIN_VALID:
+            stage = f"{CROSS_FIT}{name}"
+            predicted[name] = context.run_stage(stage, cross_fit, name, candidate, datasets, resources)
         yield from comparer.take()
-    leaderboard = build_leaderboard.fn(fitted, datasets, context.case.evaluator, context.store)
+    leaderboard = build_leaderboard.fn(fitted, predicted, datasets, context.case.evaluator, context.store)
     comparer.stage_completed("leaderboard", leaderboard)
     yield from comparer.take()
     leader = next(entry for entry in leaderboard_entries(leaderboard, fitted) if entry["leads"])
     registered = record.version.tags["candidate"]
     yield Comparison("selection", leader["candidate"] == registered, registered, leader["candidate"])
     final = _final_fit(context, leader, fitted, datasets)
-    sensitive = context.contract.roles.sensitive
-    settings = EvaluationSettings(context.case.evaluator, sensitive, context.params.seed)
+    roles = context.contract.roles
+    settings = EvaluationSettings(context.case.evaluator, roles.sensitive, context.params.seed)
     evaluation = evaluate_on_test.fn(final, datasets, raw, settings, context.store)
     comparer.stage_completed("evaluation", evaluation)
     yield from comparer.take()
@@ -197,7 +199,8 @@ def _recorded_fits(context: ReproductionContext) -> Iterator[tuple[str, FitResou
     for stage, recorded in record.stages.items():
         if stage.startswith(TRAIN):
             name = stage.removeprefix(TRAIN)
-            is_limited = entries[name]["stopped_by"] == "budget"
+            fits = (entries[name], record.stages.get(f"{CROSS_FIT}{name}", {}))
+            is_limited = any(facts.get("stopped_by") == "budget" for facts in fits)
             trials = len(entries[name].get("composition", {}).get("trials", ()))
             # Version 0.2.0 gave each fit what the ones before it had left.
             limit = recorded.get("time_limit", budget - spent) if is_limited else None
@@ -223,10 +226,7 @@ def _candidate(context: ReproductionContext, name: str) -> Candidate:
 
 
 def _final_fit(
-    context: ReproductionContext,
-    leader: LeaderboardEntry,
-    fitted: Mapping[str, StoredResult],
-    splits: StoredResult,
+    context: ReproductionContext, leader: LeaderboardEntry, fitted: Fits, splits: StoredResult
 ) -> FinalFit:
     """Refit what was refitted, the leader and the baseline."""
     stages = context.listener.record.stages
@@ -296,5 +296,4 @@ def changed_conditions(record: ModelVersionRecord) -> list[str]:
 
 def skipped_candidates(record: ModelVersionRecord) -> Mapping[str, str]:
     """Return the candidates that were skipped in the recorded run, and are skipped again, with the reasons."""
-    skipped: list[dict[str, Any]] = record.facts.get("skipped", [])
-    return {entry["candidate"]: entry["reason"] for entry in skipped}
+    return {entry["candidate"]: entry["reason"] for entry in record.facts.get("skipped", [])}

@@ -11,6 +11,7 @@ from prefect import Task
 from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
 from ml.estimator import Candidate, FitResources
+from ml.evaluation.cross_fit import can_cross_fit
 from ml.package import Package
 from tasks.drift import SUMMARY_FILE
 from tasks.evaluate import FinalFit, load_fitted_model
@@ -19,7 +20,7 @@ from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.split import split
 from tasks.storage.content_store import Store, StoredResult
-from tasks.stored_datasets import load_dataset
+from tasks.stored_datasets import TRAIN_VALID, load_dataset
 from tasks.train import FinalFitPolicy, refit
 from tasks.validate import validate
 
@@ -89,6 +90,17 @@ def prepare_features(context: RunContext[Listener], splits: StoredResult) -> Sto
     if not texts and not context.contract.declared_features:
         return splits
     return context.run_stage("features", compute_features, splits, context.contract, texts)
+
+
+def rows_to_fit(context: RunContext[Listener], datasets: StoredResult) -> str:
+    """Return the dataset that candidates are fitted to: `train_valid` where they are compared out of fold.
+
+    That is so on small tables with two classes, which are not divided by time: their folds would mix past and future.
+    """
+    is_divided_by_time = context.contract.split.by == "time" or TRAIN_VALID in datasets.table_names
+    if context.case.reads_texts or is_divided_by_time:
+        return "train"
+    return TRAIN_VALID if can_cross_fit(load_dataset(datasets, TRAIN_VALID)) else "train"
 
 
 def final_model(

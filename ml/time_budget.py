@@ -17,6 +17,10 @@ class FitCost:
     minimum: float
     full: float
 
+    def times(self, fits: int) -> "FitCost":
+        """Return the cost of several such fits."""
+        return FitCost(fits * self.minimum, fits * self.full)
+
 
 FREE = FitCost(0.0, 0.0)
 

@@ -1,4 +1,5 @@
-"""Evaluate: select the leader on the validation dataset, and estimate the final model's quality on the test dataset.
+"""Evaluate: select the leader on the rows that no candidate was fitted to, and estimate the final model's quality on
+the test dataset.
 
 Both are stages whose results are stored: the same models, rows and settings are evaluated once.
 """
@@ -14,7 +15,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ml.data.dataset import Dataset, rarer_class_units
+from ml.data.dataset import rarer_class_units
 from ml.data.row_split import OUT_OF_SCOPE_TEST, OUT_OF_SCOPE_VALID
 from ml.estimator import Model
 from ml.evaluation.answers import rejection_metrics
@@ -30,11 +31,18 @@ from ml.explanations.shapes import rank_correlations, shape_curves
 from ml.serialization import class_name, load_model
 from ml.tabular.additive import AdditiveModel
 from tasks.error_boundary import redact_errors
-from tasks.facts import Comparison, Estimate, EvaluationFacts, LeaderboardEntry
+from tasks.facts import Estimate, EvaluationFacts, LeaderboardEntry
+from tasks.selection import select_leader
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
-from tasks.stored_datasets import load_dataset, stored_settings
+from tasks.stored_datasets import TRAIN_VALID, load_dataset, stored_settings
 
-CODE = ("tasks/evaluate.py", "tasks/error_boundary.py", "tasks/stored_datasets.py", "ml")
+CODE = (
+    "tasks/evaluate.py",
+    "tasks/selection.py",
+    "tasks/error_boundary.py",
+    "tasks/stored_datasets.py",
+    "ml",
+)
 # Those that models predict with and that metrics are computed with.
 LIBRARIES = (
     "lightgbm",
@@ -48,9 +56,6 @@ LIBRARIES = (
     "pandas",
 )
 LEADERBOARD_FILE, EVALUATION_FILE = "leaderboard.json", "evaluation.json"
-
-# The share of runs in which a candidate may lead by chance alone.
-FAMILY_ERROR_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -77,39 +82,19 @@ def load_fitted_model(fitted: StoredResult) -> Model:
     return load_model(fitted.facts["model"], fitted.files())
 
 
-def select_leader(
-    predictions: Mapping[str, pd.DataFrame], valid: Dataset, evaluator: Evaluator
-) -> tuple[str, dict[str, Comparison]]:
-    """Return the leading candidate, and for each candidate but the first its comparison with the leader at that time.
-
-    Candidates are compared in the order of `predictions`. One takes the lead only if the paired interval of its
-    advantage over the leader is above 0: the simplest that nothing beats leads. The level of each comparison is at
-    least 95 % and such that in at most 5 % of runs any candidate leads by chance (Bonferroni; only the lower limit of
-    an interval can make a leader).
-    """
-    level = max(1.0 - FAMILY_ERROR_RATE, 1.0 - 2.0 * FAMILY_ERROR_RATE / max(len(predictions) - 1, 1))
-    leader, *others = predictions
-    comparisons: dict[str, Comparison] = {}
-    for name in others:
-        difference = evaluator.paired_difference(valid, predictions[name], predictions[leader], level)
-        comparisons[name] = {
-            "candidate": leader,
-            "value": difference.value,
-            "low": difference.low,
-            "high": difference.high,
-            "p_value": difference.p_value,
-            "level": level,
-        }
-        leader = name if difference.low > 0 else leader
-    return leader, comparisons
-
-
 @task(name="build leaderboard", cache_policy=NO_CACHE)
 @redact_errors
 def build_leaderboard(
-    fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator, store: Store
+    fitted: Mapping[str, StoredResult],
+    predicted: Mapping[str, StoredResult],
+    splits: StoredResult,
+    evaluator: Evaluator,
+    store: Store,
 ) -> StoredResult:
-    """Store the evaluation of the candidates on the validation dataset, in their order, with the leader marked.
+    """Store the evaluation of the candidates, in their order, with the leader marked.
+
+    It is that of the validation dataset or, where `predicted` has the out-of-fold predictions of each candidate, of the
+    rows of train and valid.
 
     `leaderboard_entries` reads it. The processor time that predictions took is stored as a fact.
     """
@@ -118,18 +103,25 @@ def build_leaderboard(
         CODE,
         LIBRARIES,
         fits=[[name, *_fit_inputs(fit)] for name, fit in fitted.items()],
+        predicted=[[name, result.digest] for name, result in predicted.items()],
         splits=splits.digest,
         **stored_settings(splits),
         evaluator=_evaluator_inputs(evaluator),
     )
-    return store.get_or_compute(key, lambda: _build_leaderboard(fitted, splits, evaluator), "leaderboard")
+    return store.get_or_compute(
+        key, lambda: _build_leaderboard(fitted, predicted, splits, evaluator), "leaderboard"
+    )
 
 
 def _build_leaderboard(
-    fitted: Mapping[str, StoredResult], splits: StoredResult, evaluator: Evaluator
+    fitted: Mapping[str, StoredResult],
+    predicted: Mapping[str, StoredResult],
+    splits: StoredResult,
+    evaluator: Evaluator,
 ) -> StageResult:
     began = time.perf_counter()
-    valid = load_dataset(splits, "valid")
+    # The rows that candidates are compared on.
+    valid = load_dataset(splits, TRAIN_VALID if predicted else "valid")
     has_rows_of_none = OUT_OF_SCOPE_VALID in splits.table_names
     of_none = load_dataset(splits, OUT_OF_SCOPE_VALID) if has_rows_of_none else None
     entries: list[dict[str, Any]] = []
@@ -140,6 +132,8 @@ def _build_leaderboard(
         started = time.process_time()
         predictions[name] = model.predict(valid.frame)
         milliseconds[name] = 1000 * (time.process_time() - started)
+        if predicted:
+            predictions[name] = predicted[name].table("predictions")
         prediction_of_none = model.predict(of_none.frame) if of_none else None
         decision = evaluator.decision(valid, predictions[name], prediction_of_none)
         entry: dict[str, Any] = {
@@ -147,6 +141,7 @@ def _build_leaderboard(
             **to_estimate(evaluator.primary_interval(valid, predictions[name])),
             "metrics": evaluator.metrics(valid, predictions[name], decision),
             "decision": dict(decision),
+            "out_of_fold": bool(predicted),
         }
         if isinstance(model, AdditiveModel):
             by_importance = pd.Series(stored.facts["importance"]).sort_values(ascending=False)

@@ -188,7 +188,10 @@ class Comparison(TypedDict):
 
 
 class LeaderboardEntry(TypedDict):
-    """One candidate on the validation split; `compared_with` is the paired test against the leader at that time."""
+    """One candidate on the validation split; `compared_with` is the paired test against the leader at that time.
+
+    With `out_of_fold`, on the rows of train and valid, predicted by models that were fitted to other folds.
+    """
 
     candidate: str
     value: float
@@ -203,6 +206,7 @@ class LeaderboardEntry(TypedDict):
     milliseconds_per_1000: float
     reused: bool
     leads: bool
+    out_of_fold: NotRequired[bool]
     compared_with: NotRequired[Comparison]
     shapes: NotRequired[list["ShapeCurve"]]
 

@@ -23,28 +23,33 @@ class PlannedFit:
 
 
 def plan_fits(
-    candidates: Mapping[str, Candidate], train: Dataset, resources: FitResources
+    candidates: Mapping[str, Candidate], train: Dataset, resources: FitResources, fits: int = 1
 ) -> dict[str, PlannedFit]:
     """Divide the seconds of `resources` among the candidates, in order from simple to strong.
 
-    The plan depends on the data, the candidates, the seconds and the threads, not on the speed or load of the machine.
+    Each candidate is fitted `fits` times, each time within an equal share of its seconds. The plan depends on the data,
+    the candidates, the seconds and the threads, not on the speed or load of the machine.
     """
     budget = resources.seconds
     costs = {
-        name: candidate.cost(train, resources) if isinstance(candidate, CostedCandidate) else FREE
+        name: candidate.cost(train, resources).times(fits) if isinstance(candidate, CostedCandidate) else FREE
         for name, candidate in candidates.items()
     }
     planned: dict[str, PlannedFit] = {}
     for name, allowance in divide(costs, budget).items():
         candidate, left_out = candidates[name], dict[str, str]()
-        limited = replace(resources, seconds=allowance.seconds)
+        limited = replace(resources, seconds=allowance.seconds / fits)
         reason = ""
         if not allowance.is_enough:
             reason = (
-                f"expected about {allowance.cost.minimum:.0f} s for a fit to these data; got"
+                f"expected about {allowance.cost.minimum:.0f} s for {_count(fits)} to these data; got"
                 f" {allowance.seconds:.0f} s of the time budget of {budget:g} s; raise --time-budget"
             )
         elif isinstance(candidate, AdjustableCandidate):
             candidate, left_out = candidate.adjust_to(train, limited)
-        planned[name] = PlannedFit(candidate, allowance.seconds, reason, left_out)
+        planned[name] = PlannedFit(candidate, limited.seconds, reason, left_out)
     return planned
+
+
+def _count(fits: int) -> str:
+    return "a fit" if fits == 1 else f"{fits} fits"

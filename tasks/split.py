@@ -34,7 +34,7 @@ from tasks.error_boundary import redact_errors
 from tasks.facts import DatasetSize, DivisionFacts, SimilarTexts, SplitFacts
 from tasks.leakage_gate import check_late_outcomes, check_leakage, raise_if_leaking
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
-from tasks.stored_datasets import dataset_settings
+from tasks.stored_datasets import TRAIN_VALID, dataset_settings
 
 CODE = (
     "tasks/split.py",
@@ -49,8 +49,6 @@ CODE = (
 )
 # Units of a class without which a dataset cannot evaluate.
 MIN_CLASS_UNITS = 2
-# All events before the test cutoff, for a final model that is fitted again after the selection.
-TRAIN_VALID = "train_valid"
 
 Datasets = dict[str, Dataset]
 SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Datasets, DivisionFacts]]

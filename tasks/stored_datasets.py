@@ -3,11 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from ml.contract.schema import Contract
 from ml.data import item_attributes
 from ml.data.dataset import Dataset
 from tasks.data_facts import DatasetSettings
 from tasks.storage.content_store import StoredResult
+
+# The rows of train and valid together: all events before the test cutoff of a log, or all rows but those of the test.
+TRAIN_VALID = "train_valid"
 
 
 def dataset_settings(contract: Contract) -> DatasetSettings:
@@ -42,8 +47,13 @@ def stored_settings(stored: StoredResult) -> dict[str, Any]:
 
 
 def load_dataset(stored: StoredResult, name: str) -> Dataset:
-    """Load one dataset of a split with its settings and the attributes of its items."""
+    """Load one dataset of a split with its settings and the attributes of its items.
+
+    `train_valid` has the rows of both datasets, where the split has not stored it.
+    """
     has_items = "items" in stored.table_names
     attributes = item_attributes.attributes_by_item(stored.table("items")) if has_items else {}
-    dataset = Dataset.from_table(stored.table(name))
+    is_joined = name == TRAIN_VALID and name not in stored.table_names
+    parts = [stored.table(part) for part in (("train", "valid") if is_joined else (name,))]
+    dataset = Dataset.from_table(pd.concat(parts, ignore_index=True) if is_joined else parts[0])
     return replace(dataset, **stored_settings(stored), item_attributes=attributes)

@@ -15,13 +15,14 @@ from prefect.states import Completed
 
 from ml.errors import CandidateSkipped
 from ml.estimator import Candidate, FitResources, Model, files_digest
+from ml.evaluation.cross_fit import predict_out_of_fold
 from ml.serialization import class_name
 from tasks.error_boundary import redact_errors
 from tasks.facts import FitFacts
 from tasks.fit_memory import is_out_of_memory, out_of_memory, require_memory
 from tasks.storage.checkpoints import Checkpoints
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
-from tasks.stored_datasets import load_dataset, stored_settings
+from tasks.stored_datasets import TRAIN_VALID, load_dataset, stored_settings
 
 # Prefect's name for the state of a candidate that was skipped.
 SKIPPED = "Skipped"
@@ -45,7 +46,7 @@ log = logging.getLogger("steward.fit")
 class FinalFitPolicy(Enum):
     """How the selected candidate becomes the final model that is evaluated on test."""
 
-    # The model that was selected: it used the validation dataset for early stopping.
+    # The model that was selected.
     KEEP_SELECTED = "keep"
     # `refit`: the most recent events before the test matter most.
     REFIT_ON_TRAIN_VALID = "refit"
@@ -59,10 +60,11 @@ def train(
     splits: StoredResult,
     resources: FitResources,
     store: Store,
+    dataset: str = "train",
 ) -> StoredResult | State[Any]:
     """Run `fit`; for a candidate that cannot be fitted to these data, end in the state `SKIPPED` with the reason."""
     try:
-        return fit(name, candidate, splits, resources, store)
+        return fit(name, candidate, splits, resources, store, dataset)
     except CandidateSkipped as reason:
         skipped: State[Any] = Completed(name=SKIPPED, message=str(reason))
         return skipped
@@ -74,10 +76,32 @@ def fit(
     splits: StoredResult,
     resources: FitResources,
     store: Store,
+    dataset: str = "train",
 ) -> StoredResult:
-    """Store the files of a model that is fitted to the dataset `train`. Raises CandidateSkipped."""
-    key = _fit_key(candidate, splits, "train", resources)
-    return _stored_fit(name, candidate, splits, "train", resources, _StepCache(store, key))
+    """Store the files of a model that is fitted to the dataset `train` or `train_valid`. Raises CandidateSkipped."""
+    key = _fit_key(candidate, splits, dataset, resources)
+    return _stored_fit(name, candidate, splits, dataset, resources, _StepCache(store, key))
+
+
+@task(name="cross-fit", task_run_name="cross-fit {name}", cache_policy=NO_CACHE)
+@redact_errors
+def cross_fit(
+    name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
+) -> StoredResult:
+    """Store out-of-fold predictions of the rows of train and valid, in their order, as the table `predictions`."""
+    key = key_of("cross-fit", CODE, LIBRARIES, fit=_fit_key(candidate, splits, TRAIN_VALID, resources))
+
+    def compute() -> StageResult:
+        started = time.perf_counter()
+        found = predict_out_of_fold(candidate, load_dataset(splits, TRAIN_VALID), resources)
+        facts = {
+            "candidate": name,
+            "stopped_by": "budget" if found.timed_out else None,
+            "seconds": time.perf_counter() - started,
+        }
+        return StageResult({"predictions": found.predictions}, facts)
+
+    return store.get_or_compute(key, compute, f"cross-fit {name}")
 
 
 @task(name="refit", task_run_name="refit {name}", cache_policy=NO_CACHE)
@@ -86,8 +110,7 @@ def refit(
     name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
 ) -> StoredResult:
     """Store the files of a model that is fitted to the dataset `train_valid`, without a time limit."""
-    key = _fit_key(candidate, splits, "train_valid", resources)
-    return _stored_fit(name, candidate, splits, "train_valid", resources, _StepCache(store, key))
+    return fit(name, candidate, splits, resources, store, TRAIN_VALID)
 
 
 def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources: FitResources) -> str:

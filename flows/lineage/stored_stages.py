@@ -44,10 +44,13 @@ def _model(record: ModelVersionRecord) -> LineageStep:
     parameters = fit.manifest["facts"]["parameters"] if fit.path else stage.get("parameters", {})
     shown = ", ".join(f"{k}={v}" for k, v in parameters.items() if k != "candidate" and not _is_nested(v))
     summary = f"{digest[:12]}, {name}" + (f" ({shown})" if shown else "")
-    others = [entry["candidate"] for entry in record.facts.get("leaderboard", []) if not entry["leads"]]
+    entries = record.facts.get("leaderboard", [])
+    others = [entry["candidate"] for entry in entries if not entry["leads"]]
+    is_out_of_fold = any(entry.get("out_of_fold") for entry in entries)
+    rows = "train and valid, out of fold," if is_out_of_fold else "the validation split"
     skipped = record.facts.get("skipped", [])
     details = ["refitted on train and valid data"] if stage and digest != stage["digest"] else []
-    details += [f"selected on the validation split over {', '.join(others)}"] if others else []
+    details += [f"selected on {rows} over {', '.join(others)}"] if others else []
     details += [f"{entry['candidate']} was skipped: {entry['reason']}" for entry in skipped]
     recorded = {"candidate": name, "parameters": parameters, "digest": digest, "path": str(fit.path or "")}
     return LineageStep("model", summary, fit.status, (*_reason(fit), *details), recorded)

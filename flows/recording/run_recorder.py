@@ -193,7 +193,8 @@ class RunRecorder:
         leader = next(entry for entry in leaderboard if entry["leads"])
         estimate = format_estimate(self.facts["metric"], leader)
         self.mlflow_run.log(tags={"steward.model": leader["candidate"]})
-        log.info("  %s leads on the validation split: %s", leader["candidate"], estimate)
+        rows = "train and valid, out of fold" if leader.get("out_of_fold") else "the validation split"
+        log.info("  %s leads on %s: %s", leader["candidate"], rows, estimate)
 
     def log_evaluation(self, evaluation: EvaluationFacts) -> None:
         """Record the evaluation on the test split."""

@@ -178,7 +178,8 @@ def _run_trial(
         losses.append(result["loss"])
         elapsed += result["seconds"]
         optuna_trial.report(float(np.mean(losses)), k)
-        pruned = k + 1 < folds and optuna_trial.should_prune()
+        # Optuna answers with a boolean of NumPy, which facts cannot have.
+        pruned = k + 1 < folds and bool(optuna_trial.should_prune())
         if pruned:
             break
     trial = Trial(parameters, tuple(losses), elapsed, pruned)

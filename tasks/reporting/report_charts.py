@@ -104,10 +104,11 @@ def _interval_charts(facts: RunFacts) -> dict[str, str]:
     evaluation = _evaluation(facts)
     metric = describe_metric(facts.get("metric") or evaluation.get("primary") or "").label
     leaderboard, selected = facts.get("leaderboard") or [], leader(facts)
+    rows = "rows out of fold" if selected and selected.get("out_of_fold") else "validation rows"
     curves: Mapping[str, Any] = evaluation.get("curves") or {}
     all_rows, all_users = (_reference(f"all {unit}", evaluation) for unit in ("rows", "users"))
     by_name = {
-        "leaderboard": (_intervals(leaderboard, "{candidate}"), f"{metric} on validation rows", None),
+        "leaderboard": (_intervals(leaderboard, "{candidate}"), f"{metric} on {rows}", None),
         "groups": (
             _intervals(evaluation.get("groups") or [], "{column}: {group}"),
             f"{metric} on test rows",

@@ -25,11 +25,11 @@ from tasks.evaluate import (
     evaluate_on_test,
     evaluation_facts,
     leaderboard_entries,
-    select_leader,
 )
 from tasks.facts import Comparison
 from tasks.facts import EvaluationFacts as Evaluation
 from tasks.reporting.report import render
+from tasks.selection import select_leader
 from tasks.storage.content_store import StageResult, Store, StoredResult
 
 EVALUATOR = BinaryEvaluator()
@@ -203,7 +203,7 @@ class Evaluated:
         fresh: bool = False,
     ) -> StoredResult:
         store = Store(self.folder, fresh)
-        return build_leaderboard.fn(fitted or self.fitted, self.splits, evaluator, store)
+        return build_leaderboard.fn(fitted or self.fitted, {}, self.splits, evaluator, store)
 
     def on_test(
         self, decision: Decision, settings: EvaluationSettings = SETTINGS, raw: StoredResult | None = None
@@ -247,6 +247,31 @@ def test_the_same_models_and_rows_are_evaluated_once(evaluated: Evaluated) -> No
     test, repeated = evaluated.on_test(decision), evaluated.on_test(decision)
     assert (test.reused, repeated.reused) == (False, True)
     assert evaluation_facts(repeated) == evaluation_facts(test)
+
+
+def test_out_of_fold_predictions_are_compared_on_train_and_valid(evaluated: Evaluated) -> None:
+    """Those of `first` are the truth, so it leads with an AUC of 1, whatever its model predicts."""
+    store = Store(evaluated.folder)
+    valid = evaluated.splits.table("valid")
+    tables = {"train": valid.iloc[:50], "valid": valid.iloc[50:]}
+    splits = store.get_or_compute("small split", lambda: StageResult(tables, {}))
+    truth = valid["truth"].to_numpy()
+    predicted = {
+        name: store.get_or_compute(
+            f"cross-fit {name}",
+            lambda values=values: StageResult({"predictions": pd.DataFrame({"probability": values})}, {}),  # type: ignore[misc]
+        )
+        for name, values in (("first", 0.2 + 0.6 * truth), ("second", np.full(ROWS, 0.5)))
+    }
+    stored = build_leaderboard.fn(evaluated.fitted, predicted, splits, EVALUATOR, store)
+    entries = leaderboard_entries(stored, evaluated.fitted)
+    assert [(entry["value"], entry["leads"], entry["out_of_fold"]) for entry in entries] == [
+        (1.0, True, True),
+        (0.5, False, True),
+    ]
+    alone = build_leaderboard.fn(evaluated.fitted, {}, splits, EVALUATOR, store)
+    assert not alone.reused
+    assert not any(entry["out_of_fold"] for entry in leaderboard_entries(alone, evaluated.fitted))
 
 
 def test_a_fresh_run_evaluates_again_with_the_same_result(evaluated: Evaluated) -> None:

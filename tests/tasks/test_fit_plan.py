@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from flows import ecommerce_recommendation, fintech_risk
 from ml.data.dataset import Dataset
@@ -54,6 +55,18 @@ def test_a_candidate_that_costs_too_much_is_left_out_by_name() -> None:
     )
     assert (planned["constant"].reason, planned["strong"].reason) == ("", "")
     assert planned["strong"].seconds == 300.0
+
+
+def test_candidates_that_are_fitted_several_times_share_their_seconds_among_the_fits() -> None:
+    candidates: dict[str, Candidate] = {
+        "constant": Constant(), "slow": Stated(20.0, 20.0), "strong": Stated(1.0, 60.0)
+    }  # fmt: skip
+    once, six = (plan_fits(candidates, table(10, 2), FitResources(seconds=100.0), fits) for fits in (1, 6))
+    assert (once["slow"].reason, once["strong"].seconds) == ("", 80.0)
+    assert six["slow"].reason == (
+        "expected about 120 s for 6 fits to these data; got 40 s of the time budget of 100 s; raise --time-budget"
+    )
+    assert six["strong"].seconds == pytest.approx(100.0 / 6)
 
 
 def test_the_reranker_is_fitted_without_the_model_that_a_large_catalogue_makes_slow() -> None:

@@ -25,7 +25,8 @@ from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
 from tasks.storage.content_store import StageResult, Store, StoredResult
-from tasks.train import refit, restore_candidate, serialize_candidate, train
+from tasks.stored_datasets import load_dataset
+from tasks.train import cross_fit, refit, restore_candidate, serialize_candidate, train
 
 FAST = GradientBoosting(max_rounds=5)
 
@@ -257,3 +258,18 @@ def test_nested_hyperparameters_are_restored(candidate: Any) -> None:
 def test_only_known_classes_of_ml_are_restored(serialized: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         restore_candidate(serialized)
+
+
+def test_cross_fitting_predicts_the_rows_of_train_and_valid_and_fits_to_all_of_them(
+    splits: StoredResult, store: Store
+) -> None:
+    resources = FitResources(0, 1, 60.0)
+    predicted = cross_fit.fn("name", Linear(), splits, resources, store)
+    rows = load_dataset(splits, "train_valid")
+    assert len(predicted.table("predictions")) == len(rows.frame) == 400
+    fitted = train.fn("name", Linear(), splits, resources, store, "train_valid")
+    expected = Linear().fit(rows, rows, resources)
+    assert fitted.files() == expected.files()
+    assert fitted.digest != fit(Linear(), splits, store).digest
+    assert cross_fit.fn("name", Linear(), splits, resources, store).reused
+    assert not cross_fit.fn("name", Linear(), splits, FitResources(1, 1, 60.0), store).reused
