@@ -80,7 +80,7 @@ def fit(
 ) -> StoredResult:
     """Store the files of a model that is fitted to the dataset `train` or `train_valid`. Raises CandidateSkipped."""
     key = _fit_key(candidate, splits, dataset, resources)
-    return _stored_fit(name, candidate, splits, dataset, resources, _StepCache(store, key))
+    return _stored_fit(name, candidate, splits, dataset, resources, _StepCache(store, key, f"train {name}"))
 
 
 @task(name="cross-fit", task_run_name="cross-fit {name}", cache_policy=NO_CACHE)
@@ -110,7 +110,10 @@ def refit(
     name: str, candidate: Candidate, splits: StoredResult, resources: FitResources, store: Store
 ) -> StoredResult:
     """Store the files of a model that is fitted to the dataset `train_valid`, without a time limit."""
-    return fit(name, candidate, splits, resources, store, TRAIN_VALID)
+    key = _fit_key(candidate, splits, TRAIN_VALID, resources)
+    return _stored_fit(
+        name, candidate, splits, TRAIN_VALID, resources, _StepCache(store, key, f"refit {name}")
+    )
 
 
 def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources: FitResources) -> str:
@@ -132,13 +135,14 @@ def _fit_key(candidate: Candidate, splits: StoredResult, dataset: str, resources
 
 
 class _StepCache:
-    """The stored steps of one fit; `seconds` is what the steps that a killed run completed have cost.
+    """The stored steps of one fit, of the `stage` of that name; `seconds` is what the steps that a killed run completed
+    have cost.
 
     Files of a step are stored for all fits, and checkpoints of this one until it is stored.
     """
 
-    def __init__(self, store: Store, fit_key: str) -> None:
-        self.store, self.fit_key, self.seconds = store, fit_key, 0.0
+    def __init__(self, store: Store, fit_key: str, stage: str) -> None:
+        self.store, self.fit_key, self.stage, self.seconds = store, fit_key, stage, 0.0
         self.checkpoints = Checkpoints(store.folder, fit_key)
 
     def get_or_compute(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -175,9 +179,8 @@ def _stored_fit(
     steps: _StepCache,
 ) -> StoredResult:
     """Return the stored fit, or fit and store it; checkpoints are of no use from then on."""
-    stage = f"train {name}" if dataset == "train" else f"refit {name}"
     stored = steps.store.get_or_compute(
-        steps.fit_key, lambda: _fit(name, candidate, splits, dataset, resources, steps), stage
+        steps.fit_key, lambda: _fit(name, candidate, splits, dataset, resources, steps), steps.stage
     )
     steps.checkpoints.delete()
     return stored
