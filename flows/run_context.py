@@ -95,10 +95,12 @@ def prepare_features(context: RunContext[Listener], splits: StoredResult) -> Sto
 def rows_to_fit(context: RunContext[Listener], datasets: StoredResult) -> str:
     """Return the dataset that candidates are fitted to: `train_valid` where they are compared out of fold.
 
-    That is so on small tables with two classes, which are not divided by time: their folds would mix past and future.
+    That is so on small tables with two classes. Those that are divided by time, or by values of a column that may mean
+    time, are not: folds would mix past and future.
     """
-    is_divided_by_time = context.contract.split.by == "time" or TRAIN_VALID in datasets.table_names
-    if context.case.reads_texts or is_divided_by_time:
+    policy = context.contract.split
+    is_ordered = policy.by == "time" or policy.valid_values or TRAIN_VALID in datasets.table_names
+    if context.case.reads_texts or is_ordered:
         return "train"
     return TRAIN_VALID if can_cross_fit(load_dataset(datasets, TRAIN_VALID)) else "train"
 
