@@ -14,7 +14,16 @@ from importlib.metadata import version
 from benchmarks.verdicts.figures import Figure
 
 # Each is a module of this folder with a function `measure(scale, seed)` that yields figures, in the order of the items.
-SECTIONS = ("returning_items", "looks", "promotion", "subgroups", "late_outcomes", "few_positives", "small_tables", "noise")
+SECTIONS = (
+    "returning_items",
+    "looks",
+    "promotion",
+    "subgroups",
+    "late_outcomes",
+    "few_positives",
+    "small_tables",
+    "noise",
+)
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "pandas")
 
 
