@@ -289,6 +289,16 @@ def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
     assert (accepted.value, accepted.baseline) == (estimate["value"], estimate["baseline"]["value"])
     assert f"ROC AUC on {estimate['rows']} of {rows} rows that the champion was not trained on" in page
     assert f"; {rows - estimate['rows']} rows left out that the champion was trained on" in accepted.reason
+    # The constant was a new recipe at the first look, and was trained again for the second, on rows that overlap.
+    champion, constant_entry, again = decisions("fintech-risk", "simulated")
+    assert "look" not in champion
+    assert champion["recipe"] != constant_entry["recipe"] == again["recipe"]
+    looks = [(entry["look"]["number"], entry["look"]["is_new_recipe"]) for entry in (constant_entry, again)]
+    assert looks == [(1, True), (2, False)]
+    metrics = client.get_run(again["run_id"]).data.metrics
+    assert (metrics["verdict.look"], metrics["verdict.level"]) == (2, again["look"]["level"])
+    assert "look 2 on these rows, at level" in page
+    assert "look 2 on these rows, level 0.005, a known recipe" in accepted.reason
 
 
 def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:

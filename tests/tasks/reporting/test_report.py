@@ -169,6 +169,8 @@ RUN: dict[str, Any] = {
                 "passed": True, "detectable": 0.062}],
     "verdict": {"verdict": "promote", "reason": "better than the champion",
                 "difference": {**estimate(0.02), "p_value": 0.003}, "units": 3999, "version": 2, "champion": 2,
+                "look": {"number": 3, "level": 0.0067, "is_new_recipe": True, "unrecorded": 2, "confidence": 0.9867},
+                "loss": {**estimate(-0.01), "margin": 0.0042},
                 "groups": {"note": "1 of 2 groups not evaluated: sex=other (few)",
                 "checks": [{"check": "roc_auc of sex=female below that of the champion by at most", "family": "metric",
                             "column": "sex", "group": "female", "bound": 0.03, "got": -0.01, "low": -0.02,
@@ -629,6 +631,21 @@ def test_the_comparison_with_the_champion_shows_the_difference() -> None:
     assert "+0.0200 [+0.0077, +0.0323]" in text
     assert "p = 0.0030" in text
     assert 'id="difference-whiskers"' in page_of("binary")
+
+
+def test_the_look_at_the_test_rows_is_shown_with_its_level() -> None:
+    page = page_of("binary")
+    text = text_of(page)
+    assert "This was look 3 on these rows, at level 0.0067" in text
+    assert "this one was new." in text
+    assert "2 earlier decisions are from before looks were counted: each counts as one look" in text
+    assert "with its 98.67 % interval" in text
+    assert "an upper limit of at most 0.0042, 1 % of the champion's log loss: it is above" not in text
+    facts = with_verdict("keep_champion", loss={**estimate(0.01), "margin": 0.0042})
+    assert "1 % of the champion's log loss: it is above." in text_of(render(facts))
+    facts = with_verdict("keep_champion", look=None, loss=None)
+    assert "on these rows, at level" not in text_of(render(facts))
+    assert "with its 95 % interval" in text_of(render(facts))
 
 
 @pytest.mark.parametrize("kind", STOPPED)
