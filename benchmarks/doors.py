@@ -200,11 +200,18 @@ def found_cells(draft: Draft, second: pd.DataFrame, seed: int) -> tuple[Counter[
     for column, mask in invalid.items():
         if column in flagged:
             flagged[column] |= mask
-    for rule in draft.rules:
-        if set(rule.columns) <= {*typed.columns} and rule.action in ("quarantine", "warn"):
-            broken = violations(rule, typed)
-            for column in set(rule.columns) & {*columns}:
-                flagged[column] |= broken
+    usable = [
+        rule
+        for rule in draft.rules
+        if {*rule.columns} <= {*typed.columns} and rule.action in ("quarantine", "warn")
+    ]
+    for rule in sorted(usable, key=lambda rule: len(rule.columns)):
+        broken = violations(rule, typed)
+        chosen = [column for column in rule.columns if column in flagged]
+        # Of two columns, one is wrong: where a rule about it alone says so, the other is not suspected.
+        explained = flagged[chosen].any(axis=1).to_numpy() if len(rule.columns) > 1 else False
+        for column in chosen:
+            flagged[column] |= broken & ~np.asarray(explained)
     is_made = made.to_numpy() != ""
     is_found = flagged.to_numpy() & is_made
     kinds = made.to_numpy()

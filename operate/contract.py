@@ -1,19 +1,22 @@
 """`steward contract`: draft a contract from a file, and print what to look at."""
 
 import json
-import os
 import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from operate.console import case_module, console_logging
+from operate.new_file import write_new
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ml.contract.schema import Contract
     from ml.drafting.draft import Draft
     from ml.drafting.request import CaseKind, DraftRequest
 
@@ -21,8 +24,10 @@ SHOWN_DOUBTS = 15
 
 
 def contract(
-    file: Annotated[Path, typer.Argument(help="The file, of any format that is read.")],
-    case: Annotated[str, typer.Option(help="The use case that the data are for.")],
+    file: Annotated[
+        Path, typer.Argument(help="The file, of any format that is read; with --diff, the new contract.")
+    ],
+    case: Annotated[str | None, typer.Option(help="The use case that the data are for.")] = None,
     target: Annotated[
         str | None, typer.Option(help="Column to predict. Default: the one that looks most like a target.")
     ] = None,
@@ -34,6 +39,15 @@ def contract(
         Path | None,
         typer.Option("--output", "-o", help="The contract to write, FILE.json. Default: named as the data."),
     ] = None,
+    review: Annotated[
+        bool, typer.Option("--review", help="Ask about each doubtful point before the contract is written.")
+    ] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write a page about columns and rules too, FILE.html.")
+    ] = None,
+    diff: Annotated[
+        Path | None, typer.Option(help="Print how the contract FILE differs from this one; draft nothing.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")
     ] = False,
@@ -41,12 +55,24 @@ def contract(
     """Draft a contract from a file: types, roles, codes and rules, each with its evidence; print what to look at."""
     from ml.errors import UsageError
 
-    path = _new_file(output, file)
+    if diff is not None:
+        _print_differences(diff, file, as_json)
+        return
+    if case is None:
+        raise UsageError("--case CASE", "none", "name the use case; see `steward data`")
+    path = _new_file(output, file, ".json")
+    if page is not None:
+        _new_file(page, file, ".html")
     if not file.is_file():
         raise UsageError("a file that can be read", str(file), "name one")
     with console_logging(progress=True):
-        drafted = draft_file(file, case_kind(case), target, positive)
-    _write(path, drafted.source)
+        rows, request = read_cells(file, case_kind(case))
+        classes = () if positive is None else (positive,)
+        drafted = draft_cells(rows, replace(request, target=target, positive=classes))
+    source = review_points(drafted) if review else drafted.source
+    write_new(path, json.dumps(source, indent=2, ensure_ascii=False) + "\n")
+    if page is not None:
+        write_new(page, _page(drafted, source, rows))
     command = shlex.join(["steward", "run", case, "--data", str(file), "--contract", str(path)])
     if as_json:
         typer.echo(json.dumps(_summary(drafted, path)))
@@ -54,15 +80,60 @@ def contract(
         _print(drafted, path, command)
 
 
-def draft_file(
-    file: Path, kind: "CaseKind", target: str | None = None, positive: str | None = None
-) -> "Draft":
-    """Read a file as it is most likely written, and draft its contract. Raises UsageError or DataGateError."""
-    from dataclasses import replace
+def review_points(draft: "Draft") -> dict[str, Any]:
+    """Ask about each doubtful point, the most doubtful first; return the contract as it was decided."""
+    from ml.drafting.review import drop, keep, open_points
+    from ml.errors import ContractError
 
-    rows, request = read_cells(file, kind)
-    classes = () if positive is None else (positive,)
-    return draft_cells(rows, replace(request, target=target, positive=classes))
+    source = dict(draft.source)
+    order = {(doubt.place, doubt.reason): number for number, doubt in enumerate(draft.doubts)}
+    left: set[tuple[str, str]] = set()
+    while points := [p for p in open_points(source) if (p.place, p.reason) not in left]:
+        point = min(points, key=lambda p: order.get((p.place, p.reason), len(order)))
+        choices = "[k]eep, [d]rop, [l]ater, [q]uit" if point.can_drop else "[k]eep, [l]ater, [q]uit"
+        typer.echo(f"\n{point.place} ({len(points)} left)\n    {point.reason}", err=True)
+        answer = typer.prompt(choices, default="l", show_default=False, err=True).strip().lower()[:1]
+        if answer == "q":
+            break
+        if answer == "k":
+            source = keep(source, point)
+        elif answer == "d" and point.can_drop:
+            try:
+                source = drop(source, point)
+            except ContractError as error:
+                typer.echo(f"    that is impossible: {error}", err=True)
+                left.add((point.place, point.reason))
+        else:
+            left.add((point.place, point.reason))
+    return source
+
+
+def _print_differences(old: Path, new: Path, as_json: bool) -> None:
+    from ml.contract.differences import describe_differences
+
+    differences = describe_differences(_read_contract(old), _read_contract(new))
+    if as_json:
+        typer.echo(json.dumps({"old": str(old), "new": str(new), "differences": differences}))
+    else:
+        typer.echo("\n".join(differences) if differences else "no difference")
+
+
+def _read_contract(path: Path) -> "Contract":
+    from ml.contract.json_text import read_json_file
+    from ml.contract.parser import parse
+    from ml.errors import UsageError
+
+    if not path.is_file():
+        raise UsageError("a contract", f"{path}, which is no file", "name two contracts: --diff OLD NEW")
+    with path.open("rb") as file:
+        return parse(read_json_file(file, str(path)))
+
+
+def _page(draft: "Draft", source: Mapping[str, Any], rows: "pd.DataFrame") -> str:
+    from ml.drafting.summary import summarize
+    from tasks.reporting.contract_page import render_contract
+
+    return render_contract(source, summarize(draft, rows), draft.alarms.describe())
 
 
 def draft_cells(rows: "pd.DataFrame", request: "DraftRequest") -> "Draft":
@@ -133,33 +204,19 @@ def _name(file: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", plain_name(file.name)).strip("_")[:100] or "data"
 
 
-def _new_file(output: Path | None, file: Path) -> Path:
-    """Return the path of the contract. Raises UsageError for one that exists, or that no file can be written to."""
+def _new_file(output: Path | None, file: Path, ending: str) -> Path:
+    """Return the path of a new file. Raises UsageError for one that exists, or that cannot be written."""
     from ml.errors import UsageError
 
-    path = output or Path(f"{_name(file)}.json")
-    if path.suffix != ".json" or not path.resolve().parent.is_dir():
-        raise UsageError("-o FILE.json in a folder that exists", str(path), "name such a file")
+    path = output or Path(f"{_name(file)}{ending}")
+    if path.suffix != ending or not path.resolve().parent.is_dir():
+        raise UsageError(f"FILE{ending} in a folder that exists", str(path), "name such a file")
     if path.exists():
-        raise UsageError(
-            "a new file for the contract", f"{path}, which exists", "name another with -o FILE.json"
-        )
+        raise UsageError("a new file", f"{path}, which exists", "name another one")
     return path
 
 
-def _write(path: Path, source: Any) -> None:
-    """Write the contract under another name first, so that a full disk leaves no half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(source, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _summary(draft: "Draft", path: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
     doubts = [asdict(doubt) for doubt in draft.doubts]
     return {
         "contract": str(path),

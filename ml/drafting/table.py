@@ -8,9 +8,17 @@ import numpy as np
 import pandas as pd
 
 from ml.drafting.codes import Code, find_codes
-from ml.drafting.columns import Column, describe_columns, find_missing_words, retyped, without_missing
+from ml.drafting.column_rules import NOT_NULL
+from ml.drafting.columns import (
+    Column,
+    describe_columns,
+    find_missing_words,
+    part_of,
+    retyped,
+    without_missing,
+)
 from ml.drafting.draft import Draft, assemble, reading_proposals, sample_rows, without_padding_where_needed
-from ml.drafting.proposals import Proposal
+from ml.drafting.proposals import DraftRule, Proposal
 from ml.drafting.relations import find_sums
 from ml.drafting.request import DraftRequest
 from ml.drafting.roles import RoleDraft, draft_roles
@@ -24,6 +32,8 @@ MIN_ROWS = 40
 SMALL_TABLE = 5_000
 # A share of copied rows above which they are no faults, but rows of a table with few values.
 MAX_COPIES = 0.01
+# A share of rows without text above which they are outside of the question.
+MAX_MISSING_TEXT = 0.005
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         ),
         *copies,
     ]
+    excluded, columns = _without_texts(columns, roles)
     context = RuleContext(
         target,
         roles.used,
@@ -109,7 +120,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         bool(copies),
     )
     rules, alarms = draft_rules(columns, context, roles.roles.get("time"), rows)
-    return assemble(request, meta, proposals, rules, alarms)
+    return assemble(request, meta, proposals, [*excluded, *rules], alarms)
 
 
 def _role_types(target: TargetDraft, roles: RoleDraft) -> dict[str, str]:
@@ -134,6 +145,18 @@ def _read_options(request: DraftRequest, columns: Sequence[Column], words: Seque
     if words:
         read["missing"] = ["", *words]
     return read
+
+
+def _without_texts(columns: Sequence[Column], roles: RoleDraft) -> tuple[list[DraftRule], Sequence[Column]]:
+    """Return a rule that excludes rows without the only text, where these are no rare faults, and the other rows."""
+    texts = [column for column in columns if column.name in roles.roles.get("text", ())]
+    if len(texts) != 1 or texts[0].n_missing <= MAX_MISSING_TEXT * texts[0].rows:
+        return [], columns
+    (text,) = texts
+    reason = f"{text.n_missing / text.rows:.1%} of the rows have no text: there is nothing to read in them"
+    rule = DraftRule(NOT_NULL, {"column": text.name}, "exclude", reason, 0.6)
+    rows = np.flatnonzero(text.typed.notna().to_numpy())
+    return [rule], [part_of(column, rows) for column in columns]
 
 
 def _many_copies(columns: Sequence[Column], roles: RoleDraft) -> list[Proposal]:

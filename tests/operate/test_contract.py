@@ -1,6 +1,7 @@
 """`steward contract`: a contract is drafted from a file, and data are checked against it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,11 @@ from typer.testing import CliRunner
 
 import steward
 from ml.contract.parser import parse
+from ml.contract.review import unreviewed
 from ml.drafting.request import CaseKind
 from ml.errors import DataGateError, UsageError
 from ml.simulators import SIMULATORS
-from operate.contract import draft_file
+from operate.contract import draft_cells, read_cells
 
 
 def run(*arguments: str) -> str:
@@ -86,8 +88,8 @@ def test_files_that_are_no_tables_are_refused_and_leave_nothing(
     ("arguments", "message"),
     [
         (["none.csv"], "a file that can be read; got none.csv"),
-        (["none.csv", "-o", "contract.txt"], "-o FILE.json"),
-        (["none.csv", "-o", "no/folder/c.json"], "-o FILE.json in a folder that exists"),
+        (["none.csv", "-o", "contract.txt"], "FILE.json in a folder"),
+        (["none.csv", "-o", "no/folder/c.json"], "FILE.json in a folder that exists"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], message: str) -> None:
@@ -108,10 +110,48 @@ def test_other_formats_become_the_same_contract(
         rows.to_excel(path, index=False)
     else:
         rows.to_csv(path, index=False, encoding=encoding)
-    drafted = parse(draft_file(path, CaseKind("fintech-risk"), "defaulted").source)
+    cells, request = read_cells(path, CaseKind("fintech-risk"))
+    drafted = draft_cells(cells, replace(request, target="defaulted")).contract
     assert (drafted.roles.id, drafted.roles.time, drafted.roles.positive) == (
         "application_id",
         "applied_on",
         ("1",),
     )
     assert drafted.read.columns["income"] == "number"
+
+
+def test_points_are_reviewed_and_a_page_is_written(loans: Path, tmp_path: Path) -> None:
+    path, page = tmp_path / "c.json", tmp_path / "c.html"
+    arguments = [str(loans), "--case", "fintech-risk", "-o", str(path), "--page", str(page), "--review"]
+    result = CliRunner().invoke(
+        steward.app, ["contract", *arguments], input="k\n" * 50, catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    assert unreviewed(parse(json.loads(path.read_text()))) == []
+    assert "income" in page.read_text()
+    again = tmp_path / "again.json"
+    run(str(loans), "--case", "fintech-risk", "-o", str(again))
+    assert unreviewed(parse(json.loads(again.read_text())))
+    assert run("--diff", str(again), str(path)) == "no difference\n"
+
+
+def test_a_review_that_is_left_keeps_the_marks(loans: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    arguments = [str(loans), "--case", "fintech-risk", "-o", str(path), "--review"]
+    result = CliRunner().invoke(steward.app, ["contract", *arguments], input="q\n", catch_exceptions=False)
+    assert "left)" in result.output
+    assert unreviewed(parse(json.loads(path.read_text())))
+
+
+def test_differences_are_printed(loans: Path, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    run(str(loans), "--case", "fintech-risk", "-o", str(old))
+    source = json.loads(old.read_text())
+    source["meta"]["max_quarantined_share"] = 0.5
+    new.write_text(json.dumps(source))
+    assert run("--diff", str(old), str(new)) == "meta.max_quarantined_share is new: 0.5\n"
+    assert json.loads(run("--diff", str(old), str(new), "--json"))["differences"]
+    with pytest.raises(UsageError, match="a contract; got"):
+        run("--diff", str(tmp_path / "none.json"), str(new))
+    with pytest.raises(UsageError, match="--case CASE"):
+        run(str(loans))
