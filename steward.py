@@ -27,7 +27,7 @@ from operate.console import (
     print_message,
     require_case,
 )
-from operate.contract import contract
+from operate.contract import contract as contract_command
 from operate.convert import convert
 from operate.data import data
 from operate.doctor import doctor
@@ -57,6 +57,16 @@ app = StrictTyper(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+NOTEBOOK_FUNCTIONS = ("champion", "contract", "report", "run", "score")
+
+
+def __getattr__(name: str) -> Any:
+    """Return what notebooks import from here; it is loaded only then, and the commands of these names print instead."""
+    if name not in NOTEBOOK_FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from operate import notebook
+
+    return getattr(notebook, name)
 
 
 def main() -> None:
@@ -74,8 +84,8 @@ def main() -> None:
         sys.exit(EXIT_FAILURE)
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_command(
     case: Annotated[str, typer.Argument(help="A use case, or `all`.")],
     data: DataOption = None,
     contract: ContractOption = None,
@@ -175,8 +185,8 @@ def validate(
         printing.print_rules(facts)
 
 
-@app.command()
-def score(
+@app.command("score")
+def score_command(
     case: CaseArgument,
     data: Annotated[
         list[str],
@@ -215,8 +225,8 @@ def score(
         printing.print_scores(facts)
 
 
-@app.command()
-def champion(
+@app.command("champion")
+def champion_command(
     case: CaseArgument,
     data: Annotated[str, typer.Option(help="Data set of the champion.")] = "simulated",
     history: Annotated[bool, typer.Option(help="Show all decisions, not only the last one.")] = False,
@@ -272,7 +282,7 @@ def backfill(
 
 
 app.command()(compare)
-app.command()(contract)
+app.command("contract")(contract_command)
 app.command()(convert)
 app.command()(data)
 app.command()(doctor)

@@ -1,0 +1,107 @@
+"""What a notebook calls: draft a contract, run, look at the report, ask for the champion, score.
+
+    from steward import champion, contract, report, run, score
+
+Data are what every command takes: a name, a path, an address of a database, or a table of pandas, polars or pyarrow.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml.errors import UsageError
+from operate.console import case_module, console_logging, require_case
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flows.recording.outcome import RunOutcome
+
+# Pixels of a report inside a notebook.
+HEIGHT = 800
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """A report as a page; a notebook shows it."""
+
+    path: Path
+
+    def _repr_html_(self) -> str:
+        page = escape(self.path.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" width="100%" height="{HEIGHT}" style="border: 0"></iframe>'
+
+
+def contract(
+    data: Any, case: str, to: str | Path, target: str | None = None, positive: str | None = None
+) -> str:
+    """Draft the contract of a file or a table, write it to the new file `to`, and return its path.
+
+    What is doubtful is marked `review` in the file: look at it before you rely on a model. Raises UsageError.
+    """
+    import json
+
+    from operate.contract import case_kind, draft_cells, read_cells
+    from operate.new_file import write_new
+    from tasks.settings import load
+    from tasks.tables_in_memory import is_table, table_file
+
+    path, settings = Path(to), load()
+    if path.suffix != ".json":
+        raise UsageError("a new file NAME.json for the contract", str(to), "name such a file")
+    kind = case_kind(case)
+    if is_table(data):
+        settings.create_state_dir()
+        file = table_file(data, settings.state_dir.resolve() / "store")
+    else:
+        file = Path(data)
+    if not file.is_file():
+        raise UsageError("a table, or a file that can be read", str(data), "give one of them")
+    rows, request = read_cells(file, kind)
+    classes = () if positive is None else (positive,)
+    read = {**request.read, "files": [f"{path.stem}.parquet"]} if is_table(data) else request.read
+    request = replace(request, name=path.stem, read=read, target=target, positive=classes)
+    write_new(path, json.dumps(draft_cells(rows, request).source, indent=2, ensure_ascii=False) + "\n")
+    return str(path)
+
+
+def run(case: str, data: Any = "simulated", contract: str | None = None, **parameters: Any) -> "RunOutcome":
+    """Validate, split, train, evaluate and promote; return the outcome. `parameters` are those of `steward run`.
+
+    Raises the error of the gate that stops the run; its `outcome` has a report too.
+    """
+    with console_logging():
+        flow = getattr(case_module(case), case.replace("-", "_"))
+        outcome: RunOutcome = flow(data=data, contract=contract, **parameters)
+    return outcome
+
+
+def report(outcome: "RunOutcome") -> ReportPage:
+    """Return the report of a run, which a notebook shows."""
+    return ReportPage(Path(outcome.report))
+
+
+def champion(case: str, data: str = "simulated") -> dict[str, Any]:
+    """Return the last decision about the champion of a use case and data set. Raises UsageError where there is none."""
+    require_case(case)
+    from flows.champions import decisions
+
+    return decisions(case, data)[-1]
+
+
+def score(case: str, data: Any, contract: str = "simulated", **parameters: Any) -> "pd.DataFrame":
+    """Score a table or a file with the champion of the data set `contract`; return a row for each of its rows.
+
+    `parameters` are `reasons` and `accept_drift` of `steward score`.
+    """
+    with console_logging(), tempfile.TemporaryDirectory(prefix="steward-scores-") as folder:
+        require_case(case)
+        import pandas as pd
+
+        from flows.scoring import score as flow
+
+        out = Path(folder) / "scores.parquet"
+        flow(case=case, data=data, out=str(out), contract=contract, **parameters)
+        return pd.read_parquet(out)
