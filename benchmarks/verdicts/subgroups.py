@@ -13,11 +13,14 @@ from flows.fintech_risk import CASE
 from ml.data.dataset import Dataset
 from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.quality_gate import check_quality, stops
+from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.evaluation.subgroup_tests import check_harm
 from ml.evaluation.subgroups import compare_groups, subgroup_metrics
 
 REPETITIONS = 400
 AUC = 0.75
+# The shipped bound of the harm of a group.
+BOUND = float(CASE.thresholds.max_subgroup_gap or 0.0)
 EVALUATOR = BinaryEvaluator()
 Checks = list[dict[str, Any]]
 
@@ -85,12 +88,22 @@ def measure(scale: float, seed: int) -> Iterator[Figure]:
     known = rates(Population(harm=0.10, knows_it=True), quality_checks)
     yield at_most(5, "refused where the mix of cases explains an AUC lower by .10", known["group"], 0.05)
     yield at_least(5, "the same, warned of", known["warned"], 0.8)
-    equal = rates(Population(), harm_checks)
-    yield at_most(5, "refused where the challenger harms nobody, 5 groups of 1,000", equal["any"], 0.05)
+    for count, size in ((5, 1000), (10, 150)):
+        equal = rates(Population((size,) * count), harm_checks)
+        subject = f"refused where the challenger harms nobody, {count} groups of {size:,}"
+        yield at_most(5, subject, equal["any"], 0.05)
     for knows_it in (False, True):
         found = rates(Population(harm=0.10, knows_it=knows_it), harm_checks)
         subject = "refused where the challenger's AUC of 1,000 rows is lower by .10 than the champion's"
         yield at_least(5, subject + (", as it knows" if knows_it else ""), found["group"], 0.8)
+    generator, few = np.random.default_rng(seed), max(repetitions // 4, 20)
+    for size, hits, loss in ((300, 0.1, 0.0), (1000, 0.3, 0.3)):
+        judged = [list_checks(generator, (size,) * 5, hits, loss) for _ in range(few)]
+        refused = float(np.mean([any(map(stops, checks)) for checks in judged]))
+        if loss:
+            yield at_least(5, f"refused where 1,000 users like {loss:.0%} fewer lists", refused, 0.8)
+        else:
+            yield at_most(5, "refused where lists are as good, 5 groups of 300 users, 30 hits", refused, 0.05)
 
 
 def quality_checks(
@@ -112,7 +125,28 @@ def harm_checks(
     generator: np.random.Generator, dataset: Dataset, harmless: np.ndarray, model: np.ndarray
 ) -> Checks:
     """Return the checks of the model against a champion that errs in other cases, and harms nobody."""
-    champion = harmless + generator.normal(scale=0.3, size=len(harmless))
-    challenger, old = (pd.DataFrame({"probability": special.expit(odds)}) for odds in (model, champion))
-    groups = compare_groups(dataset, challenger, old, EVALUATOR, ("group",))
-    return check_harm(EVALUATOR.primary, groups, float(CASE.thresholds.max_subgroup_gap or 0.0))
+    challenger, champion = (
+        pd.DataFrame({"probability": special.expit(odds + generator.normal(scale=0.5, size=len(odds)))})
+        for odds in (model, harmless)
+    )
+    groups = compare_groups(dataset, challenger, champion, EVALUATOR, ("group",))
+    return check_harm(EVALUATOR.primary, groups, BOUND)
+
+
+def list_checks(generator: np.random.Generator, sizes: tuple[int, ...], hits: float, loss: float) -> Checks:
+    """Return the checks of lists of one item, which the first group likes less often by a share of `loss`."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    users = pd.Series([f"user {number}" for number in range(len(group))])
+    shares = np.where(group == 0, hits * (1.0 - loss), hits)
+    challenger, champion = (
+        pd.DataFrame({"user": users, "rank": 1, "item": np.where(found, "liked", "other"), "score": 1.0})
+        for found in (generator.random(len(group)) < share for share in (shares, hits))
+    )
+    nothing: list[list[str]] = [[]] * len(group)
+    frame = pd.DataFrame({"user": users, "items": nothing, "times": nothing})
+    units = np.arange(len(group), dtype=np.uint64)
+    metadata = pd.DataFrame({"group": [f"group {number}" for number in group]})
+    dataset = Dataset(frame, pd.Series([["liked"]] * len(group)), units, metadata)
+    evaluator = RankingEvaluator(k=1)
+    groups = compare_groups(dataset, challenger, champion, evaluator, ("group",))
+    return check_harm(evaluator.primary, groups, BOUND)

@@ -21,31 +21,40 @@ MAX_STEPS = 50
 
 @dataclass(frozen=True)
 class InfluenceEstimate:
-    """An estimate with the influence of each row, shape (rows,), corrected for the number of units (Bessel)."""
+    """An estimate with the influence of each row, shape (rows,), corrected for the number of units (Bessel).
+
+    `degrees` are the degrees of freedom of its standard error: one less than the units, or those of the rarer class.
+    """
 
     value: float
     influence: np.ndarray
+    degrees: int
 
     def __sub__(self, other: Self) -> Self:
-        return type(self)(self.value - other.value, self.influence - other.influence)
+        degrees = min(self.degrees, other.degrees)
+        return type(self)(self.value - other.value, self.influence - other.influence, degrees)
 
     def scatter(self, rows: np.ndarray, size: int) -> Self:
         """Place the influences at these positions among `size` rows; the other rows have none."""
         influence = np.zeros(size)
         influence[rows] = self.influence
-        return type(self)(self.value, influence)
+        return type(self)(self.value, influence, self.degrees)
 
     def loss_from(self, reference: Self, is_relative: bool) -> Self:
-        """Estimate how far this is below a reference, or which share of the reference that is (delta method)."""
+        """Estimate how far this is below a reference, or which share of the reference that is.
+
+        The reference only scales the share: a test whether it is above 0 is that of the difference. The error of a
+        ratio itself would be far too small where few rows have a value above 0.
+        """
         if not is_relative:
             return reference - self
         if not reference.value > 0.0:
             raise UndefinedMetricError(
                 f"expected a reference above 0, got {reference.value:g}; use more rows"
             )
-        ratio = self.value / reference.value
-        influence = (ratio * reference.influence - self.influence) / reference.value
-        return type(self)(1.0 - ratio, influence)
+        difference = reference - self
+        influence = difference.influence / reference.value
+        return type(self)(difference.value / reference.value, influence, difference.degrees)
 
     def standard_error(self, codes: np.ndarray) -> float:
         """Compute the standard error over units; `codes` (rows,) numbers them from 0."""
@@ -74,7 +83,8 @@ class RowMeasures:
 def mean(values: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
     """Estimate the mean of values."""
     value = float(values.mean())
-    return InfluenceEstimate(value, (values - value) / len(values) * _bessel(len(np.unique(codes)), "rows"))
+    units = len(np.unique(codes))
+    return InfluenceEstimate(value, (values - value) / len(values) * _bessel(units, "rows"), units - 1)
 
 
 def explained_variance(truth: np.ndarray, prediction: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
@@ -83,8 +93,9 @@ def explained_variance(truth: np.ndarray, prediction: np.ndarray, codes: np.ndar
     if not spread.sum() > 0.0:
         raise UndefinedMetricError(f"expected truth that varies, got {len(truth)} equal rows; use more rows")
     ratio = float(errors.sum() / spread.sum())
-    bessel = _bessel(len(np.unique(codes)), "rows")
-    return InfluenceEstimate(1.0 - ratio, (ratio * spread - errors) / spread.sum() * bessel)
+    units = len(np.unique(codes))
+    influence = (ratio * spread - errors) / spread.sum() * _bessel(units, "rows")
+    return InfluenceEstimate(1.0 - ratio, influence, units - 1)
 
 
 def auc(label: np.ndarray, score: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
@@ -112,7 +123,7 @@ def auc(label: np.ndarray, score: np.ndarray, codes: np.ndarray) -> InfluenceEst
     value = float(((label * below).sum() * negatives - own.sum() / 2.0) / pairs)
     as_positive = label * (below - value) / positives * _bessel(with_positive, "positives")
     as_negative = (1.0 - label) * (above - value) / negatives * _bessel(with_negative, "negatives")
-    return InfluenceEstimate(value, as_positive + as_negative)
+    return InfluenceEstimate(value, as_positive + as_negative, min(with_positive, with_negative) - 1)
 
 
 def log_odds_shift(truth: np.ndarray, probability: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
@@ -143,8 +154,9 @@ def log_odds_shift(truth: np.ndarray, probability: np.ndarray, codes: np.ndarray
         shift = float(step) if low < step < high else (low + high) / 2.0
     shifted = special.expit(log_odds + shift)
     information = max(float((shifted * (1.0 - shifted)).sum()), epsilon)
-    units = len(np.unique(codes))
-    return InfluenceEstimate(shift, (truth - shifted) / information * _bessel(units, "rows"))
+    rarer = min(len(np.unique(codes[truth == value])) for value in (0.0, 1.0))
+    influence = (truth - shifted) / information * _bessel(len(np.unique(codes)), "rows")
+    return InfluenceEstimate(shift, influence, max(rarer - 1, 1))
 
 
 def _bessel(units: int, what: str) -> float:

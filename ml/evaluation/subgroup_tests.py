@@ -7,7 +7,7 @@ harmlessness: beside each is the smallest harm that it would have found in 80 % 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -26,9 +26,17 @@ METRIC, CALIBRATION = "metric", "calibration"
 POWER = 0.8
 
 
+class Harm(NamedTuple):
+    """An estimated harm with its standard error, and the degrees of freedom of that."""
+
+    value: float
+    error: float
+    degrees: float
+
+
 @dataclass(frozen=True)
 class HarmTest:
-    """A test whether a group is harmed: all `harms`, each (value, standard error), must be above 0 and above `bound`.
+    """A test whether a group is harmed: all `harms` must be above 0 and above `bound`.
 
     With two `sides` the direction of the harm was chosen by its estimate.
     """
@@ -38,30 +46,32 @@ class HarmTest:
     column: str
     group: str
     bound: float
-    harms: tuple[tuple[float, float], ...]
+    harms: tuple[Harm, ...]
     sides: int = 1
 
     @property
     def p_value(self) -> float:
-        """The p-value of the null hypothesis that one of the harms is at most 0."""
+        """The p-value of the null hypothesis that one of the harms is at most 0, by Student's t."""
         # Of Python, the largest of NaN and a number is either.
-        return float(np.max([self.sides * _upper_tail(value, error) for value, error in self.harms]))
+        return float(np.max([self.sides * _upper_tail(harm) for harm in self.harms]))
 
     @property
     def estimate(self) -> float:
         """The smallest of the harms."""
-        return float(np.min([value for value, _ in self.harms]))
+        return float(np.min([harm.value for harm in self.harms]))
 
     def low(self, level: float) -> float:
         """Return the smallest of the lower confidence limits at an error rate of `level`."""
-        z = float(stats.norm.isf(level / self.sides))
-        return float(np.min([value - z * error for value, error in self.harms]))
+        return float(np.min([harm.value - self._quantile(harm, level) * harm.error for harm in self.harms]))
 
     def detectable(self, level: float) -> float:
         """Return the smallest harm that is refused in 80 % of cases."""
-        error = max(error for _, error in self.harms)
-        needed = max(self.bound, float(stats.norm.isf(level / self.sides)) * error)
-        return needed + float(stats.norm.ppf(POWER)) * error
+        harm = max(self.harms, key=lambda harm: harm.error)
+        needed = max(self.bound, self._quantile(harm, level) * harm.error)
+        return needed + float(stats.norm.ppf(POWER)) * harm.error
+
+    def _quantile(self, harm: Harm, level: float) -> float:
+        return float(stats.t.isf(level / self.sides, harm.degrees))
 
 
 def check_groups(
@@ -90,7 +100,7 @@ def check_harm(primary: str, groups: Sequence[Mapping[str, Any]], max_harm: floa
             group["column"],
             group["group"],
             max_harm,
-            (_pair(group["harm"]),),
+            (_harm(group["harm"]),),
         )
         for group in groups
         if group["evaluated"]
@@ -162,7 +172,7 @@ def _gap_test(primary: str, group: Mapping[str, Any], bound: float) -> HarmTest 
         check, measures = f"{name} below that of the rest by at most", ("gap",)
     else:
         return None
-    harms = tuple(_pair(group[measure]) for measure in measures)
+    harms = tuple(_harm(group[measure]) for measure in measures)
     return HarmTest(METRIC, check, group["column"], group["group"], bound, harms)
 
 
@@ -170,7 +180,7 @@ def _shift_test(group: Mapping[str, Any], bound: float) -> HarmTest | None:
     if "shift" not in group:
         return None
     direction = 1.0 if group["shift"]["value"] >= 0.0 else -1.0
-    harms = tuple((direction * value, error) for value, error in map(_pair, _shifts(group)))
+    harms = tuple(_harm(group[measure], direction) for measure in ("shift", "shift_from_rest"))
     check = f"log odds of {_name(group)} off, beyond those of the rest, by at most"
     return HarmTest(CALIBRATION, check, group["column"], group["group"], bound, harms, sides=2)
 
@@ -188,7 +198,7 @@ def _explained_gaps(
             group["column"],
             group["group"],
             bound,
-            (_pair(group["gap"]),),
+            (_harm(group["gap"]),),
         )
         for group in compared
     ]
@@ -205,16 +215,12 @@ def _name(group: Mapping[str, Any]) -> str:
     return f"{group['column']}={label if len(label) <= MAX_NAME else label[:MAX_NAME] + '...'}"
 
 
-def _shifts(group: Mapping[str, Any]) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    return group["shift"], group["shift_from_rest"]
+def _harm(estimate: Mapping[str, float], direction: float = 1.0) -> Harm:
+    return Harm(direction * estimate["value"], estimate["error"], estimate["degrees"])
 
 
-def _pair(estimate: Mapping[str, float]) -> tuple[float, float]:
-    return estimate["value"], estimate["error"]
-
-
-def _upper_tail(distance: float, error: float) -> float:
-    """Return the chance of this distance above the bound; without an error, whether there is one."""
-    if error == 0.0 and np.isfinite(distance):
-        return 0.0 if distance > 0.0 else 1.0
-    return float(stats.norm.sf(distance / error)) if error > 0.0 else float("nan")
+def _upper_tail(harm: Harm) -> float:
+    """Return the chance of such a harm where there is none; without an error, whether there is one."""
+    if harm.error == 0.0 and np.isfinite(harm.value):
+        return 0.0 if harm.value > 0.0 else 1.0
+    return float(stats.t.sf(harm.value / harm.error, harm.degrees)) if harm.error > 0.0 else float("nan")

@@ -1,6 +1,6 @@
 """Measures of each group of a sensitive column, such as sex or age: of one model, and of two on the same rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -89,6 +89,8 @@ def subgroup_metrics(
             subset, predicted = dataset.take(group.rows), _take_predictions(dataset, prediction, group.rows)
             facts |= asdict(evaluator.primary_interval(subset, predicted))
             facts |= _compare_with_rest(dataset, measures, reference, group.rows)
+            if group.is_hidden:
+                _hide_degrees(facts)
             if "threshold" in decision and not group.is_hidden:
                 facts |= _decision_metrics(subset, predicted, decision["threshold"])
         found.append(facts)
@@ -124,6 +126,8 @@ def compare_groups(
                 facts |= {"evaluated": False, "reason": str(error)}
             with suppress(UndefinedMetricError):
                 facts["rest_harm"] = loss(_rest(group.rows, len(codes)))
+            if group.is_hidden:
+                _hide_degrees(facts)
         found.append(facts)
     return found
 
@@ -226,9 +230,17 @@ def _decision_metrics(subset: Dataset, predicted: pd.DataFrame, threshold: float
 
 
 def _estimate(estimate: InfluenceEstimate, codes: np.ndarray) -> dict[str, float]:
-    """Return value, standard error and 95 % limits."""
+    """Return value, standard error with its degrees of freedom, and 95 % limits."""
     value, error = estimate.value, estimate.standard_error(codes)
-    return {"value": value, "error": error, "low": value - Z_95 * error, "high": value + Z_95 * error}
+    limits = {"low": value - Z_95 * error, "high": value + Z_95 * error}
+    return {"value": value, "error": error, "degrees": estimate.degrees, **limits}
+
+
+def _hide_degrees(facts: Mapping[str, Any]) -> None:
+    """Replace degrees of freedom, from which the size of a class follows, by the fewest that a group may have."""
+    for measure in facts.values():
+        if isinstance(measure, dict) and "degrees" in measure:
+            measure["degrees"] = MIN_CLASS_UNITS - 1
 
 
 def _rest(rows: np.ndarray, size: int) -> np.ndarray:

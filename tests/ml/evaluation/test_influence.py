@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from ml.evaluation import auc_intervals, influence, mean_intervals, regression_metrics
 from ml.evaluation.binary_metrics import UndefinedMetricError
@@ -64,7 +64,7 @@ def test_auc_of_probabilities_as_labels_is_the_expected_auc() -> None:
     assert influence.auc(p, p, np.arange(60)).value == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["auc", "expected", "paired", "mean", "r2", "shift", "relative"])
+@pytest.mark.parametrize("name", ["auc", "expected", "paired", "mean", "r2", "shift"])
 def test_errors_agree_with_the_bootstrap_over_units(name: str) -> None:
     truth, first, second, units = sample()
 
@@ -72,8 +72,6 @@ def test_errors_agree_with_the_bootstrap_over_units(name: str) -> None:
         y, p, q = truth[rows], first[rows], second[rows]
         if name == "paired":
             return influence.auc(y, p, codes) - influence.auc(y, q, codes)
-        if name == "relative":
-            return influence.mean(q, codes).loss_from(influence.mean(p, codes), is_relative=True)
         return {
             "auc": lambda: influence.auc(y, p, codes),
             "expected": lambda: influence.auc(p, p, codes),
@@ -97,6 +95,26 @@ def test_means_and_r2_have_their_usual_values_and_errors() -> None:
     assert influence.explained_variance(first, second, codes).value == pytest.approx(
         regression_metrics.r2(first, second)
     )
+
+
+def test_a_share_of_few_hits_is_tested_by_the_difference() -> None:
+    """Without a single hit the error of a ratio would be that of the reference alone, relative to itself."""
+    hits, none = np.array([1.0, 1.0] + [0.0] * 98), np.zeros(100)
+    codes = np.arange(100)
+    lost = influence.mean(none, codes).loss_from(influence.mean(hits, codes), is_relative=True)
+    difference = mean_intervals.mean_difference(hits, none)
+    assert lost.value == 1.0
+    assert 2 * stats.t.sf(lost.value / lost.standard_error(codes), lost.degrees) == pytest.approx(
+        difference.p_value
+    )
+
+
+def test_degrees_of_freedom_are_those_of_the_rarer_class() -> None:
+    truth = np.array([1.0] * 20 + [0.0] * 80)
+    codes = np.arange(100)
+    assert influence.auc(truth, np.arange(100.0), codes).degrees == 19
+    assert influence.log_odds_shift(truth, np.full(100, 0.3), codes).degrees == 19
+    assert influence.mean(truth, codes).scatter(codes, 100).degrees == 99
 
 
 @pytest.mark.parametrize("shift", [-3.0, 0.0, 1.0, 8.0])

@@ -41,10 +41,10 @@ def failed_checks(
     """Return the names of failed checks; the defaults are exactly on the bounds."""
     group = {
         "evaluated": True,
-        "gap": {"value": gap, "error": 0.001},
-        "unexplained": {"value": 0.2, "error": 0.001},
-        "shift": {"value": shift, "error": 0.001},
-        "shift_from_rest": {"value": 0.4, "error": 0.001},
+        "gap": {"value": gap, "error": 0.001, "degrees": 999},
+        "unexplained": {"value": 0.2, "error": 0.001, "degrees": 999},
+        "shift": {"value": shift, "error": 0.001, "degrees": 999},
+        "shift_from_rest": {"value": 0.4, "error": 0.001, "degrees": 999},
     }
     checks = check_quality(thresholds, evaluation(low, calibration_low, group), megabytes, latency)
     return [check["check"] for check in checks if not check["passed"]]
@@ -86,7 +86,7 @@ def test_thresholds_of_none_are_not_checked() -> None:
 
 
 def test_a_group_that_was_not_evaluated_is_not_checked() -> None:
-    group = {"evaluated": False, "gap": {"value": 0.9, "error": 0.1}}
+    group = {"evaluated": False, "gap": {"value": 0.9, "error": 0.1, "degrees": 99}}
     checks = check_quality(THRESHOLDS, evaluation(0.9, 0.0, group), 1.0, 1.0)
     assert all(check["passed"] for check in checks)
     assert not any("sex" in check["check"] for check in checks)

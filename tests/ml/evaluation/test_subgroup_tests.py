@@ -12,6 +12,7 @@ from ml.evaluation.subgroup_tests import (
     METRIC,
     METRIC_LEVEL,
     UNDECIDED,
+    Harm,
     HarmTest,
     check_groups,
     check_harm,
@@ -20,13 +21,16 @@ from ml.evaluation.subgroup_tests import (
     judge,
 )
 
+# Student's t is the normal distribution.
+MANY = 10**9
+
 
 def harm_test(value: float, error: float = 1.0, bound: float = 0.0, group: str = "f") -> HarmTest:
-    return HarmTest(METRIC, "check", "sex", group, bound, ((value, error),))
+    return HarmTest(METRIC, "check", "sex", group, bound, (Harm(value, error, MANY),))
 
 
 def estimate(value: float, error: float = 0.01) -> dict[str, float]:
-    return {"value": value, "error": error}
+    return {"value": value, "error": error, "degrees": MANY}
 
 
 def group(name: str = "f", **measures: Any) -> dict[str, Any]:
@@ -52,6 +56,13 @@ def test_a_family_of_groups_without_a_harm_is_refused_in_at_most_its_level() -> 
         refused += any(not check["passed"] for check in judge([harm_test(z) for z in scores], METRIC_LEVEL))
     assert stats.binom.sf(refused - 1, families, METRIC_LEVEL) > 0.01
     assert refused > families * METRIC_LEVEL / 3
+
+
+def test_errors_of_few_cases_are_judged_by_students_t() -> None:
+    few = HarmTest(METRIC, "check", "sex", "f", 0.0, (Harm(2.0, 1.0, 19),))
+    assert few.p_value == pytest.approx(stats.t.sf(2.0, 19))
+    assert few.low(0.05) == pytest.approx(2.0 - 1.729133)
+    assert few.detectable(0.05) > harm_test(0.0).detectable(0.05)
 
 
 def test_a_harm_must_be_certain_and_above_the_bound() -> None:
