@@ -132,6 +132,15 @@ class SimilarTexts(TypedDict):
     exposed: int
 
 
+class GroupedCopies(TypedDict):
+    """Rows that are copies, near copies or relatives and were kept together; `copies_only`: relatives were not
+    sought."""
+
+    rows: int
+    largest: int
+    copies_only: bool
+
+
 class DivisionFacts(TypedDict):
     """What a split function reports: sizes of the datasets, and of a log its cutoffs, catalogue and order of events.
 
@@ -145,6 +154,7 @@ class DivisionFacts(TypedDict):
     purged: NotRequired[int]
     gap: NotRequired[int]
     similar_texts: NotRequired[SimilarTexts]
+    near_copies: NotRequired[GroupedCopies]
     cutoffs: NotRequired[list[str]]
     catalogue: NotRequired[int]
     simultaneous_events: NotRequired[float]

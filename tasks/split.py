@@ -12,7 +12,9 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset, rarer_class_units
+from ml.data.identifiers import identifier_warnings
 from ml.data.near_duplicates import NearDuplicates
+from ml.data.relatives import GroupedUnits
 from ml.data.row_split import (
     GAP,
     OUT_OF_SCOPE_TEST,
@@ -31,7 +33,7 @@ from ml.interactions import event_log, next_item_split
 from ml.interactions.datasets import evaluation_dataset, training_dataset, user_metadata
 from tasks.data_facts import ItemAttributeCounts
 from tasks.error_boundary import redact_errors
-from tasks.facts import DatasetSize, DivisionFacts, SimilarTexts, SplitFacts
+from tasks.facts import DatasetSize, DivisionFacts, SimilarTexts, SplitChecks, SplitFacts
 from tasks.leakage_gate import check_late_outcomes, check_leakage, raise_if_leaking
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import TRAIN_VALID, dataset_settings
@@ -49,6 +51,8 @@ CODE = (
 )
 # Units of a class without which a dataset cannot evaluate.
 MIN_CLASS_UNITS = 2
+# Share of the rows in one group of near copies beyond which they cannot be divided.
+LARGEST_GROUP_SHARE = 0.5
 
 Datasets = dict[str, Dataset]
 SplitFunction = Callable[[pd.DataFrame, Contract], tuple[Datasets, DivisionFacts]]
@@ -77,6 +81,17 @@ def split(
         started = time.perf_counter()
         datasets, division = split_function(rows, contract)
         _require_target_values(datasets, contract)
+        checks = cast(
+            SplitChecks,
+            {
+                **division["checks"],
+                **check_leakage(datasets, contract),
+                **check_late_outcomes(datasets, rows, contract),
+            },
+        )
+        roles = contract.roles
+        if alike := identifier_warnings(rows, (roles.group, roles.user, roles.id, roles.item)):
+            checks["warnings"] = [*checks.get("warnings", []), *alike]
         facts = {
             **division,
             **dataset_settings(contract),
@@ -85,11 +100,7 @@ def split(
                 "unit": _unit_column(contract),
                 "merged_by_text": bool(contract.roles.text) and not contract.roles.group,
             },
-            "checks": {
-                **division["checks"],
-                **check_leakage(datasets, contract),
-                **check_late_outcomes(datasets, rows, contract),
-            },
+            "checks": checks,
         }
         tables = {name: dataset.to_table() for name, dataset in datasets.items()}
         if "items" in clean.table_names:
@@ -113,6 +124,8 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
     truth = targets(rows, contract)
     found = row_units(rows, contract)
     units = found.units
+    if found.relatives:
+        _require_several_groups(found.relatives, contract)
     labels = assign_rows(rows, truth.to_numpy(), units, contract)
     if contract.roles.out_of_scope:
         labels = separate_out_of_scope(labels, truth.to_numpy(), units)
@@ -136,7 +149,24 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
         facts["gap"] = int((labels == GAP).sum())
     if found.similar_texts:
         facts["similar_texts"] = _similar_texts(found.similar_texts, labels)
+    if found.relatives:
+        facts["near_copies"] = {
+            "rows": found.relatives.rows,
+            "largest": found.relatives.largest,
+            "copies_only": found.relatives.copies_only,
+        }
     return datasets, facts
+
+
+def _require_several_groups(relatives: GroupedUnits, contract: Contract) -> None:
+    """Raise LeakageError where most rows are copies or relatives of one another, so that no split can divide them."""
+    rows = len(relatives.units)
+    if relatives.largest > LARGEST_GROUP_SHARE * rows:
+        raise LeakageError(
+            f"near copies in groups of at most {LARGEST_GROUP_SHARE:.0%} of the rows, to divide them",
+            f"one group of {relatives.largest:,} of {rows:,} rows",
+            f"remove the copies, or set meta.split.group_near_copies of {contract.name} to false",
+        )
 
 
 def _similar_texts(similar: NearDuplicates, labels: np.ndarray) -> SimilarTexts:

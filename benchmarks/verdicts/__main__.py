@@ -16,6 +16,7 @@ from benchmarks.verdicts.figures import Figure
 # Each is a module of this folder with a function `measure(scale, seed)` that yields figures, in the order of the items.
 SECTIONS = (
     "returning_items",
+    "near_copies",
     "looks",
     "promotion",
     "subgroups",

@@ -46,6 +46,9 @@ class SplitPolicy(Section):
     valid_values: Labels | None = None
     """Values of `column` that are validation; by default the share `valid` of the rows that are not the test."""
 
+    group_near_copies: bool = False
+    """Keep rows of a table in one dataset that are copies, near copies or relatives of one another."""
+
     def completed(self, roles: Roles) -> Self:
         """Fill in what the roles decide: how a log is split by default, and that leave-one-out has no shares."""
         if roles.user is None:

@@ -1,6 +1,6 @@
 """Units of rows with texts: rows with the same or similar texts are one unit, which a split keeps together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from ml.contract.schema import Contract
 from ml.data.copies import mix_bits
 from ml.data.near_duplicates import NearDuplicates, find_near_duplicates
+from ml.data.relatives import GroupedUnits, group_relatives
 from ml.data.row_split import row_entities
 
 # Between the texts of several columns: a character that texts do not have.
@@ -16,10 +17,14 @@ SEPARATOR = "\x1f"
 
 @dataclass(frozen=True)
 class RowUnits:
-    """The unit of each row (uint64), and the rows with similar texts where the contract has columns with texts."""
+    """The unit of each row (uint64), and the rows with similar texts where the contract has columns with texts.
+
+    `relatives` counts rows that are (near) copies or relatives, where the contract groups them.
+    """
 
     units: np.ndarray
     similar_texts: NearDuplicates | None
+    relatives: GroupedUnits | None = None
 
 
 def row_units(rows: pd.DataFrame, contract: Contract) -> RowUnits:
@@ -29,6 +34,14 @@ def row_units(rows: pd.DataFrame, contract: Contract) -> RowUnits:
     from the smallest one of its entities, so that it mostly stays in its dataset when similar rows are added.
     """
     entities = row_entities(rows, contract)
+    if contract.split.group_near_copies:
+        inputs = [column for column in contract.inputs if column not in contract.roles.text]
+        relatives = group_relatives(rows[inputs], entities)
+        return replace(_by_texts(rows, relatives.units, contract), relatives=relatives)
+    return _by_texts(rows, entities, contract)
+
+
+def _by_texts(rows: pd.DataFrame, entities: np.ndarray, contract: Contract) -> RowUnits:
     if not contract.roles.text:
         return RowUnits(entities, None)
     similar = find_near_duplicates(joined_texts(rows, contract.roles.text))

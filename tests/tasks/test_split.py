@@ -469,3 +469,58 @@ def test_one_unit_of_a_class_cannot_evaluate(split_table: Splitter) -> None:
     assert error.got == "1 of the rarer one"
     target[-10] = 1.0
     split_table(rows(y=target), contract)
+
+
+NUMBERS = [f"x{number}" for number in range(6)]
+
+
+def doubled() -> pd.DataFrame:
+    """Return each row twice, the second time with noise in its numbers, under another id."""
+    table, rng = rows(), np.random.default_rng(1)
+    table[NUMBERS] = rng.normal(size=(ROWS, 6))
+    noisy = table.assign(id=table["id"] + "b")
+    noisy[NUMBERS] += 0.02 * rng.normal(size=(ROWS, 6))
+    return pd.concat([table, noisy], ignore_index=True)
+
+
+def make_copy_contract(grouped: bool, **roles: str) -> Contract:
+    columns = {"id": "category", "who": "category", "town": "category", "y": "integer"}
+    columns |= dict.fromkeys(NUMBERS, "number")
+    used = {"target": {"column": "y", "positive": [1]}, "id": "id", **roles}
+    ignored = [] if "group" in roles else ["who"]
+    meta = {
+        "schema_version": 2,
+        "read": {"files": ["x.csv"], "columns": columns},
+        "roles": {**used, "ignored": ignored},
+        "split": {"group_near_copies": grouped},
+    }
+    return parse({"name": "toy.copies", "expectations": [], "meta": meta})
+
+
+def test_near_copies_stay_in_one_dataset_where_the_contract_says_so() -> None:
+    crossing = []
+    for grouped in (False, True):
+        datasets, facts = split_rows(doubled(), make_copy_contract(grouped))
+        ids = {name: {i[:4] for i in dataset.metadata["id"]} for name, dataset in datasets.items()}
+        crossing.append(len(ids["test"] & (ids["train"] | ids["valid"])))
+        assert ("near_copies" in facts) == grouped
+    assert crossing[0] > 50
+    assert crossing[1] <= 5
+
+
+def test_a_table_whose_rows_are_all_connected_is_one_clear_message(split_table: Splitter) -> None:
+    """The copy of a row is of the group of the next row."""
+    numbers = np.arange(2 * ROWS)
+    who = pd.Series([f"P{n}" for n in np.where(numbers < ROWS, numbers, numbers - ROWS + 1)], dtype="str")
+    error = split_table.error(doubled().assign(who=who), make_copy_contract(True, group="who"))
+    assert error.got.startswith("one group of ")
+    assert error.next_step == "remove the copies, or set meta.split.group_near_copies of toy.copies to false"
+
+
+def test_identifiers_in_two_spellings_are_warned_about(split_table: Splitter) -> None:
+    table = rows()
+    table.loc[0, "id"] = "c001 "
+    warnings = split_table(table, make_contract()).facts["checks"]["warnings"]
+    assert [w for w in warnings if "white space" in w] == [
+        "2 values of id differ from another one in case or white space only: they count as different"
+    ]
