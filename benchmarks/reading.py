@@ -70,7 +70,7 @@ def read(path: Path, plain: bool) -> pd.DataFrame:
             else:
                 frame = pacsv.read_csv(path, convert_options=convert).to_pandas()
             return frame
-    return to_frame(read_file(path, options, ReadLimits(compression_ratio=1e6)).table)
+    return to_frame([read_file(path, options, ReadLimits(compression_ratio=1e6)).table])
 
 
 def peak_memory() -> int:

@@ -27,8 +27,6 @@ class ArrowBlocks:
             raise DataGateError(
                 f"columns of numbers, texts or times in {file}", "lists or structures", "correct the file"
             )
-        # A dictionary of one long text and a few bytes of indices can be terabytes of text: texts stay encoded until
-        # their length was checked.
         self.texts = [name for name, kind in kinds.items() if _is_text(kind)]
         self._schema = pa.schema([(name, _read_type(kind)) for name, kind in kinds.items()])
         self._blocks: list[pa.RecordBatch] = []
@@ -38,7 +36,8 @@ class ArrowBlocks:
         """Add a block of the known columns. Raises DataGateError past a limit."""
         self._rows += block.num_rows
         self._limits.check_rows(self._file, self._rows)
-        for column in block.columns:
+        cells = [plain_text(column) for column in block.columns]
+        for column in cells:
             self._bytes += _decoded_bytes(column)
             self._limits.check_unpacked_size(self._file, self._bytes, self._size)
             text = column.dictionary if pa.types.is_dictionary(column.type) else column
@@ -46,7 +45,7 @@ class ArrowBlocks:
                 check_cells(self._file, text, self._limits)
         columns = [
             column if column.type == field.type else _converted(column, field.type)
-            for column, field in zip(block.columns, self._schema, strict=True)
+            for column, field in zip(cells, self._schema, strict=True)
         ]
         self._blocks.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
@@ -54,6 +53,11 @@ class ArrowBlocks:
         """Return all rows; the blocks are given up for them."""
         blocks, self._blocks = self._blocks, []
         return FileContent.of(pa.Table.from_batches(blocks, self._schema), self._names, self._options)
+
+
+def plain_text(column: pa.Array) -> pa.Array:
+    """Return texts in the form that Arrow can measure: views have no lengths."""
+    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml.contract.read_options import ReadOptions
-from tasks.arrow_blocks import ArrowBlocks
-from tasks.file_content import FileContent
+from tasks.arrow_blocks import ArrowBlocks, plain_text
+from tasks.file_content import FileContent, check_cells
 from tasks.read_limits import ReadLimits
 
 # Cells of a batch; the rows of a batch are these, divided by the number of columns.
 BATCH_CELLS = 2**21
 MIN_BATCH_ROWS, MAX_BATCH_ROWS = 2**10, 2**16
+# Bytes of the texts of one column in a batch, if all were as long as the longest one.
+MAX_TEXT_BYTES = 2**24
 
 
 def read_parquet(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:
@@ -22,7 +26,30 @@ def read_parquet(path: Path, options: ReadOptions, limits: ReadLimits) -> FileCo
     limits.check_columns(path.name, metadata.num_columns)
     blocks = ArrowBlocks(path.name, schema, path.stat().st_size, options, limits)
     rows_at_once = min(max(BATCH_CELLS // len(blocks.known), MIN_BATCH_ROWS), MAX_BATCH_ROWS)
-    with pq.ParquetFile(path, read_dictionary=blocks.texts) as file:
-        for batch in file.iter_batches(rows_at_once, columns=blocks.known):
-            blocks.add(batch)
+    with pq.ParquetFile(path, read_dictionary=blocks.texts) as encoded, pq.ParquetFile(path) as file:
+        for group in range(metadata.num_row_groups):
+            longest = _longest_repeated_text(encoded, group, blocks.texts, path.name, limits)
+            rows = min(rows_at_once, max(MAX_TEXT_BYTES // max(longest, 1), 1))
+            for batch in file.iter_batches(rows, row_groups=[group], columns=blocks.known):
+                blocks.add(batch)
     return blocks.content()
+
+
+def _longest_repeated_text(
+    encoded: pq.ParquetFile, group: int, texts: list[str], file: str, limits: ReadLimits
+) -> int:
+    """Return the length in bytes of the longest text in the dictionaries of a row group.
+
+    A dictionary of one long text and a few bytes of indices can be terabytes of text. Only dictionaries repeat texts,
+    so these are read first, with one row. Raises DataGateError for a text that is too long.
+    """
+    if not texts:
+        return 0
+    longest = 0
+    for batch in encoded.iter_batches(1, row_groups=[group], columns=texts):
+        for column in batch.columns:
+            values = plain_text(column.dictionary if pa.types.is_dictionary(column.type) else column)
+            check_cells(file, values, limits)
+            longest = max(longest, pc.max(pc.binary_length(values)).as_py() or 0)
+        break
+    return longest

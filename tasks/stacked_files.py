@@ -25,14 +25,14 @@ def stack(parts: list[FilePart]) -> pd.DataFrame:
     """
     tables = _with_one_schema(parts)
     parts.clear()
-    stacked = pa.concat_tables(tables)
+    stacked = [pa.concat_tables(tables)]
     del tables
     return to_frame(stacked)
 
 
 def join(parts: Sequence[FilePart], key: str) -> pd.DataFrame:
     """Return the rows of the first part in their order, with the columns of the others."""
-    rows, *others = (to_frame(part.table) for part in parts)
+    rows, *others = (to_frame([part.table]) for part in parts)
     try:
         for other in others:
             with_key = other.dropna(subset=[key])
@@ -46,8 +46,12 @@ def join(parts: Sequence[FilePart], key: str) -> pd.DataFrame:
     return rows
 
 
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Convert the columns one by one, each released when it is converted: memory never holds two whole tables."""
+def to_frame(holder: list[pa.Table]) -> pd.DataFrame:
+    """Convert the columns of a table one by one, each released when it is converted.
+
+    The table is taken out of its list, so that nobody else holds it: memory never has two whole tables.
+    """
+    table = holder.pop()
     columns: dict[str, pd.Series] = {}
     n_rows = table.num_rows
     for name in table.column_names:
