@@ -157,19 +157,9 @@ def _fill(url: str, folder: Path) -> None:
 
 
 def _in_process(door: str, what: str, folder: Path, url: str | None) -> tuple[float, int, int]:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.doors",
-        "scale",
-        "--door",
-        door,
-        "--what",
-        what,
-        "--folder",
-        str(folder),
-    ]
-    environment = {**os.environ, "DOORS_URL": url or "", "STEWARD_MAX_COMPRESSION_RATIO": "1000"}
+    options = ["--door", door, "--what", what, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.doors_scale", *options]
+    environment = {**os.environ, "DOORS_URL": url or ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     seconds, peak, rows = json.loads(done.stdout)
     return seconds, peak, rows
