@@ -452,6 +452,16 @@ def test_sensitive_columns_that_are_inputs_are_remarked_on() -> None:
     assert "sensitive inputs" not in text_of(render(untrained))
 
 
+def test_a_draft_that_nobody_has_reviewed_is_remarked_on() -> None:
+    facts = copy.deepcopy(RUN)
+    facts["validate"]["unreviewed"] = ["roles.target", "roles.ignored.<b>"]
+    page = render(facts)
+    remark = "! a draft: nobody has reviewed 2 of its points, among them roles.target, roles.ignored.<b>"
+    assert remark in text_of(page)
+    assert "roles.ignored.&lt;b&gt;" in page
+    assert "a draft" not in text_of(render(RUN))
+
+
 def test_a_baseline_that_nothing_beat_is_not_shown_as_a_success() -> None:
     facts = copy.deepcopy(RUN)
     for entry in facts["leaderboard"]:
