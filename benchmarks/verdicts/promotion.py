@@ -80,9 +80,9 @@ def _gain_of(errors: float, rows: int, generator: np.random.Generator) -> float:
     low, high = 0.0, 2.0
     for _ in range(8):
         gain = (low + high) / 2.0
-        found = []
+        models, found = Models(generator, gain, 50_000), []
         for _ in range(20):
-            test, champion, challenger = Models(generator, gain, 20_000).draw(rows, generator)
+            test, champion, challenger = models.draw(rows, generator)
             difference = EVALUATOR.paired_difference(test, _frame(challenger), _frame(champion))
             found.append(1.96 * difference.value / (difference.high - difference.value))
         low, high = (gain, high) if np.mean(found) < errors else (low, gain)

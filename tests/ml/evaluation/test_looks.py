@@ -84,6 +84,12 @@ def test_a_part_that_shrinks_does_not_reset_the_count(left: int) -> None:
     assert next_look(shrunk, "a", [EarlierLook(sketch(0, 10_000), "a", True, True)]).number == 2
 
 
+def test_champions_that_leave_out_different_rows_are_looks_at_the_same_rows() -> None:
+    """Each was trained on another tenth of the test rows, which is left out of its comparison."""
+    first, second = sketch(0, 1_800), sketch(200, 2_000)
+    assert next_look(second, "a", [EarlierLook(first, "b", True, True)]).number == 2
+
+
 def test_a_part_that_grows_tenfold_is_mostly_new() -> None:
     assert shared_share(sketch(0, 10_000), sketch(0, 1_000)) == pytest.approx(0.1, abs=0.08)
     assert shared_share(sketch(0, 10_000), sketch(0, 9_000)) > 4 * SAME_ROWS
