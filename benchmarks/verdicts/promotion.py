@@ -16,6 +16,7 @@ from flows.fintech_risk import CASE
 from ml.data.dataset import Dataset
 from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality, stops
+from ml.evaluation.recalibration import recalibration_intervals
 from tasks.ledger import PROMOTE
 from tasks.promote import compare_with_champion
 
@@ -116,8 +117,8 @@ class Models:
 
 
 def _calibration(times: int, generator: np.random.Generator) -> Iterator[Figure]:
-    """Pass calibrated and other probabilities through the bounds of calibration of `fintech-risk`."""
-    thresholds = replace(CASE.thresholds, min_primary=0.0, max_subgroup_gap=None)
+    """Pass probabilities through the bounds of calibration in the large and slope of `fintech-risk`."""
+    thresholds = replace(CASE.thresholds, min_primary=0.0, max_calibration_error=None, max_subgroup_gap=None)
     kinds = {
         "calibrated": (0.0, 1.0),
         f"log odds {SHIFT} too high": (SHIFT, 1.0),
@@ -155,11 +156,7 @@ def _passes(thresholds: QualityThresholds, truth: np.ndarray, probability: np.nd
     """Return whether the quality gate lets pass what these probabilities are."""
     test = Dataset(pd.DataFrame({"x": truth}), pd.Series(truth), np.arange(len(truth), dtype=np.uint64))
     interval = EVALUATOR.primary_interval(test, _frame(probability))
-    intervals = (
-        EVALUATOR.metric_intervals(test, _frame(probability), {"threshold": 0.5}, 0)
-        if thresholds.max_calibration_error is not None
-        else {}
-    )
+    intervals = recalibration_intervals(truth, probability)
     evaluation = {
         "primary": "roc_auc",
         "low": interval.low,
