@@ -35,7 +35,7 @@ def test_leaderboard_chooses_the_threshold_on_rows_of_none(tmp_path: Path) -> No
     for name, extra in {"without": {}, "with": {OUT_OF_SCOPE_VALID: of_none.to_table()}}.items():
         tables = {VALID: valid.to_table(), **extra}
         splits = store.get_or_compute(name, lambda t=tables: StageResult(t, {"classes": list(CLASSES)}))
-        stored = build_leaderboard.fn(fitted, splits, MulticlassEvaluator(), store)
+        stored = build_leaderboard.fn(fitted, {}, splits, MulticlassEvaluator(), store)
         found[name] = leaderboard_entries(stored, fitted)[0]["decision"]["min_probability"]
     evaluator, prediction = MulticlassEvaluator(), model.predict(known)
     assert found["without"] == evaluator.decision(valid, prediction)["min_probability"]
