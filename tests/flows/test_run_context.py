@@ -14,7 +14,8 @@ from flows.use_case import RunParameters
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
 from ml.tabular.linear import Linear
-from tasks.settings import Settings
+from tasks.locate import load_contract
+from tasks.settings import ROOT, Settings
 from tasks.storage.content_store import StageResult, Store, StoredResult
 from tasks.train import FinalFitPolicy, fit
 
@@ -65,3 +66,17 @@ def test_the_selected_candidate_is_fitted_again(store: Store, splits: StoredResu
     final = final_model(context, "linear", Linear(), fitted, splits)
     assert final.digest != fitted.digest
     assert context.listener.stages == [("refit linear", final)]
+
+
+def test_a_contract_may_word_the_question_and_keeps_the_rest_of_the_use_case() -> None:
+    settings = Settings(contracts=ROOT / "expectations")
+    worded = fintech_risk.CASE.for_contract(load_contract("fintech-risk", "telco_churn", settings))
+    assert worded.question == "Will this customer leave?"
+    assert (worded.nouns.cases, worded.nouns.positives) == ("customers", "customers who leave")
+    assert (
+        replace(worded, question=fintech_risk.CASE.question, nouns=fintech_risk.CASE.nouns)
+        == fintech_risk.CASE
+    )
+    assert (
+        fintech_risk.CASE.for_contract(load_contract("fintech-risk", "hmeq", settings)) == fintech_risk.CASE
+    )

@@ -610,6 +610,15 @@ def test_champion_and_baseline_are_shown_on_the_same_rows() -> None:
     assert "on the same rows" not in text
 
 
+def test_rows_in_quarantine_that_differ_from_the_others_are_remarked_on() -> None:
+    assert "rows in quarantine differ" not in text_of(page_of("binary"))
+    difference = "amount: higher in quarantine than in rows that stay, in 99% of all pairs"
+    validated = {**RUN["validate"], "quarantine_differences": [difference]}
+    text = text_of(render({**RUN, "validate": validated}))
+    assert "The rows in quarantine differ from those that stay" in text
+    assert difference in text
+
+
 def test_the_profile_shows_odd_columns_first_with_robust_ranges() -> None:
     page = page_of("binary")
     section = text_of(page[page.index('<section id="profile">') : page.index('<section id="rules">')])
