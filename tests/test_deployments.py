@@ -275,7 +275,7 @@ def test_scheduled_run_on_unchanged_data_is_unchanged(
         ("invalid time budget", "time_budget: Input should be greater than 0"),
         (
             "unknown data",
-            "UsageError: expected a data set of health-prediction (cardio_70k, diabetes_130_hospitals, ",
+            "UsageError: expected a data set of health-prediction (cardio_70k, chronic_kidney_disease, ",
         ),
     ],
 )
