@@ -41,7 +41,9 @@ def draft_rules(
     rules = [_target_rule(target)] if target else []
     for name in ruled:
         rules += _rules_of(halves[name], context, misspelt.get(name, ()))
-    rules += relation_rules([halves[name] for name in ruled], context.codes)
+    # Times that are no features are in an order too.
+    related = [halves[c.name] for c in columns if c.name in ruled or c.kind in ("time", "epoch")]
+    rules += relation_rules(related, context.codes)
     frame = pd.DataFrame({column.name: column.typed for column in columns})
     rows = np.sort(np.concatenate([drafted, loosened]))
     evidence = Evidence({c.name: part_of(c, rows) for c in columns}, context.codes, misspelt)

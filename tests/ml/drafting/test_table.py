@@ -230,3 +230,25 @@ def test_random_tables_are_drafted_or_refused_with_a_message(data: st.DataObject
     except UsageError:
         return
     assert parse(draft.source).name == "fintech-risk.random"
+
+
+def test_an_order_of_times_and_codes_hold_in_the_gate() -> None:
+    rng = np.random.default_rng(0)
+    opened = pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 10**7, 900), "s")
+    paid = rng.integers(10, 900, 900)
+    frame = people(900).assign(
+        opened_at=opened,
+        closed_at=opened + pd.to_timedelta(rng.integers(0, 10**6, 900), "s"),
+        owed=paid + rng.integers(0, 200, 900),
+        paid=np.where(rng.random(900) < 0.05, -999, paid),
+    )
+    draft = drafted(frame)
+    orders = {rule.columns: rule for rule in draft.rules if "greater_than" in rule.type}
+    assert ("closed_at", "opened_at") in orders
+    assert orders[("owed", "paid")].kwargs["row_condition"] == 'col("paid") not in (-999)'
+    dirty = cells(frame)
+    dirty.loc[5, "owed"] = "1"
+    dirty.loc[7, "closed_at"] = "2001-01-01"
+    result = apply_contract(dirty, draft.contract)
+    assert {5, 7} <= {*result.quarantine["row"]}
+    assert len({*result.quarantine["row"]}) <= 0.02 * 900
