@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.evaluate import FinalFit
 from tasks.facts import EvaluationFacts, RunFacts
+from tasks.metric_descriptions import format_estimate
 from tasks.tracking.logged_model import DatasetMetrics, describe_logged_model
 from tasks.tracking.registry import ModelVersion
 from tasks.tracking.run import MlflowRun
@@ -22,12 +23,13 @@ def test_metrics(evaluation: EvaluationFacts) -> dict[str, float]:
     return {f"test.{name}": value for name, value in evaluation["metrics"].items()} | primary
 
 
-def group_tags(evaluation: EvaluationFacts) -> dict[str, str]:
-    """Return a tag that says which groups are too small to be evaluated, and log it; empty where all are evaluated."""
-    note = evaluation.get("groups_note", "")
-    if note:
+def evaluation_tags(evaluation: EvaluationFacts) -> dict[str, str]:
+    """Return the estimate on the test split as a tag, and which groups are too small to be evaluated; log these."""
+    tags = {"steward.estimate": format_estimate(evaluation["primary"], evaluation)}
+    if note := evaluation.get("groups_note", ""):
         log.warning("  %s", note)
-    return {"steward.groups_not_evaluated": note} if note else {}
+        tags["steward.groups_not_evaluated"] = note
+    return tags
 
 
 def log_look(run: MlflowRun, look: Mapping[str, Any] | None) -> None:

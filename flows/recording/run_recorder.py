@@ -14,7 +14,7 @@ from flows.recording.candidate_runs import log_candidates
 from flows.recording.endings import REJECTED, describe_ending
 from flows.recording.model_page import describe_model
 from flows.recording.outcome import RunOutcome
-from flows.recording.registered_model import group_tags, test_metrics
+from flows.recording.registered_model import evaluation_tags, test_metrics
 from flows.recording.report_address import REPORT, report_address
 from flows.recording.run_facts import (
     ChampionSummary,
@@ -191,18 +191,15 @@ class RunRecorder:
             log.warning("  %s", note)
         log_candidates(self.mlflow_run, leaderboard)
         leader = next(entry for entry in leaderboard if entry["leads"])
-        estimate = format_estimate(self.facts["metric"], leader)
         self.mlflow_run.log(tags={"steward.model": leader["candidate"]})
         rows = "train and valid, out of fold" if leader.get("out_of_fold") else "the validation split"
+        estimate = format_estimate(self.facts["metric"], leader)
         log.info("  %s leads on %s: %s", leader["candidate"], rows, estimate)
 
     def log_evaluation(self, evaluation: EvaluationFacts) -> None:
         """Record the evaluation on the test split."""
         self.facts["evaluation"] = evaluation
-        tags = {"steward.estimate": format_estimate(evaluation["primary"], evaluation)} | group_tags(
-            evaluation
-        )
-        self.mlflow_run.log(test_metrics(evaluation), tags=tags)
+        self.mlflow_run.log(test_metrics(evaluation), tags=evaluation_tags(evaluation))
 
     def log_package(self, packaged: PackagedModel) -> None:
         """Record the packaged model, which has passed the packaging gate."""
