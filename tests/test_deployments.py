@@ -245,7 +245,7 @@ def test_every_run_is_named_by_its_parameters(
 ) -> None:
     names = {key: run["name"] for key, run in {**training_runs, **later_runs}.items()}
     assert {names[case] for case in SIMULATED} == {"simulated"}
-    assert (names["scoring"], names["maintenance"]) == ("simulated: new.csv", "preview")
+    assert (names["scoring"], names["maintenance"]) == ("simulated: new", "preview")
     # Also those that wait, and those that never started.
     server.wait_until(lambda: not [run for run in server.runs() if is_random_name(run["name"])])
 

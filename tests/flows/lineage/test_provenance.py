@@ -8,6 +8,7 @@ import pytest
 
 from flows.lineage import provenance
 from flows.lineage.step import MISSING, MODIFIED, OK
+from tasks.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,9 @@ def test_a_file_is_found_in_the_current_data_folder(tmp_path: Path, folder: str)
         "files": [str(tmp_path / "then" / folder / "loans.csv")],
         "source": {"origin": {"files": {"loans.csv": sha}}},
     }
-    record = SimpleNamespace(facts=facts, settings=SimpleNamespace(data_dir=tmp_path / "now"))
+    record = SimpleNamespace(
+        facts=facts, settings=Settings(state_dir=tmp_path / "home", data_dir=tmp_path / "now")
+    )
     assert [file.status for file in provenance.source_files(record)] == [MISSING]
     path.write_bytes(b"other\n")
     assert [(file.status, file.path) for file in provenance.source_files(record)] == [(MODIFIED, path)]
