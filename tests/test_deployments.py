@@ -60,8 +60,11 @@ class Server:
         return self.request("POST", path, {"parameters": parameters, "state": {"type": "SCHEDULED"}})
 
     def schedule(self, deployment: str, **parameters: Any) -> str:
-        """Add a schedule with twelve times in the next minute; return its path."""
-        rule = f"DTSTART:{datetime.now(UTC):%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL=5;COUNT=12"
+        """Add a schedule with a time every 5 s; return its path.
+
+        It ends in 5 minutes: the server of a busy machine may look at new schedules a minute late.
+        """
+        rule = f"DTSTART:{datetime.now(UTC):%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL=5;COUNT=60"
         schedule = {"rrule": rule, "timezone": "UTC"}
         path = f"/deployments/{self.deployments[deployment]['id']}/schedules"
         created = self.request(
