@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operate.console import case_module, console_logging
-from operate.new_file import write_new
+from operate.new_file import require_new, write_new
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +60,10 @@ def contract(
         return
     if case is None:
         raise UsageError("--case CASE", "none", "name the use case; see `steward data`")
-    path = _new_file(output, file, ".json")
+    path = output or Path(f"{_name(file)}.json")
+    require_new(path, [".json"])
     if page is not None:
-        _new_file(page, file, ".html")
+        require_new(page, [".html"])
     if not file.is_file():
         raise UsageError("a file that can be read", str(file), "name one")
     with console_logging(progress=True):
@@ -202,18 +203,6 @@ def _name(file: Path) -> str:
     from tasks.file_names import plain_name
 
     return re.sub(r"[^A-Za-z0-9_-]+", "_", plain_name(file.name)).strip("_")[:100] or "data"
-
-
-def _new_file(output: Path | None, file: Path, ending: str) -> Path:
-    """Return the path of a new file. Raises UsageError for one that exists, or that cannot be written."""
-    from ml.errors import UsageError
-
-    path = output or Path(f"{_name(file)}{ending}")
-    if path.suffix != ending or not path.resolve().parent.is_dir():
-        raise UsageError(f"FILE{ending} in a folder that exists", str(path), "name such a file")
-    if path.exists():
-        raise UsageError("a new file", f"{path}, which exists", "name another one")
-    return path
 
 
 def _summary(draft: "Draft", path: Path) -> dict[str, Any]:

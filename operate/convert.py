@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from operate.new_file import require_new, write_new
+
 CONTRACT, STANDARD = (".json",), (".yaml", ".yml")
 
 
@@ -30,14 +32,11 @@ def convert(
     from ml.contract.parser import parse
     from ml.errors import UsageError
     from ml.exchange.open_data_contract import export_contract
-    from operate.new_file import write_new
 
     if file.suffix not in (*CONTRACT, *STANDARD) or not file.is_file():
         raise UsageError("FILE.json or FILE.yaml that exists", str(file), "name a contract")
     is_export = file.suffix in CONTRACT
-    endings = STANDARD if is_export else CONTRACT
-    if output.suffix not in endings:
-        raise UsageError(f"-o FILE{' or FILE'.join(endings)}", str(output), "name such a file")
+    require_new(output, STANDARD if is_export else CONTRACT)
     if is_export:
         if case or target or positive:
             raise UsageError(
@@ -55,7 +54,6 @@ def _import(file: Path, output: Path, case: str | None, target: str | None, posi
     from ml.errors import UsageError
     from ml.exchange.open_data_contract import MAX_BYTES, Target, import_contract
     from operate.console import case_module
-    from operate.new_file import write_new
 
     if case is None:
         raise UsageError("--case with FILE.yaml", "none", "name the use case that the data are for")

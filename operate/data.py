@@ -1,7 +1,6 @@
 """`steward data`: list the data sets, download one, or write rows of one as a file to score."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operate.console import console_logging
+from operate.new_file import require_new
 from operate.printing import print_dataset
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _export(name: str, count: int, file: Path, settings: "Settings") -> _Export:
     from tasks.storage.content_store import Store
 
     case, dataset_name = _split_name(name, settings)
-    _require_new_file(file, unlabelled_rows.SUFFIXES)
+    require_new(file, unlabelled_rows.SUFFIXES)
     dataset = find_dataset(case, dataset_name, None, settings)
     contract = dataset.contract
     if contract.read.simulator and not contract.is_recommendation:
@@ -185,22 +185,12 @@ def _export_with_fault(
         raise UsageError(expected, read.simulator or "files", "leave --fault out")
     if fault not in FAULTS:
         raise UsageError(f"a fault ({', '.join(sorted(FAULTS))})", repr(fault), "name one of them")
-    _require_new_file(file, (".csv",))
+    require_new(file, (".csv",))
     rows = SIMULATORS[read.simulator](count, read.seed + 1).rows
     file.write_bytes(faulty_file(rows, read.simulator, fault, seed))
     facts = {"case": case, "data": dataset_name, "rows": count, "file": str(file), "fault": fault}
     command = f"steward run {case} --contract {dataset_name} --data {file}"
     return _Export(facts, f"with the fault {fault}", command)
-
-
-def _require_new_file(file: Path, suffixes: Sequence[str]) -> None:
-    from ml.errors import UsageError
-
-    if file.suffix not in suffixes or not file.resolve().parent.is_dir():
-        expected = f"{' or '.join(f'FILE{suffix}' for suffix in suffixes)} in a folder that exists"
-        raise UsageError(expected, str(file), "name such a file")
-    if file.exists():
-        raise UsageError("a new file", f"{file}, which exists", "name another one")
 
 
 def _split_name(name: str, settings: "Settings") -> tuple[str, str]:

@@ -1,9 +1,19 @@
 """Write the files that a user names; nothing is overwritten."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml.errors import UsageError
+
+
+def require_new(path: Path, endings: Sequence[str]) -> None:
+    """Raise UsageError for a file that exists, has another ending, or whose folder does not exist."""
+    if path.suffix not in endings or not path.resolve().parent.is_dir():
+        expected = " or ".join(f"FILE{ending}" for ending in endings)
+        raise UsageError(f"{expected} in a folder that exists", str(path), "name such a file")
+    if path.exists():
+        raise UsageError("a new file", f"{path}, which exists", "name another one")
 
 
 def write_new(path: Path, text: str) -> None:
@@ -11,10 +21,7 @@ def write_new(path: Path, text: str) -> None:
 
     Raises UsageError for a file that exists, or a folder that does not.
     """
-    if path.exists():
-        raise UsageError("a new file", f"{path}, which exists", "name another one")
-    if not path.resolve().parent.is_dir():
-        raise UsageError("a file in a folder that exists", str(path), "create the folder, or name another")
+    require_new(path, [path.suffix])
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ class Wording(Section):
     """How reports speak of the data, where the words of the use case do not fit."""
 
     question: Reason | None = None
-    """What is asked, such as "Will this customer leave?"."""
+    """The question, such as "Will this customer leave?"."""
     cases: Reason | None = None
     """What the rows are, such as "customers"."""
     positives: Reason | None = None

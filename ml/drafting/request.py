@@ -1,4 +1,4 @@
-"""What is asked of a draft: for which use case and file, and what is known already."""
+"""The input of a draft: use case, file, and what the user has chosen already."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -13,7 +13,7 @@ from ml.drafting.proposals import Proposal
 
 # A column is left out from this AUC on, and from the lower one where its name is one of things after the outcome.
 MAX_AUC, MAX_AUC_OF_NAMED = 0.97, 0.75
-# A column with this share of all signal is asked about.
+# A column with this share of all signal is a doubtful point.
 NOTABLE_AUC = 0.85
 MAX_COLUMNS = 300
 

@@ -57,7 +57,10 @@ def test_a_file_of_another_project(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("none.json", "-o", "new.yaml"), "FILE.json or FILE.yaml that exists"),
-        (("loans.yaml", "-o", "new.yaml", "--case", "fintech-risk"), "-o FILE.json; got new.yaml"),
+        (
+            ("loans.yaml", "-o", "new.yaml", "--case", "fintech-risk"),
+            "FILE.json in a folder that exists; got new.yaml",
+        ),
         (("loans.yaml", "-o", "new.json"), "--case with FILE.yaml"),
         (("loans.yaml", "-o", "new.json", "--case", "nonsense"), "a use case"),
         (
@@ -82,7 +85,7 @@ def test_a_file_of_another_project(tmp_path: Path) -> None:
             ),
             "exists",
         ),
-        ((HMEQ, "-o", "none/new.yaml"), "a file in a folder that exists"),
+        ((HMEQ, "-o", "none/new.yaml"), "FILE.yaml or FILE.yml in a folder that exists"),
         (
             (HMEQ, "-o", "new.yaml", "--case", "fintech-risk"),
             "no --case, --target or --positive for a contract",

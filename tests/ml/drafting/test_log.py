@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.contract.parser import parse
 from ml.data.casting import TEXT_DTYPE
 from ml.drafting.draft import Draft
 from ml.drafting.log import draft_log, sorted_share
@@ -139,6 +140,8 @@ def test_random_logs_are_drafted_or_refused(names: list[str], pool: list[str], s
     values = [*pool, *(f"i{k}" for k in range(9))]
     frame = pd.DataFrame({name: pd.Series(rng.choice(values, 60), dtype=TEXT_DTYPE) for name in names})
     try:
-        draft_log(frame, DraftRequest(SHOP, "log", {"files": ["log.csv"]}))
+        draft = draft_log(frame, DraftRequest(SHOP, "log", {"files": ["log.csv"]}))
     except UsageError:
         return
+    assert parse(draft.source).roles.user in names
+    assert set(draft.contract.read.columns) <= {*names, draft.contract.read.row_column}

@@ -176,7 +176,7 @@ def test_what_is_given_is_used_and_errors_name_what_is_there() -> None:
         (("no", "yes"), "yes"),
         (("good", "bad"), "bad"),
         (("notckd", "ckd"), "ckd"),
-        # The rarer one, which is asked about.
+        # The rarer one, which is a doubtful point.
         (("1", "2"), "2"),
         (("<=50K", ">50K"), ">50K"),
     ],
