@@ -195,7 +195,7 @@ def found_cells(draft: Draft, second: pd.DataFrame, seed: int) -> tuple[Counter[
     texts = part.assign(**{c: part[c].map(str, na_action="ignore").astype("str") for c in columns})
     dirty, made = corrupt(texts, columns, CORRUPTED_SHARE, seed)
     types = {c: kind for c, kind in contract.read.columns.items() if c in dirty.columns}
-    typed, invalid = cast_columns(dirty, types)
+    typed, invalid = cast_columns(dirty, types, contract.read)
     flagged = pd.DataFrame(False, part.index, columns)
     for column, mask in invalid.items():
         if column in flagged:

@@ -1,7 +1,7 @@
 """A drafted contract: its JSON, which is checked as any other, and what is doubtful about it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import pandas as pd
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.contract.values import MAX_RULES
-from ml.drafting.columns import padded_cells, without_padding
 from ml.drafting.held_out import FalseAlarms
 from ml.drafting.proposals import DraftRule, Proposal
 from ml.drafting.request import DraftRequest
@@ -61,22 +60,3 @@ def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
         return numbered
     rows = np.random.default_rng(0).permutation(len(frame))[:MAX_SAMPLE]
     return numbered.iloc[np.sort(rows)]
-
-
-def without_padding_where_needed(
-    sample: pd.DataFrame, request: DraftRequest
-) -> tuple[pd.DataFrame, DraftRequest, list[Proposal]]:
-    """Strip the cells of a text file where some have white space at an end, and let its reader do so."""
-    padded = padded_cells(sample) if request.read.get("format") != "parquet" else 0
-    if not padded and not request.read.get("strip"):
-        return sample, request, []
-    reason = (
-        f"{padded:,} cells have white space at an end" if padded else "some cells have white space at an end"
-    )
-    stripped = replace(request, read={**request.read, "strip": True})
-    return without_padding(sample), stripped, [Proposal("read.strip", reason, 0.1)]
-
-
-def reading_proposals(request: DraftRequest) -> list[Proposal]:
-    """Return what is doubtful about how the file is read."""
-    return [Proposal(f"read.{key}", reason, 0.5) for key, reason in request.doubts.items()]

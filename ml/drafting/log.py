@@ -9,16 +9,11 @@ import pandas as pd
 
 from ml.contract.read_options import LINE_FORMATS
 from ml.drafting import names
-from ml.drafting.columns import Column, describe_columns, find_missing_words, part_of, without_missing
-from ml.drafting.draft import (
-    Draft,
-    assemble,
-    reading_proposals,
-    sample_rows,
-    without_padding_where_needed,
-)
+from ml.drafting.columns import Column, part_of, without_missing
+from ml.drafting.draft import Draft, assemble
 from ml.drafting.proposals import DraftRule, Proposal
 from ml.drafting.request import DraftRequest
+from ml.drafting.sample import take_sample
 from ml.drafting.table_rules import RuleContext, draft_rules
 from ml.errors import UsageError
 
@@ -61,22 +56,17 @@ def draft_log(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     if len(frame) < MIN_EVENTS or len(frame.columns) < 2:
         got = f"{len(frame)} rows of {len(frame.columns)} columns"
         raise UsageError(f"a log with at least {MIN_EVENTS} rows of user and item", got, "bring more rows")
-    sample, request, padding = without_padding_where_needed(sample_rows(frame), request)
-    missing = find_missing_words(sample)
-    words = [proposal.place.removeprefix("read.missing.") for proposal in missing]
-    cells = {str(name): without_missing(sample[name], ["", *words]) for name in sample.columns}
-    columns = describe_columns(cells)
+    sample = take_sample(frame, request)
+    columns = sample.columns
     log = _Log()
     _find_user_and_item(columns, log)
     _find_times(columns, log)
     _find_others(columns, log)
-    read = {**request.read, "columns": _types(columns, log)}
-    if words:
-        read["missing"] = ["", *words]
+    read = sample.read_options(_types(columns, log))
     user, item = str(log.roles["user"]), str(log.roles["item"])
     # Order and repeats are those of whole histories.
     events = pd.DataFrame(
-        {c: without_missing(frame[c], ["", *words]).astype("str") for c in (user, item)}
+        {c: without_missing(frame[c], read.get("missing", [""])).astype("str") for c in (user, item)}
     ).dropna()
     split = _find_order(events, request, read, log)
     _find_repeats(events, log)
@@ -89,7 +79,7 @@ def draft_log(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         "split": split,
     }
     copies = _copies(columns, log, meta)
-    proposals = [*reading_proposals(request), *padding, *missing, *log.proposals, *copies]
+    proposals = [*sample.proposals, *log.proposals, *copies]
     # Ranges of identifiers mean nothing.
     without_rules = log.used | {column.name for column in columns if _is_identifier(column)}
     context = RuleContext(None, without_rules, {}, bool(copies), (user, item))

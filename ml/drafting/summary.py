@@ -60,7 +60,7 @@ def summarize(draft: Draft, rows: pd.DataFrame) -> list[ColumnSummary]:
         sample = without_padding(sample)
     cells = pd.DataFrame({c: without_missing(sample[c], contract.read.missing) for c in sample.columns})
     types = {c: kind for c, kind in contract.read.columns.items() if c in cells.columns}
-    typed, invalid = cast_columns(cells, types)
+    typed, invalid = cast_columns(cells, types, contract.read)
     rules = [
         (rule, int(violations(rule, typed).sum())) for rule in draft.rules if {*rule.columns} <= {*types}
     ]

@@ -1,7 +1,7 @@
 """Draft the contract of a table with a target: types, roles, codes and rules, each with its evidence."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +9,13 @@ import pandas as pd
 
 from ml.drafting.codes import Code, find_codes
 from ml.drafting.column_rules import NOT_NULL
-from ml.drafting.columns import (
-    Column,
-    describe_columns,
-    find_missing_words,
-    part_of,
-    retyped,
-    without_missing,
-)
-from ml.drafting.draft import Draft, assemble, reading_proposals, sample_rows, without_padding_where_needed
+from ml.drafting.columns import Column, part_of
+from ml.drafting.draft import Draft, assemble
 from ml.drafting.proposals import DraftRule, Proposal
 from ml.drafting.relations import find_sums
 from ml.drafting.request import DraftRequest
 from ml.drafting.roles import RoleDraft, draft_roles
+from ml.drafting.sample import take_sample
 from ml.drafting.suspects import find_suspects
 from ml.drafting.table_rules import RuleContext, draft_rules
 from ml.drafting.targets import TargetDraft, draft_target
@@ -30,28 +24,13 @@ from ml.errors import UsageError
 MIN_ROWS = 40
 # Smaller tables are split within their classes.
 SMALL_TABLE = 5_000
+# Test rows of the rarer class: the quality gate wants 20, and shares are met only roughly.
+MIN_TEST_ROWS = 22
+USUAL_TEST, MAX_TEST = 0.2, 0.3
 # A share of copied rows above which they are no faults, but rows of a table with few values.
 MAX_COPIES = 0.01
 # A share of rows without text above which they are outside of the question.
 MAX_MISSING_TEXT = 0.005
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns of the sample, and their cells as they came."""
-
-    columns: Sequence[Column]
-    cells: Mapping[str, pd.Series]
-
-    def retype(self, kinds: Mapping[str, str]) -> "_Columns":
-        """Return the same with other types of some columns."""
-        changed = [
-            retyped(column, self.cells[column.name], kinds[column.name])
-            if kinds.get(column.name, column.kind) != column.kind
-            else column
-            for column in self.columns
-        ]
-        return _Columns(changed, self.cells)
 
 
 def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
@@ -60,16 +39,12 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     if rows < MIN_ROWS or not len(frame.columns):
         got = f"{rows} rows of {len(frame.columns)} columns"
         raise UsageError(f"a table with at least {MIN_ROWS} rows", got, "bring more rows")
-    sample, request, padding = without_padding_where_needed(sample_rows(frame), request)
-    missing = find_missing_words(sample)
-    words = [proposal.place.removeprefix("read.missing.") for proposal in missing]
-    cells = {str(name): without_missing(sample[name], ["", *words]) for name in sample.columns}
-    table = _Columns(describe_columns(cells), cells)
+    sample = take_sample(frame, request)
     case = request.case
-    target = draft_target(table.columns, request)
-    roles = draft_roles(table.columns, target.column, case.reads_texts)
-    table = table.retype(_role_types(target, roles))
-    columns = table.columns
+    target = draft_target(sample.columns, request)
+    roles = draft_roles(sample.columns, target.column, case.reads_texts)
+    sample = sample.retype(_role_types(target, roles))
+    columns = sample.columns
     goal = next(column for column in columns if column.name == target.column)
     left_out, suspects = find_suspects(columns, target.is_positive(goal), goal, roles.used)
     for name in left_out:
@@ -82,13 +57,13 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
             "bring more columns, or name another --target",
         )
     codes = _find_codes(columns, target, roles, request)
-    read = _read_options(request, columns, words)
+    read = sample.read_options({column.name: column.kind for column in columns})
     copies = _many_copies(columns, roles)
     meta = {
         "description": f"Drafted by steward from {rows:,} rows.",
         "read": read,
         "roles": {"target": dict(target.definition), **{k: v for k, v in roles.roles.items() if v}},
-        "split": _split(rows, roles, target),
+        "split": _split(rows, roles, target.is_positive(goal)),
     }
     if codes:
         meta["sentinel_values"] = {
@@ -97,9 +72,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     if copies:
         meta["copies"] = {"action": "warn", "reason": copies[0].reason}
     proposals = [
-        *reading_proposals(request),
-        *padding,
-        *missing,
+        *sample.proposals,
         *_doubtful_types(columns, roles),
         *target.proposals,
         *roles.proposals,
@@ -140,13 +113,6 @@ def _find_codes(
     return {column.name: found for column in features if (found := find_codes(column, in_health))}
 
 
-def _read_options(request: DraftRequest, columns: Sequence[Column], words: Sequence[str]) -> dict[str, Any]:
-    read = {**request.read, "columns": {column.name: column.kind for column in columns}}
-    if words:
-        read["missing"] = ["", *words]
-    return read
-
-
 def _without_texts(columns: Sequence[Column], roles: RoleDraft) -> tuple[list[DraftRule], Sequence[Column]]:
     """Return a rule that excludes rows without the only text, where these are no rare faults, and the other rows."""
     texts = [column for column in columns if column.name in roles.roles.get("text", ())]
@@ -170,11 +136,19 @@ def _many_copies(columns: Sequence[Column], roles: RoleDraft) -> list[Proposal]:
     return [Proposal("copies", reason, 0.8)]
 
 
-def _split(rows: int, roles: RoleDraft, target: TargetDraft) -> dict[str, Any]:
+def _split(rows: int, roles: RoleDraft, positive: np.ndarray | None) -> dict[str, Any]:
+    """Return the split; of a small table, more rows are for the test where the gate would else have too few."""
     if "time" in roles.roles:
-        return {"by": "time", "test": 0.2, "valid": 0.2}
-    is_small = rows < SMALL_TABLE and "group" not in roles.roles
-    return {"by": "stratified" if is_small else "hash", "test": 0.2, "valid": 0.2}
+        return {"by": "time", "test": USUAL_TEST, "valid": 0.2}
+    if rows >= SMALL_TABLE or "group" in roles.roles:
+        return {"by": "hash", "test": USUAL_TEST, "valid": 0.2}
+    rarer = min(int(positive.sum()), int((~positive).sum())) if positive is not None else 0
+    needed = math.ceil(20 * MIN_TEST_ROWS / max(rarer, 1)) / 20
+    return {
+        "by": "stratified",
+        "test": needed if USUAL_TEST < needed <= MAX_TEST else USUAL_TEST,
+        "valid": 0.2,
+    }
 
 
 def _doubtful_types(columns: Sequence[Column], roles: RoleDraft) -> list[Proposal]:

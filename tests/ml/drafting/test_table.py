@@ -252,3 +252,12 @@ def test_an_order_of_times_and_codes_hold_in_the_gate() -> None:
     result = apply_contract(dirty, draft.contract)
     assert {5, 7} <= {*result.quarantine["row"]}
     assert len({*result.quarantine["row"]}) <= 0.02 * 900
+
+
+@pytest.mark.parametrize(("bad", "test"), [(130, 0.2), (96, 0.25), (75, 0.3), (32, 0.2)])
+def test_a_small_table_has_enough_test_rows_of_the_rarer_class_where_that_is_possible(
+    bad: int, test: float
+) -> None:
+    frame = people(400)
+    frame["defaulted"] = np.where(np.arange(400) < bad, "yes", "no")
+    assert drafted(frame).contract.split.test == test
