@@ -520,6 +520,8 @@ def test_charts_and_tables_fit_narrow_screens() -> None:
     style = page[: page.index("</style>")]
     assert "min-width: 29rem" not in style
     assert "table.cards td[data-label]::before" in style
+    # A heading such as "on training and validation rows, out of fold" in one line is wider than the page.
+    assert "table.cards thead th { white-space: normal; }" in style
     leaderboard = page[page.index('<section id="leaderboard">') : page.index('<section id="test">')]
     assert '<table class="cards">' in leaderboard
     assert 'data-label="Paired difference"' in leaderboard
