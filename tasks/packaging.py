@@ -20,6 +20,7 @@ from mlflow.models import Model as MlflowModel
 from mlflow.models import infer_signature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -131,7 +132,8 @@ def save_packaged(package: Package, folder: Path) -> str:
     return digest
 
 
-def _environment() -> dict[str, str]:
+@cache
+def _environment() -> Mapping[str, str]:
     """Return the versions of Python and of all installed distributions: any of them can change what a model loads."""
     installed = {distribution.name: distribution.version for distribution in distributions()}
     return {"python": sys.version, **installed}
@@ -211,9 +213,9 @@ def assert_same_predictions(expected: pd.DataFrame, got: pd.DataFrame, tolerance
 
 def undeclared_modules(requirements: Iterable[str]) -> list[str]:
     """List the installed top-level modules that an environment with only `requirements` and MLflow would not have."""
-    providers = packages_distributions()
-    installed = {_canonical(name) for names in providers.values() for name in names}
-    wanted, pending = set[str](), [_canonical(name) for name in (LOADER, *requirements)]
+    providers = _module_providers()
+    installed = {canonicalize_name(name) for names in providers.values() for name in names}
+    wanted, pending = set[str](), [canonicalize_name(name) for name in (LOADER, *requirements)]
     while pending:
         name = pending.pop()
         if name in wanted or name not in installed:
@@ -221,17 +223,21 @@ def undeclared_modules(requirements: Iterable[str]) -> list[str]:
         wanted.add(name)
         needed = (Requirement(text) for text in requires(name) or ())
         # Markers of extras are false: extras are not installed.
-        pending += [_canonical(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+        pending += [
+            canonicalize_name(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})
+        ]
     return sorted(
         module
         for module, names in providers.items()
         # The model has its own copy of `ml`.
-        if module.isidentifier() and module != "ml" and wanted.isdisjoint(map(_canonical, names))
+        if module.isidentifier() and module != "ml" and wanted.isdisjoint(map(canonicalize_name, names))
     )
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+@cache
+def _module_providers() -> Mapping[str, list[str]]:
+    """Return the distributions of each installed top-level module, read once: their files take a third of a second."""
+    return packages_distributions()
 
 
 def predict_in_clean_process(
