@@ -13,7 +13,7 @@ up: .venv/.installed  ## Prefect server, worker, deployments and MLflow UI; DATA
 	@$(if $(DATABASE),STEWARD_TRACKING_URI="$$DATABASE") .venv/bin/steward up
 
 test: check  ## all tests; real-data tests run where STEWARD_DATA_DIR is set
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	.venv/bin/python -m pytest -n 3 --dist loadgroup
 
 matrix: .venv/.installed-dev  ## stop runs in every way at every step of every flow; takes a quarter of an hour
 	.venv/bin/python -m pytest -n 2 -m matrix

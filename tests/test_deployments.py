@@ -27,7 +27,7 @@ from tasks.use_cases import use_case_names
 ROOT = Path(__file__).resolve().parents[1]
 # The use cases whose deployments run on simulated data; the others need files.
 SIMULATED = use_case_names("simulated")
-SHORT = 4  # seconds; longer fits are tested elsewhere
+SHORT = 2  # seconds; longer fits are tested elsewhere
 # All tests use one server.
 pytestmark = pytest.mark.xdist_group("deployments")
 

