@@ -1,6 +1,6 @@
 """Predict whether an applicant defaults."""
 
-from flows.multiclass_tables import MULTICLASS_TABLES
+from flows.table_targets import TABLE_TARGETS
 from flows.training_flow import training_flow
 from flows.use_case import Nouns, UseCase
 from ml.ensemble.stacked_ensemble import Ensemble
@@ -32,7 +32,7 @@ CASE = UseCase(
         max_subgroup_gap=0.03,
         max_subgroup_shift=0.25,
     ),
-    several_classes=MULTICLASS_TABLES,
+    other_targets=TABLE_TARGETS,
     nouns=Nouns("applicants", "defaulters"),
 )
 

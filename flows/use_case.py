@@ -1,23 +1,29 @@
 """A use case, and the parameters of one run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import Field
 
 from ml.contract.schema import Contract
+from ml.data.target import Target
 from ml.errors import UsageError
 from ml.estimator import Candidate
 from ml.evaluation.evaluator import Evaluator
-from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from tasks.split import SplitFunction
 from tasks.train import FinalFitPolicy
 
 # LightGBM takes seeds below 2^31, and folds and repeats add to the seed of a run.
 MAX_SEED = 2_000_000_000
+# Kinds of targets as messages call them.
+TARGET_KINDS: Mapping[Target, str] = {
+    "binary": "with two classes (positive or above)",
+    "multiclass": "with labels",
+    "numeric": "that is a number",
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,10 @@ class TargetMethods:
 class UseCase:
     """A question and how it is answered.
 
-    Candidates are ordered from simple to complex; the first is the baseline. `several_classes` replaces candidates,
-    evaluator and thresholds where the contract gives the target labels. `reads_texts`: the candidates read columns with
-    texts themselves; for others a few numbers replace each of these columns. `time_budget` is the default number of
-    processor seconds per thread for training all candidates of one run.
+    Candidates are ordered from simple to complex; the first is the baseline. `other_targets` replaces candidates,
+    evaluator and thresholds where the target of the contract is of another kind. `reads_texts`: the candidates read
+    columns with texts themselves; for others a few numbers replace each of these columns. `time_budget` is the default
+    number of processor seconds per thread for training all candidates of one run.
     """
 
     name: str
@@ -56,7 +62,7 @@ class UseCase:
     final_fit: FinalFitPolicy = FinalFitPolicy.KEEP_SELECTED
     time_budget: float = 120.0
     nouns: Nouns = Nouns()
-    several_classes: TargetMethods | None = None
+    other_targets: Mapping[Target, TargetMethods] = field(default_factory=dict)
     reads_texts: bool = False
 
     def for_contract(self, contract: Contract) -> Self:
@@ -72,20 +78,20 @@ class UseCase:
         )
 
     def _for_target(self, contract: Contract) -> Self:
-        answers_several = isinstance(self.evaluator, MulticlassEvaluator)
-        if bool(contract.roles.labels) == answers_several:
+        kind, own = contract.roles.target_kind, self.evaluator.target
+        if kind in (None, own) or own is None:
             return self
-        if contract.roles.labels and self.several_classes:
-            methods = self.several_classes
+        if methods := self.other_targets.get(kind):
             return replace(
                 self,
                 candidates=methods.candidates,
                 evaluator=methods.evaluator,
                 thresholds=methods.thresholds,
             )
+        answered = (own, *self.other_targets)
         raise UsageError(
-            f"a target {'with' if answers_several else 'without'} labels for {self.name}",
-            f"one {'without' if answers_several else 'with'} in {contract.name}",
+            f"a target of {self.name} {' or '.join(TARGET_KINDS[each] for each in answered)}",
+            f"one {TARGET_KINDS[kind]} in {contract.name}",
             "correct meta.roles.target, or use the data in another use case",
         )
 

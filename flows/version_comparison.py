@@ -31,7 +31,7 @@ MIN_ROWS = 2
 class MetricComparison:
     """The metrics of both versions on the test rows of version `rows_of` that neither was trained on.
 
-    `difference` is the primary metric of the second version minus that of the first, paired by unit.
+    `difference` is by how much the second version is better than the first in the primary metric, paired by unit.
     """
 
     rows_of: int

@@ -57,7 +57,7 @@ class Model(Protocol):
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict the rows or users of `frame`.
 
-        Tabular: one row per row of `frame`, same index, column `probability` (of the positive class) or `value`;
+        Tabular: one row per row of `frame`, same index, column `probability` (of the positive class) or `prediction`;
         of several classes one column each (`ml.data.target.class_columns`), which sum to 1 in each row.
         Recommendation: rows `user`, `rank` (1 is best), `item`, `score`, best first, for each user of `frame`.
         """

@@ -20,7 +20,7 @@ import pandas as pd
 
 from ml.contract.json_text import read_json
 from ml.contract.parser import parse
-from ml.data.decisions import add_decisions
+from ml.data.decisions import add_decisions, decide_row
 from ml.data.target import PREDICTION_COLUMN
 from ml.errors import PackagingError
 from ml.estimator import Model, TabularModel, requirements_of
@@ -51,10 +51,10 @@ MANIFEST_KEYS = {"model": str, "code": str, "files": dict}
 class Package:
     """A model with the contract of its table, its decision rule, and hashes of the entities it was trained on.
 
-    `decision` holds the thresholds of probabilities, or nothing. `training_entities` are salted 64-bit hashes
-    (uint64): rows of these entities must not be used to evaluate this model. `reference` is the summary of the training
-    batch as JSON (`ml.drift.summary`), empty where there is none. `features` are computed from the input columns of a
-    table before the model sees them, None where it sees the columns as they are.
+    `decision` holds the thresholds of probabilities, half the width of intervals, or nothing. `training_entities` are
+    salted 64-bit hashes (uint64): rows of these entities must not be used to evaluate this model. `reference` is the
+    summary of the training batch as JSON (`ml.drift.summary`), empty where there is none. `features` are computed from
+    the input columns of a table before the model sees them, None where it sees the columns as they are.
     """
 
     model: Model
@@ -105,10 +105,8 @@ class Package:
         if self.features:
             row = self.model_frame(pd.DataFrame({c: [value] for c, value in typed.items()}))
             typed = {str(name): cell for name, cell in row.iloc[0].to_dict().items()}
-        prediction = {self._prediction_column: float(self.model.predict_row(typed))}
-        if "threshold" in self.decision:
-            prediction["decision"] = int(prediction[self._prediction_column] >= self.decision["threshold"])
-        return prediction
+        value = float(self.model.predict_row(typed))
+        return {self._prediction_column: value, **decide_row(value, self.decision)}
 
     @property
     def requirements(self) -> tuple[str, ...]:

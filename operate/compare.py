@@ -59,7 +59,8 @@ def _print_metrics(metrics: "MetricComparison", versions: tuple[int, int]) -> No
         typer.echo(f"{label:<28} {first:>12.4f} {second:>12.4f} {second - first:>+12.4f}")
     difference = metrics.difference
     typer.echo(
-        f"\n{describe_metric(metrics.primary).label}, paired: {heads[1]} minus {heads[0]} is {difference.value:+.4f}"
+        f"\n{describe_metric(metrics.primary).label}, paired: {heads[1]} is better than {heads[0]} by"
+        f" {difference.value:+.4f}"
         f"\n95 % interval [{difference.low:+.4f}, {difference.high:+.4f}]: {_verdict(metrics, heads)}"
     )
 

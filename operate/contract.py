@@ -175,15 +175,14 @@ def read_cells(file: Path, kind: "CaseKind") -> tuple["pd.DataFrame", "DraftRequ
 def case_kind(case: str) -> "CaseKind":
     """Return what kind of data a use case needs. Raises UsageError for an unknown one."""
     from ml.drafting.request import CaseKind
-    from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
-    from ml.evaluation.ranking_evaluator import RankingEvaluator
 
     use_case = case_module(case).CASE
-    evaluator = use_case.evaluator
+    target = use_case.evaluator.target
     return CaseKind(
         case,
-        is_log=isinstance(evaluator, RankingEvaluator),
-        several_classes=isinstance(evaluator, MulticlassEvaluator),
+        is_log=target is None,
+        several_classes=target == "multiclass",
+        numbers=target == "numeric" or "numeric" in use_case.other_targets,
         reads_texts=use_case.reads_texts,
     )
 

@@ -261,7 +261,9 @@ def _evaluate_on_test(
         evaluation["user_examples"] = user_examples
         if "titles" in raw.table_names:
             evaluation["item_titles"] = example_titles(user_examples, raw.table("titles"))
-    if "oracle" in raw.table_names:
+    if evaluator.group_metric != evaluator.primary:
+        evaluation["group_metric"] = evaluator.group_metric
+    if "oracle" in raw.table_names and evaluator.chance_level is not None:
         optimum = evaluator.primary_interval(test, align_oracle(raw.table("oracle"), test)).value
         evaluation["simulated_optimum"] = optimum
         evaluation["share_of_optimum"] = share_of_optimum(

@@ -102,11 +102,12 @@ class CopyFindings(TypedDict):
 class SplitChecks(TypedDict, total=False):
     """Leakage checks of a split: counts, and what reveals the target of a table.
 
-    `single_feature_leaks` has the AUC by column; `columns` are those that predict best alone; `warnings` are findings
-    that are not certain enough to stop a run. `late_outcomes` counts, by pair of datasets, the rows of the earlier one
-    whose outcome was not known before the later one begins.
+    `measure` is AUC or, for a number, rank correlation; `single_feature_leaks` has it by column; `columns` are those
+    that predict best alone; `warnings` are findings that are not certain enough to stop a run. `late_outcomes` counts,
+    by pair of datasets, the rows of the earlier one whose outcome was not known before the later one begins.
     """
 
+    measure: str
     shared_entities: dict[str, int]
     late_outcomes: dict[str, int]
     single_feature_leaks: dict[str, float]
@@ -224,7 +225,8 @@ class LeaderboardEntry(TypedDict):
 class EvaluationFacts(TypedDict):
     """The final model and the baseline on the held-out test split; `rarer_class` counts units of a binary target.
 
-    `groups` are those of `ml.evaluation.subgroups`, and `groups_note` says which of them are too small to be evaluated.
+    `groups` are those of `ml.evaluation.subgroups`, and `groups_note` says which of them are too small to be evaluated;
+    `group_metric` is what they are compared by, where that is not the primary metric.
     `confusion` counts test rows by truth and decision; `out_of_scope` is how well rows of none of the classes
     are found; `rank_correlations` are those of numeric columns with the prediction; `item_titles` are by item of the
     examples.
@@ -240,6 +242,7 @@ class EvaluationFacts(TypedDict):
     curves: dict[str, Any]
     groups: list[dict[str, Any]]
     groups_note: NotRequired[str]
+    group_metric: NotRequired[str]
     importance: dict[str, float]
     baseline: Estimate
     rarer_class: NotRequired[int]

@@ -26,9 +26,11 @@ from ml.data.row_split import OUT_OF_SCOPE_TEST, OUT_OF_SCOPE_VALID, TEST, TRAIN
 from ml.data.signal_share import SignalShare, measure_signal_share
 from ml.data.target_leaks import (
     AUC_BOUND,
+    CORRELATION_BOUND,
     DIVISION_BOUND,
     ColumnAuc,
     PairLeak,
+    correlation,
     find_pair_leaks,
     measure_columns,
     sample_rows,
@@ -39,6 +41,8 @@ from tasks.facts import SplitChecks
 
 # Columns that the report lists, those that predict the target best alone.
 LISTED_COLUMNS = 5
+# By what columns are measured where the target is a number; else it is the AUC.
+RANK_CORRELATION = "rank correlation"
 
 
 def check_leakage(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChecks:
@@ -64,17 +68,19 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
     units = np.concatenate([part.units for part in parts])
     in_test = np.arange(len(truth)) >= len(truth) - len(parts[-1].truth)
     allowed = set(contract.leakage_exceptions)
-    is_numeric = not (contract.roles.labels or contract.roles.positive or contract.roles.above is not None)
-    measured, pairs, signal = _measure(frame, truth, contract, is_numeric)
+    is_numeric = contract.roles.target_kind == "numeric"
+    measured, pairs, signal = _measure(frame, truth, contract)
     ranked = sorted(measured, key=lambda m: -m.auc)
     leaks = [m for m in ranked if m.is_leak and m.column not in allowed]
+    scale = correlation if is_numeric else float
     checks: SplitChecks = {
-        "single_feature_leaks": {m.column: m.auc for m in leaks},
+        "measure": RANK_CORRELATION if is_numeric else "AUC",
+        "single_feature_leaks": {m.column: scale(m.auc) for m in leaks},
         "pair_leaks": [
             {"columns": list(p.columns), "kind": p.kind, "value": p.measure, "low": p.limit} for p in pairs
         ],
         "columns": [
-            {"column": m.column, "value": m.auc, "low": m.low, "high": m.high}
+            {"column": m.column, "value": scale(m.auc), "low": scale(m.low), "high": scale(m.high)}
             for m in ranked[:LISTED_COLUMNS]
         ],
         "warnings": _undecided([m for m in measured if m.column not in allowed], is_numeric),
@@ -87,10 +93,10 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
 
 
 def _measure(
-    frame: pd.DataFrame, truth: np.ndarray, contract: Contract, is_numeric: bool
+    frame: pd.DataFrame, truth: np.ndarray, contract: Contract
 ) -> tuple[list[ColumnAuc], list[PairLeak], SignalShare | None]:
     """Measure single columns, pairs of them, and the share of the signal that the best one has."""
-    is_binary = not is_numeric and not contract.roles.labels
+    is_binary = contract.roles.target_kind == "binary"
     rows = sample_rows(truth, is_binary, seed=0)
     sample, target = frame.iloc[rows], truth[rows]
     several = bool(contract.roles.labels)
@@ -126,33 +132,36 @@ def _add_copies(checks: SplitChecks, copies: CopyEvidence, contract: Contract) -
 
 def _undecided(measured: list[ColumnAuc], is_numeric: bool) -> list[str]:
     """Describe the columns that seem to reveal the target, in too few rows to be certain."""
+    scale = correlation if is_numeric else float
     return [
-        f"{m.column} alone predicts the target with an AUC of {m.auc:.3f} [{m.low:.3f}, {m.high:.3f}]: too few rows to"
-        " tell whether it is derived from the target"
+        f"{m.column} alone predicts the target with {'a rank correlation' if is_numeric else 'an AUC'} of"
+        f" {scale(m.auc):.3f} [{scale(m.low):.3f}, {scale(m.high):.3f}]: too few rows to tell whether it is derived"
+        " from the target"
         for m in measured
         if not m.is_leak and (m.auc > AUC_BOUND or (not is_numeric and m.measure > DIVISION_BOUND))
     ]
 
 
 def _add_signal_share(checks: SplitChecks, signal: SignalShare, allowed: set[str], leaks: set[str]) -> None:
+    scale, measure = float if signal.is_binary else correlation, checks["measure"]
     finding = (
-        f"{signal.column} alone has {min(signal.share, 1.0):.0%} of the signal of all columns: AUC {signal.auc:.3f},"
-        f" lower limit {signal.low:.3f}"
+        f"{signal.column} alone has {min(signal.share, 1.0):.0%} of the signal of all columns: {measure}"
+        f" {scale(signal.auc):.3f}, lower limit {scale(signal.low):.3f}"
     )
     if signal.column not in allowed | leaks:
         if signal.is_leak:
             checks["dominant_column"] = {
                 "column": signal.column,
-                "value": signal.auc,
-                "low": signal.low,
+                "value": scale(signal.auc),
+                "low": scale(signal.low),
                 "share": signal.share,
             }
         elif signal.is_notable:
             checks["warnings"].append(finding)
     if signal.all_nearly_perfect and not leaks and not checks["pair_leaks"] and not allowed:
         checks["warnings"].append(
-            f"all columns together predict the target with an AUC of {signal.all_auc:.4f}: are some of them known only"
-            " after it?"
+            f"all columns together predict the target ({measure} {scale(signal.all_auc):.4f}): are some of them known"
+            " only after it?"
         )
 
 
@@ -224,11 +233,18 @@ def raise_if_leaking(facts: Mapping[str, Any]) -> None:
 
 def _raise_for_columns(checks: SplitChecks, facts: Mapping[str, Any]) -> None:
     next_step = "ignore the column in meta.roles, or allow it with a reason in meta.leakage_exceptions"
+    # Results that earlier releases have stored are of classes.
+    measure = checks.get("measure", "AUC")
     if leaks := checks.get("single_feature_leaks"):
+        bound = (
+            f"{measure} above {CORRELATION_BOUND}"
+            if measure == RANK_CORRELATION
+            else f"AUC above {AUC_BOUND}, or its values divide the classes with a balanced accuracy above"
+            f" {DIVISION_BOUND}"
+        )
         raise LeakageError(
-            f"no single feature that is certain to reveal the target (AUC above {AUC_BOUND}, or its values divide the"
-            f" classes with a balanced accuracy above {DIVISION_BOUND})",
-            ", ".join(f"{column} (AUC {auc:.4f})" for column, auc in leaks.items()),
+            f"no single feature that is certain to reveal the target ({bound})",
+            ", ".join(f"{column} ({measure} {value:.4f})" for column, value in leaks.items()),
             next_step,
             facts,
         )
@@ -248,7 +264,7 @@ def _raise_for_columns(checks: SplitChecks, facts: Mapping[str, Any]) -> None:
     if dominant := checks.get("dominant_column"):
         raise LeakageError(
             "no single feature with nearly the whole signal of all columns",
-            f"{dominant['column']} (AUC {dominant['value']:.4f}, lower limit {dominant['low']:.4f},"
+            f"{dominant['column']} ({measure} {dominant['value']:.4f}, lower limit {dominant['low']:.4f},"
             f" {min(dominant['share'], 1.0):.0%} of the signal)",
             next_step,
             facts,

@@ -68,9 +68,27 @@ METRICS = {
         "near 1",
         "below 1, probabilities are too extreme; above 1, too close to the mean",
     ),
-    "r2": MetricDescription("R²", "higher", "share of the variance explained; 0 is as good as the mean"),
-    "mse": MetricDescription("Mean squared error", "lower", "in squared units of the target"),
+    "rmse": MetricDescription(
+        "RMSE", "lower", "root mean squared error, in units of the target; large errors count most"
+    ),
     "mae": MetricDescription("Mean absolute error", "lower", "in units of the target"),
+    "median_error": MetricDescription(
+        "Median absolute error", "lower", "half of the predictions are within it; in units of the target"
+    ),
+    "r2": MetricDescription(
+        "R²", "higher", "share of the variance of the target explained; 0 is as good as its mean"
+    ),
+    "interval_coverage": MetricDescription(
+        "Coverage of intervals", "as asked for", "share of rows whose number is within its interval"
+    ),
+    "interval_width": MetricDescription(
+        "Width of intervals", "lower", "from the lower to the upper limit of a prediction"
+    ),
+    "explained_share": MetricDescription(
+        "Explained share",
+        "higher",
+        "1 - mean squared error relative to the variance of the target in all rows",
+    ),
     "ndcg": MetricDescription(
         "NDCG", "higher", "how high the list ranks the target items; 1 if all are at the top"
     ),

@@ -162,7 +162,7 @@ def _compare_groups(
     note = describe_not_evaluated(groups)
     if note:
         log.warning("  compared with the champion: %s", note)
-    return {"checks": check_harm(evaluator.primary, groups, demands.max_group_harm), "note": note}
+    return {"checks": check_harm(evaluator.group_metric, groups, demands.max_group_harm), "note": note}
 
 
 def _describe_harm(groups: Mapping[str, Any] | None) -> str:

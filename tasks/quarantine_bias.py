@@ -65,5 +65,5 @@ def _compare_target(
     values = targets(state.rows, state.contract).to_numpy(np.float64)
     others = _removed_by_others(quarantine, roles.target)
     removed, stays = values[others[known[others]]], values[kept & known]
-    is_number = not roles.positive and roles.above is None
-    yield (number_difference if is_number else share_difference)(roles.target, removed, stays, tests)
+    compare = number_difference if roles.target_kind == "numeric" else share_difference
+    yield compare(roles.target, removed, stays, tests)

@@ -24,6 +24,7 @@ from ml.data.row_split import (
     TRAIN,
     VALID,
     assign_rows,
+    require_number,
     separate_out_of_scope,
     targets,
 )
@@ -122,6 +123,7 @@ def split_rows(rows: pd.DataFrame, contract: Contract) -> tuple[Datasets, Divisi
     Rows that are out of scope, if there are any, are the datasets `out_of_scope_valid` and `out_of_scope_test`.
     """
     truth = targets(rows, contract)
+    require_number(truth, contract)
     found = row_units(rows, contract)
     units = found.units
     if found.relatives:

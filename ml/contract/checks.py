@@ -65,12 +65,17 @@ def check_downloads(addresses: Mapping[str, str], digests: Mapping[str, str]) ->
 
 def check_roles(roles: Roles) -> Iterator[Problem]:
     """Check that the roles describe either a table or a log."""
-    classes = {"positive": roles.positive, "above": roles.above is not None, "labels": roles.labels}
+    classes = {
+        "positive": roles.positive,
+        "above": roles.above is not None,
+        "labels": roles.labels,
+        "number": roles.target_definition and roles.target_definition.number,
+    }
     if len(given_classes := [key for key, given in classes.items() if given]) > 1:
         yield Problem(
-            "meta.roles.target with positive, above or labels",
+            "meta.roles.target with positive, above, labels or number",
             listed(given_classes),
-            "keep one, or none to predict a number",
+            "keep one of them",
         )
     if repeated := sorted({label for label in roles.labels if roles.labels.count(label) > 1}):
         yield Problem(
@@ -121,6 +126,7 @@ def _check_out_of_scope(roles: Roles) -> Iterator[Problem]:
 def check_role_columns(roles: Roles, read: ReadOptions) -> Iterator[Problem]:
     """Check that columns with a role are read, with types that the role can be computed from."""
     yield from unknown_columns(roles.columns(), read, "meta.roles")
+    # Two classes above and below a number are of a numeric column too.
     numeric_target = None if roles.positive or roles.labels else roles.target
     allowed: Sequence[tuple[str | None, tuple[str, ...], str]] = (
         (numeric_target, NUMERIC, "target"),

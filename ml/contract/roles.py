@@ -1,7 +1,7 @@
 """What the columns of a data set are for: the target, texts, the entities, and the parts of an event log."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from ml.contract.values import Bool, ClassLabels, ColumnName, Columns, Labels, N
 
 # The share of rows whose right label is held possible, where the contract asks for no other.
 COVERAGE = 0.9
+# Kinds of targets of tables: two classes, several classes, a number.
+TargetKind = Literal["binary", "multiclass", "numeric"]
 
 
 class Target(Section):
@@ -25,9 +27,13 @@ class Target(Section):
     """With `above`: numbers above this one are of the negative class again, such as deaths after a horizon."""
     labels: ClassLabels = ()
     """All classes, two or more, in the order in which predictions name them."""
+    number: Bool = False
+    """The column is a number to predict, such as an amount. So is any column of numbers without `positive`, `above` and
+    `labels`."""
     coverage: Annotated[Number, Field(gt=0, lt=1)] = COVERAGE
-    """With `labels`: the share of rows for which the right label shall be among those held possible. With
-    `out_of_scope` also the share of right answers that the threshold of answers has to keep."""
+    """With `labels`: the share of rows for which the right label shall be among those held possible; of a number, of
+    rows whose number shall be within its interval. With `out_of_scope` also the share of right answers that the
+    threshold of answers has to keep."""
     out_of_scope: Labels = ()
     """Values of rows that belong to none of the `labels`. No model learns from them: they are kept apart, to choose
     from which probability a row is answered, and to measure how many of them are left to people."""
@@ -76,6 +82,15 @@ class Roles(Section):
         return self.target_definition.column if self.target_definition else None
 
     @property
+    def target_kind(self) -> TargetKind | None:
+        """Return the kind of the target; None for a log, which has none."""
+        if self.target_definition is None:
+            return None
+        if self.labels:
+            return "multiclass"
+        return "binary" if self.positive or self.above is not None else "numeric"
+
+    @property
     def positive(self) -> tuple[str, ...]:
         """Return the values that are the positive class; empty where the target is a number or split by `above`."""
         return self.target_definition.positive if self.target_definition else ()
@@ -97,7 +112,7 @@ class Roles(Section):
 
     @property
     def coverage(self) -> float:
-        """Return the share of rows for which the right label shall be among those held possible."""
+        """Return the share of rows whose right label is held possible, or whose number is within its interval."""
         return self.target_definition.coverage if self.target_definition else COVERAGE
 
     @property

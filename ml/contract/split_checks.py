@@ -38,7 +38,7 @@ def _check_row_split(policy: SplitPolicy, roles: Roles) -> Iterator[Problem]:
     yield from _check_late_outcomes(policy, roles)
     if policy.by in ("time", "site") and getattr(roles, policy.by) is None:
         yield Problem(f"a column with the role {policy.by}", "none", f"set meta.roles.{policy.by}")
-    if policy.by == "stratified" and not (roles.positive or roles.labels) and roles.above is None:
+    if policy.by == "stratified" and roles.target_kind not in ("binary", "multiclass"):
         yield Problem(
             "classes to stratify by in meta.split.by",
             "a numeric target",

@@ -1,14 +1,16 @@
-"""Turn predicted probabilities into what is done with a row, by the thresholds that were chosen on validation rows."""
+"""Turn predictions into what is done with a row, by thresholds and widths that were chosen on validation rows."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from ml.data.target import CLASS_PROBABILITY
+from ml.data.target import CLASS_PROBABILITY, PREDICTION_COLUMN
 
 # What is done with a row that has several classes: give its label, or leave it to a person.
 ANSWER, UNSURE = "answer", "unsure"
+# Half the width of the intervals of predicted numbers, and the columns with their limits.
+HALF_WIDTH, LOWER, UPPER = "half_width", "lower", "upper"
 
 
 def add_decisions(prediction: pd.DataFrame, decision: Mapping[str, float]) -> pd.DataFrame:
@@ -16,8 +18,12 @@ def add_decisions(prediction: pd.DataFrame, decision: Mapping[str, float]) -> pd
 
     With `threshold`, for two classes: `decision` is 1 from that probability, else 0. With `min_probability` and
     `label_probability`, for several: before the probabilities come the predicted `label`, its `probability`,
-    `decision` ("answer", or "unsure" below `min_probability`) and `labels`, the list of those held possible.
+    `decision` ("answer", or "unsure" below `min_probability`) and `labels`, the list of those held possible. With
+    `half_width`, for numbers: the limits `lower` and `upper` of the interval around the prediction.
     """
+    if HALF_WIDTH in decision:
+        value, half = prediction[PREDICTION_COLUMN["numeric"]], decision[HALF_WIDTH]
+        return prediction.assign(**{LOWER: value - half, UPPER: value + half})
     if "threshold" in decision:
         is_positive = prediction["probability"] >= decision["threshold"]
         return prediction.assign(decision=is_positive.astype("int64"))
@@ -39,6 +45,14 @@ def add_decisions(prediction: pd.DataFrame, decision: Mapping[str, float]) -> pd
         index=prediction.index,
     )
     return pd.concat([answers, prediction], axis=1)
+
+
+def decide_row(value: float, decision: Mapping[str, float]) -> dict[str, float]:
+    """Return what `add_decisions` adds to one predicted number or probability of the positive class."""
+    if HALF_WIDTH in decision:
+        half = decision[HALF_WIDTH]
+        return {LOWER: value - half, UPPER: value + half}
+    return {"decision": int(value >= decision["threshold"])} if "threshold" in decision else {}
 
 
 def possible_labels(probability: np.ndarray, threshold: float) -> np.ndarray:

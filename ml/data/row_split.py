@@ -44,6 +44,16 @@ def targets(rows: pd.DataFrame, contract: Contract) -> pd.Series:
     return positive_numbers.astype("float64")
 
 
+def require_number(truth: pd.Series, contract: Contract) -> None:
+    """Raise ContractError for a number to predict that has two values only: these are classes, whatever their type."""
+    if contract.roles.target_kind == "numeric" and truth.nunique() == 2:
+        raise ContractError(
+            f"more than two values in {contract.roles.target}, which the contract says is a number",
+            "two",
+            "name the positive ones in meta.roles.target.positive, or set above",
+        )
+
+
 def _label_positions(target: pd.Series, roles: Roles) -> pd.Series:
     positions = {label: position for position, label in enumerate(roles.labels)}
     names = class_names(target)

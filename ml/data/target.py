@@ -2,23 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 from scipy import special
 
+from ml.contract.roles import TargetKind
+
 if TYPE_CHECKING:
     from ml.data.dataset import Dataset
 
-Target = Literal["binary", "multiclass", "numeric"]
-
+Target = TargetKind
 ArrayLike = np.ndarray | ExtensionArray
 
 
 # Column of a tabular model's predictions, where there is one.
-PREDICTION_COLUMN: Mapping[Target, str] = {"binary": "probability", "numeric": "value"}
+PREDICTION_COLUMN: Mapping[Target, str] = {"binary": "probability", "numeric": "prediction"}
 # Begin of the name of a column with the probabilities of one of several classes; the label follows.
 CLASS_PROBABILITY = "probability of "
 

@@ -65,6 +65,11 @@ class PairLeak:
     limit: float
 
 
+def correlation(auc: float) -> float:
+    """Return the rank correlation with a numeric target that is given as an AUC."""
+    return 2.0 * auc - 1.0
+
+
 def sample_rows(truth: np.ndarray, is_binary: bool, seed: int) -> np.ndarray:
     """Return the positions to measure on: all rows, or a random part of each class of a large table."""
     rng = np.random.default_rng(seed)

@@ -7,11 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CaseKind:
-    """What kind of data a use case needs: a log of events, or a table whose target has two or several classes."""
+    """What kind of data a use case needs: a log of events, or a table whose target has two or several classes.
+
+    With `numbers`, the target may be a number.
+    """
 
     name: str
     is_log: bool = False
     several_classes: bool = False
+    numbers: bool = False
     reads_texts: bool = False
 
 

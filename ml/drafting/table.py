@@ -46,7 +46,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     sample = sample.retype(_role_types(target, roles))
     columns = sample.columns
     goal = next(column for column in columns if column.name == target.column)
-    left_out, suspects = find_suspects(columns, target.is_positive(goal), goal, roles.used)
+    left_out, suspects = find_suspects(columns, target, goal, roles.used)
     for name in left_out:
         roles.roles.setdefault("ignored", []).append(name)
         roles.roles["sensitive"] = [c for c in roles.roles.get("sensitive", ()) if c != name]
@@ -63,7 +63,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         "description": f"Drafted by steward from {rows:,} rows.",
         "read": read,
         "roles": {"target": dict(target.definition), **{k: v for k, v in roles.roles.items() if v}},
-        "split": _split(rows, roles, target.is_positive(goal)),
+        "split": _split(rows, roles, target, goal),
     }
     if codes:
         meta["sentinel_values"] = {
@@ -136,12 +136,14 @@ def _many_copies(columns: Sequence[Column], roles: RoleDraft) -> list[Proposal]:
     return [Proposal("copies", reason, 0.8)]
 
 
-def _split(rows: int, roles: RoleDraft, positive: np.ndarray | None) -> dict[str, Any]:
+def _split(rows: int, roles: RoleDraft, target: TargetDraft, goal: Column) -> dict[str, Any]:
     """Return the split; of a small table, more rows are for the test where the gate would else have too few."""
     if "time" in roles.roles:
         return {"by": "time", "test": USUAL_TEST, "valid": 0.2}
-    if rows >= SMALL_TABLE or "group" in roles.roles:
+    # A number has no classes to divide within.
+    if rows >= SMALL_TABLE or "group" in roles.roles or target.is_number:
         return {"by": "hash", "test": USUAL_TEST, "valid": 0.2}
+    positive = target.is_positive(goal)
     rarer = min(int(positive.sum()), int((~positive).sum())) if positive is not None else 0
     needed = math.ceil(20 * MIN_TEST_ROWS / max(rarer, 1)) / 20
     return {

@@ -38,7 +38,7 @@ def draft_rules(
     target = next((c for c in columns if context.target and c.name == context.target.column), None)
     ruled = [c.name for c in columns if c.name not in context.used and c is not target]
     misspelt = {c.name: found for c in columns if c.name in ruled and (found := find_misspellings(c))}
-    rules = [_target_rule(target)] if target else []
+    rules = _target_rules(target, context.target) if target and context.target else []
     for name in ruled:
         rules += _rules_of(halves[name], context, misspelt.get(name, ()))
     # Times that are no features are in an order too.
@@ -77,17 +77,22 @@ def _rules_of(column: Column, context: RuleContext, misspelt: Sequence[Misspelli
     return rules + (category_rules(column, misspelt) if column.kind == "category" else [])
 
 
-def _target_rule(target: Column) -> DraftRule:
+def _target_rules(target: Column, draft: TargetDraft) -> list[DraftRule]:
+    """Return the rule about the target; none about a number that may be negative, as far as the sample shows."""
     if target.is_numeric:
-        kwargs = {"column": target.name, "min_value": 0}
-        return DraftRule(BETWEEN, kwargs, "quarantine", "grades are not negative")
+        if draft.is_number and target.present.min() < 0:
+            return []
+        reason = "no number of the sample is negative" if draft.is_number else "grades are not negative"
+        return [DraftRule(BETWEEN, {"column": target.name, "min_value": 0}, "quarantine", reason)]
     labels = sorted(map(str, target.counts.index))
-    return DraftRule(
-        IN_SET,
-        {"column": target.name, "value_set": labels},
-        "quarantine",
-        f"the {len(labels)} classes of the sample",
-    )
+    return [
+        DraftRule(
+            IN_SET,
+            {"column": target.name, "value_set": labels},
+            "quarantine",
+            f"the {len(labels)} classes of the sample",
+        )
+    ]
 
 
 def _removed_anyway(columns: Sequence[Column], context: RuleContext, frame: pd.DataFrame) -> np.ndarray:

@@ -45,6 +45,11 @@ class TargetDraft:
     kind: str
     proposals: tuple[Proposal, ...]
 
+    @property
+    def is_number(self) -> bool:
+        """Return whether the target is a number, and not a class."""
+        return bool(self.definition.get("number"))
+
     def is_positive(self, column: Column) -> np.ndarray | None:
         """Return which rows are of the positive class; None where there is none."""
         if "above" in self.definition:
@@ -89,6 +94,8 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
         label, proposal = _positive_class(column)
         target = {"column": column.name, "positive": [label]}
         return TargetDraft(column.name, target, "category", (*proposals, proposal))
+    if request.case.numbers and column.is_numeric and column.distinct > MAX_GRADES:
+        return _number(column, proposals)
     return _grades_or_classes(column, proposals)
 
 
@@ -211,6 +218,19 @@ def _several(column: Column, proposals: list[Proposal]) -> TargetDraft:
     classes = Proposal("roles.target.labels", reason, 0.5 if rare else 0.1)
     return TargetDraft(
         column.name, {"column": column.name, "labels": labels}, "category", (*proposals, classes)
+    )
+
+
+def _number(column: Column, proposals: list[Proposal]) -> TargetDraft:
+    """Return the target of a use case for classes whose column is an amount, a price or another number."""
+    low, median, high = np.quantile(column.present, [0.05, 0.5, 0.95])
+    reason = (
+        f"a number with {column.distinct:,} values, 90 % of them from {low:.4g} to {high:.4g}, median {median:.4g}:"
+        " predicted as it is; two classes with positive or above in its place"
+    )
+    definition = {"column": column.name, "number": True}
+    return TargetDraft(
+        column.name, definition, column.kind, (*proposals, Proposal("roles.target.number", reason, 0.3))
     )
 
 

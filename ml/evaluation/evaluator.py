@@ -1,22 +1,24 @@
 """Evaluators: metrics of predictions, their confidence intervals, and paired comparisons of two models.
 
-An evaluator uses nothing but a dataset (truth, units) and predictions for it. Higher is better for a primary metric.
+An evaluator uses nothing but a dataset (truth, units) and predictions for it. Comparisons are advantages: above 0 the
+first model is better, also where a lower metric is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
+from ml.data.target import Target
 from ml.estimator import Model
-from ml.evaluation import auc_intervals, binary_metrics, bootstrap_intervals, influence, regression_metrics
+from ml.evaluation import auc_intervals, binary_metrics, bootstrap_intervals, influence
 from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 from ml.evaluation.influence import RowMeasures
 from ml.evaluation.recalibration import recalibration_intervals
-from ml.evaluation.weighted_metrics import WeightedBinaryMetrics, WeightedRegressionMetrics
+from ml.evaluation.weighted_metrics import WeightedBinaryMetrics
 from ml.explanations.user_examples import UserExample
 
 BOOTSTRAP_RESAMPLES = 500
@@ -30,13 +32,23 @@ class Evaluator(Protocol):
     """Metrics for one kind of target: `primary` is the metric that selects candidates and promotes challengers."""
 
     @property
+    def target(self) -> Target | None:
+        """Kind of target of a table; None for lists of recommendations."""
+        ...
+
+    @property
     def primary(self) -> str:
         """Name of the primary metric."""
         ...
 
     @property
-    def chance_level(self) -> float:
-        """Value of the primary metric for uninformative predictions."""
+    def group_metric(self) -> str:
+        """Name of the metric that groups are compared by: what `row_measures` measures. Higher is better."""
+        ...
+
+    @property
+    def chance_level(self) -> float | None:
+        """Value of the primary metric for uninformative predictions; None where it depends on the rows."""
         ...
 
     def decision(
@@ -65,7 +77,10 @@ class Evaluator(Protocol):
     def paired_difference(
         self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
     ) -> Difference:
-        """Compute the primary metric of `first` minus that of `second`, paired by unit, with limits at `level`."""
+        """Compute by how much `first` is better than `second` in the primary metric, paired, with limits at `level`.
+
+        That is the metric of `first` minus that of `second`, or the reverse where a lower one is better.
+        """
         ...
 
     def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
@@ -100,6 +115,12 @@ class Evaluator(Protocol):
 class RowEvaluator:
     """Evaluate rows that are one case each: training keys are units, and no row is shown as an example."""
 
+    primary: str
+
+    @property
+    def group_metric(self) -> str:
+        return self.primary
+
     def log_losses(self, dataset: Dataset, prediction: pd.DataFrame) -> np.ndarray | None:
         return None
 
@@ -120,6 +141,7 @@ class RowEvaluator:
 class BinaryEvaluator(RowEvaluator):
     """Probabilities of the positive class. ROC AUC by DeLong's variance, clustered if units have several rows."""
 
+    target: ClassVar[Target] = "binary"
     primary: str = "roc_auc"
     chance_level: float = 0.5
 
@@ -185,56 +207,6 @@ class BinaryEvaluator(RowEvaluator):
             "reliability": binary_metrics.reliability_curve(truth, probability).to_dict(orient="list"),
             "calibration_slope": _calibration_slope(truth, probability),
         }
-
-
-@dataclass(frozen=True)
-class NumericEvaluator(RowEvaluator):
-    """Numeric predictions. R² by bootstrap over units."""
-
-    primary: str = "r2"
-    chance_level: float = 0.0
-
-    def decision(
-        self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
-    ) -> Decision:
-        return {}
-
-    def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
-        return regression_metrics.compute_regression_metrics(
-            dataset.truth.to_numpy(), prediction["value"].to_numpy()
-        )
-
-    def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
-        return self.metric_intervals(dataset, prediction, {}, 0)["r2"]
-
-    def metric_intervals(
-        self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision, seed: int
-    ) -> dict[str, Interval]:
-        metrics = WeightedRegressionMetrics(dataset.truth.to_numpy(), prediction["value"].to_numpy())
-        return bootstrap_intervals.bootstrap_intervals(metrics, dataset.units, seed, BOOTSTRAP_RESAMPLES)
-
-    def paired_difference(
-        self, dataset: Dataset, first: pd.DataFrame, second: pd.DataFrame, level: float = 0.95
-    ) -> Difference:
-        def weighted_r2(prediction: pd.DataFrame) -> Callable[[np.ndarray], float]:
-            metrics = WeightedRegressionMetrics(dataset.truth.to_numpy(), prediction["value"].to_numpy())
-            return lambda counts: metrics(counts)["r2"]
-
-        return bootstrap_intervals.bootstrap_difference(
-            weighted_r2(first), weighted_r2(second), dataset.units, seed=0, resamples=1000, level=level
-        )
-
-    def row_measures(self, dataset: Dataset, prediction: pd.DataFrame) -> RowMeasures:
-        truth, value = dataset.truth.to_numpy(), prediction["value"].to_numpy()
-        codes = unit_codes(dataset.units, len(truth))
-        return RowMeasures(lambda rows: influence.explained_variance(truth[rows], value[rows], codes[rows]))
-
-    def curves(self, dataset: Dataset, prediction: pd.DataFrame) -> dict[str, Any]:
-        """Compute the mean truth and the mean prediction by deciles of the prediction."""
-        truth, value = dataset.truth.to_numpy(), prediction["value"].to_numpy()
-        decile = pd.Series(value).rank(method="first", pct=True).mul(10).apply(np.ceil).to_numpy()
-        means = pd.DataFrame({"predicted": value, "observed": truth}).groupby(decile).mean()
-        return {"deciles": means.to_dict(orient="list")}
 
 
 def units_of_several_rows(dataset: Dataset) -> np.ndarray | None:

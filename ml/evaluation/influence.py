@@ -71,13 +71,15 @@ class RowMeasures:
 
     `primary` is the primary metric; `expected` is the value of it that the predictions themselves promise, from which
     the mix of cases in a group follows; None where predictions promise none. `certainty` has for each row whether an
-    event happened and its predicted probability. With `is_relative`, losses of the primary metric are shares of it.
+    event happened and its predicted probability; `bias` is the mean error of predicted numbers, in standard deviations
+    of the target. With `is_relative`, losses of the primary metric are shares of it.
     """
 
     primary: Measure
     expected: Measure | None = None
     certainty: tuple[np.ndarray, np.ndarray] | None = None
     is_relative: bool = False
+    bias: Measure | None = None
 
 
 def mean(values: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
@@ -85,17 +87,6 @@ def mean(values: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
     value = float(values.mean())
     units = len(np.unique(codes))
     return InfluenceEstimate(value, (values - value) / len(values) * _bessel(units, "rows"), units - 1)
-
-
-def explained_variance(truth: np.ndarray, prediction: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:
-    """Estimate R², the share of the variance of a number that predictions explain; undefined for a constant truth."""
-    errors, spread = np.square(truth - prediction), np.square(truth - truth.mean())
-    if not spread.sum() > 0.0:
-        raise UndefinedMetricError(f"expected truth that varies, got {len(truth)} equal rows; use more rows")
-    ratio = float(errors.sum() / spread.sum())
-    units = len(np.unique(codes))
-    influence = (ratio * spread - errors) / spread.sum() * _bessel(units, "rows")
-    return InfluenceEstimate(1.0 - ratio, influence, units - 1)
 
 
 def auc(label: np.ndarray, score: np.ndarray, codes: np.ndarray) -> InfluenceEstimate:

@@ -1,14 +1,14 @@
 """Evaluator of classifiers with several classes, whose primary metric is the accuracy."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
 from ml.data.label_noise import estimate_label_noise
-from ml.data.target import class_columns
+from ml.data.target import Target, class_columns
 from ml.evaluation import answers, binary_metrics, bootstrap_intervals, influence, multiclass_metrics
 from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 from ml.evaluation.evaluator import BOOTSTRAP_RESAMPLES, Decision, RowEvaluator, units_of_several_rows
@@ -26,6 +26,7 @@ MAX_CLASSES = 40
 class MulticlassEvaluator(RowEvaluator):
     """Probabilities of several classes. Accuracy by Wilson's interval, its comparison by Student's t."""
 
+    target: ClassVar[Target] = "multiclass"
     primary: str = "accuracy"
     chance_level: float = 0.0
 

@@ -17,14 +17,15 @@ LATENCY_CHECK = "time for one row, in times of a reference computation, at most"
 class QualityThresholds:
     """Thresholds that the use case sets; None disables a check that does not apply.
 
-    `min_primary` bounds the lower limit of the 95 % interval of the primary metric on test, so that a worthless model
-    passes for at most 2.5 % of tables, however small. `max_calibration_error` bounds the lower limit of the interval of
-    the calibration error, because chance alone makes the error large in few rows. `max_calibration_intercept` bounds
-    how far the interval of the calibration in the large is from 0, and `calibration_slopes` bounds the calibration
-    slope, of which the interval must reach these limits (`ml.evaluation.recalibration`); the slope of a constant
-    probability has no value and is not checked. `max_subgroup_gap` and `max_subgroup_shift` bound how much worse off a
-    sensitive group may be, in its primary metric and in its log odds (`ml.evaluation.subgroup_tests`);
-    `max_subgroup_gap` also bounds how much worse than with the champion.
+    `min_primary` bounds the lower limit of the 95 % interval of the primary metric on test, or of the metric `bounded`,
+    so that a worthless model passes for at most 2.5 % of tables, however small. `max_calibration_error` bounds the
+    lower limit of the interval of the calibration error, because chance alone makes the error large in few rows.
+    `max_calibration_intercept` bounds how far the interval of the calibration in the large is from 0, and
+    `calibration_slopes` bounds the calibration slope, of which the interval must reach these limits
+    (`ml.evaluation.recalibration`); the slope of a constant probability has no value and is not checked.
+    `max_subgroup_gap` and `max_subgroup_shift` bound how much worse off a sensitive group may be, in its primary metric
+    and in its log odds, of numbers in its mean error in standard deviations of the target
+    (`ml.evaluation.subgroup_tests`); `max_subgroup_gap` also bounds how much worse than with the champion.
     `max_megabytes` bounds the size of the package. `max_latency` bounds the median processor time for one row, as a
     multiple of that of a reference computation of about a millisecond; a slower model is warned about.
     """
@@ -37,6 +38,7 @@ class QualityThresholds:
     max_subgroup_shift: float | None = None
     max_megabytes: float = 100.0
     max_latency: float = 100.0
+    bounded: str = ""
 
 
 def check_quality(
@@ -49,8 +51,7 @@ def check_quality(
     of the rarer class of a binary target, at least `MIN_CLASS_UNITS` are required, as with fewer the interval is too
     narrow. A failed check has a `note` where the test rows are too few to tell. One that `warns` stops no model.
     """
-    primary = evaluation["primary"]
-    checks = [_check_minimum(primary, thresholds.min_primary, evaluation)]
+    checks = [_check_minimum(thresholds, evaluation)]
     rarer_class = evaluation.get("rarer_class")
     if rarer_class is not None and rarer_class < MIN_CLASS_UNITS:
         few = _check("test units of the rarer class at least", MIN_CLASS_UNITS, rarer_class, False)
@@ -62,7 +63,8 @@ def check_quality(
         )
     checks += _check_recalibration(thresholds, evaluation["intervals"])
     bounds = thresholds.max_subgroup_gap, thresholds.max_subgroup_shift
-    checks += check_groups(primary, evaluation["groups"], *bounds)
+    group_metric = evaluation.get("group_metric", evaluation["primary"])
+    checks += check_groups(group_metric, evaluation["groups"], *bounds)
     checks.append(_at_most("size in MB at most", thresholds.max_megabytes, megabytes))
     # Machines differ, and the next one may be busy: time alone is no reason to reject a model.
     checks.append({**_at_most(LATENCY_CHECK, thresholds.max_latency, latency), "warns": True})
@@ -88,9 +90,11 @@ def stops(check: Mapping[str, Any]) -> bool:
     return not check["passed"] and not check.get("warns", False)
 
 
-def _check_minimum(primary: str, minimum: float, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = evaluation["low"], evaluation["high"]
-    check = _check(f"lower limit of {primary} at least", minimum, low, low >= minimum)
+def _check_minimum(thresholds: QualityThresholds, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    name, minimum = thresholds.bounded or evaluation["primary"], thresholds.min_primary
+    limits = evaluation["intervals"][thresholds.bounded] if thresholds.bounded else evaluation
+    low, high = limits["low"], limits["high"]
+    check = _check(f"lower limit of {name} at least", minimum, low, low >= minimum)
     return {**check, "note": TOO_FEW} if low < minimum <= high else check
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ class RankingEvaluator:
     Metrics are named with the depth `k` of the lists, as in `ndcg_at_10`; `primary_metric` is the name without it.
     """
 
+    target: ClassVar[None] = None
     k: int = 10
     primary_metric: str = "ndcg"
     chance_level: float = 0.0
@@ -34,6 +35,11 @@ class RankingEvaluator:
     def primary(self) -> str:
         """Name of the primary metric."""
         return f"{self.primary_metric}_at_{self.k}"
+
+    @property
+    def group_metric(self) -> str:
+        """Name of the metric that groups are compared by."""
+        return self.primary
 
     def decision(
         self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None

@@ -9,14 +9,19 @@ from sklearn import metrics
 from ml.evaluation.binary_metrics import UndefinedMetricError
 
 
-def mse(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Compute the mean squared error, in squared units of the target."""
-    return float(metrics.mean_squared_error(*_validate(truth, prediction)))
+def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Compute the root mean squared error, in units of the target."""
+    return float(metrics.root_mean_squared_error(*_validate(truth, prediction)))
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Compute the mean absolute error, in units of the target."""
     return float(metrics.mean_absolute_error(*_validate(truth, prediction)))
+
+
+def median_error(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Compute the median absolute error: half of the predictions are within it."""
+    return float(metrics.median_absolute_error(*_validate(truth, prediction)))
 
 
 def r2(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -34,7 +39,8 @@ def r2(truth: np.ndarray, prediction: np.ndarray) -> float:
 
 def compute_regression_metrics(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     """Compute all metrics by name; errors as in `r2`."""
-    return {"mse": mse(truth, prediction), "mae": mae(truth, prediction), "r2": r2(truth, prediction)}
+    measures = (rmse, mae, median_error, r2)
+    return {measure.__name__: measure(truth, prediction) for measure in measures}
 
 
 def _validate(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,11 @@ EXPLAINED = "its mix of cases explains it: they are harder to tell apart"
 UNDECIDED = "too few rows to tell whether its mix of cases explains it"
 # What a test is about: the primary metric, or the log odds.
 METRIC, CALIBRATION = "metric", "calibration"
+# What is off in a group whose predictions are too high or too low on average.
+SHIFTS = {
+    "shift": "log odds of {} off, beyond those of the rest, by at most",
+    "bias": "mean error of {}, beyond that of the rest, in standard deviations of the target, at most",
+}
 # The share of cases in which the smallest harm that a group could show is found.
 POWER = 0.8
 
@@ -81,8 +86,9 @@ def check_groups(
 
     A group fails if its primary metric is below that of the rest by more than `max_gap`, beyond chance and beyond what
     its mix of cases explains; where predictions promise no metric, if it is that far below the baseline. It fails too
-    if its log odds are off by more than `max_shift`, and by that much more than those of the rest in one direction. A
-    gap that the mix of cases explains is a check that warns.
+    if its log odds, or its predicted numbers in standard deviations of the target, are off by more than `max_shift`,
+    and by that much more than those of the rest in one direction. A gap that the mix of cases explains is a check that
+    warns.
     """
     compared = [group for group in groups if group["evaluated"]]
     tests = [] if max_gap is None else [t for g in compared if (t := _gap_test(primary, g, max_gap))]
@@ -177,11 +183,12 @@ def _gap_test(primary: str, group: Mapping[str, Any], bound: float) -> HarmTest 
 
 
 def _shift_test(group: Mapping[str, Any], bound: float) -> HarmTest | None:
-    if "shift" not in group:
+    measure, text = next(((m, text) for m, text in SHIFTS.items() if m in group), (None, ""))
+    if measure is None:
         return None
-    direction = 1.0 if group["shift"]["value"] >= 0.0 else -1.0
-    harms = tuple(_harm(group[measure], direction) for measure in ("shift", "shift_from_rest"))
-    check = f"log odds of {_name(group)} off, beyond those of the rest, by at most"
+    direction = 1.0 if group[measure]["value"] >= 0.0 else -1.0
+    harms = tuple(_harm(group[name], direction) for name in (measure, f"{measure}_from_rest"))
+    check = text.format(_name(group))
     return HarmTest(CALIBRATION, check, group["column"], group["group"], bound, harms, sides=2)
 
 

@@ -72,7 +72,7 @@ def subgroup_metrics(
       predictions do not promise, which a mix of cases that are harder to tell apart does not explain;
     - `below_baseline`, where predictions promise no metric: how far it is below that of `baseline` in the group;
     - `shift`: the shift of log odds that makes the predictions true on average, and `shift_from_rest`: how much more
-      that is than for the other rows.
+      that is than for the other rows; of numbers the mean error (`bias`, `bias_from_rest`).
 
     Decisions with a threshold add the mean truth (`observed`), the mean probability (`predicted`), their `ratio`, the
     share of positive decisions (`selected`), and the error rates among negatives and among positives.
@@ -206,6 +206,10 @@ def _compare_with_rest(
             own = placed(shift, rows)
             facts["shift"] = _estimate(own, codes)
             facts["shift_from_rest"] = _estimate(own - placed(shift, rest), codes)
+    if measures.bias is not None:
+        own = placed(measures.bias, rows)
+        facts["bias"] = _estimate(own, codes)
+        facts["bias_from_rest"] = _estimate(own - placed(measures.bias, rest), codes)
     return facts
 
 

@@ -50,7 +50,10 @@ class WeightedBinaryMetrics:
 
 
 class WeightedRegressionMetrics:
-    """The metrics of `compute_regression_metrics`. `truth` and `prediction` are (rows,), finite."""
+    """The metrics of `compute_regression_metrics` that are sums over rows, and their root.
+
+    `truth` and `prediction` are (rows,), finite.
+    """
 
     def __init__(self, truth: np.ndarray, prediction: np.ndarray) -> None:
         error, centred = prediction - truth, truth - truth.mean()
@@ -62,4 +65,4 @@ class WeightedRegressionMetrics:
         squared, absolute, centred, variation = self._sums @ weights.astype(np.float64)
         variation -= centred**2 / rows
         r2 = float(1.0 - squared / variation) if variation > 0.0 else np.nan
-        return {"mse": float(squared / rows), "mae": float(absolute / rows), "r2": r2}
+        return {"rmse": float(np.sqrt(squared / rows)), "mae": float(absolute / rows), "r2": r2}

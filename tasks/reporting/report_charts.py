@@ -139,9 +139,12 @@ def _interval_charts(facts: RunFacts) -> dict[str, str]:
     }
     difference = _interval((facts.get("verdict") or {}).get("difference") or {})
     if difference:
-        axis = f"difference in {metric}"
+        axis = f"advantage in {metric}"
         confidence = format_level(((facts.get("verdict") or {}).get("look") or {}).get("confidence"))
-        title, estimates = f"{axis}, with its {confidence} interval", {"this model - champion": difference}
+        title, estimates = (
+            f"{axis}, with its {confidence} interval",
+            {"this model over the champion": difference},
+        )
         drawn["difference"] = charts.interval_chart("difference", title, estimates, axis, ("equal", 0.0))
     return drawn
 
@@ -182,8 +185,12 @@ def _curve_charts(facts: RunFacts) -> dict[str, str]:
         )
     if curves.get("deciles"):
         drawn["deciles"] = charts.prediction_scatter(
-            "deciles", "Mean target by decile of the prediction", curves["deciles"]
+            "deciles", "Mean target by size of the prediction", curves["deciles"]
         )
+        if "absolute_error" in curves["deciles"]:
+            points = curves["deciles"]["predicted"], curves["deciles"]["absolute_error"]
+            axes = ("mean prediction", "mean absolute error")
+            drawn["errors"] = charts.effect_curve("errors", "Error by size of the prediction", points, axes)
     return drawn
 
 

@@ -15,7 +15,7 @@ FLOW = '''"""Predict the cost of a claim."""
 
 from flows.training_flow import training_flow
 from flows.use_case import UseCase
-from ml.evaluation.evaluator import NumericEvaluator
+from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
@@ -32,7 +32,7 @@ CASE = UseCase(
         "LightGBM": GradientBoosting("numeric"),
     },
     evaluator=NumericEvaluator(),
-    thresholds=QualityThresholds(min_primary=0.1),
+    thresholds=QualityThresholds(min_primary=0.1, bounded="r2"),
 )
 
 
@@ -92,8 +92,9 @@ def test_a_fourth_use_case_runs(tmp_path: Path, home: Path, prefect_api: str) ->
     (line,) = done.stdout.splitlines()
     outcome = json.loads(line)
     assert (outcome["case"], outcome["verdict"], outcome["version"]) == ("claim-size", "promote", 1)
-    assert outcome["metric"] == "r2"
-    assert outcome["value"] > 0.8 > outcome["baseline"]
+    assert outcome["metric"] == "rmse"
+    # The noise is the best that a model can reach.
+    assert 0.8 < outcome["value"] < 1.3 < outcome["baseline"]
     assert outcome["rows"] == 2000
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr

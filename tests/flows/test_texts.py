@@ -111,7 +111,7 @@ def test_use_case_for_texts_refuses_a_target_without_labels(
     contract["meta"]["roles"]["target"] = {"column": "intent", "positive": [INTENTS[0]]}
     path.write_text(json.dumps(contract))
     with pytest.raises(
-        UsageError, match="expected a target with labels for customer-service; got one without"
+        UsageError, match="expected a target of customer-service with labels; got one with two classes"
     ):
         customer_service(time_budget=1)
 

@@ -118,6 +118,7 @@ def make_package(kind: str = "constant") -> Package:
     dataset = dataset_for(kind)
     model = CANDIDATES[kind].fit(dataset, dataset, FitResources())
     decision = {"threshold": 0.4} if kind in ("constant", "linear", "boosting") else {}
+    decision = {"half_width": 0.7} if kind.startswith("number") else decision
     return Package(model, LOG if "items" in dataset.frame else ROWS, decision, UNITS)
 
 

@@ -45,7 +45,7 @@ def test_the_text_has_both_versions_and_the_interval_within_80_columns(champions
         *("version", "2", "version", "1"),
         "difference",
     ]
-    assert any("ROC AUC, paired: version 1 minus version 2 is " in line for line in lines)
+    assert any("ROC AUC, paired: version 1 is better than version 2 by " in line for line in lines)
     assert any(line.startswith("95 % interval [") for line in lines)
     assert "  code        same" in lines
     assert [line for line in lines if len(line) > 80] == []

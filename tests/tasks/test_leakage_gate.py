@@ -119,8 +119,11 @@ def test_numeric_targets_are_checked_too() -> None:
     assert check(frame, honest, numeric)["warnings"] == []
     with pytest.raises(LeakageError, match="no two features"):
         check(frame, (2 * frame["a"] + frame["b"]).to_numpy(), numeric)
-    with pytest.raises(LeakageError, match="no single feature"):
+    with pytest.raises(LeakageError, match=r"no single feature .*rank correlation above 0.98.*e \(rank corr"):
         check(frame.assign(e=honest * 3), honest, numeric)
+    ranked = check(frame, honest, numeric)["columns"]
+    assert ranked[0]["column"] == "a"
+    assert ranked[0]["value"] == pytest.approx(0.8, abs=0.05)
 
 
 def test_facts_of_earlier_versions_are_judged_by_what_they_hold() -> None:

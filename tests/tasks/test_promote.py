@@ -13,6 +13,7 @@ from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.looks import Look, look_level
+from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.quality_gate import LATENCY_CHECK, QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
@@ -54,6 +55,21 @@ def test_a_better_challenger_is_promoted() -> None:
 def test_a_worse_challenger_is_not_promoted() -> None:
     verdict = compare(dataset(), 3.0, 0.3)
     assert (verdict.verdict, verdict.reason[:23]) == (KEEP_CHAMPION, "worse than the champion")
+
+
+@pytest.mark.parametrize(("challenger", "verdict"), [(0.5, PROMOTE), (1.5, KEEP_CHAMPION)])
+def test_of_numbers_the_smaller_errors_win(challenger: float, verdict: str) -> None:
+    rng = np.random.default_rng(0)
+    truth = pd.Series(rng.normal(size=400))
+    test = Dataset(pd.DataFrame({"x": truth}), truth, np.arange(400, dtype=np.uint64))
+    models = [
+        pd.DataFrame({"prediction": truth + noise * rng.normal(size=400)}) for noise in (challenger, 1.0)
+    ]
+    decided = compare_with_champion.fn(NumericEvaluator(), test, *models, 0)
+    assert (decided.verdict, decided.loss) == (verdict, None)
+    assert decided.difference
+    assert decided.difference["value"] == pytest.approx(1.0 - challenger, abs=0.15)
+    assert "RMSE, 400 units" in decided.reason
 
 
 def test_a_later_look_needs_more() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.data.dataset import Dataset
-from ml.errors import DataGateError, LeakageError
+from ml.errors import ContractError, DataGateError, LeakageError
 from ml.interactions import datasets as interaction_datasets
 from ml.interactions import event_log
 from tasks.facts import DivisionFacts
@@ -341,6 +341,12 @@ def test_a_log_without_target_items_is_an_error(split_table: Splitter) -> None:
     assert (
         "target values in valid" in split_table.error(events, make_log_contract(), split_histories).expected
     )
+
+
+def test_a_number_with_two_values_is_refused_as_two_classes(split_table: Splitter) -> None:
+    contract = make_contract({"target": {"column": "y", "number": True}})
+    with pytest.raises(ContractError, match=r"more than two values in y.*positive"):
+        split_table(rows(y=np.arange(ROWS, dtype=float) % 2), contract)
 
 
 def test_a_numeric_target_needs_two_values(split_table: Splitter) -> None:

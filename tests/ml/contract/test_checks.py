@@ -103,8 +103,14 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "meta/roles/target",
         {"column": "bad", "positive": ["1"], "labels": ["0", "1"]},
-        "positive, above or labels",
+        "positive, above, labels or number",
     ),
+    (
+        "meta/roles/target",
+        {"column": "age", "above": 1, "number": True},
+        "positive, above, labels or number",
+    ),
+    ("meta/roles/target", {"column": "bad", "number": True}, "the type number or integer for the target"),
     ("meta/roles/target", {"column": "bad", "labels": ["0", "0"]}, "each class once"),
     ("meta/roles/target", {"column": "bad", "labels": ["0"]}, "meta.roles.target.labels"),
     ("meta/roles/target", {"column": "bad", "positive": ["1"], "out_of_scope": ["2"]}, "labels beside"),

@@ -1,6 +1,7 @@
 """Drafts of tables with a known truth: what is proposed and doubtful, and whether a clean half raises alarms."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -165,6 +166,8 @@ def test_what_is_given_is_used_and_errors_name_what_is_there() -> None:
         drafted(frame, target="product_version")
     with pytest.raises(UsageError, match="classes in 'income'"):
         drafted(frame, target="income")
+    with pytest.raises(UsageError, match="classes in 'loan_id'"):
+        drafted(frame, replace(RISK, numbers=True), target="loan_id")
     with pytest.raises(UsageError, match="at least 40 rows; got 10 rows"):
         drafted(frame.head(10))
 
@@ -196,6 +199,22 @@ def test_grades_become_a_threshold_and_several_classes_labels() -> None:
         "North",
         "east",
     )
+
+
+def test_amounts_become_a_number_where_the_use_case_predicts_numbers() -> None:
+    frame = people(400)
+    noise = np.random.default_rng(0).normal(size=400)
+    frame["spent"] = 100 + frame["age"].astype(float) + noise
+    frame["spent_in_cents"] = 100 * frame["spent"] + noise
+    draft = drafted(frame, replace(RISK, numbers=True), target="spent")
+    roles = draft.contract.roles
+    assert (roles.target_kind, draft.source["meta"]["roles"]["target"]["number"]) == ("numeric", True)
+    assert draft.contract.split.by == "hash"
+    (point,) = [p for p in draft.contract.proposals if p.place == "roles.target.number"]
+    assert "400 values, 90 % of them from" in point.reason
+    # Almost the target itself.
+    assert "spent_in_cents" in roles.ignored
+    assert apply_contract(cells(frame), draft.contract).facts["quarantined"] <= 8
 
 
 def test_rows_of_a_table_with_few_values_are_kept_though_they_are_equal() -> None:

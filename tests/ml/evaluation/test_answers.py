@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.data.decisions import add_decisions
+from ml.data.decisions import add_decisions, decide_row
 from ml.data.target import class_columns
 from ml.evaluation.answers import (
     accuracy_by_coverage,
@@ -123,6 +123,14 @@ def test_rejection_metrics_by_hand() -> None:
     metrics = rejection_metrics(known, unknown, 0.55)
     # Of six pairs one is a tie: 0.6 and 0.6.
     assert metrics == {"rows": 2, "rejected": 0.5, "roc_auc": pytest.approx(5.5 / 6)}
+
+
+def test_numbers_have_an_interval() -> None:
+    prediction = pd.DataFrame({"prediction": [1.5, -2.0]}, index=[3, 4])
+    decided = add_decisions(prediction, {"half_width": 0.5})
+    assert decided.to_dict("list") == {"prediction": [1.5, -2.0], "lower": [1.0, -2.5], "upper": [2.0, -1.5]}
+    assert decide_row(1.5, {"half_width": 0.5}) == {"lower": 1.0, "upper": 2.0}
+    assert (decide_row(0.4, {"threshold": 0.4}), decide_row(0.4, {})) == ({"decision": 1}, {})
 
 
 def test_decisions_of_several_classes() -> None:

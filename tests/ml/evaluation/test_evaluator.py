@@ -12,14 +12,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 from sklearn import metrics
 
 from ml.data.dataset import Dataset
 from ml.data.target import class_columns
 from ml.evaluation.confidence_intervals import Difference
-from ml.evaluation.evaluator import BinaryEvaluator, Decision, Evaluator, NumericEvaluator
+from ml.evaluation.evaluator import BinaryEvaluator, Decision, Evaluator
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
+from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
+from tasks.metric_descriptions import describe_metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +73,12 @@ def binary_case(rows: int) -> EvaluationCase:
 def numeric_case(rows: int) -> EvaluationCase:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=rows)
-    first, second = (pd.DataFrame({"value": truth + rng.normal(size=rows) * noise}) for noise in (0.5, 0.8))
-    uninformative = pd.DataFrame({"value": np.full(rows, truth.mean())})
-    return EvaluationCase(NumericEvaluator(), tabular_dataset(truth), first, second, uninformative, {})
+    first, second = (
+        pd.DataFrame({"prediction": truth + rng.normal(size=rows) * noise}) for noise in (0.5, 0.8)
+    )
+    uninformative = pd.DataFrame({"prediction": np.full(rows, truth.mean())})
+    decision = {"half_width": 0.8}
+    return EvaluationCase(NumericEvaluator(), tabular_dataset(truth), first, second, uninformative, decision)
 
 
 CLASSES = ("refund", "delivery", "login", "other", "never")
@@ -176,14 +182,22 @@ def test_all_methods_agree_on_the_value_of_a_metric(case: EvaluationCase) -> Non
     metrics_of_second = evaluator.metrics(case.dataset, case.second, case.decision)
     difference = first_minus_second(case).value
     assert difference > 0
-    assert difference == pytest.approx(metrics_of_first[primary] - metrics_of_second[primary], abs=1e-12)
+    higher = 1 if describe_metric(primary).better == "higher" else -1
+    assert difference == pytest.approx(
+        higher * (metrics_of_first[primary] - metrics_of_second[primary]), abs=1e-12
+    )
 
 
 @every_case
 def test_uninformative_predictions_are_at_the_chance_level(case: EvaluationCase) -> None:
     uninformative = case.evaluator.metrics(case.dataset, case.uninformative, case.decision)
-    assert uninformative[case.evaluator.primary] == pytest.approx(case.evaluator.chance_level, abs=1e-12)
-    assert case.evaluator.primary_interval(case.dataset, case.first).low > case.evaluator.chance_level
+    first, chance = case.evaluator.primary_interval(case.dataset, case.first), case.evaluator.chance_level
+    if chance is None:
+        chance = case.dataset.truth.std(ddof=0)
+        assert first.high < chance
+    else:
+        assert first.low > chance
+    assert uninformative[case.evaluator.primary] == pytest.approx(chance, abs=1e-12)
 
 
 @every_case
@@ -390,28 +404,70 @@ def test_an_undefined_calibration_slope_is_none() -> None:
 
 def test_numeric_metrics_agree_with_scikit_learn() -> None:
     case = CASES["numeric"]
-    truth, value = case.dataset.truth, case.first["value"]
-    assert case.evaluator.metrics(case.dataset, case.first, {}) == pytest.approx(
+    truth, value = case.dataset.truth, case.first["prediction"]
+    assert case.evaluator.metrics(case.dataset, case.first, {"half_width": 0.5}) == pytest.approx(
         {
-            "mse": metrics.mean_squared_error(truth, value),
+            "rmse": metrics.root_mean_squared_error(truth, value),
             "mae": metrics.mean_absolute_error(truth, value),
+            "median_error": metrics.median_absolute_error(truth, value),
             "r2": metrics.r2_score(truth, value),
+            "interval_coverage": (np.abs(truth - value) <= 0.5).mean(),
+            "interval_width": 1.0,
         }
     )
 
 
-@pytest.mark.parametrize("rows", [1, 7, 30, 200])
-def test_deciles_of_the_prediction_have_equal_size(rows: int) -> None:
+def test_predictions_of_earlier_models_are_compared_too() -> None:
+    case = CASES["numeric"]
+    earlier = case.second.rename(columns={"prediction": "value"})
+    assert case.evaluator.paired_difference(case.dataset, case.first, earlier) == first_minus_second(case)
+
+
+def test_difference_of_numbers_is_that_of_squared_errors_paired() -> None:
+    case = CASES["numeric"]
+    truth, worse, better = (
+        column.to_numpy()
+        for column in (case.dataset.truth, case.second["prediction"], case.first["prediction"])
+    )
+    paired = ttest_rel((truth - worse) ** 2, (truth - better) ** 2)
+    difference = first_minus_second(case)
+    assert difference.p_value == pytest.approx(paired.pvalue)
+    roots = np.sqrt(((truth - worse) ** 2).mean()) + np.sqrt(((truth - better) ** 2).mean())
+    limits = paired.confidence_interval(0.95)
+    assert (difference.low * roots, difference.high * roots) == pytest.approx((limits.low, limits.high))
+
+
+def test_rmse_intervals_and_comparisons_are_right_as_often_as_they_say() -> None:
+    """500 tables of 80 rows in units of 2: the interval has the true RMSE of 1, and a model no better is one in 20."""
+    rng = np.random.default_rng(0)
+    evaluator, inside, differing = NumericEvaluator(), 0, 0
+    units = np.repeat(np.arange(40, dtype=np.uint64), 2)
+    for _ in range(500):
+        # The errors of a unit are alike.
+        first, second = (np.repeat(rng.normal(size=40), 2) for _ in range(2))
+        dataset = replace(tabular_dataset(np.zeros(80)), units=units)
+        predictions = [pd.DataFrame({"prediction": errors}) for errors in (first, second)]
+        interval = evaluator.primary_interval(dataset, predictions[0])
+        inside += interval.low <= 1.0 <= interval.high
+        differing += evaluator.paired_difference(dataset, *predictions).p_value < 0.05
+    assert 0.88 < inside / 500 < 0.98
+    assert 0.02 < differing / 500 < 0.08
+
+
+@pytest.mark.parametrize(("rows", "bins"), [(7, 1), (35, 3), (200, 10)])
+def test_groups_by_prediction_have_equal_size_and_ten_rows(rows: int, bins: int) -> None:
     case = numeric_case(rows)
-    order = np.argsort(case.first["value"].to_numpy())
-    truth, value = case.dataset.truth.to_numpy()[order], case.first["value"].to_numpy()[order]
-    deciles = [
-        np.arange(rows)[np.ceil(np.arange(1, rows + 1) * 10 / rows).astype(int) == decile]
-        for decile in range(1, 11)
+    order = np.argsort(case.first["prediction"].to_numpy())
+    truth, value = case.dataset.truth.to_numpy()[order], case.first["prediction"].to_numpy()[order]
+    parts = [
+        np.arange(rows)[np.ceil(np.arange(1, rows + 1) * bins / rows).astype(int) == part]
+        for part in range(1, bins + 1)
     ]
     curve = case.evaluator.curves(case.dataset, case.first)["deciles"]
-    assert curve["predicted"] == pytest.approx([value[rows].mean() for rows in deciles if len(rows)])
-    assert curve["observed"] == pytest.approx([truth[rows].mean() for rows in deciles if len(rows)])
+    assert curve["predicted"] == pytest.approx([value[part].mean() for part in parts])
+    assert curve["observed"] == pytest.approx([truth[part].mean() for part in parts])
+    assert curve["error"] == pytest.approx([(truth - value)[part].mean() for part in parts])
+    assert curve["absolute_error"] == pytest.approx([np.abs(truth - value)[part].mean() for part in parts])
 
 
 # --- ranking -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from ml.evaluation import auc_intervals, influence, mean_intervals, regression_metrics
+from ml.evaluation import auc_intervals, influence, mean_intervals
 from ml.evaluation.binary_metrics import UndefinedMetricError
 from ml.evaluation.confidence_intervals import unit_codes
 from ml.evaluation.influence import InfluenceEstimate
@@ -64,7 +64,7 @@ def test_auc_of_probabilities_as_labels_is_the_expected_auc() -> None:
     assert influence.auc(p, p, np.arange(60)).value == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["auc", "expected", "paired", "mean", "r2", "shift"])
+@pytest.mark.parametrize("name", ["auc", "expected", "paired", "mean", "shift"])
 def test_errors_agree_with_the_bootstrap_over_units(name: str) -> None:
     truth, first, second, units = sample()
 
@@ -76,7 +76,6 @@ def test_errors_agree_with_the_bootstrap_over_units(name: str) -> None:
             "auc": lambda: influence.auc(y, p, codes),
             "expected": lambda: influence.auc(p, p, codes),
             "mean": lambda: influence.mean(p, codes),
-            "r2": lambda: influence.explained_variance(p, q, codes),
             "shift": lambda: influence.log_odds_shift(y, p, codes),
         }[name]()
 
@@ -84,17 +83,14 @@ def test_errors_agree_with_the_bootstrap_over_units(name: str) -> None:
     assert error == pytest.approx(bootstrap_error(statistic, units), rel=0.15)
 
 
-def test_means_and_r2_have_their_usual_values_and_errors() -> None:
-    _, first, second, units = sample()
+def test_means_have_their_usual_values_and_errors() -> None:
+    _, first, _, units = sample()
     codes = unit_codes(units, ROWS)
     interval = mean_intervals.mean_interval(first, units)
     estimate = influence.mean(first, codes)
     assert estimate.value == pytest.approx(interval.value)
     half = 1.976013 * estimate.standard_error(codes)  # Student's t of 149 degrees of freedom
     assert half == pytest.approx(interval.high - interval.value, rel=1e-6)
-    assert influence.explained_variance(first, second, codes).value == pytest.approx(
-        regression_metrics.r2(first, second)
-    )
 
 
 def test_a_share_of_few_hits_is_tested_by_the_difference() -> None:
@@ -142,7 +138,6 @@ def test_rows_without_an_estimate_are_refused() -> None:
     for attempt in (
         lambda: influence.auc(ones, ones, codes),
         lambda: influence.log_odds_shift(ones, ones / 2, codes),
-        lambda: influence.explained_variance(ones, ones, codes),
         lambda: influence.mean(ones, np.zeros(4, dtype=int)),
         lambda: influence.mean(ones, codes).loss_from(influence.mean(0 * ones, codes), is_relative=True),
     ):

@@ -11,8 +11,9 @@ from ml.data.dataset import Dataset
 from ml.data.rare_values import POOLED
 from ml.data.target import class_columns
 from ml.evaluation.auc_intervals import auc_difference, delong_auc_covariance
-from ml.evaluation.evaluator import BinaryEvaluator, NumericEvaluator
+from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
+from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from ml.evaluation.subgroup_tests import check_groups, check_harm
@@ -107,10 +108,10 @@ def test_numeric_and_ranking_evaluators_have_subgroups() -> None:
     units = np.arange(rows, dtype=np.uint64)
     truth = pd.Series(generator.normal(size=rows))
     numeric = Dataset(pd.DataFrame({"x": truth}), truth, units, metadata)
-    groups = subgroup_metrics(numeric, pd.DataFrame({"value": truth}), NumericEvaluator(), {}, ("sex",))
+    groups = subgroup_metrics(numeric, pd.DataFrame({"prediction": truth}), NumericEvaluator(), {}, ("sex",))
     assert [(group["group"], group["evaluated"], group["value"]) for group in groups] == [
-        ("f", True, 1.0),
-        ("m", True, 1.0),
+        ("f", True, 0.0),
+        ("m", True, 0.0),
     ]
     users = [f"u{i}" for i in range(rows)]
     frame = pd.DataFrame({"user": users, "items": [[]] * rows, "times": [[]] * rows})
@@ -120,6 +121,49 @@ def test_numeric_and_ranking_evaluators_have_subgroups() -> None:
     ranking = Dataset(frame, targets, units, metadata)
     groups = subgroup_metrics(ranking, prediction, RankingEvaluator(k=1), {}, ("sex",))
     assert [(group["group"], group["value"]) for group in groups] == [("f", 1.0), ("m", 0.0)]
+
+
+@pytest.mark.parametrize("fault", ["none", "worse", "biased"])
+def test_predicted_numbers_that_harm_a_group_are_refused(fault: str) -> None:
+    """A group whose numbers are predicted worse than by the mean, or too low, and one whose errors are only larger."""
+    rng, rows = np.random.default_rng(5), 2000
+    women = np.arange(rows) % 4 == 0
+    truth = rng.normal(size=rows) * np.where(women, 2.0, 1.0)
+    prediction = truth + rng.normal(size=rows) * np.where(women, 1.0, 0.3)
+    if fault == "worse":
+        prediction[women] = rng.permutation(truth[women])
+    if fault == "biased":
+        prediction[women] -= 0.8
+    metadata = pd.DataFrame({"sex": np.where(women, "f", "m")})
+    dataset = Dataset(
+        pd.DataFrame(index=range(rows)), pd.Series(truth), np.arange(rows, dtype=np.uint64), metadata
+    )
+    evaluator = NumericEvaluator()
+    mean, predicted = (pd.DataFrame({"prediction": p}) for p in (np.full(rows, truth.mean()), prediction))
+    groups = subgroup_metrics(dataset, predicted, evaluator, {}, ("sex",), mean)
+    by_name = {group["group"]: group for group in groups}
+    error = truth - prediction
+    assert by_name["f"]["bias"]["value"] == pytest.approx(error[women].mean() / truth.std())
+    expected = (error[women] ** 2 - (truth[women] - truth.mean()) ** 2).mean()
+    assert by_name["f"]["below_baseline"]["value"] == pytest.approx(expected / truth.var())
+    failed = [
+        check["check"]
+        for check in check_groups(evaluator.group_metric, groups, 0.03, 0.25)
+        if not check["passed"]
+    ]
+    assert (
+        failed
+        == {
+            "none": [],
+            "worse": ["explained_share of sex=f below that of the baseline by at most"],
+            "biased": [
+                "mean error of sex=f, beyond that of the rest, in standard deviations of the target, at most"
+            ],
+        }[fault]
+    )
+    harmed = compare_groups(dataset, predicted, pd.DataFrame({"prediction": truth}), evaluator, ("sex",))
+    harm = {group["group"]: group["harm"]["value"] for group in harmed}
+    assert harm["f"] == pytest.approx((error[women] ** 2).mean() / truth.var())
 
 
 def sensitive_groups(sizes: dict[str, int]) -> dict[str, dict[str, Any]]:

@@ -273,11 +273,32 @@ def recommendation() -> dict[str, Any]:
 
 def regression() -> dict[str, Any]:
     facts = copy.deepcopy(RUN)
-    facts["metric"] = "r2"
+    facts["metric"] = "rmse"
     del facts["evaluation"]["confusion"]
-    metrics = {"mse": 1523456.7891, "mae": 812.3456, "r2": 0.61}
-    curves = {"deciles": {"predicted": [100.0, 900.0], "observed": [120.0, 880.0]}}
-    facts["evaluation"] |= {"primary": "r2", "metrics": metrics, "intervals": {}, "curves": curves}
+    metrics = {"rmse": 1523456.7891, "mae": 812.3456, "median_error": 640.2, "r2": 0.61}
+    metrics |= {"interval_coverage": 0.893, "interval_width": 4000.0}
+    means = {"predicted": [100.0, 900.0], "observed": [120.0, 880.0], "absolute_error": [50.0, 300.0]}
+    curves = {"deciles": means}
+    facts["evaluation"] |= {"primary": "rmse", "metrics": metrics, "intervals": {}, "curves": curves}
+    facts["evaluation"]["group_metric"] = "explained_share"
+    estimate = {"value": 0.25, "low": 0.1, "high": 0.4}
+    group = {
+        "column": "sex",
+        "group": "f",
+        "rows": 300,
+        "evaluated": True,
+        "value": 90.0,
+        "low": 80.0,
+        "high": 100.0,
+    }
+    group |= {
+        "gap": estimate,
+        "rest": 0.4,
+        "below_baseline": estimate,
+        "bias": estimate,
+        "bias_from_rest": estimate,
+    }
+    facts["evaluation"]["groups"] = [group]
     return facts
 
 
@@ -440,7 +461,12 @@ def test_consequences_come_before_everything_else() -> None:
     assert "Of 100 applicants, 22 find something in their list that they choose next." in text_of(
         page_of("recommendation")
     )
-    assert "On average a prediction is off by 812.3" in text_of(page_of("regression"))
+    numbers = text_of(page_of("regression"))
+    assert "Half of the predictions are within 640.2 of the true number" in numbers
+    assert "on average they are off by 812.3." in numbers
+    assert "an interval that reaches 2,000 to each side: for 89 of 100 applicants it has the true" in numbers
+    assert "61 % of the differences between applicants are explained" in numbers
+    assert "sex: f +0.250 ± 0.150" in numbers[numbers.index("Mean error by group") :]
 
 
 def test_sensitive_columns_that_are_inputs_are_remarked_on() -> None:
@@ -524,7 +550,7 @@ def test_charts_and_tables_fit_narrow_screens() -> None:
     assert "table.cards thead th { white-space: normal; }" in style
     leaderboard = page[page.index('<section id="leaderboard">') : page.index('<section id="test">')]
     assert '<table class="cards">' in leaderboard
-    assert 'data-label="Paired difference"' in leaderboard
+    assert 'data-label="Paired advantage"' in leaderboard
 
 
 def test_user_examples_are_shown_with_explanations() -> None:
@@ -816,7 +842,8 @@ def test_files_are_compared_with_the_published_digests() -> None:
 def test_candidates_that_lost_or_were_skipped_are_shown() -> None:
     text = text_of(page_of("binary"))
     assert (
-        "linear leads: on the same validation rows, its ROC AUC exceeds that of constant by +0.2429" in text
+        "linear leads: on the same validation rows, its ROC AUC is better than that of constant by +0.2429"
+        in text
     )
     assert "These intervals are at 97.5 % (Bonferroni)" in text
     assert "not better than linear, p = 0.5746" in text
