@@ -98,7 +98,7 @@ class Halves:
 def read_halves(chosen: DataSet, folder: Path) -> Halves:
     """Read a set and divide its rows at random; those of a user's line or of a session stay together."""
     kind: CaseKind = case_kind(chosen.case)
-    rows, request = read_cells(folder / chosen.file, kind)
+    rows, request = read_cells(str(folder / chosen.file), kind)
     rng = np.random.default_rng(0)
     if request.read.get("format") in ("sequences", "baskets"):
         entities, _ = pd.factorize(rows[rows.columns[0]])

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 
 from operate.console import case_module, console_logging
 from operate.new_file import require_new, write_new
+from operate.review import review_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,11 @@ SHOWN_DOUBTS = 15
 
 def contract(
     file: Annotated[
-        Path, typer.Argument(help="The file, of any format that is read; with --diff, the new contract.")
+        list[str],
+        typer.Argument(
+            help="The file, of any format that is read, or several, a folder of parts or a wildcard; "
+            "with --diff, the new contract."
+        ),
     ],
     case: Annotated[str | None, typer.Option(help="The use case that the data are for.")] = None,
     target: Annotated[
@@ -56,7 +61,9 @@ def contract(
     from ml.errors import UsageError
 
     if diff is not None:
-        _print_differences(diff, file, as_json)
+        if len(file) != 1:
+            raise UsageError("two contracts: --diff OLD NEW", f"{len(file) + 1}", "name two")
+        _print_differences(diff, Path(file[0]), as_json)
         return
     if case is None:
         raise UsageError("--case CASE", "none", "name the use case; see `steward data`")
@@ -64,49 +71,29 @@ def contract(
     require_new(path, [".json"])
     if page is not None:
         require_new(page, [".html"])
-    if not file.is_file():
-        raise UsageError("a file that can be read", str(file), "name one")
     with console_logging(progress=True):
         rows, request = read_cells(file, case_kind(case))
         classes = () if positive is None else (positive,)
-        drafted = draft_cells(rows, replace(request, target=target, positive=classes))
-    source = review_points(drafted) if review else drafted.source
+        request = replace(request, target=target, positive=classes)
+        drafted = draft_cells(rows, request)
+    source = dict(drafted.source)
+    if review:
+        drafted, source = review_points(drafted, lambda given: draft_cells(rows, with_target(request, given)))
     write_new(path, json.dumps(source, indent=2, ensure_ascii=False) + "\n")
     if page is not None:
         write_new(page, _page(drafted, source, rows))
-    command = shlex.join(["steward", "run", case, "--data", str(file), "--contract", str(path)])
+    data = [part for name in file for part in ("--data", name)]
+    command = shlex.join(["steward", "run", case, *data, "--contract", str(path)])
     if as_json:
         typer.echo(json.dumps(_summary(drafted, path)))
     else:
         _print(drafted, path, command)
 
 
-def review_points(draft: "Draft") -> dict[str, Any]:
-    """Ask about each doubtful point, the most doubtful first; return the contract as it was decided."""
-    from ml.drafting.review import drop, keep, open_points
-    from ml.errors import ContractError
-
-    source = dict(draft.source)
-    order = {(doubt.place, doubt.reason): number for number, doubt in enumerate(draft.doubts)}
-    left: set[tuple[str, str]] = set()
-    while points := [p for p in open_points(source) if (p.place, p.reason) not in left]:
-        point = min(points, key=lambda p: order.get((p.place, p.reason), len(order)))
-        choices = "[k]eep, [d]rop, [l]ater, [q]uit" if point.can_drop else "[k]eep, [l]ater, [q]uit"
-        typer.echo(f"\n{point.place} ({len(points)} left)\n    {point.reason}", err=True)
-        answer = typer.prompt(choices, default="l", show_default=False, err=True).strip().lower()[:1]
-        if answer == "q":
-            break
-        if answer == "k":
-            source = keep(source, point)
-        elif answer == "d" and point.can_drop:
-            try:
-                source = drop(source, point)
-            except ContractError as error:
-                typer.echo(f"    that is impossible: {error}", err=True)
-                left.add((point.place, point.reason))
-        else:
-            left.add((point.place, point.reason))
-    return source
+def with_target(request: "DraftRequest", given: Mapping[str, str]) -> "DraftRequest":
+    """Return the request with what a review has chosen: another target has other classes."""
+    positive = (given["positive"],) if "positive" in given else ()
+    return replace(request, target=given.get("target", request.target), positive=positive)
 
 
 def _print_differences(old: Path, new: Path, as_json: bool) -> None:
@@ -145,31 +132,20 @@ def draft_cells(rows: "pd.DataFrame", request: "DraftRequest") -> "Draft":
     return draft_log(rows, request) if request.case.is_log else draft_table(rows, request)
 
 
-def read_cells(file: Path, kind: "CaseKind") -> tuple["pd.DataFrame", "DraftRequest"]:
-    """Return every cell of a file as it came, and how the file is read. Raises UsageError or DataGateError."""
-    import tempfile
+def read_cells(
+    data: str | Sequence[str], kind: "CaseKind", name: str = ""
+) -> tuple["pd.DataFrame", "DraftRequest"]:
+    """Return every cell of one or several files as it came, and how they are read.
 
-    from ml.contract.read_options import ReadOptions
-    from ml.contract.schema import Contract, ContractFile
+    Raises UsageError or DataGateError.
+    """
     from ml.drafting.request import DraftRequest
-    from tasks.file_dialect import file_dialect
-    from tasks.locate import DatasetSource
+    from tasks.data_paths import find_files
+    from tasks.sample_files import read_sample_files
     from tasks.settings import load
-    from tasks.source import read_source
-    from tasks.storage.content_store import Store
 
-    limits = load().read_limits
-    name = _name(file)
-    dialect = file_dialect(file, kind.is_log, limits)
-    read = {"files": [_file_name(file)], **dialect.read}
-    # The draft decides what a cell means.
-    options = ReadOptions(columns=dict.fromkeys(dialect.columns, "category"), **read)
-    meta = {"schema_version": 2, "read": options, "roles": {"target": {"column": dialect.columns[0]}}}
-    reading = ContractFile.model_validate({"name": f"{kind.name}.{name}", "expectations": [], "meta": meta})
-    source = DatasetSource(name, Contract.from_file(reading, {}), (file,), limits=limits)
-    with tempfile.TemporaryDirectory(prefix="steward-contract-") as scratch:
-        rows = read_source(source, Store(Path(scratch))).table("rows")
-    return rows, DraftRequest(kind, name, read, dialect.doubts)
+    found = read_sample_files(find_files(data), kind.is_log, load().read_limits)
+    return found.rows, DraftRequest(kind, name or _name(data), found.read, found.doubts)
 
 
 def case_kind(case: str) -> "CaseKind":
@@ -187,21 +163,12 @@ def case_kind(case: str) -> "CaseKind":
     )
 
 
-def _file_name(file: Path) -> str:
-    """Return the name that the contract gives the file: names that could leave a folder are refused there."""
-    from ml.contract.values import CONTROL_CHARACTER
-
-    usable = (
-        "\\" not in file.name and not file.name.startswith("~") and not CONTROL_CHARACTER.search(file.name)
-    )
-    return file.name if usable and not re.match(r"[A-Za-z]:", file.name) else f"data{file.suffix}"
-
-
-def _name(file: Path) -> str:
-    """Return the name of the data set: that of the file, as far as names of data sets allow."""
+def _name(data: str | Sequence[str]) -> str:
+    """Return the name of the data set: that of the first file or folder, as far as names of data sets allow."""
     from tasks.file_names import plain_name
 
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain_name(file.name)).strip("_")[:100] or "data"
+    first = data if isinstance(data, str) else data[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain_name(Path(first).name)).strip("_")[:100] or "data"
 
 
 def _summary(draft: "Draft", path: Path) -> dict[str, Any]:

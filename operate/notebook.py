@@ -37,7 +37,7 @@ class ReportPage:
 def contract(
     data: Any, case: str, to: str | Path, target: str | None = None, positive: str | None = None
 ) -> str:
-    """Draft the contract of a file or a table, write it to the new file `to`, and return its path.
+    """Draft the contract of files or of a table, write it to the new file `to`, and return its path.
 
     What is doubtful is marked `review` in the file: look at it before you rely on a model. Raises UsageError.
     """
@@ -52,14 +52,13 @@ def contract(
     if path.suffix != ".json":
         raise UsageError("a new file NAME.json for the contract", str(to), "name such a file")
     kind = case_kind(case)
+    files: str | list[str]
     if is_table(data):
         settings.create_state_dir()
-        file = table_file(data, settings.state_dir.resolve() / "store")
+        files = str(table_file(data, settings.state_dir.resolve() / "store"))
     else:
-        file = Path(data)
-    if not file.is_file():
-        raise UsageError("a table, or a file that can be read", str(data), "give one of them")
-    rows, request = read_cells(file, kind)
+        files = str(data) if isinstance(data, str | Path) else [str(part) for part in data]
+    rows, request = read_cells(files, kind)
     classes = () if positive is None else (positive,)
     read = {**request.read, "files": [f"{path.stem}.parquet"]} if is_table(data) else request.read
     request = replace(request, name=path.stem, read=read, target=target, positive=classes)

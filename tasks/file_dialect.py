@@ -2,17 +2,18 @@
 
 import codecs
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.contract.read_options import ReadOptions
+from ml.contract.read_options import MAX_SKIPPED_LINES, ReadOptions
 from ml.contract.values import MAX_COLUMN
 from ml.drafting.dialect import find_dialect
 from ml.errors import UsageError
@@ -23,6 +24,8 @@ from tasks.read_limits import ReadLimits
 
 # Bytes from which the dialect of a text file is found.
 START = 2_000_000
+# Messages by intent begin with the first intent, and the parts of a message.
+INTENTS = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"[^"]*"\s*:\s*\[\s*\{\s*"data"\s*:\s*\[')
 # What a damaged archive or file with a schema raises.
 READ_ERRORS = (ValueError, RuntimeError, EOFError, OSError, zlib.error, zipfile.BadZipFile, pa.ArrowException)
 DEFAULTS = {"format": "csv", "encoding": "utf-8", "separator": ",", "header": True, "strip": False}
@@ -92,14 +95,33 @@ def _find(path: Path, is_log: bool, limits: ReadLimits) -> FileDialect:
         return _with_read_names(path, kind, limits)
     if kind == "jsonl":
         return FileDialect({"format": kind}, _keys(start), {})
+    if PurePath(file.content_name).suffix.lower() == ".json":
+        return _json(start, path.name)
     found = find_dialect(start, is_log)
     read: dict[str, Any] = {key: getattr(found, key) for key in DEFAULTS}
     given = {key: value for key, value in read.items() if value != DEFAULTS[key]}
     return FileDialect(given, found.names, found.doubts)
 
 
+def _json(start: bytes, name: str) -> FileDialect:
+    """Return the dialect of JSON: an object in each line, or messages by intent."""
+    try:
+        if start.count(b"\n") > 1:
+            return FileDialect({"format": "jsonl"}, _keys(start), {})
+    except ValueError:
+        pass  # objects that take several lines
+    if not INTENTS.match(start):
+        raise UsageError(
+            f"an object in each line, or messages by intent, in {name}",
+            "other JSON",
+            "write one object per line",
+        )
+    return FileDialect({"format": "intents"}, ("intent", "text"), {})
+
+
 def _with_read_names(path: Path, kind: str, limits: ReadLimits) -> FileDialect:
-    options = ReadOptions(columns={}).model_copy(update={"columns": _EveryName(), "format": kind})
+    known = {"columns": _EveryName(), "format": kind, "ragged_lines": MAX_SKIPPED_LINES}
+    options = ReadOptions(columns={}).model_copy(update=known)
     return FileDialect({"format": kind}, tuple(read_file(path, options, limits).table.column_names), {})
 
 

@@ -50,7 +50,7 @@ def draft_roles(columns: Sequence[Column], target: str, reads_texts: bool) -> Ro
     draft = RoleDraft()
     features = [column for column in columns if column.name != target]
     _ignore_useless(features, draft)
-    _find_identifier(features, draft)
+    _find_identifier([c for c in features if not (reads_texts and _has_words(c))], draft)
     _find_group(features, draft)
     _find_times(features, draft)
     _find_texts(features, draft, reads_texts)
@@ -152,6 +152,15 @@ def _is_text(column: Column) -> bool:
     spaced = (sample.str.count(r"\s") >= 4).mean() > 0.5
     unspaced = sample.str.contains(CHINESE).mean() > 0.5
     return bool((spaced and length >= MIN_TEXT_LENGTH) or (unspaced and length >= MIN_UNSPACED_TEXT_LENGTH))
+
+
+def _has_words(column: Column) -> bool:
+    """Return whether most cells have several words: short messages differ in all rows too, but are no identifiers."""
+    return (
+        column.kind == "category"
+        and column.distinct > 2
+        and column.counts.index.str.contains(r"\S\s+\S").mean() > 0.5
+    )
 
 
 def _find_site(columns: Sequence[Column], draft: RoleDraft) -> None:

@@ -87,7 +87,7 @@ def test_files_that_are_no_tables_are_refused_and_leave_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.csv"], "a file that can be read; got none.csv"),
+        (["none.csv"], "a file none.csv; got none"),
         (["none.csv", "-o", "contract.txt"], "FILE.json in a folder"),
         (["none.csv", "-o", "no/folder/c.json"], "FILE.json in a folder that exists"),
     ],
@@ -110,7 +110,7 @@ def test_other_formats_become_the_same_contract(
         rows.to_excel(path, index=False)
     else:
         rows.to_csv(path, index=False, encoding=encoding)
-    cells, request = read_cells(path, CaseKind("fintech-risk"))
+    cells, request = read_cells(str(path), CaseKind("fintech-risk"))
     drafted = draft_cells(cells, replace(request, target="defaulted")).contract
     assert (drafted.roles.id, drafted.roles.time, drafted.roles.positive) == (
         "application_id",
@@ -133,6 +133,77 @@ def test_points_are_reviewed_and_a_page_is_written(loans: Path, tmp_path: Path) 
     run(str(loans), "--case", "fintech-risk", "-o", str(again))
     assert unreviewed(parse(json.loads(again.read_text())))
     assert run("--diff", str(again), str(path)) == "no difference\n"
+
+
+def test_another_target_can_be_chosen_in_a_review(loans: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    arguments = [str(loans), "--case", "fintech-risk", "-o", str(path), "--review"]
+    answers = "c\nnone\nc\nregion\nc\nwales\nk\n"
+    result = CliRunner().invoke(
+        steward.app, ["contract", *arguments], input=answers + "q\n", catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    assert "that is impossible: expected a column of the file as --target" in result.output
+    assert "drafted again with --target 'region' and --positive 'wales'" in result.output
+    contract = parse(json.loads(path.read_text()))
+    assert (contract.roles.target, contract.roles.positive) == ("region", ("wales",))
+
+
+def test_a_few_lines_with_other_lengths_are_left_out_and_counted(tmp_path: Path) -> None:
+    lines = [f"{n},{n % 7},{'yes' if n % 3 else 'no'}" for n in range(400)]
+    lines[100] += ",1"
+    lines[200] = "5"
+    path, contract = tmp_path / "t.csv", tmp_path / "c.json"
+    path.write_text("\n".join(["id,visits,bad", *lines]) + "\n")
+    run(str(path), "--case", "fintech-risk", "-o", str(contract))
+    source = json.loads(contract.read_text())
+    assert source["meta"]["read"]["ragged_lines"] == 4
+    proposal = next(p for p in source["meta"]["proposals"] if p["place"] == "read.ragged_lines")
+    assert proposal["reason"].startswith("2 of 400 lines")
+    assert proposal["review"]
+
+
+def test_several_files_are_stacked_or_joined(loans: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(loans, sep=";")
+    for part in range(2):
+        rows.iloc[part::2].to_csv(tmp_path / f"part{part}.csv", index=False)
+    both = run(str(tmp_path / "part*.csv"), "--case", "fintech-risk", "-o", str(tmp_path / "stacked.json"))
+    assert "per batch of 400 rows" in both
+    assert f"--data '{tmp_path}/part*.csv'" in both
+    assert parse(json.loads((tmp_path / "stacked.json").read_text())).read.files == ("part0.csv",)
+    left, right = tmp_path / "people.csv", tmp_path / "outcomes.csv"
+    rows.drop(columns="defaulted").to_csv(left, index=False)
+    rows[["application_id", "defaulted"]].iloc[::-1].to_csv(right, index=False)
+    run(str(left), str(right), "--case", "fintech-risk", "-o", str(tmp_path / "joined.json"))
+    joined = parse(json.loads((tmp_path / "joined.json").read_text()))
+    assert (joined.read.join, joined.roles.id, joined.roles.target) == (
+        "application_id",
+        "application_id",
+        "defaulted",
+    )
+    rows[["income"]].to_csv(tmp_path / "part2.csv", index=False)
+    with pytest.raises(DataGateError, match="in one of them only"):
+        read_cells([str(tmp_path / "part0.csv"), str(left)], CaseKind("fintech-risk"))
+
+
+def test_messages_by_intent_and_lines_of_json(tmp_path: Path) -> None:
+    messages = {
+        w: [{"data": [{"text": f"{w} number "}, {"text": str(n)}]} for n in range(30)]
+        for w in ("play", "stop")
+    }
+    path = tmp_path / "intents.json"
+    path.write_text(json.dumps(messages, indent=1))
+    cells, request = read_cells(
+        str(path), CaseKind("customer-service", several_classes=True, reads_texts=True)
+    )
+    drafted = draft_cells(cells, request).contract
+    assert (drafted.read.format, drafted.roles.target, drafted.roles.text) == ("intents", "intent", ("text",))
+    assert drafted.roles.labels == ("play", "stop")
+    path.write_text("".join(json.dumps({"a": n, "b": n % 2}) + "\n" for n in range(60)))
+    assert read_cells(str(path), CaseKind("fintech-risk"))[1].read["format"] == "jsonl"
+    path.write_text(json.dumps([[1, 2], [3, 4]]))
+    with pytest.raises(UsageError, match="messages by intent, in intents"):
+        read_cells(str(path), CaseKind("fintech-risk"))
 
 
 def test_a_review_that_is_left_keeps_the_marks(loans: Path, tmp_path: Path) -> None:
