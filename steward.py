@@ -190,7 +190,7 @@ def score_command(
     case: CaseArgument,
     data: Annotated[
         list[str],
-        typer.Option(help="What to score: a file, a folder of parts or a wildcard, without the target."),
+        typer.Option(help="What to score, without the target: as for `run`, but no name."),
     ],
     out: Annotated[Path, typer.Option(help="The file to write, .parquet or .csv.")],
     contract: Annotated[str, typer.Option(help="Data set whose champion scores the file.")] = "simulated",
@@ -201,6 +201,7 @@ def score_command(
         ),
     ] = 0,
     accept_drift: AcceptDriftOption = None,
+    query: QueryOption = None,
     verbose: VerboseOption = False,
     as_json: JsonLinesOption = False,
 ) -> None:
@@ -218,6 +219,7 @@ def score_command(
                 contract=contract,
                 reasons=reasons,
                 accept_drift=accept_drift,
+                query=query,
             )
     if as_json:
         typer.echo(json.dumps(facts))

@@ -1,10 +1,11 @@
 """Read, validate and split one large table through three doors: CSV, 50 Parquet parts, PostgreSQL.
 
-    python -m benchmarks.doors_scale [--rows N]
+    python -m benchmarks.doors_scale [--rows N] [--doors csv parquet postgresql]
 
 Each measurement runs in a process of its own. `read` is what a run does until it has a table, `plain` what pandas or
 pyarrow does with the same files in the same run, `stages` is source, validation and split with their stored results.
-Peak memory is that of the whole process, with what the imports take.
+Processor seconds are those of all threads of the process, without the server's. Peak memory is that of the whole
+process, with what the imports take.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from tasks.database_url import database_query, without_password
 from tasks.databases import read_query
-from tasks.file_formats import read_file
+from tasks.file_formats import read_in_order
 from tasks.locate import DatasetSource
 from tasks.settings import ROOT
 from tasks.source import read_source
@@ -41,6 +42,7 @@ from tasks.storage.content_store import Store
 from tasks.validate import validate
 
 PARTS = 50
+DOORS = ("csv", "parquet", "postgresql")
 REGIONS = np.array(["north", "east", "south", "west", "abroad"])
 TYPES = {
     "id": "category",
@@ -63,28 +65,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--door", choices=("csv", "parquet", "postgresql"), help=argparse.SUPPRESS)
+    parser.add_argument("--doors", choices=DOORS, nargs="+", default=DOORS)
+    parser.add_argument("--door", choices=DOORS, help=argparse.SUPPRESS)
     parser.add_argument("--what", choices=("read", "plain", "pandas", "stages"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.door:
         print(json.dumps(_measured(arguments.door, arguments.what, arguments.folder)))
         return
-    print(f"{'door':<11}{'what':<8}{'seconds':>9}{'x plain':>9}{'peak GB':>9}{'rows':>11}", flush=True)
+    heads = ("seconds", "x plain", "processor", "x plain", "peak GB", "rows")
+    print(f"{'door':<11}{'what':<8}{''.join(f'{head:>11}' for head in heads)}", flush=True)
     with tempfile.TemporaryDirectory() as name, temporary_postgres() as url:
         folder = Path(name)
         write_files(folder, arguments.rows)
         doors = {"csv": ("plain", "pandas", "read", "stages"), "parquet": ("plain", "read", "stages")}
-        if url:
+        if url and "postgresql" in arguments.doors:
             _fill(url, folder)
             doors["postgresql"] = ("read", "stages")
-        for door, measurements in doors.items():
-            plain = float("nan")
-            for what in measurements:
-                seconds, peak, rows = _in_process(door, what, folder, url)
-                plain = seconds if what == "plain" else plain
+        for door in arguments.doors:
+            plain = (float("nan"), float("nan"))
+            for what in doors.get(door, ()):
+                seconds, processor, peak, rows = _in_process(door, what, folder, url)
+                plain = (seconds, processor) if what == "plain" else plain
                 print(
-                    f"{door:<11}{what:<8}{seconds:>9.1f}{seconds / plain:>9.2f}{peak / 1e9:>9.2f}{rows:>11,}",
+                    f"{door:<11}{what:<8}{seconds:>11.1f}{seconds / plain[0]:>11.2f}{processor:>11.1f}"
+                    f"{processor / plain[1]:>11.2f}{peak / 1e9:>11.2f}{rows:>11,}",
                     flush=True,
                 )
 
@@ -156,21 +161,21 @@ def _fill(url: str, folder: Path) -> None:
     connection.close()
 
 
-def _in_process(door: str, what: str, folder: Path, url: str | None) -> tuple[float, int, int]:
+def _in_process(door: str, what: str, folder: Path, url: str | None) -> tuple[float, float, int, int]:
     options = ["--door", door, "--what", what, "--folder", str(folder)]
     command = [sys.executable, "-m", "benchmarks.doors_scale", *options]
     environment = {**os.environ, "DOORS_URL": url or ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
-    seconds, peak, rows = json.loads(done.stdout)
-    return seconds, peak, rows
+    seconds, processor, peak, rows = json.loads(done.stdout)
+    return seconds, processor, peak, rows
 
 
 def _measured(door: str, what: str, folder: Path) -> list[float]:
     # The peak of the process that started this one counts until it is reset.
     Path("/proc/self/clear_refs").write_text("5")
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     rows = _plain(door, what, folder) if what in ("plain", "pandas") else _ours(door, what, folder)
-    return [time.perf_counter() - started, peak_memory(), rows]
+    return [time.perf_counter() - started, time.process_time() - processor, peak_memory(), rows]
 
 
 def _plain(door: str, what: str, folder: Path) -> int:
@@ -193,9 +198,8 @@ def _ours(door: str, what: str, folder: Path) -> int:
     if what == "read":
         if database:
             files = (read_query(database, store, source.limits),)
-        return len(
-            stack([FilePart(f.name, read_file(f, source.contract.read, source.limits).table) for f in files])
-        )
+        contents = read_in_order(files, source.contract.read, source.limits)
+        return len(stack([FilePart(file.name, content.table) for file, content in contents]))
     raw = read_source(source, Store(store))
     clean = validate.fn(raw, source.contract, None, Store(store))
     split.fn(clean, source.contract, split_rows, datetime.now(UTC), Store(store))

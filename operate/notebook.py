@@ -93,7 +93,7 @@ def champion(case: str, data: str = "simulated") -> dict[str, Any]:
 def score(case: str, data: Any, contract: str = "simulated", **parameters: Any) -> "pd.DataFrame":
     """Score a table or a file with the champion of the data set `contract`; return a row for each of its rows.
 
-    `parameters` are `reasons` and `accept_drift` of `steward score`.
+    `parameters` are `reasons`, `accept_drift` and `query` of `steward score`.
     """
     with console_logging(), tempfile.TemporaryDirectory(prefix="steward-scores-") as folder:
         require_case(case)

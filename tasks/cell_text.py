@@ -5,8 +5,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 # Whole numbers below it are represented exactly by float64.
 MAX_EXACT_INTEGER = 2.0**53
+# Sizes of numbers that Arrow writes as Python does, but that it writes whole ones without a fraction, as `cell_text`.
+SAME_TEXT = (1e-4, 1e10)
 
 
 def cell_text(value: Any) -> str | None:
@@ -27,3 +33,17 @@ def cell_text(value: Any) -> str | None:
     if isinstance(value, Decimal):
         return None if value.is_nan() else str(value)
     raise TypeError(type(value).__name__)
+
+
+def number_texts(numbers: pa.DoubleArray) -> pa.Array:
+    """Return the texts of floating-point numbers, the same as `cell_text` returns; NaN is missing."""
+    # Zero has no sign in texts.
+    values = numbers.to_numpy(zero_copy_only=False) + 0.0
+    sizes = np.abs(values)
+    is_same = (sizes == 0) | ((sizes >= SAME_TEXT[0]) & (sizes < SAME_TEXT[1]))
+    texts = pc.cast(pa.array(values, mask=~is_same), pa.large_string())
+    others = ~is_same & ~np.isnan(values)
+    if not others.any():
+        return texts
+    written = pa.array(map(cell_text, values[others].tolist()), pa.large_string())
+    return pc.replace_with_mask(texts, pa.array(others), written)

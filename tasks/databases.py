@@ -2,8 +2,9 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ml.errors import DataGateError, UsageError
-from tasks.cell_text import cell_text
+from tasks.cell_text import cell_text, number_texts
 from tasks.database_url import DatabaseQuery
 from tasks.extracts import write_extract
 from tasks.read_limits import ReadLimits
@@ -140,7 +141,8 @@ def _blocks(result: CursorResult[Any], schema: pa.Schema, limits: ReadLimits) ->
     block_rows = max(BLOCK_CELLS // len(schema), 1)
     batches: list[pa.RecordBatch] = []
     rows = size = 0
-    while fetched := result.fetchmany(min(FETCHED_ROWS, block_rows)):
+    # Rows of SQLAlchemy, which a query given as text needs for nothing, take most of the time of fetching.
+    while fetched := result.cursor_strategy.fetchmany(result, result.cursor, min(FETCHED_ROWS, block_rows)):
         rows += len(fetched)
         limits.check_rows("the query", rows)
         columns = [
@@ -165,13 +167,13 @@ def _blocks(result: CursorResult[Any], schema: pa.Schema, limits: ReadLimits) ->
 
 
 def _texts(cells: Sequence[Any], column: str) -> pa.Array:
-    """Return the cells as texts; texts and whole numbers at once, others one by one."""
+    """Return the cells as texts: those of one common type at once, others, such as several types, one by one."""
+    kinds = set(map(type, cells)) - {type(None)}
     try:
-        array = pa.array(cells)
-        if pa.types.is_string(array.type) or pa.types.is_integer(array.type) or pa.types.is_null(array.type):
-            return pc.cast(array, pa.large_string())
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        pass  # several types, as in SQLite, or one that Arrow does not know
+        if len(kinds) == 1 and (write := WRITERS.get(kinds.pop())):
+            return write(cells)
+    except (pa.ArrowException, OverflowError):
+        pass  # a whole number of more than 64 bits
     try:
         return pa.array([cell_text(cell) for cell in cells], pa.large_string())
     except (TypeError, ValueError):
@@ -180,6 +182,15 @@ def _texts(cells: Sequence[Any], column: str) -> pa.Array:
             "values of another type",
             "leave the column out, or cast it to text in the query",
         ) from None
+
+
+# How cells of one type become texts at once, equal to what `cell_text` returns for each.
+WRITERS: dict[type, Callable[[Sequence[Any]], pa.Array]] = {
+    str: lambda cells: pa.array(cells, pa.large_string()),
+    int: lambda cells: pc.cast(pa.array(cells, pa.int64()), pa.large_string()),
+    float: lambda cells: number_texts(pa.array(cells, pa.float64())),
+    date: lambda cells: pc.cast(pa.array(cells, pa.date32()), pa.large_string()),
+}
 
 
 def _failure(query: DatabaseQuery, error: SQLAlchemyError, has_begun: bool) -> DataGateError:

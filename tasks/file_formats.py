@@ -6,9 +6,13 @@ workbooks become texts; Parquet and Feather keep their types. Text files may be 
 
 import zipfile
 import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ml.contract.read_options import LINE_FORMATS, TEXT_FORMATS, ReadOptions
+from ml.device import available_cores
 from ml.errors import DataGateError
 from tasks.arff_format import read_arff
 from tasks.feather_format import read_feather
@@ -38,6 +42,37 @@ ARROW_REASONS = {
     "Empty CSV file": "an empty file",
     "CSV parse error: Empty CSV file": "an empty file",
 }
+
+# Arrow decodes these without Python's interpreter lock, so that threads gain time; files read at once.
+PARALLEL_FORMATS = ("parquet", "feather")
+MAX_PARALLEL_FILES = 4
+
+
+def read_in_order(
+    files: Sequence[Path], options: ReadOptions, limits: ReadLimits
+) -> Iterator[tuple[Path, FileContent]]:
+    """Yield each file with its content, in the order given; a few files are read ahead where that gains time.
+
+    Raises the error of the first file that has one; files after it may have been read, and are given up.
+    """
+    is_parallel = all(format_of(file.name, options) in PARALLEL_FORMATS for file in files)
+    threads = min(available_cores(), MAX_PARALLEL_FILES, len(files)) if is_parallel else 1
+    if threads < 2:
+        for file in files:
+            yield file, read_file(file, options, limits)
+        return
+    waiting = deque(files)
+    ahead: deque[tuple[Path, Future[FileContent]]] = deque()
+    pool = ThreadPoolExecutor(threads, "read")
+    try:
+        while waiting or ahead:
+            while waiting and len(ahead) < threads:
+                file = waiting.popleft()
+                ahead.append((file, pool.submit(read_file, file, options, limits)))
+            file, future = ahead.popleft()
+            yield file, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def read_file(path: Path, options: ReadOptions, limits: ReadLimits) -> FileContent:

@@ -72,9 +72,25 @@ def find_dataset(
     return DatasetSource(data, loaded, files, side_table, settings.read_limits)
 
 
+def find_rows(data: Data, query: str | None) -> tuple[tuple[Path, ...], DatabaseQuery | None]:
+    """Return the files that `data` names, or the query of a database; nothing is read. Raises UsageError."""
+    if query is not None or is_database(data):
+        return (), _database_query(data, query)
+    return find_files(data), None
+
+
 def _in_database(
     case: str, data: Data, contract: str | None, settings: Settings, query: str | None
 ) -> DatasetSource:
+    database = _database_query(data, query)
+    if not contract:
+        raise _no_contract()
+    loaded = load_contract(case, contract, settings)
+    name = loaded.name.partition(".")[2]
+    return DatasetSource(name, loaded, (), limits=settings.read_limits, database=database)
+
+
+def _database_query(data: Data, query: str | None) -> DatabaseQuery:
     if not isinstance(data, str) or not (is_database(data) or Path(data).suffix.lower() in SQLITE_ENDINGS):
         raise UsageError(
             "the address of one database as --data with --query",
@@ -83,11 +99,7 @@ def _in_database(
         )
     database = database_query(data, query)
     check_query(database)
-    if not contract:
-        raise _no_contract()
-    loaded = load_contract(case, contract, settings)
-    name = loaded.name.partition(".")[2]
-    return DatasetSource(name, loaded, (), limits=settings.read_limits, database=database)
+    return database
 
 
 def _no_contract() -> UsageError:

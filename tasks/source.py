@@ -20,7 +20,7 @@ from tasks.data_paths import file_labels
 from tasks.databases import read_query
 from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.file_ending import check_file_end
-from tasks.file_formats import read_file
+from tasks.file_formats import read_in_order
 from tasks.file_names import plain_name
 from tasks.locate import DatasetSource
 from tasks.stacked_files import FilePart, join, stack
@@ -56,6 +56,7 @@ CODE = (
     "tasks/workbook_format.py",
     "ml/contract",
     "ml/data",
+    "ml/device.py",
     "ml/errors.py",
     "ml/simulators",
 )
@@ -138,8 +139,8 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     options = contract.read
     parts: list[FilePart] = []
     dropped, notes, row_count = {}, [], 0
-    for label, path in zip(file_labels(files), files, strict=True):
-        content = read_file(path, options, dataset_source.limits)
+    contents = read_in_order(files, options, dataset_source.limits)
+    for label, (path, content) in zip(file_labels(files), contents, strict=True):
         notes += check_file_end(path, content.table, options)
         if content.ragged_lines:
             left_out = "1 line was" if content.ragged_lines == 1 else f"{content.ragged_lines:,} lines were"

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -90,6 +92,15 @@ def test_scores_loads_and_serves(
         assert not re.search("12345|top-secret", text)
     score("fintech-risk", str(unlabelled), str(out))
     assert not page.exists()
+    # Rows of a database have the scores of the same rows in a file.
+    from_file, database = pd.read_parquet(out), tmp_path / "new.db"
+    with closing(sqlite3.connect(database)) as connection:
+        pd.read_parquet(unlabelled).to_sql("loans", connection, index=False)
+    score("fintech-risk", str(database), str(out), query="SELECT * FROM loans")
+    pd.testing.assert_frame_equal(pd.read_parquet(out), from_file)
+    with pytest.raises(DataGateError, match=f"no such table: loan; correct --query; report: {page}"):
+        score("fintech-risk", f"sqlite:///{database}", str(out), query="SELECT * FROM loan")
+    assert f"the query of sqlite:///{database} was not scored" in page.read_text()
     with pytest.raises(
         UsageError,
         match="expected reasons of a recommender or of texts, 0 or more of them; got 3 of fintech-risk",

@@ -22,7 +22,9 @@ from ml.contract.schema import Contract
 from ml.data.digest import table_digest
 from ml.errors import ContractError, DataGateError, UsageError
 from tasks.data_paths import find_files, is_file
+from tasks.file_formats import read_in_order
 from tasks.locate import DatasetSource
+from tasks.read_limits import ReadLimits
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.tables_in_memory import is_table, table_file
@@ -174,6 +176,20 @@ def test_parts_of_different_schemas_are_refused_by_name(
     changed.to_parquet(tmp_path / "b.parquet")
     with pytest.raises(DataGateError, match=message):
         clean_table(tmp_path, tmp_path / "a.parquet", tmp_path / "b.parquet")
+
+
+def test_parts_that_are_read_at_once_keep_their_order_and_the_first_error(tmp_path: Path) -> None:
+    """More parts than threads; a damaged part is named although a later one is damaged too."""
+    parts = [tmp_path / f"part-{number:02d}.parquet" for number in range(12)]
+    for number, path in enumerate(parts):
+        FRAME.assign(count=number).to_parquet(path)
+    read = list(read_in_order(parts, contract().read, ReadLimits()))
+    assert [path for path, _ in read] == parts
+    assert [content.table["count"][0].as_py() for _, content in read] == list(range(12))
+    for damaged in (parts[9], parts[7]):
+        damaged.write_bytes(b"PAR1 no more")
+        with pytest.raises(DataGateError, match=damaged.name):
+            list(read_in_order(parts, contract().read, ReadLimits()))
 
 
 def test_a_folder_and_a_wildcard_are_read_in_the_order_of_names(tmp_path: Path) -> None:
