@@ -8,6 +8,7 @@ import pandas as pd
 from ml.data.digest import row_hashes
 from ml.data.maturity import known_times, outcomes_not_known
 from ml.data.row_split import targets
+from ml.data.sums import wrong_totals
 from ml.data.text_faults import EMPTY, foreign_script, text_faults
 from ml.data.value_kinds import count_invalid_cells
 from ml.interactions import event_log
@@ -81,6 +82,7 @@ def check_rows(state: ValidationState) -> None:
     _check_known_times(state)
     _check_texts(state)
     _check_event_weights(state)
+    _check_sums(state)
     _check_duplicates(state)
 
 
@@ -171,6 +173,16 @@ def _check_event_weights(state: ValidationState) -> None:
         rows = state.quarantine(rule, unweighted, "the event has no weight")
         missing = int(cells.iloc[rows].isna().sum())
         state.add_kinds({"missing": missing, "a value without a weight": len(rows) - missing})
+
+
+def _check_sums(state: ValidationState) -> None:
+    """Set aside rows whose total is not the sum of its parts."""
+    for rule in state.contract.sums:
+        if {*rule.columns} <= {*state.rows.columns}:
+            codes = state.contract.sentinel_values
+            wrong = wrong_totals(state.rows, rule.total, rule.parts, rule.tolerance, codes)
+            rows = state.set_aside(rule.name, wrong, rule.action, rule.reason)
+            state.add_kinds({"a total that is not the sum": len(rows)})
 
 
 def _check_duplicates(state: ValidationState) -> None:

@@ -14,6 +14,7 @@ from ml.contract.roles import Roles
 from ml.contract.schema import MetaDraft
 from ml.contract.shared_codes import special_columns
 from ml.contract.split_checks import check_split
+from ml.contract.sums import Sum
 
 NUMERIC = ("number", "integer")
 
@@ -30,11 +31,13 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             "meta.sentinel_values": meta.sentinel_values,
             "meta.copies": meta.copies.columns if meta.copies else (),
             "meta.first_row_per": _first_row_columns(meta),
+            "meta.sums": [column for rule in meta.sums for column in rule.columns],
             "meta.split": [meta.split.column] if meta.split.column else [],
         }
         for place, named in columns.items():
             yield from unknown_columns(named, read, place)
         yield from check_sentinel_values(meta.sentinel_values, read)
+        yield from check_sums(meta.sums, read)
     if roles:
         yield from check_roles(roles)
         yield from check_recommendations(meta, roles)
@@ -51,6 +54,16 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
             yield from check_declared_features(meta.features, read, roles, meta.split.by)
             if roles.user is None:
                 yield from check_features(read, roles, meta.split.by, meta.features)
+
+
+def check_sums(sums: Sequence[Sum], read: ReadOptions) -> Iterator[Problem]:
+    """Check that what is added are numbers, each named once."""
+    for rule in sums:
+        kinds = {column: read.columns.get(column, "number") for column in rule.columns}
+        if others := sorted(column for column, kind in kinds.items() if kind not in NUMERIC):
+            yield Problem("columns of type number or integer in meta.sums", listed(others), "name others")
+        if len(kinds) < len(rule.columns):
+            yield Problem("each column once in an object of meta.sums", listed(rule.columns), "remove one")
 
 
 def check_downloads(addresses: Mapping[str, str], digests: Mapping[str, str]) -> Iterator[Problem]:

@@ -8,4 +8,5 @@ def unreviewed(contract: Contract) -> list[str]:
     return [
         *(proposal.place for proposal in contract.proposals if proposal.review),
         *(rule.name for rule in contract.rules if rule.meta.review),
+        *(rule.name for rule in contract.sums if rule.review),
     ]

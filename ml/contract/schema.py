@@ -20,6 +20,7 @@ from ml.contract.row_condition import Condition, columns_of
 from ml.contract.row_condition_parser import parse_row_condition
 from ml.contract.shared_codes import SpecialCodes, codes_by_column
 from ml.contract.split_policy import SplitPolicy
+from ml.contract.sums import Sum
 from ml.contract.values import (
     MAX_COLUMNS,
     MAX_RULES,
@@ -168,6 +169,8 @@ class MetaDraft(Section):
     """Columns that may predict the target on their own, each with the reason why that is no leakage."""
     copies: CopyPolicy | None = None
     """What counts as a copy of an earlier row, and what becomes of it; by default it is a fault."""
+    sums: Annotated[tuple[Sum, ...], Field(max_length=MAX_RULES)] = ()
+    """Columns that are the sum of others in each row."""
     copy_exception: Reason | None = None
     """Why rows of (nearly) equal content under different ids may be in several datasets of the split."""
     features: Mapping[ColumnName, DeclaredFeature] = Field(default_factory=dict)
@@ -226,6 +229,7 @@ class Contract:
     leakage_exceptions: Mapping[str, str]
     # What counts as a copy of an earlier row; None for the default, by which it is a fault.
     copies: CopyPolicy | None
+    sums: tuple[Sum, ...]
     # Why copies of rows may be in several datasets of the split; None where they may not.
     copy_exception: str | None
     # Features that are computed from other columns, by the name of the new column.
@@ -261,6 +265,7 @@ class Contract:
             first_row_per=meta.first_row_per,
             leakage_exceptions=meta.leakage_exceptions,
             copies=meta.copies,
+            sums=meta.sums,
             copy_exception=meta.copy_exception,
             declared_features=meta.features,
             sentinel_values=codes_by_column(

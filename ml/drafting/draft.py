@@ -11,7 +11,7 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.contract.values import MAX_RULES
 from ml.drafting.held_out import FalseAlarms
-from ml.drafting.proposals import DraftRule, Proposal
+from ml.drafting.proposals import SUM, DraftRule, Proposal
 from ml.drafting.request import DraftRequest
 
 # Rows from which a draft is made; of more, a random part.
@@ -45,10 +45,12 @@ def assemble(
 ) -> Draft:
     """Return the draft with its JSON. Rules beyond the bound of a contract are left out, the last ones first."""
     kept = rules[:MAX_RULES]
+    sums = {"sums": found} if (found := [rule.to_json() for rule in kept if rule.type == SUM]) else {}
+    points = [proposal.to_json() for proposal in proposals]
     source = {
         "name": f"{request.case.name}.{request.name}",
-        "expectations": [rule.to_json() for rule in kept],
-        "meta": {"schema_version": 2, **meta, "proposals": [proposal.to_json() for proposal in proposals]},
+        "expectations": [rule.to_json() for rule in kept if rule.type != SUM],
+        "meta": {"schema_version": 2, **meta, **sums, "proposals": points},
     }
     return Draft(source, parse(source), proposals, kept, alarms)
 

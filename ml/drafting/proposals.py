@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Type of the rules that become `meta.sums`; all others are expectations.
+SUM = "sum"
 # A proposal with this much doubt or more is to be reviewed; 0 is certain, 1 a guess.
 REVIEW_DOUBT = 0.3
 
@@ -45,15 +47,20 @@ class DraftRule:
     def columns(self) -> tuple[str, ...]:
         """Return the columns that the rule looks at."""
         named = (self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs)
-        return (*named, *self.kwargs.get("column_list", ()))
+        total = (self.kwargs["total"], *self.kwargs["parts"]) if self.type == SUM else ()
+        return (*named, *self.kwargs.get("column_list", ()), *total)
 
     @property
     def name(self) -> str:
-        """Return a short name, as in reports."""
+        """Return a short name; of a sum, its place in the contract."""
+        if self.type == SUM:
+            return f"sums.{self.kwargs['total']}"
         return f"{self.type.removeprefix('expect_')}({', '.join(self.columns)})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the rule as it is in a contract."""
+        """Return the rule as it is in a contract: among the expectations, or in `meta.sums`."""
         review = {"review": True} if self.review else {}
+        if self.type == SUM:
+            return {**self.kwargs, "action": self.action, "reason": self.reason, **review}
         meta = {"action": self.action, "reason": self.reason, **review}
         return {"type": self.type, "kwargs": dict(self.kwargs), "meta": meta}

@@ -35,6 +35,11 @@ def open_points(source: Mapping[str, Any]) -> list[Point]:
             named = [value for key, value in rule["kwargs"].items() if key.startswith("column")]
             name = f"{rule['type'].removeprefix('expect_')}({', '.join(map(str, named))})"
             points.append(Point(name, rule["meta"]["reason"], number, True))
+    points += [
+        Point(f"sums.{rule['total']}", rule["reason"], None, True)
+        for rule in source["meta"].get("sums", ())
+        if rule.get("review")
+    ]
     return points
 
 
@@ -68,6 +73,8 @@ def drop(source: Mapping[str, Any], point: Point) -> dict[str, Any]:
         meta["read"]["missing"].remove(rest.removeprefix("missing."))
     elif section == "copies":
         meta.pop("copies")
+    elif section == "sums":
+        meta["sums"] = [rule for rule in meta["sums"] if rule["total"] != rest]
     parse(changed)
     return changed
 
@@ -93,6 +100,9 @@ def _reviewed(source: dict[str, Any], point: Point) -> dict[str, Any]:
     if point.rule is not None:
         source["expectations"][point.rule]["meta"].pop("review")
         return source
+    for rule in source["meta"].get("sums", ()):
+        if point.place == f"sums.{rule['total']}":
+            rule.pop("review", None)
     for proposal in source["meta"]["proposals"]:
         if proposal["place"] == point.place:
             proposal.pop("review", None)

@@ -12,7 +12,6 @@ from ml.drafting.column_rules import NOT_NULL
 from ml.drafting.columns import Column, part_of
 from ml.drafting.draft import Draft, assemble
 from ml.drafting.proposals import DraftRule, Proposal
-from ml.drafting.relations import find_sums
 from ml.drafting.request import DraftRequest
 from ml.drafting.roles import RoleDraft, draft_roles
 from ml.drafting.sample import take_sample
@@ -77,7 +76,6 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         *target.proposals,
         *roles.proposals,
         *suspects,
-        *find_sums([c for c in columns if c.name not in roles.used]),
         *(
             Proposal(f"sentinel_values.{name}.{code.value:.12g}", code.meaning, code.doubt)
             for name, found in codes.items()

@@ -8,7 +8,8 @@ import pandas as pd
 from ml.contract.row_condition_parser import parse_row_condition
 from ml.data.pattern_matches import pattern_matches
 from ml.data.row_masks import row_mask
-from ml.drafting.proposals import DraftRule
+from ml.data.sums import wrong_totals
+from ml.drafting.proposals import SUM, DraftRule
 
 
 def violations(rule: DraftRule, frame: pd.DataFrame) -> np.ndarray:
@@ -17,6 +18,8 @@ def violations(rule: DraftRule, frame: pd.DataFrame) -> np.ndarray:
     if condition := kwargs.get("row_condition"):
         rest = replace(rule, kwargs={k: v for k, v in kwargs.items() if k != "row_condition"})
         return np.asarray(violations(rest, frame) & row_mask(parse_row_condition(condition), frame))
+    if rule.type == SUM:
+        return wrong_totals(frame, kwargs["total"], kwargs["parts"], kwargs["tolerance"], {})
     kind = rule.type.removeprefix("expect_")
     if kind == "column_pair_values_a_to_be_greater_than_b":
         a, b = frame[kwargs["column_A"]], frame[kwargs["column_B"]]

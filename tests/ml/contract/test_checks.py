@@ -97,6 +97,18 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("meta/roles/target", {"column": "age", "at_most": 1}, "at_most beside a smaller above"),
     ("meta/roles/target", {"column": "age", "above": 2, "at_most": 2}, "above 2 and at_most 2"),
     ("meta/copies", {"columns": ["nowhere"], "reason": "x"}, "meta.copies"),
+    ("meta/sums", [{"total": "nowhere", "parts": ["age", "income"], "reason": "x"}], "meta.sums"),
+    (
+        "meta/sums",
+        [{"total": "age", "parts": ["region", "income"], "reason": "x"}],
+        "meta.sums; got ['region']",
+    ),
+    (
+        "meta/sums",
+        [{"total": "age", "parts": ["age", "income"], "reason": "x"}],
+        "once in an object of meta.sums",
+    ),
+    ("meta/sums", [{"total": "age", "parts": ["income"], "reason": "x"}], "meta.sums"),
     ("meta/copies", {"action": "warn"}, "meta.copies"),
     ("meta/copies", {"action": "fail", "reason": "x"}, "quarantine, exclude, warn in meta.copies"),
     ("meta/wording", {"question": " "}, "meta.wording"),

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml.contract.parser import parse
+from ml.contract.review import unreviewed
 from ml.data.casting import TEXT_DTYPE, cast_columns
 from ml.drafting.draft import Draft
 from ml.drafting.request import CaseKind, DraftRequest
+from ml.drafting.review import drop, keep, open_points
 from ml.drafting.table import draft_table
 from ml.errors import UsageError
 from tasks.validate import apply_contract
@@ -280,3 +282,20 @@ def test_a_small_table_has_enough_test_rows_of_the_rarer_class_where_that_is_pos
     frame = people(400)
     frame["defaulted"] = np.where(np.arange(400) < bad, "yes", "no")
     assert drafted(frame).contract.split.test == test
+
+
+def test_a_sum_is_checked_in_each_row_and_can_be_taken_back() -> None:
+    frame = people(600)
+    frame["fee"] = np.random.default_rng(1).integers(1, 500, 600)
+    frame["owed"] = (frame["income"] + frame["fee"]).round(2)
+    draft = drafted(frame)
+    (rule,) = draft.contract.sums
+    assert rule.name in ("sum(owed = income + fee)", "sum(owed = fee + income)")
+    assert rule.name in unreviewed(draft.contract)
+    dirty = frame.copy()
+    dirty.loc[5:9, "owed"] += 100
+    quarantine = apply_contract(cells(dirty), draft.contract).quarantine
+    assert set(quarantine.loc[quarantine["rule"] == rule.name, "row"]) == {5, 6, 7, 8, 9}
+    (point,) = [point for point in open_points(draft.source) if point.place == "sums.owed"]
+    assert unreviewed(parse(keep(draft.source, point))).count(rule.name) == 0
+    assert parse(drop(draft.source, point)).sums == ()
