@@ -95,8 +95,8 @@ def prepare_features(context: RunContext[Listener], splits: StoredResult) -> Sto
 def rows_to_fit(context: RunContext[Listener], datasets: StoredResult) -> str:
     """Return the dataset that candidates are fitted to: `train_valid` where they are compared out of fold.
 
-    That is so on small tables with two classes. Those that are divided by time, or by values of a column that may mean
-    time, are not: folds would mix past and future.
+    That is so on small tables with two classes or numbers. Those that are divided by time, or by values of a column
+    that may mean time, are not: folds would mix past and future.
     """
     policy = context.contract.split
     is_ordered = policy.by == "time" or policy.valid_values or TRAIN_VALID in datasets.table_names

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from flows.use_case import TargetMethods
 from ml.data.target import Target
+from ml.ensemble.stacked_ensemble import Ensemble
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.quality_gate import QualityThresholds
@@ -34,6 +35,7 @@ TABLE_TARGETS: Mapping[Target, TargetMethods] = {
             "ridge regression": Linear("numeric"),
             "additive": Additive("numeric"),
             "LightGBM": GradientBoosting(target="numeric"),
+            "ensemble": Ensemble("numeric"),
         },
         evaluator=NumericEvaluator(),
         # Certainly better than the mean.

@@ -47,7 +47,7 @@ def compare(
 
 def _print_metrics(metrics: "MetricComparison", versions: tuple[int, int]) -> None:
     """Print the metrics of both versions, and the paired interval of the primary one."""
-    from tasks.metric_descriptions import describe_metric
+    from tasks.metric_descriptions import describe_metric, format_value
 
     rest = f"; {metrics.rows_left_out:,} left out that one was trained on" if metrics.rows_left_out else ""
     typer.echo(f"\n{metrics.rows:,} test rows of version {metrics.rows_of}{rest}\n")
@@ -56,12 +56,14 @@ def _print_metrics(metrics: "MetricComparison", versions: tuple[int, int]) -> No
     for name in metrics.first:
         first, second = metrics.first[name], metrics.second.get(name, float("nan"))
         label = describe_metric(name).label
-        typer.echo(f"{label:<28} {first:>12.4f} {second:>12.4f} {second - first:>+12.4f}")
+        shown = format_value(first), format_value(second), format_value(second - first, "+")
+        typer.echo(f"{label:<28} {shown[0]:>12} {shown[1]:>12} {shown[2]:>12}")
     difference = metrics.difference
     typer.echo(
         f"\n{describe_metric(metrics.primary).label}, paired: {heads[1]} is better than {heads[0]} by"
-        f" {difference.value:+.4f}"
-        f"\n95 % interval [{difference.low:+.4f}, {difference.high:+.4f}]: {_verdict(metrics, heads)}"
+        f" {format_value(difference.value, '+')}"
+        f"\n95 % interval [{format_value(difference.low, '+')}, {format_value(difference.high, '+')}]:"
+        f" {_verdict(metrics, heads)}"
     )
 
 

@@ -115,7 +115,7 @@ def _print_list(rows: list[tuple[list[str], ...]], width: int) -> None:
 
 def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
     """Return the lines of the cells of one run."""
-    from tasks.metric_descriptions import describe_metric
+    from tasks.metric_descriptions import describe_metric, format_value
 
     champion, estimate = ["none"], ["-"]
     if outcome.version:
@@ -124,11 +124,12 @@ def _cells(outcome: "RunOutcome") -> tuple[list[str], ...]:
             if outcome.candidate
             else [f"version {outcome.version}"]
         )
-    if outcome.value is not None:
+    if outcome.value is not None and outcome.low is not None and outcome.high is not None:
         label = describe_metric(outcome.metric).label
-        estimate = [f"{label} {outcome.value:.4f}", f"[{outcome.low:.4f}, {outcome.high:.4f}]"]
+        low, high = format_value(outcome.low), format_value(outcome.high)
+        estimate = [f"{label} {format_value(outcome.value)}", f"[{low}, {high}]"]
     if outcome.baseline is not None:
-        estimate.append(f"baseline {outcome.baseline:.4f}")
+        estimate.append(f"baseline {format_value(outcome.baseline)}")
     number = len(outcome.gates)
     gates = f"{number} {'gate' if number == 1 else 'gates'} passed"
     return (

@@ -135,10 +135,15 @@ def label_metrics(text: str) -> str:
     return _NAME_IN_TEXT.sub(lambda name: describe_metric(name[0]).label, text)
 
 
+def format_value(value: float, sign: str = "") -> str:
+    """Format a metric with four decimals, from 1,000 on with one; with `sign` "+", positive ones too get a sign."""
+    return f"{value:{sign},.{4 if abs(value) < 1000 else 1}f}"
+
+
 def format_estimate(name: str, estimate: Mapping[str, Any]) -> str:
     """Format a metric with its 95 % interval, as in `ROC AUC 0.8648 [0.8560, 0.8732]`."""
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    return f"{describe_metric(name).label} {value:.4f} [{low:.4f}, {high:.4f}]"
+    value, low, high = (format_value(estimate[key]) for key in ("value", "low", "high"))
+    return f"{describe_metric(name).label} {value} [{low}, {high}]"
 
 
 def describe_metric(name: str) -> MetricDescription:

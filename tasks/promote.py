@@ -22,7 +22,7 @@ from ml.evaluation.subgroups import compare_groups
 from tasks.error_boundary import redact_errors
 from tasks.facts import EvaluationFacts
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
-from tasks.metric_descriptions import describe_metric, label_metrics
+from tasks.metric_descriptions import describe_metric, format_value, label_metrics
 
 log = logging.getLogger("steward")
 # Fewer units that the champion was not trained on cannot decide between two models.
@@ -182,4 +182,7 @@ def _exhausted(difference: Difference, look: Look) -> str:
 
 
 def _interval(difference: Difference) -> str:
-    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    value, low, high = (
+        format_value(each, "+") for each in (difference.value, difference.low, difference.high)
+    )
+    return f"{value} [{low}, {high}]"

@@ -27,7 +27,7 @@ from tasks.selection import select_leader
 
 ROWS, RATE = 300, 0.3
 RUNS = 500
-FEW_MEMBERS = {name: SMALL.members[name] for name in ("logistic", "randomised boosting")}
+FEW_MEMBERS = {name: SMALL.members[name] for name in ("linear", "randomised boosting")}
 CANDIDATES: dict[str, Candidate] = {
     **CASE.candidates,
     "ensemble": Ensemble(presets=(Preset(float("inf"), 3, 1, FEW_MEMBERS),)),

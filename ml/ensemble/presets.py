@@ -27,7 +27,7 @@ SMALL = Preset(
     folds=5,
     repeats=2,
     members={
-        "logistic": Linear(max_bins=4, inverse_penalties=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0)),
+        "linear": Linear(max_bins=4, inverse_penalties=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0)),
         "randomised boosting": GradientBoosting(
             learning_rate=0.03,
             num_leaves=4,
@@ -74,7 +74,7 @@ MEDIUM = Preset(
             patience=100,
             stop_on="ranking",
         ),
-        "logistic": Linear(max_bins=16),
+        "linear": Linear(max_bins=16),
         "additive": Additive(learning_rate=0.05),
         # One column per split and one row per leaf: rows that share a leaf in many trees are near-duplicates, of which
         # HMEQ has many. The largest model of all members, so no more trees than needed.
@@ -125,7 +125,7 @@ LARGE = Preset(
             max_rounds=3000,
         ),
         "extra trees": ExtraTrees(trees=60, min_samples_leaf=5, max_leaves=2000, max_features=0.2),
-        "logistic": Linear(),
+        "linear": Linear(),
     },
 )
 

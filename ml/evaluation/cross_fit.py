@@ -29,30 +29,40 @@ class OutOfFold:
 
 
 def can_cross_fit(rows: Dataset) -> bool:
-    """Tell whether a table is small, has two classes, and units enough of both."""
-    truth = rows.truth.to_numpy()
-    if not 0 < len(truth) <= MAX_ROWS or rows.classes or truth.dtype == object:
+    """Tell whether a table is small, has a number or two classes to predict, and units enough, of both classes."""
+    if not 0 < len(rows.truth) <= MAX_ROWS or rows.classes or rows.truth.dtype == object:
         return False
-    return bool(np.isin(truth, (0.0, 1.0)).all()) and max_folds(rows.units, truth) >= MIN_FOLDS
+    truth = rows.truth.to_numpy(np.float64)
+    return max_folds(rows.units, _strata(truth)) >= MIN_FOLDS
 
 
 def predict_out_of_fold(candidate: Candidate, rows: Dataset, resources: FitResources) -> OutOfFold:
     """Fit the candidate to the rows of all folds but one, for each of `FOLDS` folds; predict the rows of that one.
 
-    Units are not divided, folds are stratified, and the same for all candidates of a seed. Each fit may take
+    Units are not divided, folds are stratified by classes, and the same for all candidates of a seed. Each fit may take
     `resources.seconds`. Log odds are shifted by the difference of the base rates of all rows and of those fitted to:
     otherwise rows of a fold with many positives, whose model has seen few, would rank below others.
     """
     truth = rows.truth.to_numpy(np.float64)
-    fold = assign_folds(rows.units, truth, FOLDS, resources.seed + SEED_OFFSET)
-    probability, timed_out = np.empty(len(truth)), False
-    base_rate = special.logit(truth.mean())
+    fold = assign_folds(rows.units, _strata(truth), FOLDS, resources.seed + SEED_OFFSET)
+    predictions, timed_out = np.empty(len(truth)), False
+    column = PREDICTION_COLUMN["binary" if _is_binary(truth) else "numeric"]
     for k in range(FOLDS):
         part = rows.take(np.flatnonzero(fold != k))
         model = candidate.fit(part, part.take(np.arange(0)), resources)
         timed_out |= getattr(model, "stopped_by", None) == "budget"
-        predicted = model.predict(rows.frame[fold == k])[PREDICTION_COLUMN["binary"]].to_numpy()
-        shift = base_rate - special.logit(part.truth.mean())
-        probability[fold == k] = special.expit(to_log_odds_scale(predicted, "binary") + shift)
-    column = PREDICTION_COLUMN["binary"]
-    return OutOfFold(pd.DataFrame({column: probability}, index=rows.frame.index), timed_out)
+        predicted = model.predict(rows.frame[fold == k])[column].to_numpy()
+        if _is_binary(truth):
+            shift = special.logit(truth.mean()) - special.logit(part.truth.mean())
+            predicted = special.expit(to_log_odds_scale(predicted, "binary") + shift)
+        predictions[fold == k] = predicted
+    return OutOfFold(pd.DataFrame({column: predictions}, index=rows.frame.index), timed_out)
+
+
+def _is_binary(truth: np.ndarray) -> bool:
+    return bool(np.isin(truth, (0.0, 1.0)).all())
+
+
+def _strata(truth: np.ndarray) -> np.ndarray:
+    """Return the classes within which rows are divided; numbers are all of one."""
+    return truth if _is_binary(truth) else np.zeros(len(truth))

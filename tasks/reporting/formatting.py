@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.metric_descriptions import format_value
+
 EM_DASH = "—"
 
 
@@ -13,10 +15,10 @@ def is_number(value: Any) -> bool:
 
 
 def format_number(value: Any, sign: str = "") -> str:
-    """Format with four decimals; with `sign` "+", positive numbers too get a sign."""
+    """Format as `format_value` does."""
     if isinstance(value, float) and not math.isfinite(value):
         return "undefined"
-    return f"{value:{sign},.4f}" if is_number(value) else EM_DASH
+    return format_value(value, sign) if is_number(value) else EM_DASH
 
 
 def format_quantity(value: Any) -> str:

@@ -54,15 +54,26 @@ def test_no_row_has_a_part_in_its_own_prediction(candidate: Candidate) -> None:
     [
         ({}, True),
         ({"truth": pd.Series([0.0] * 191 + [1.0] * 9)}, False),
-        ({"truth": pd.Series(np.arange(200.0))}, False),
+        ({"truth": pd.Series(np.arange(200.0))}, True),
         ({"truth": pd.Series([["a"]] * 200)}, False),
         ({"classes": ("a", "b", "c")}, False),
         ({"units": np.repeat(np.arange(8, dtype=np.uint64), 25)}, False),
     ],
     ids=["binary", "few positives", "numbers", "histories", "classes", "few units"],
 )
-def test_small_tables_with_two_classes_can_be_cross_fitted(change: dict[str, object], expected: bool) -> None:
+def test_small_tables_with_two_classes_or_numbers_can_be_cross_fitted(
+    change: dict[str, object], expected: bool
+) -> None:
     assert can_cross_fit(replace(table(200), **change)) is expected  # type: ignore[arg-type]
+
+
+def test_numbers_are_predicted_by_models_of_the_other_folds() -> None:
+    rows = table(200, units=60)
+    rows = replace(rows, truth=rows.frame["x"] * 3 + np.random.default_rng(1).normal(size=200))
+    fold = assign_folds(rows.units, np.zeros(200), FOLDS, SEED_OFFSET)
+    found = predict_out_of_fold(Constant("numeric"), rows, FitResources()).predictions["prediction"]
+    expected = [rows.truth[fold != fold[row]].mean() for row in range(200)]
+    np.testing.assert_allclose(found, expected)
 
 
 def test_large_and_empty_tables_cannot() -> None:

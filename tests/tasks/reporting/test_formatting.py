@@ -17,7 +17,7 @@ def test_numbers_and_intervals_have_four_decimals() -> None:
     interval = {"value": 0.86484, "low": 0.85604, "high": 0.87319}
     assert format_interval(interval) == "0.8648 [0.8560, 0.8732]"
     assert format_interval({"value": -0.5, "low": None, "high": None}, "+") == "-0.5000"
-    assert (format_number(float("nan")), format_number(1234.5)) == ("undefined", "1,234.5000")
+    assert (format_number(float("nan")), format_number(1234.5)) == ("undefined", "1,234.5")
 
 
 def test_missing_values_and_booleans_are_dashes() -> None:
