@@ -22,6 +22,8 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.guard import GUARD
+
 # Set before any test module imports Prefect, which reads these variables once.
 _SESSION = Path(tempfile.mkdtemp(prefix="steward-tests-"))
 os.environ["STEWARD_HOME"] = str(_SESSION / "home")
@@ -57,13 +59,13 @@ def prefect_api() -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     server = SubprocessASGIServer()
-    server.start(timeout=120)
+    server.start(timeout=GUARD)
     os.environ["PREFECT_API_URL"] = server.api_url
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         yield server.api_url
         # Deliver pending events and logs before the server stops.
-        EventsWorker.drain_all(timeout=10)
-        APILogWorker.drain_all(timeout=10)
+        EventsWorker.drain_all(timeout=GUARD)
+        APILogWorker.drain_all(timeout=GUARD)
     del os.environ["PREFECT_API_URL"]
     server.stop()
 
@@ -123,7 +125,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
         )
 
     def connect() -> "psycopg2.extensions.connection":
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + GUARD
         while True:
             try:
                 return psycopg2.connect(
@@ -150,7 +152,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
     finally:
         # Fast shutdown, which closes open sessions.
         server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
+        server.wait(timeout=GUARD)
         shutil.rmtree(folder)
 
 
@@ -249,7 +251,7 @@ class StewardUp:
         return lines
 
     def wait_until(
-        self, condition: Callable[[], object], timeout_seconds: float = 240, interval: float = 0.1
+        self, condition: Callable[[], object], timeout_seconds: float = GUARD, interval: float = 0.1
     ) -> None:
         """Wait for a condition; fail with the output after the timeout."""
         deadline = time.monotonic() + timeout_seconds
@@ -266,7 +268,7 @@ class StewardUp:
     def stop(self, number: signal.Signals) -> int:
         """Send a signal and wait; return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=120)
+        return self.process.wait(timeout=GUARD)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from ml.simulators import SIMULATORS
 from tasks.settings import Settings
 from tasks.tracking import connection, registry
 from tasks.use_cases import use_case_names
+from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[1]
 # The use cases whose deployments run on simulated data; the others need files.
@@ -45,7 +46,7 @@ class Server:
 
         def is_available() -> bool:
             url = f"{self.up.api}{path}"
-            responses.append(httpx.request(method, url, json=body, timeout=60, auth=self.up.auth))
+            responses.append(httpx.request(method, url, json=body, timeout=GUARD, auth=self.up.auth))
             return responses[-1].status_code != httpx.codes.SERVICE_UNAVAILABLE
 
         self.wait_until(is_available)

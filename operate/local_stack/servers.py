@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 POOL, WORKER = "steward", "worker"
 # Seconds for each server to become ready, for runs to end, for each server to stop.
-START_TIMEOUT, RUNS_TIMEOUT, STOP_TIMEOUT = 180, 30, 20
+START_TIMEOUT, RUNS_TIMEOUT, STOP_TIMEOUT = 600, 30, 20
 
 
 class ShutdownRequestedError(Exception):

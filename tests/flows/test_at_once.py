@@ -40,7 +40,7 @@ for flow, seed in flows:
         os.close(signal)
         os.read(start, 1)
         outcome = flow(seed=seed, time_budget=2)
-        EventsWorker.drain_all(timeout=30)
+        EventsWorker.drain_all(timeout=1200)
         print(json.dumps([outcome.champion, outcome.verdict, outcome.reused]), flush=True)
         os._exit(0)
     children.append(child)

@@ -20,6 +20,7 @@ from flows.scoring import score
 from ml.errors import DataGateError, DriftError, UsageError
 from ml.simulators import SIMULATORS
 from tasks.settings import load
+from tests.guard import GUARD
 
 # Steward is installed where tests run: the process that represents another machine must not find it.
 ALONE = """
@@ -165,7 +166,7 @@ def predict_over_http(uri: str, rows: pd.DataFrame, folder: Path) -> list[float]
     )
     try:
         address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + GUARD
         while not is_reachable(f"{address}/ping"):
             assert server.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server did not answer"

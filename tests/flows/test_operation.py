@@ -44,6 +44,7 @@ from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
 from tasks.settings import load
 from tasks.tracking import connection
+from tests.guard import GUARD
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -260,8 +261,8 @@ def webhook(prefect_api: str) -> Iterator[Webhook]:
 
 def events(name: str, number: int) -> list[dict[str, Any]]:
     """Wait for a number of events of one name from this test's runs; newest first."""
-    EventsWorker.drain_all(timeout=10)
-    deadline = time.monotonic() + 60
+    EventsWorker.drain_all(timeout=GUARD)
+    deadline = time.monotonic() + GUARD
     found: list[dict[str, Any]] = []
     with get_client(sync_client=True) as client:
         while len(found) < number and time.monotonic() < deadline:

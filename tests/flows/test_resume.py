@@ -95,7 +95,7 @@ for _ in range(20):
             # Exit without waiting for threads of the failed run.
             os._exit(1)
         from prefect.events.worker import EventsWorker
-        EventsWorker.drain_all(timeout=10)
+        EventsWorker.drain_all(timeout=1200)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(status, flush=True)

@@ -14,6 +14,7 @@ import pytest
 
 from tasks.settings import load
 from tasks.tracking import connection
+from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
 # A command that asks its own temporary server with and without the secret, prints what it got, and waits to be killed.
@@ -29,7 +30,7 @@ def probe():
     with get_client(sync_client=True) as client:
         flows = [flow.name for flow in client.read_flows()]
     server = SubprocessASGIServer()
-    stranger = httpx.post(f"{server.api_url}/flows/filter", json={}, timeout=60).status_code
+    stranger = httpx.post(f"{server.api_url}/flows/filter", json={}, timeout=GUARD).status_code
     print(json.dumps([flows, stranger, server.server_process.pid, server.port]), flush=True)
     sys.stdin.read()
 
@@ -70,7 +71,7 @@ def test_temporary_server_demands_a_secret_and_ends_with_its_command(
     command.send_signal(number)
     command.wait()
     # Within its own time limit; it is no child of this process.
-    psutil.wait_procs([server], timeout=60)
+    psutil.wait_procs([server], timeout=GUARD)
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 

@@ -18,6 +18,7 @@ import psycopg2
 import pytest
 
 from operate.local_stack import ports, postgres
+from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
 # Importing `flows` sets the addresses of running servers.
@@ -160,12 +161,14 @@ def test_run_on_postgresql_goes_on_when_the_worker_is_killed(
 
     (deployment,) = [
         deployment
-        for deployment in httpx.post(f"{up.api}/deployments/filter", json={}, timeout=60, auth=up.auth).json()
+        for deployment in httpx.post(
+            f"{up.api}/deployments/filter", json={}, timeout=GUARD, auth=up.auth
+        ).json()
         if deployment["name"] == "fintech-risk"
     ]
     body = {"parameters": {"fresh": True}, "state": {"type": "SCHEDULED"}}
     path = f"deployments/{deployment['id']}/create_flow_run"
-    httpx.post(f"{up.api}/{path}", json=body, timeout=60, auth=up.auth)
+    httpx.post(f"{up.api}/{path}", json=body, timeout=GUARD, auth=up.auth)
     running = (up.state_dir / "running").glob
     up.wait_until(
         lambda: any(json.loads(file.read_text()).get("mlflow_run_id") for file in running("*.json"))

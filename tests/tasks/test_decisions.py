@@ -30,6 +30,7 @@ from tasks.decisions import (
 from tasks.ledger import CHAMPION_UNUSABLE, INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Ledger, Verdict, read_state
 from tasks.ledger_chain import Head, RecordState, sha256
 from tasks.tracking.model_folder import ModelDigests
+from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,7 +121,7 @@ class RegisteredModel:
 
         process = multiprocessing.get_context("fork").Process(target=child)
         process.start()
-        process.join(60)
+        process.join(GUARD)
         assert process.exitcode == -signal.SIGKILL
 
 

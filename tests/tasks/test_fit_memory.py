@@ -12,6 +12,7 @@ import pytest
 from ml.errors import CandidateSkipped
 from tasks import fit_memory
 from tasks.fit_memory import MEGABYTE, is_out_of_memory, require_memory
+from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
 # Fits candidates to a table of 16 MB, under limits of address space, and prints how each ended.
@@ -73,7 +74,7 @@ def test_candidates_without_enough_memory_are_skipped(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,  # only a guard: a fit that waits for ever fails the test
+        timeout=GUARD,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ from tasks.settings import Settings, load
 from tasks.tracking import connection
 from tasks.tracking.run import MlflowRun, start_run
 from tasks.tracking.run_history import run_status
+from tests.guard import GUARD
 
 # Unique on this machine: the lock of a living process is searched for in all of them.
 RUN_ID = f"run-{uuid4()}"
@@ -129,7 +130,7 @@ def test_subflows_of_a_dead_run_crash_with_their_tasks(home: Path, server: SyncP
     lock = RunLock(settings, str(ids[0]), {"case": "fintech-risk"})
     lock.acquire()
     lock.abandon()
-    EventsWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=GUARD)
     reconcile_dead_runs(connection.connect(settings), settings)
     states = [server.read_flow_run(run_id).state_type for run_id in ids]
     assert [state and state.value for state in states] == ["CRASHED", "CRASHED"]
@@ -147,7 +148,7 @@ def test_open_tasks_of_flow_runs_that_ended_a_while_ago_are_ended(
         run_id.append(FlowRunContext.get().flow_run.id)  # type: ignore[union-attr]
 
     flow(name="fintech-risk")(lambda: step())()
-    EventsWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=GUARD)
     filters = FlowRunFilter(id=FlowRunFilterId(any_=run_id))
     while not (tasks := server.read_task_runs(flow_run_filter=filters)):
         pass

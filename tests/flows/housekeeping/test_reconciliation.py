@@ -102,7 +102,7 @@ for point in sys.argv[1:]:
             with console_logging(), recorded_command("run"):
                 code = steward._run_case(case.name, train, {})[1]
             from prefect.events.worker import EventsWorker
-            EventsWorker.drain_all(timeout=10)
+            EventsWorker.drain_all(timeout=1200)
         except KeyboardInterrupt:
             code = 130
         except BaseException:

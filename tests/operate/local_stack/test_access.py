@@ -26,6 +26,7 @@ from websockets.sync.client import connect
 
 from operate.local_stack.deployments import JOB_TEMPLATE, ensure_work_pool
 from operate.local_stack.servers import POOL
+from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[3]
 # The servers of tests/test_deployments.py.
@@ -62,7 +63,7 @@ def send(up: Any, path: str, **content: Any) -> httpx.Response:
     responses: list[httpx.Response] = []
 
     def is_available() -> bool:
-        responses.append(httpx.post(f"{up.api}{path}", json=content, auth=up.auth, timeout=60))
+        responses.append(httpx.post(f"{up.api}{path}", json=content, auth=up.auth, timeout=GUARD))
         return responses[-1].status_code != httpx.codes.SERVICE_UNAVAILABLE
 
     up.wait_until(is_available, interval=0.5)
@@ -88,14 +89,14 @@ def test_requests_of_other_pages_and_users_are_refused(
         (method, rebound, 403),
         (method, {}, 401),
     ):
-        response = httpx.request(kind, url, json=content, headers=headers, timeout=60)
+        response = httpx.request(kind, url, json=content, headers=headers, timeout=GUARD)
         assert response.status_code == expected, headers
         assert "access-control-allow-origin" not in response.headers
     # The secret does not help a foreign page.
     for headers in (foreign, rebound):
         assert httpx.request(method, url, json=content, headers=headers, auth=up.auth).status_code == 403
     # Let in: there is no such model, and a busy server may answer that it is unavailable.
-    allowed = httpx.request(method, url, json=content, auth=up.auth, timeout=60)
+    allowed = httpx.request(method, url, json=content, auth=up.auth, timeout=GUARD)
     assert allowed.status_code in {"create flow run": (201, 503), "set alias": (404,)}[name], allowed.text
 
 
@@ -132,7 +133,7 @@ def test_printed_addresses_open_with_one_click(up: Any) -> None:
     }
     for name, (method, path) in calls.items():
         (address,) = re.findall(rf"^{name} +(\S+)$", up.output, re.MULTILINE)
-        with httpx.Client(follow_redirects=True, timeout=60) as browser:
+        with httpx.Client(follow_redirects=True, timeout=GUARD) as browser:
             page = browser.get(address, headers={"accept": "text/html"})
             assert page.status_code == 200
             assert "<html" in page.text

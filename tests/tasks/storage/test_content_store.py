@@ -19,6 +19,7 @@ from tasks.storage import content_store as module
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.storage.locked_folder import delete_damaged
 from tasks.storage.object_folder import find_damage
+from tests.guard import GUARD
 
 CHILD = """
 import os, signal, sys
@@ -151,7 +152,7 @@ def test_keyboard_interrupt_is_never_suppressed(tmp_path: Path, monkeypatch: pyt
 def test_a_process_killed_before_its_last_step_leaves_nothing_readable(tmp_path: Path, step: str) -> None:
     """`rename` names the object, `replace` writes the key; killed before either, the result is computed again."""
     child = start_child(tmp_path, setup=f"Path.{step} = lambda self, target: {KILL_SELF}")
-    assert child.communicate(timeout=60)[0] == ""
+    assert child.communicate(timeout=GUARD)[0] == ""
     assert child.returncode == -signal.SIGKILL
     assert list((tmp_path).rglob("manifest.json"))  # everything was written, but not named
     compute = CountingComputation()
@@ -168,7 +169,7 @@ def test_two_processes_computing_one_key_at_once_both_get_the_result(tmp_path: P
     for child in children:
         assert child.stdout
         assert child.stdout.readline() == "started\n"
-    outputs = [child.communicate("go\n", timeout=60)[0].split() for child in children]
+    outputs = [child.communicate("go\n", timeout=GUARD)[0].split() for child in children]
     assert [child.returncode for child in children] == [0, 0]
     assert outputs[0] == outputs[1]
     assert len(list((tmp_path / "objects").iterdir())) == 1

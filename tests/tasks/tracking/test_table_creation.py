@@ -23,6 +23,7 @@ from operate.checks.finding import Finding
 from operate.doctor import CHECKS, run_checks
 from tasks.settings import ROOT, Settings, load
 from tasks.tracking import connection, database, table_creation
+from tests.guard import GUARD
 
 # MLflow runs 1,688 statements to create its tables.
 STATEMENTS = (1, 5, 30, 60, 300, 900, 1200, 1650)
@@ -46,7 +47,7 @@ def run_in_child(function: Callable[[], object]) -> int:
     """Run a function in a forked process; return its exit code, negative for a signal."""
     process = multiprocessing.get_context("fork").Process(target=function)
     process.start()
-    process.join(120)
+    process.join(GUARD)
     assert process.exitcode is not None
     return process.exitcode
 
