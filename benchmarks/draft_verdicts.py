@@ -20,15 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.doors import HEALTH, SETS, SHOP, DataSet
 from ml.errors import StewardError
+from tasks.data_paths import find_files
 from tasks.settings import load
 
 if TYPE_CHECKING:
     from flows.recording.outcome import RunOutcome
 
-# Sets that have more than one door, or of whose files `benchmarks.doors` divides no rows.
+# Sets of several files, or of which `benchmarks.doors` divides another file or none.
 MORE: Mapping[str, DataSet] = {
     "chronic_kidney_disease": DataSet(HEALTH, "chronic_kidney_disease/chronic_kidney_disease_full.arff"),
-    "snips": DataSet("customer-service", "snips/train_PlayMusic_full.json"),
+    "heart_disease_sites": DataSet(HEALTH, "heart_disease"),
+    "nhanes1_survival": DataSet(HEALTH, "nhanes1_survival"),
+    "snips": DataSet("customer-service", "snips/train_*.json"),
     "taobao_multibehaviour.buy": DataSet(SHOP, "taobao_multibehaviour/buy.train.txt"),
     "movielens_1m.ratings": DataSet(SHOP, "movielens_1m/ratings.parquet"),
 }
@@ -43,7 +46,7 @@ PROMOTED = "promoted"
 def ordered(folder: Path) -> list[str]:
     """Return the names of the sets, those with the smallest files first, and large logs last."""
     sets = {**SETS, **MORE}
-    sizes = {name: (folder / chosen.file).stat().st_size for name, chosen in sets.items()}
+    sizes = {n: sum(f.stat().st_size for f in find_files(str(folder / s.file))) for n, s in sets.items()}
     return sorted(sets, key=lambda name: (LARGE_LAST.index(name) if name in LARGE_LAST else -1, sizes[name]))
 
 
@@ -64,7 +67,7 @@ def verdict_of(name: str, chosen: DataSet, folder: Path, scratch: Path, budget: 
     started = time.perf_counter()
     path = scratch / f"{name.replace('.', '_')}_draft.json"
     try:
-        contract(folder / chosen.file, chosen.case, path, chosen.target, chosen.positive)
+        contract(str(folder / chosen.file), chosen.case, path, chosen.target, chosen.positive)
     except StewardError as error:
         return {"drafted": f"no: {error}", "seconds": time.perf_counter() - started}
     drafted = time.perf_counter() - started

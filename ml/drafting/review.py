@@ -71,6 +71,10 @@ def drop(source: Mapping[str, Any], point: Point) -> dict[str, Any]:
             meta["roles"].pop(role)
     elif section == "read" and rest.startswith("missing."):
         meta["read"]["missing"].remove(rest.removeprefix("missing."))
+    elif section == "read" and rest.startswith("replace."):
+        meta["read"]["replace"].pop(rest.removeprefix("replace."))
+        if not meta["read"]["replace"]:
+            meta["read"].pop("replace")
     elif section == "copies":
         meta.pop("copies")
     elif section == "sums":
@@ -93,6 +97,8 @@ def _can_drop(source: Mapping[str, Any], place: str) -> bool:
         return column in roles.get(role, ()) if role in LISTS else role in OPTIONAL and role in roles
     if place.startswith("read.missing."):
         return place.removeprefix("read.missing.") in meta["read"].get("missing", ())
+    if place.startswith("read.replace."):
+        return place.removeprefix("read.replace.") in meta["read"].get("replace", {})
     return section == "copies" and "copies" in meta
 
 

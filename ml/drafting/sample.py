@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ml.contract.read_options import ReadOptions
+from ml.data.casting import TEXT_DTYPE
 from ml.data.written_values import from_written
 from ml.drafting.columns import (
     Column,
@@ -20,7 +21,11 @@ from ml.drafting.columns import (
 from ml.drafting.draft import sample_rows
 from ml.drafting.proposals import Proposal
 from ml.drafting.request import DraftRequest
+from ml.drafting.spellings import SAME_LETTERS, Misspelling, find_misspellings
 from ml.drafting.written import MIN_WRITTEN, find_written
+
+# Columns with more values have names and codes, which may differ in case.
+MAX_REPAIRED = 200
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,26 @@ class Sample:
 
     def _cells_as(self, name: str, kind: str) -> pd.Series:
         return (self.cells if kind == "category" else self.plain)[name]
+
+    def repair_spellings(self) -> "Sample":
+        """Return the same with categories repaired that differ from a frequent one in case or blanks only."""
+        columns, cells, replacements, proposals = [], dict(self.cells), {}, []
+        for column in self.columns:
+            wrong = (
+                [e for e in find_misspellings(column) if e.why == SAME_LETTERS] if _has_labels(column) else []
+            )
+            if wrong:
+                values = {error.wrong: error.right for error in wrong}
+                text = cells[column.name].astype(TEXT_DTYPE)
+                cells[column.name] = text.mask(text.isin([*values]), text.map(values))
+                replacements[column.name] = values
+                proposals.append(_repair_proposal(column, wrong))
+                column = retyped(column, cells[column.name], column.kind)
+            columns.append(column)
+        if not replacements:
+            return self
+        read = {**self.read, "replace": replacements}
+        return replace(self, columns=columns, cells=cells, read=read, proposals=[*self.proposals, *proposals])
 
     def read_options(self, kinds: Mapping[str, str]) -> dict[str, Any]:
         """Return `meta.read` with these types; formats of columns that are no times after all are left out."""
@@ -84,6 +109,17 @@ def take_sample(frame: pd.DataFrame, request: DraftRequest) -> Sample:
         *(Proposal(f"read.columns.{name}", reason, 0.8) for name, reason in misfits.items()),
     ]
     return replace(sample, proposals=proposals)
+
+
+def _has_labels(column: Column) -> bool:
+    return bool(column.name) and column.kind == "category" and column.distinct <= MAX_REPAIRED
+
+
+def _repair_proposal(column: Column, wrong: Sequence[Misspelling]) -> Proposal:
+    rows = sum(error.rows for error in wrong)
+    example = f"such as {wrong[0].wrong!r} for {wrong[0].right!r}"
+    reason = f"{rows:,} rows with {len(wrong)} spellings in another case or with other blanks, {example}, are repaired"
+    return Proposal(f"read.replace.{column.name}", reason, 0.4)
 
 
 def _without_padding_where_needed(

@@ -12,6 +12,8 @@ MIN_RIGHT_ROWS = 10
 # Shorter words differ by one letter and mean something else.
 MIN_LENGTH = 4
 MAX_LABELS = 2_000
+# Why a spelling is one of another: the letters are the same, case or blanks differ.
+SAME_LETTERS = "case or blanks"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def find_misspellings(column: Column) -> list[Misspelling]:
     for label, rows in _rare(counts):
         same = plain.get(_plain(label))
         if same is not None and same != label:
-            found.append(Misspelling(label, same, rows, "case or blanks"))
+            found.append(Misspelling(label, same, rows, SAME_LETTERS))
             continue
         near = _nearest(label, rows, frequent)
         if near:

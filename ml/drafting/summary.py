@@ -9,6 +9,7 @@ import pandas as pd
 
 from ml.contract.schema import Contract
 from ml.data.casting import cast_columns
+from ml.data.replacements import replace_values
 from ml.drafting.columns import without_missing, without_padding
 from ml.drafting.draft import Draft, sample_rows
 from ml.drafting.proposals import DraftRule
@@ -60,7 +61,8 @@ def summarize(draft: Draft, rows: pd.DataFrame) -> list[ColumnSummary]:
         sample = without_padding(sample)
     cells = pd.DataFrame({c: without_missing(sample[c], contract.read.missing) for c in sample.columns})
     types = {c: kind for c, kind in contract.read.columns.items() if c in cells.columns}
-    typed, invalid = cast_columns(cells, types, contract.read)
+    repaired, _ = replace_values(cells, contract.read, types)
+    typed, invalid = cast_columns(repaired, types, contract.read)
     rules = [
         (rule, int(violations(rule, typed).sum())) for rule in draft.rules if {*rule.columns} <= {*types}
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from ml.drafting import names
 from ml.drafting.columns import Column
 from ml.drafting.proposals import Proposal
-from ml.drafting.request import DraftRequest
+from ml.drafting.request import CaseKind, DraftRequest
 from ml.errors import UsageError
 
 # Values that are the positive class of two, in lower case.
@@ -69,7 +69,7 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
     proposals = []
     given, positive = request.target, request.positive
     if given is None:
-        column, proposal = _guess(columns, request.case.several_classes)
+        column, proposal = _guess(columns, request.case)
         proposals.append(proposal)
     else:
         column = _find(columns, given)
@@ -99,7 +99,7 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
     return _grades_or_classes(column, proposals)
 
 
-def _guess(columns: Sequence[Column], several: bool) -> tuple[Column, Proposal]:
+def _guess(columns: Sequence[Column], case: CaseKind) -> tuple[Column, Proposal]:
     """Return the column that looks most like a target: by its name, its values and its place."""
     scored = []
     for column in columns:
@@ -108,22 +108,22 @@ def _guess(columns: Sequence[Column], several: bool) -> tuple[Column, Proposal]:
         )
         if not column.name or column.distinct < 2 or column.n_missing > 0.2 * column.rows:
             continue
-        if not (
-            column.distinct == 2 or is_grade or (column.kind == "category" and column.distinct <= MAX_CLASSES)
-        ):
-            continue
-        if column.distinct > max(2, column.rows // 4):
-            continue
         by_name = names.has_word(column.name, names.TARGET)
         place = column.position in (0, len(columns) - 1)
         last = column.position == len(columns) - 1
+        is_number = case.numbers and column.is_numeric and column.distinct > MAX_GRADES and by_name and last
+        is_class = (
+            column.distinct == 2 or is_grade or (column.kind == "category" and column.distinct <= MAX_CLASSES)
+        ) and column.distinct <= max(2, column.rows // 4)
+        if not (is_class or is_number):
+            continue
         # The last words of many tables are their targets.
         score = (
-            3.0 * by_name
+            (3.0 if is_class else 1.5) * by_name
             + (column.distinct == 2)
             + 1.5 * last
             + 0.5 * place
-            + (several and column.distinct > 2)
+            + (case.several_classes and column.distinct > 2)
         )
         scored.append((score, column.position, column, by_name, last))
     if not scored:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ml.contract.parser import parse
 from ml.contract.review import unreviewed
 from ml.data.casting import TEXT_DTYPE, cast_columns
+from ml.data.replacements import replace_values
 from ml.drafting.draft import Draft
 from ml.drafting.request import CaseKind, DraftRequest
 from ml.drafting.review import drop, keep, open_points
@@ -146,7 +147,9 @@ def test_rules_find_the_same_rows_as_the_gate(loans: Draft) -> None:
     frame = cells(people(1_000, seed=3))
     frame.loc[:20, "income"] = "1e9"
     frame.loc[30:40, "region"] = "moon"
-    typed, _ = cast_columns(frame, loans.contract.read.columns)
+    read = loans.contract.read
+    repaired, _ = replace_values(frame, read, read.columns)
+    typed, _ = cast_columns(repaired, read.columns)
     expected = {
         rule.name: set(np.flatnonzero(violations(rule, typed)))
         for rule in loans.rules
@@ -198,8 +201,8 @@ def test_grades_become_a_threshold_and_several_classes_labels() -> None:
     assert drafted(frame, target="num").contract.roles.above == 0
     several = CaseKind("symptom-triage", several_classes=True, reads_texts=True)
     assert drafted(frame, several, target="region", positive=()).contract.roles.labels[:2] == (
-        "North",
         "east",
+        "north",
     )
 
 
@@ -299,3 +302,29 @@ def test_a_sum_is_checked_in_each_row_and_can_be_taken_back() -> None:
     (point,) = [point for point in open_points(draft.source) if point.place == "sums.owed"]
     assert unreviewed(parse(keep(draft.source, point))).count(rule.name) == 0
     assert parse(drop(draft.source, point)).sums == ()
+
+
+def test_a_number_with_the_name_of_a_target_in_the_last_column_is_the_target_where_numbers_are_predicted() -> (
+    None
+):
+    frame = people(600).drop(columns="defaulted").assign(y=np.random.default_rng(2).normal(size=600))
+    case = CaseKind("fintech-risk", numbers=True)
+    assert drafted(frame, case).contract.roles.target == "y"
+    # Two classes with the name of a target come first, wherever they are.
+    frame.insert(3, "defaulted", people(600)["defaulted"])
+    assert drafted(frame, case).contract.roles.target == "defaulted"
+
+
+def test_spellings_in_another_case_are_repaired_also_those_of_the_target() -> None:
+    frame = people(600)
+    frame.loc[[3, 5], "defaulted"] = "Yes"
+    frame.loc[[8, 9, 10], "region"] = "SOUTH"
+    draft = drafted(frame)
+    replaced = draft.contract.read.replace
+    assert replaced["defaulted"] == {"Yes": "yes"}
+    # What differs in its letters, as in "nrth", may be another place.
+    assert replaced["region"] == {"North": "north", "SOUTH": "south"}
+    assert draft.contract.roles.positive == ("yes",)
+    point = next(p for p in open_points(draft.source) if p.place == "read.replace.region")
+    assert "4 rows with 2 spellings" in point.reason
+    assert parse(drop(draft.source, point)).read.replace == {"defaulted": {"Yes": "yes"}}
