@@ -126,7 +126,7 @@ RANKING_METRICS = {
 
 # Names in the facts that are no words: they are replaced by their labels also within a sentence.
 _NAME_IN_TEXT = re.compile(
-    rf"\b(?:(?:{'|'.join(METRICS)})_at_\d+|{'|'.join(name for name in METRICS if '_' in name)})\b"
+    rf"\b(?:(?:{'|'.join(METRICS)})_at_\d+|{'|'.join(name for name in METRICS if '_' in name)}|rmse|r2)\b"
 )
 
 

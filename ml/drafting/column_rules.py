@@ -13,6 +13,7 @@ from ml.drafting.spellings import Misspelling
 
 BETWEEN = "expect_column_values_to_be_between"
 IN_SET = "expect_column_values_to_be_in_set"
+NOT_IN_SET = "expect_column_values_to_not_be_in_set"
 NOT_NULL = "expect_column_values_to_not_be_null"
 # Fewer values say nothing about a range.
 MIN_VALUES = 30

@@ -32,3 +32,8 @@ class DraftRequest:
     doubts: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     positive: tuple[str, ...] = ()
+
+    @property
+    def in_health(self) -> bool:
+        """Return whether names of columns are trusted to be those of measurements."""
+        return self.case.name == "health-prediction"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ml.drafting.codes import Code, find_codes
-from ml.drafting.column_rules import NOT_NULL
+from ml.drafting.column_rules import NOT_IN_SET, NOT_NULL
 from ml.drafting.columns import Column, part_of
 from ml.drafting.draft import Draft, assemble
 from ml.drafting.proposals import DraftRule, Proposal
@@ -44,6 +44,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     roles = draft_roles(sample.columns, target.column, case.reads_texts)
     sample = sample.retype(_role_types(target, roles))
     columns = sample.columns
+    unmeasured, columns = _without_unmeasured(columns, target, request)
     goal = next(column for column in columns if column.name == target.column)
     left_out, suspects = find_suspects(columns, target, goal, roles.used)
     for name in left_out:
@@ -91,7 +92,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
         bool(copies),
     )
     rules, alarms = draft_rules(columns, context, roles.roles.get("time"), rows)
-    return assemble(request, meta, proposals, [*excluded, *rules], alarms)
+    return assemble(request, meta, proposals, [*unmeasured, *excluded, *rules], alarms)
 
 
 def _role_types(target: TargetDraft, roles: RoleDraft) -> dict[str, str]:
@@ -106,9 +107,24 @@ def _role_types(target: TargetDraft, roles: RoleDraft) -> dict[str, str]:
 def _find_codes(
     columns: Sequence[Column], target: TargetDraft, roles: RoleDraft, request: DraftRequest
 ) -> dict[str, list[Code]]:
-    in_health = request.case.name == "health-prediction"
     features = [c for c in columns if c.name != target.column and c.name not in roles.used]
-    return {column.name: found for column in features if (found := find_codes(column, in_health))}
+    return {column.name: found for column in features if (found := find_codes(column, request.in_health))}
+
+
+def _without_unmeasured(
+    columns: Sequence[Column], target: TargetDraft, request: DraftRequest
+) -> tuple[list[DraftRule], Sequence[Column]]:
+    """Return a rule that excludes rows whose number to predict is a code, such as 0, and the other rows."""
+    goal = next(column for column in columns if column.name == target.column)
+    codes = find_codes(goal, request.in_health) if target.is_number else []
+    if not codes:
+        return [], columns
+    values = [code.value for code in codes]
+    reason = f"{'; '.join(code.meaning for code in codes)}: nothing to predict in these rows"
+    kwargs = {"column": goal.name, "value_set": values}
+    rule = DraftRule(NOT_IN_SET, kwargs, "exclude", reason, max(code.doubt for code in codes))
+    rows = np.flatnonzero(~goal.typed.isin(values).to_numpy())
+    return [rule], [part_of(column, rows) for column in columns]
 
 
 def _without_texts(columns: Sequence[Column], roles: RoleDraft) -> tuple[list[DraftRule], Sequence[Column]]:

@@ -61,8 +61,8 @@ class NumericEvaluator(RowEvaluator):
         truth, value = dataset.truth.to_numpy(), _value(prediction)
         weighted = WeightedRegressionMetrics(truth, value)
         intervals = {
-            "rmse": self.primary_interval(dataset, prediction),
             **bootstrap_intervals.bootstrap_intervals(weighted, dataset.units, seed, BOOTSTRAP_RESAMPLES),
+            "rmse": self.primary_interval(dataset, prediction),
         }
         if half := decision.get(HALF_WIDTH):
             inside = covered(truth, value, half)

@@ -222,6 +222,18 @@ def test_amounts_become_a_number_where_the_use_case_predicts_numbers() -> None:
     assert apply_contract(cells(frame), draft.contract).facts["quarantined"] <= 8
 
 
+def test_rows_whose_number_was_not_measured_are_left_out() -> None:
+    frame = people(900)
+    health = CaseKind("health-prediction", numbers=True)
+    request = DraftRequest(health, "patients", {"files": ["a.csv"]}, target="blood_pressure")
+    draft = draft_table(cells(frame), request)
+    (rule,) = [rule for rule in draft.rules if rule.type == "expect_column_values_to_not_be_in_set"]
+    assert (rule.kwargs["value_set"], rule.action) == ([0.0], "exclude")
+    zeros = int((frame["blood_pressure"] == 0).sum())
+    facts = apply_contract(cells(frame), draft.contract).facts
+    assert (facts["excluded"], zeros > 10) == (zeros, True)
+
+
 def test_rows_of_a_table_with_few_values_are_kept_though_they_are_equal() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({c: rng.integers(0, 3, 600) for c in "abc"}).assign(label=rng.integers(0, 2, 600))

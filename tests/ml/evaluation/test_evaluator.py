@@ -174,7 +174,7 @@ def test_all_methods_agree_on_the_value_of_a_metric(case: EvaluationCase) -> Non
     metrics_of_first = evaluator.metrics(case.dataset, case.first, case.decision)
     primary_interval = evaluator.primary_interval(case.dataset, case.first)
     intervals = evaluator.metric_intervals(case.dataset, case.first, case.decision, seed=0)
-    assert primary in intervals
+    assert intervals[primary] == primary_interval
     assert primary_interval.value == pytest.approx(metrics_of_first[primary], abs=1e-12)
     for name, interval in intervals.items():
         assert interval.value == pytest.approx(metrics_of_first[name], abs=1e-12), name
