@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,10 @@ TABLE_SHARE = 0.98
 NUMBER_SHARE = 0.9
 # Share of the characters above ASCII that must be Chinese where bytes are read as GB 18030.
 CHINESE_SHARE = 0.8
+# What a first line with another number of cells takes from the regularity of a separator.
+FIRST_LINE_DIFFERS = 0.1
+# 1.234,56 or 1234,5, but no list such as 1,2,3.
+MARKED_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:[.,' ]\d{3})+|\d+)(?:[.,]\d+)?")
 CHINESE = ("\u4e00", "\u9fff")
 
 
@@ -85,17 +90,37 @@ def find_encoding(start: bytes) -> tuple[str, str]:
 
 def _best_separator(text: str) -> tuple[str, list[list[str]]]:
     """Return the separator by which most lines have the same number of cells, and more than one."""
-    best: tuple[float, int, str, list[list[str]]] = (0.0, 0, ",", _split(text, ","))
-    for separator in SEPARATORS:
-        rows = _split(text, separator)
-        if not rows:
-            continue
-        width, count = Counter(map(len, rows)).most_common(1)[0]
-        regular = count / len(rows)
+    found = {separator: rows for separator in SEPARATORS if (rows := _split(text, separator))}
+    regular = {separator: _regularity(rows) for separator, rows in found.items()}
+    best, most = ",", (0.0, 0)
+    for separator, (share, width) in regular.items():
         # Sentences have spaces, and times have commas, at random: only regular ones separate cells.
-        if width > 1 and (regular > best[0] + 0.02 or (regular > best[0] - 0.02 and width > best[1])):
-            best = (regular, width, separator, rows)
-    return best[2], best[3]
+        if width > 1 and (share > most[0] + 0.02 or (share > most[0] - 0.02 and width > most[1])):
+            best, most = separator, (share, width)
+    if best == ",":
+        # Where commas are decimal marks, they are as regular as what separates the numbers.
+        others = [
+            s for s in (";", "\t", "|") if s in found and regular[s][1] > 1 and regular[s][0] > most[0] - 0.02
+        ]
+        best = next((s for s in others if _has_decimal_commas(found[s])), best)
+    return best, found.get(best, [])
+
+
+def _regularity(rows: Sequence[Sequence[str]]) -> tuple[float, int]:
+    """Return the share of lines with the usual number of cells, and this number; less where the first line differs."""
+    width, count = Counter(map(len, rows)).most_common(1)[0]
+    share = count / len(rows)
+    return (share if len(rows[0]) == width else share - FIRST_LINE_DIFFERS, width)
+
+
+def _has_decimal_commas(rows: Sequence[Sequence[str]]) -> bool:
+    cells = [cell.strip() for row in rows[1:] for cell in row if "," in cell]
+    return bool(cells) and sum(map(is_marked_number, cells)) > NUMBER_SHARE * len(cells)
+
+
+def is_marked_number(cell: str) -> bool:
+    """Return whether a cell is a number with marks for decimals or thousands."""
+    return MARKED_NUMBER.fullmatch(cell) is not None
 
 
 def _split(text: str, separator: str) -> list[list[str]]:
@@ -117,7 +142,7 @@ def has_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
     above_numbers = 0
     for name, cells in zip(named, columns, strict=True):
         numbers = _number_share(cells)
-        if is_number(name):
+        if is_number(name) or is_marked_number(name):
             if numbers > NUMBER_SHARE:
                 return False, ""
         elif numbers > NUMBER_SHARE:
@@ -134,7 +159,9 @@ def has_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
 
 def _number_share(cells: Sequence[str]) -> float:
     present = [cell for cell in cells if cell]
-    return sum(map(is_number, present)) / len(present) if present else 0.0
+    return (
+        sum(is_number(cell) or is_marked_number(cell) for cell in present) / len(present) if present else 0.0
+    )
 
 
 def is_number(cell: str) -> bool:

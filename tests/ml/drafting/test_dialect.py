@@ -20,6 +20,22 @@ def test_commas_in_sentences_do_not_divide_cells() -> None:
     assert find_dialect("\n".join(lines).encode()).separator == ";"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_decimal_commas_do_not_divide_cells(separator: str) -> None:
+    rows = [[f"{i % 7},{i % 10}", f"1.{i:03},{i % 9}", f"x{i % 3}"] for i in range(300)]
+    text = "\n".join(separator.join(row) for row in [["a", "b", "c"], *rows])
+    found = find_dialect(text.encode())
+    assert (found.separator, found.header, found.names) == (separator, True, ("a", "b", "c"))
+    assert "header" not in found.doubts
+    without = find_dialect("\n".join(separator.join(row[:2]) for row in rows).encode())
+    assert (without.separator, without.header) == (separator, False)
+
+
+def test_semicolons_inside_of_cells_do_not_divide_them() -> None:
+    rows = [f"{i},{i % 5};{i % 3},x;y" for i in range(100)]
+    assert find_dialect("\n".join(["a,b,c", *rows]).encode()).separator == ","
+
+
 def test_cells_may_be_padded_after_the_separator() -> None:
     dialect = find_dialect(b"39, State-gov, 77516\n50, Private, 83311\n38, Private, 215646\n")
     assert (dialect.separator, dialect.header, dialect.strip) == (",", False, True)
