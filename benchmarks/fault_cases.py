@@ -149,5 +149,6 @@ _GENERATED_CONTRACT: Mapping[str, Any] = {
 LENDER = CleanData("lender", _simulated("lender"), _contract_of("fintech_risk/simulated.json"))
 HOSPITAL = CleanData("hospital", _simulated("hospital"), _contract_of("health_prediction/simulated.json"))
 SHOP = CleanData("shop", _draw_shop, _contract_of("ecommerce_recommendation/simulated.json"), split_histories)
+MAILBOX = CleanData("mailbox", _simulated("mailbox"), _contract_of("customer_service/simulated.json"))
 GENERATED = CleanData("generated", _draw_generated, _GENERATED_CONTRACT)
 ALL_DATA = (LENDER, HOSPITAL, SHOP, GENERATED)

@@ -1,6 +1,9 @@
 """Batches with rows in quarantine: list them, show their rows, and put repaired rows back."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +14,7 @@ import pandas as pd
 from ml.contract.schema import Contract
 from ml.errors import UsageError
 from tasks.locate import load_contract
-from tasks.repaired_rows import Release, quarantined_cells, read_repaired, release_rows
+from tasks.repaired_rows import Release, files_of_batch, quarantined_cells, read_repaired, release_rows
 from tasks.settings import Settings, load
 from tasks.storage.content_store import Store
 from tasks.tracking import connection, run_history
@@ -110,41 +113,69 @@ def rows_in_quarantine(batch: QuarantinedBatch) -> pd.DataFrame:
     return quarantined_cells(_stored_rows(batch, settings), _contract(batch, settings))
 
 
-def release(batch: QuarantinedBatch, file: Path, out: Path) -> Release:
-    """Put the repaired rows of a file into their batch, and write it as a Parquet file for a run to read.
+def release(batch: QuarantinedBatch, file: Path, out: Path) -> tuple[Release, tuple[Path, ...]]:
+    """Put the repaired rows of a file into their batch, write it for a run to read, and return the files too.
 
-    Nothing is written where no row passes the rules. Raises UsageError or DataGateError.
+    That is one Parquet file; where the contract keeps the names of files, a new folder with one for each, in their
+    order. Nothing is written where no row passes the rules. Raises UsageError or DataGateError.
     """
     settings = load()
-    contract = _contract(batch, settings)
-    if contract.read.source_column or contract.read.row_column:
-        raise UsageError(
-            "a contract that takes no column from the name of a file or the number of a row",
-            f"that of {batch.contract}",
-            "repair the files themselves",
-        )
+    contract, rows = _contract(batch, settings), _stored_rows(batch, settings)
+    # Refused before anything is read: a released batch has the same files.
+    names = list(files_of_batch(rows, contract))
+    _require_new(out, ("",) if contract.read.source_column else (".csv", ".parquet"))
     store = Store(settings.state_dir.resolve() / "store")
     repaired = read_repaired(file, contract, settings.read_limits, store)
-    released = release_rows(_stored_rows(batch, settings), repaired, contract)
-    if released.released:
-        write_table(released.rows, out)
-    return released
+    released = release_rows(rows, repaired, contract)
+    if not released.released:
+        return released, ()
+    parts = files_of_batch(released.rows, contract)
+    if not contract.read.source_column:
+        write_table(parts[""], out)
+        return released, (out,)
+    with _whole(out) as folder:
+        folder.mkdir(mode=0o700)
+        for name, part in parts.items():
+            write_table(part, folder / f"{name}.parquet")
+    return released, tuple(out / f"{name}.parquet" for name in names)
 
 
 def write_table(rows: pd.DataFrame, path: Path) -> None:
-    """Write cells as they are to a new Parquet or CSV file that only this user can read."""
-    if path.exists():
-        raise UsageError("a new file", f"{path}, which exists", "name another one")
-    if path.suffix not in (".csv", ".parquet") or not path.resolve().parent.is_dir():
-        raise UsageError("FILE.csv or FILE.parquet in a folder that exists", str(path), "name such a file")
-    # Created first, so that nobody else can ever read it.
-    path.touch(mode=0o600, exist_ok=False)
-    if path.suffix == ".csv":
-        rows.to_csv(path, index=False)
-    else:
+    """Write cells as they are to a new Parquet or CSV file that only this user can read; whole, or not at all."""
+    _require_new(path, (".csv", ".parquet"))
+    with _whole(path) as temporary:
+        # Created first, so that nobody else can ever read it.
+        temporary.touch(mode=0o600, exist_ok=False)
+        if path.suffix == ".csv":
+            rows.to_csv(temporary, index=False)
+            return
         for column in rows.select_dtypes("object"):
             rows = rows.assign(**{str(column): rows[column].map(str, na_action="ignore")})
-        rows.to_parquet(path, index=False)
+        rows.to_parquet(temporary, index=False)
+
+
+def _require_new(path: Path, endings: tuple[str, ...]) -> None:
+    """Raise UsageError for a path that exists, has another ending, or whose folder does not exist."""
+    if path.exists():
+        raise UsageError("a new file", f"{path}, which exists", "name another one")
+    if path.suffix not in endings or not path.resolve().parent.is_dir():
+        expected = (
+            "FILE.csv or FILE.parquet" if endings != ("",) else "a new FOLDER, for a file of each name,"
+        )
+        raise UsageError(f"{expected} in a folder that exists", str(path), "name such a one")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Yield another name for a new file or folder, which gets its own when it is complete. A failure leaves neither."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def _contract(batch: QuarantinedBatch, settings: Settings) -> Contract:

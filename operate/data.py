@@ -174,17 +174,18 @@ def _export_with_fault(
     """Write a simulated batch with a fault to a new CSV file, as a run would receive it. Raises UsageError."""
     from ml.errors import UsageError
     from ml.simulators import SIMULATORS
-    from ml.simulators.faults import FAULTS, SIMULATORS_WITH_FAULTS, faulty_file
+    from ml.simulators.faults import FAULTS, faulty_file
     from tasks.locate import load_contract
 
     fault, seed = seeded_fault
     case, dataset_name = _split_name(name, settings)
     read = load_contract(case, dataset_name, settings).read
-    if read.simulator not in SIMULATORS_WITH_FAULTS:
-        expected = f"data of a simulator with faults ({', '.join(SIMULATORS_WITH_FAULTS)})"
-        raise UsageError(expected, read.simulator or "files", "leave --fault out")
-    if fault not in FAULTS:
-        raise UsageError(f"a fault ({', '.join(sorted(FAULTS))})", repr(fault), "name one of them")
+    if read.simulator is None:
+        expected = f"data of a simulator with faults ({', '.join(FAULTS)})"
+        raise UsageError(expected, "files", "leave --fault out")
+    if fault not in FAULTS[read.simulator]:
+        known = ", ".join(sorted(FAULTS[read.simulator]))
+        raise UsageError(f"a fault ({known})", repr(fault), "name one of them")
     require_new(file, (".csv",))
     rows = SIMULATORS[read.simulator](count, read.seed + 1).rows
     file.write_bytes(faulty_file(rows, read.simulator, fault, seed))

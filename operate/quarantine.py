@@ -33,7 +33,9 @@ def quarantine(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="With --release, the .parquet file for the whole batch, which a run can read."),
+        typer.Option(
+            help="With --release, the .parquet file for the whole batch; a folder, with `source_column`."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")] = False,
 ) -> None:
@@ -54,8 +56,8 @@ def quarantine(
             return
         batch = flow.find_batch(case, data, run)
         if release and out:
-            released = flow.release(batch, release, out)
-            _print_release(released, batch, out, as_json)
+            released, files = flow.release(batch, release, out)
+            _print_release(released, batch, files, as_json)
             raise typer.Exit(0 if released.released else EXIT_DATA_GATE)
         found = flow.rows_in_quarantine(batch)
         if export:
@@ -91,16 +93,19 @@ def _print_batches(batches: "list[QuarantinedBatch]", as_json: bool) -> None:
             typer.echo(f"           !  {difference}")
 
 
-def _print_release(released: "Release", batch: "QuarantinedBatch", out: Path, as_json: bool) -> None:
+def _print_release(
+    released: "Release", batch: "QuarantinedBatch", files: tuple[Path, ...], as_json: bool
+) -> None:
     still = sum(released.remaining.values())
     if as_json:
-        written = str(out) if released.released else None
-        facts = {"released": released.released, "remaining": released.remaining, "file": written}
+        written = list(map(str, files))
+        facts = {"released": released.released, "remaining": released.remaining, "files": written}
         typer.echo(json.dumps({"run": batch.run_id, **facts}))
         return
     typer.echo(f"{released.released:,} repaired rows pass the rules; {still:,} violations remain")
     for rule, count in released.remaining.items():
         typer.echo(f"    {count:,} by {rule}")
-    if released.released:
+    if files:
         name = batch.contract_file or batch.contract.partition(".")[2]
-        typer.echo(f"{out}\n    steward run {batch.case} --data {out} --contract {name}")
+        given = " ".join(f"--data {file}" for file in files)
+        typer.echo(f"    steward run {batch.case} {given} --contract {name}")

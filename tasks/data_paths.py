@@ -57,6 +57,17 @@ def file_labels(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(labels)
 
 
+def source_names(files: Sequence[Path]) -> tuple[str, ...]:
+    """Return what `meta.read.source_column` gets for each file: its name without ending.
+
+    Files that differ in their endings or folders only keep these: `adult.data` and `adult.test`.
+    """
+    names = [plain_name(file.name) for file in files]
+    counts = Counter(names)
+    labels = file_labels(files)
+    return tuple(n if counts[n] == 1 else label for n, label in zip(names, labels, strict=True))
+
+
 def _find(name: str) -> list[Path]:
     try:
         path = Path(name).expanduser()

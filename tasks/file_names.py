@@ -32,7 +32,7 @@ def packing(name: str) -> str:
 def plain_name(name: str) -> str:
     """Return the name of a file without its ending and that of its packing: `loans` for `loans.csv.gz`."""
     path = PurePath(name)
-    return PurePath(path.stem).stem if packing(name) and _has_known_ending(path.stem) else path.stem
+    return PurePath(path.stem).stem if packing(name) and has_known_ending(path.stem) else path.stem
 
 
 def unpacked_name(name: str) -> str:
@@ -50,5 +50,6 @@ def format_of(name: str, options: ReadOptions) -> str:
     return options.format
 
 
-def _has_known_ending(name: str) -> bool:
+def has_known_ending(name: str) -> bool:
+    """Return whether a name ends as that of a file whose content can be packed or read."""
     return PurePath(name).suffix.lower() in (*TEXT_ENDINGS, *FORMATS_BY_ENDING)

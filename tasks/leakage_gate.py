@@ -35,6 +35,7 @@ from ml.data.target_leaks import (
     measure_columns,
     sample_rows,
 )
+from ml.data.text_leaks import measure_named_classes
 from ml.errors import LeakageError
 from ml.features.declared import with_declared_features
 from tasks.facts import SplitChecks
@@ -62,8 +63,8 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
     parts = [datasets[name] for name in (TRAIN, VALID, TEST)]
     texts = list(contract.roles.text)
     # A text has as many values as rows; the split keeps similar ones together.
-    frame = pd.concat([part.frame for part in parts], ignore_index=True)
-    frame = with_declared_features(frame, contract).drop(columns=texts, errors="ignore")
+    rows = pd.concat([part.frame for part in parts], ignore_index=True)
+    frame = with_declared_features(rows, contract).drop(columns=texts, errors="ignore")
     truth = np.concatenate([part.truth.to_numpy(np.float64) for part in parts])
     units = np.concatenate([part.units for part in parts])
     in_test = np.arange(len(truth)) >= len(truth) - len(parts[-1].truth)
@@ -71,7 +72,9 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
     is_numeric = contract.roles.target_kind == "numeric"
     measured, pairs, signal = _measure(frame, truth, contract)
     ranked = sorted(measured, key=lambda m: -m.auc)
-    leaks = [m for m in ranked if m.is_leak and m.column not in allowed]
+    classes = parts[0].classes
+    named = [measure_named_classes(c, rows[c], truth, classes) for c in texts if classes and c in rows]
+    leaks = [m for m in (*ranked, *named) if m.is_leak and m.column not in allowed]
     scale = correlation if is_numeric else float
     checks: SplitChecks = {
         "measure": RANK_CORRELATION if is_numeric else "AUC",

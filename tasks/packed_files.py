@@ -4,13 +4,14 @@ import bz2
 import gzip
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ml.errors import DataGateError
-from tasks.file_names import packing, unpacked_name
+from tasks.file_names import PACKED, has_known_ending, packing, plain_name, unpacked_name
 from tasks.read_limits import LimitedFile, Readable, ReadLimits
 
 
@@ -50,7 +51,26 @@ def text_file(path: Path, limits: ReadLimits, zeros: bool = False) -> Iterator[T
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
         if len(members) != 1:
-            raise DataGateError("one file in the archive", f"{len(members)}", f"repack {path.name}")
+            raise _several_members(path.name, members)
         limits.check_unpacked_size(path.name, members[0].file_size, packed)
         # Its name is used for its ending only: a path in it leads nowhere.
         yield TextFile(path.name, members[0].filename, lambda: limited(archive.open(members[0])))
+
+
+def _several_members(name: str, members: Sequence[zipfile.ZipInfo]) -> DataGateError:
+    """Return the error about an archive that has not one file; names of its files may be cells, known endings not."""
+    if not members:
+        return DataGateError(f"one file in the archive {name}", "none", "pack a file with data")
+    known = [PurePosixPath(m.filename).suffix.lower() for m in members if has_known_ending(m.filename)]
+    endings = Counter(ending for ending in known if ending not in PACKED)
+    kinds = [f"{count} {ending}" for ending, count in sorted(endings.items())]
+    if others := len(members) - endings.total():
+        kinds.append(f"{others} other")
+    folder = plain_name(name)
+    ending = endings.most_common(1)[0][0] if endings else ""
+    return DataGateError(
+        f"one file in the archive {name}",
+        f"{len(members)} ({', '.join(kinds)})",
+        f"unpack it by `python -m zipfile -e {name} {folder}`, then give the file that you mean,"
+        f" or all of them by --data '{folder}/**/*{ending}', which stacks them in the order of their names",
+    )

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ml.data.quarantine_bias import MIN_ROWS, number_difference, readable_numbers, share_difference
+from ml.data.quarantine_bias import (
+    MIN_ROWS,
+    category_difference,
+    number_difference,
+    readable_numbers,
+    share_difference,
+)
 from ml.data.row_split import targets
 from tasks.validation_state import ValidationState
 
@@ -14,7 +20,7 @@ NUMERIC = ("number", "integer")
 
 
 def quarantine_differences(state: ValidationState, quarantine: pd.DataFrame) -> list[str]:
-    """Describe how the rows in quarantine differ from those that stay: in numbers, and in the target.
+    """Describe how the rows in quarantine differ from those that stay: in numbers, categories, and the target.
 
     A column is compared without the rows that a rule about it removed: these differ by the rule. A number that cannot
     be read as one is compared as far as it can be.
@@ -28,9 +34,31 @@ def quarantine_differences(state: ValidationState, quarantine: pd.DataFrame) -> 
     roles = state.contract.roles
     numbers = [c for c, kind in state.contract.read.columns.items() if kind in NUMERIC and c in state.rows]
     numbers = [c for c in numbers if c not in (roles.id, roles.target)]
-    tests = len(numbers) + 1
-    found = (_compare_numbers(state, quarantine, c, kept, tests) for c in numbers)
-    return [text for text in (*_compare_target(state, quarantine, kept, tests), *found) if text]
+    categories = _categories(state)
+    tests = len(numbers) + len(categories) + 1
+    found = (
+        *_compare_target(state, quarantine, kept, tests),
+        *(_compare_numbers(state, quarantine, c, kept, tests) for c in numbers),
+        *(_compare_categories(state, quarantine, c, kept, tests) for c in categories),
+    )
+    return [text for text in found if text]
+
+
+def _categories(state: ValidationState) -> list[str]:
+    """Return the columns of categories, without those that name a row, a person or an item, and without texts."""
+    contract = state.contract
+    roles = contract.roles
+    names = (roles.id, roles.target, roles.group, roles.user, roles.item, roles.known_at, *roles.text)
+    kinds = contract.read.columns.items()
+    return [c for c, kind in kinds if kind == "category" and c in state.rows and c not in names]
+
+
+def _compare_categories(
+    state: ValidationState, quarantine: pd.DataFrame, column: str, kept: np.ndarray, tests: int
+) -> str | None:
+    others = _removed_by_others(quarantine, column)
+    cells = state.rows[column]
+    return category_difference(column, cells.iloc[others], cells[kept], tests)
 
 
 def _compare_numbers(

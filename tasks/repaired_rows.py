@@ -75,6 +75,7 @@ def release_rows(rows: pd.DataFrame, repaired: pd.DataFrame, contract: Contract)
             "export the rows again, and change only their cells",
         )
     positions = numbers.astype("int64").to_numpy()
+    repaired = _with_places(rows, repaired, positions, contract)
     both = _in_place(rows, repaired, positions, contract)
     broken = find_quarantined_rows(both, contract)
     broken = broken[broken["row"].isin(positions)]
@@ -83,6 +84,35 @@ def release_rows(rows: pd.DataFrame, repaired: pd.DataFrame, contract: Contract)
     return Release(
         _in_place(rows, repaired[passed], positions[passed], contract), int(passed.sum()), remaining
     )
+
+
+def _with_places(
+    rows: pd.DataFrame, repaired: pd.DataFrame, positions: np.ndarray, contract: Contract
+) -> pd.DataFrame:
+    """Return repaired rows with the file and the number that they were read with: these are no cells to repair."""
+    read = contract.read
+    places = [column for column in (read.source_column, read.row_column) if column in rows]
+    return repaired.assign(**{str(c): rows[c].iloc[positions].to_numpy() for c in places})
+
+
+def files_of_batch(rows: pd.DataFrame, contract: Contract) -> dict[str, pd.DataFrame]:
+    """Return the rows by the name of their file, in the order of the files, without the columns that the reader adds.
+
+    The name is empty where the contract keeps none. Raises UsageError for files that are joined, or whose names have
+    folders.
+    """
+    read = contract.read
+    names = rows[read.source_column].unique() if read.source_column else [""]
+    if read.join is not None or any("/" in name for name in names):
+        raise UsageError(
+            "a contract that joins no files, and files of different names",
+            f"those of {contract.name}",
+            "repair the files themselves",
+        )
+    cells = rows.drop(columns=[c for c in (read.source_column, read.row_column) if c in rows])
+    if not read.source_column:
+        return {"": cells}
+    return {str(n): cells[rows[read.source_column] == n].reset_index(drop=True) for n in names}
 
 
 def _in_place(

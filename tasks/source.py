@@ -16,12 +16,11 @@ from ml.contract.read_options import ReadOptions
 from ml.data import item_attributes
 from ml.simulators import SIMULATORS
 from tasks.data_facts import SourceFacts
-from tasks.data_paths import file_labels
+from tasks.data_paths import file_labels, source_names
 from tasks.databases import read_query
 from tasks.error_boundary import is_unexpected, redact_errors
 from tasks.file_ending import check_file_end
 from tasks.file_formats import read_in_order
-from tasks.file_names import plain_name
 from tasks.locate import DatasetSource
 from tasks.stacked_files import FilePart, join, stack
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
@@ -140,14 +139,15 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     parts: list[FilePart] = []
     dropped, notes, row_count = {}, [], 0
     contents = read_in_order(files, options, dataset_source.limits)
-    for label, (path, content) in zip(file_labels(files), contents, strict=True):
+    names = zip(file_labels(files), source_names(files), strict=True)
+    for (label, name), (path, content) in zip(names, contents, strict=True):
         notes += check_file_end(path, content.table, options)
         if content.ragged_lines:
             left_out = "1 line was" if content.ragged_lines == 1 else f"{content.ragged_lines:,} lines were"
             notes.append(f"{path.name}: {left_out} left out, with too many cells or too few")
         if content.dropped:
             dropped[label] = list(content.dropped)
-        parts.append(FilePart(label, _with_source_column(path, content.table, options)))
+        parts.append(FilePart(label, _with_source_column(name, content.table, options)))
         row_count += content.table.num_rows
         del content
         dataset_source.limits.check_rows("all files together", row_count)
@@ -177,12 +177,12 @@ def _read_files(dataset_source: DatasetSource, digests: Mapping[str, str]) -> St
     return StageResult(tables, facts)
 
 
-def _with_source_column(path: Path, table: pa.Table, options: ReadOptions) -> pa.Table:
+def _with_source_column(name: str, table: pa.Table, options: ReadOptions) -> pa.Table:
     """Add the column with the name of the file."""
     if not options.source_column:
         return table
-    name = pa.array([plain_name(path.name)], pa.string())
-    cells = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, np.int32)), name)
+    names = pa.array([name], pa.string())
+    cells = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, np.int32)), names)
     return table.append_column(options.source_column, cells.dictionary_decode())
 
 

@@ -82,7 +82,8 @@ class ReadOptions(Section):
     """Values that are repaired, by column: each with the value that takes its place, `null` for a missing one. The
     report counts them."""
     source_column: ColumnName | None = None
-    """Column that gets the name of the file without its ending; several files are stacked."""
+    """Column that gets the name of the file without its ending, unless several then have the same name; several files
+    are stacked."""
     row_column: ColumnName | None = None
     """Column that gets the number of the row, from 1 and over all files, where a log has no other order."""
     join: ColumnName | None = None

@@ -1,18 +1,20 @@
 """Whether the rows in quarantine differ from those that stay: then what is learned from these is biased.
 
 Amounts with thousands separators, for example, are no numbers, and always the largest. Numbers are compared by the
-probability that a row in quarantine has a higher value (the AUC of Mann and Whitney), a target by the share of its
-positive class.
+probability that a row in quarantine has a higher value (the AUC of Mann and Whitney), categories by the total variation
+distance and the chi-squared test of Pearson, a target by the share of its positive class.
 """
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata
+from scipy.stats import chi2, norm, rankdata
 
 # Fewer rows in quarantine may differ by chance.
 MIN_ROWS = 10
 # Differences below these bounds are not reported, however certain.
-MIN_AUC_DISTANCE, MIN_SHARE_DISTANCE = 0.2, 0.05
+MIN_AUC_DISTANCE, MIN_SHARE_DISTANCE, MIN_CATEGORY_DISTANCE = 0.2, 0.05, 0.2
+# Rarer categories are compared together: the test needs this many expected rows in quarantine.
+MIN_EXPECTED = 2.0
 # Probability that a batch whose rows are quarantined at random is remarked on.
 LEVEL = 0.01
 # More rows that stay tell nothing new.
@@ -57,3 +59,38 @@ def share_difference(column: str, removed: np.ndarray, kept: np.ndarray, tests: 
     if abs(first - second) <= max(noise, MIN_SHARE_DISTANCE):
         return None
     return f"{column}: {first:.0%} of the rows in quarantine are positive, {second:.0%} of those that stay"
+
+
+def category_difference(column: str, removed: pd.Series, kept: pd.Series, tests: int) -> str | None:
+    """Describe how the categories of rows in quarantine differ from those that stay, None where they do not.
+
+    A missing value is a category.
+    """
+    if len(removed) < MIN_ROWS or len(kept) < MIN_ROWS:
+        return None
+    kept = kept.iloc[:: max(len(kept) // MAX_KEPT, 1)]
+    counts = category_counts(removed, kept)
+    if counts.shape[1] < 2 or chi_squared_p(counts) > LEVEL / tests:
+        return None
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    distance = 0.5 * float(np.abs(shares[0] - shares[1]).sum())
+    if distance <= MIN_CATEGORY_DISTANCE:
+        return None
+    return f"{column}: other categories in quarantine than in rows that stay, in {distance:.0%} of the rows"
+
+
+def category_counts(removed: pd.Series, kept: pd.Series) -> np.ndarray:
+    """Count the categories (columns) in quarantine and outside (rows); rare ones are counted together."""
+    codes, _ = pd.factorize(pd.concat([removed, kept], ignore_index=True), use_na_sentinel=False)
+    parts = (codes[: len(removed)], codes[len(removed) :])
+    counts = np.stack([np.bincount(part, minlength=codes.max() + 1) for part in parts])
+    is_rare = counts.sum(axis=0) * len(removed) / len(codes) < MIN_EXPECTED
+    rare = counts[:, is_rare].sum(axis=1, keepdims=True)
+    return np.hstack([counts[:, ~is_rare], rare]) if rare.any() else counts[:, ~is_rare]
+
+
+def chi_squared_p(counts: np.ndarray) -> float:
+    """Return the p-value of Pearson's chi-squared test of independence of the rows and columns of a table of counts."""
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    return float(chi2.sf(statistic, (counts.shape[0] - 1) * (counts.shape[1] - 1)))

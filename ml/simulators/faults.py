@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ml.simulators import table_faults
+from ml.simulators.log_faults import LOG_FAULTS
+from ml.simulators.message_faults import MESSAGE_FAULTS
 from ml.simulators.table_faults import COLUMNS, Damage
 
 TABLE_FAULTS: Mapping[str, Damage] = {
@@ -18,6 +20,7 @@ TABLE_FAULTS: Mapping[str, Damage] = {
         table_faults.duplicated_rows,
         table_faults.target_leak,
         table_faults.future_times,
+        table_faults.late_column,
         table_faults.stale_data,
         table_faults.vanished_category,
         table_faults.vanished_group,
@@ -34,8 +37,9 @@ TABLE_FAULTS: Mapping[str, Damage] = {
 
 
 def _encoding_damage(content: bytes) -> bytes:
-    """Write a file with umlauts in another encoding than the contract reads."""
-    return content.decode().replace("e", "é").encode("latin-1")
+    """Write the cells of a file, with accents, in another encoding than the contract reads."""
+    header, _, cells = content.decode().partition("\n")
+    return f"{header}\n{cells.replace('e', 'é')}".encode("latin-1", "replace")
 
 
 def _truncated_file(content: bytes) -> bytes:
@@ -45,17 +49,23 @@ def _truncated_file(content: bytes) -> bytes:
 
 
 FILE_FAULTS = {"encoding-damage": _encoding_damage, "truncated-file": _truncated_file}
-FAULTS: tuple[str, ...] = (*TABLE_FAULTS, *FILE_FAULTS)
-SIMULATORS_WITH_FAULTS: tuple[str, ...] = tuple(COLUMNS)
+FAULTS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(COLUMNS, (*TABLE_FAULTS, *FILE_FAULTS)),
+    "shop": (*LOG_FAULTS, *FILE_FAULTS),
+    "mailbox": (*MESSAGE_FAULTS, *FILE_FAULTS),
+}
 
 
 def faulty_table(rows: pd.DataFrame, simulator: str, fault: str, seed: int) -> pd.DataFrame:
-    """Put a fault of `TABLE_FAULTS` into a clean table of a simulator; the same seed gives the same table."""
-    return TABLE_FAULTS[fault](rows, COLUMNS[simulator], np.random.default_rng(seed))
+    """Put a fault, not of the file, into a clean table of a simulator; the same seed gives the same table."""
+    rng = np.random.default_rng(seed)
+    if simulator in COLUMNS:
+        return TABLE_FAULTS[fault](rows, COLUMNS[simulator], rng)
+    return (LOG_FAULTS if simulator == "shop" else MESSAGE_FAULTS)[fault](rows, rng)
 
 
 def faulty_file(rows: pd.DataFrame, simulator: str, fault: str, seed: int) -> bytes:
-    """Return the bytes of a CSV file with a fault of `FAULTS`."""
+    """Return the bytes of a CSV file with one of the `FAULTS` of a simulator."""
     if fault in FILE_FAULTS:
         return FILE_FAULTS[fault](rows.to_csv(index=False).encode())
     return faulty_table(rows, simulator, fault, seed).to_csv(index=False).encode()

@@ -65,6 +65,6 @@ def test_rows_of_a_refused_batch_are_repaired_and_released(tmp_path: Path) -> No
     cells.assign(loan_amount=cells["loan_amount"] / 100).to_csv(exported, index=False)
     text = run("--release", str(exported), "--out", str(out))
     assert text.startswith(f"{len(cells)} repaired rows pass the rules; 0 violations remain\n")
-    assert f"steward run fintech-risk --data {out} --contract simulated" in text
+    assert text.endswith(f"    steward run fintech-risk --data {out} --contract simulated\n")
     facts = validate_only("fintech-risk", str(out), "simulated")
     assert (facts["rows"], facts["quarantined"]) == (300, 0)

@@ -5,6 +5,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import date
@@ -258,6 +261,35 @@ def test_an_unreadable_folder_is_one_clear_error(tmp_path: Path) -> None:
             find_files(str(folder))
     finally:
         os.seteuid(user)
+
+
+def test_files_of_one_stem_keep_their_endings_in_the_source_column(tmp_path: Path) -> None:
+    """So that the test file of a publisher can be the test dataset: `split.test_values` is `["census.test"]`."""
+    files = (tmp_path / "census.data", tmp_path / "census.test", tmp_path / "more.csv")
+    for path in files:
+        path.write_bytes(csv_text())
+    rules = contract(columns={**TYPES, "file": "category"}, source_column="file")
+    rows = read_files(DatasetSource("small", rules, files), Store(tmp_path / "store")).table("rows")
+    assert rows["file"].tolist() == ["census.data"] * ROWS + ["census.test"] * ROWS + ["more"] * ROWS
+
+
+def test_an_archive_of_several_files_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "loans.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("2024/a.csv", "2024/b.csv", "jane_doe_4711.pdf"):
+            archive.writestr(name, csv_text())
+    message = r"one file in the archive loans\.zip; got 3 \(2 \.csv, 1 other\); unpack it by `(.*)`, then give .*'(.*)'"
+    with pytest.raises(DataGateError, match=message) as error:
+        clean_table(tmp_path, path)
+    assert "4711" not in str(error.value)
+    found = re.search(message, str(error.value))
+    assert found
+    subprocess.run([sys.executable, *found[1].split()[1:]], cwd=tmp_path, check=True)
+    assert [file.name for file in find_files(str(tmp_path / found[2]))] == ["a.csv", "b.csv"]
+    with zipfile.ZipFile(path, "w"):
+        pass
+    with pytest.raises(DataGateError, match=r"one file in the archive loans\.zip; got none"):
+        clean_table(tmp_path, path)
 
 
 def test_files_of_one_name_keep_their_folders(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows leave quarantine with their cells, and come back into their batch only where they pass the rules."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import UsageError
+from tasks.locate import DatasetSource
 from tasks.read_limits import ReadLimits
-from tasks.repaired_rows import ROW, RULES, quarantined_cells, read_repaired, release_rows
+from tasks.repaired_rows import ROW, RULES, files_of_batch, quarantined_cells, read_repaired, release_rows
+from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.validate import apply_contract
 
 
-def contract(**meta: Any) -> Contract:
+def contract(reading: Mapping[str, Any] = {}, **meta: Any) -> Contract:
     columns = {"id": "category", "amount": "number", "day": "time", "town": "category", "bad": "category"}
     rules = [
         {
@@ -26,7 +29,8 @@ def contract(**meta: Any) -> Contract:
         }
     ]
     roles = {"target": {"column": "bad", "positive": ["1"]}, "id": "id", "ignored": ["day"]}
-    read = {"files": ["x.csv"], "columns": columns}
+    added = {name: kind for name, kind in (("file", "category"), ("number", "integer")) if reading}
+    read = {"files": ["x.csv"], "columns": columns | added, **reading}
     return parse(
         {
             "name": "toy.rows",
@@ -96,3 +100,36 @@ def test_a_file_without_a_column_is_refused(tmp_path: Path) -> None:
     cells.drop(columns=[ROW, "town"]).to_csv(file, index=False)
     with pytest.raises(UsageError, match=r"no column 'quarantined_row', 'town'; keep all columns"):
         read_repaired(file, contract(), ReadLimits(), Store(tmp_path / "store"))
+
+
+def test_a_batch_of_several_files_is_released_as_these_files(tmp_path: Path) -> None:
+    """Read again, rows have the same file and number; changes of these in the exported file are no repairs."""
+    of = contract({"source_column": "file", "row_column": "number", "files": ["b.data", "b.test"]})
+    store = Store(tmp_path / "store")
+    for name, part in (("b.data", batch(typed=False)[:30]), ("b.test", batch(typed=False)[30:])):
+        part.to_csv(tmp_path / name, index=False)
+    files = (tmp_path / "b.data", tmp_path / "b.test")
+    rows = read_files(DatasetSource("rows", of, files), store).table("rows")
+    assert list(rows["file"].unique()) == ["b.data", "b.test"]
+    exported = tmp_path / "repaired.csv"
+    quarantined_cells(rows, of).assign(amount=[5, 9, 20], file="other", number=1).to_csv(
+        exported, index=False
+    )
+    released = release_rows(rows, read_repaired(exported, of, ReadLimits(), store), of)
+    assert released.released == 3
+    parts = files_of_batch(released.rows, of)
+    assert [(name, list(part)) for name, part in parts.items()] == [
+        (name, ["id", "amount", "day", "town", "bad"]) for name in ("b.data", "b.test")
+    ]
+    for name, part in parts.items():
+        part.astype("str").to_parquet(tmp_path / f"{name}.parquet")
+    again = tuple(tmp_path / f"{name}.parquet" for name in parts)
+    read = read_files(DatasetSource("rows", of, again), store).table("rows")
+    assert read[["id", "file", "number"]].equals(rows[["id", "file", "number"]])
+    assert apply_contract(read, of).quarantine.empty
+
+
+def test_files_that_are_joined_are_not_released() -> None:
+    of = contract({"join": "id", "files": ["x.csv", "y.csv"]})
+    with pytest.raises(UsageError, match=r"joins no files.*; repair the files themselves"):
+        files_of_batch(batch(typed=False), of)
