@@ -119,10 +119,10 @@ _TABLES: Mapping[str, Catch] = {
     "flipped-labels": _HISTORY_ONLY,
     "biased-labels": _HISTORY_ONLY,
 }
-# The rows that are left are too few for a verdict.
-_TOO_FEW = dict.fromkeys(("vanished-category", "covariate-drift"), Catch("drift", "quality"))
+# Of these the rows that are left are too few for a verdict, or the labels cannot be predicted well.
+_UNFIT = dict.fromkeys(("vanished-category", "covariate-drift", "biased-labels"), Catch("drift", "quality"))
 MATRIX: Mapping[str, Mapping[str, Catch]] = {
-    "lender": {**_TABLES, **_TOO_FEW},
+    "lender": {**_TABLES, **_UNFIT},
     "hospital": _TABLES,
     "shop": {
         **_FILES,
