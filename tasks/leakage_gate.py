@@ -72,7 +72,7 @@ def _check_rows(datasets: Mapping[str, Dataset], contract: Contract) -> SplitChe
     is_numeric = contract.roles.target_kind == "numeric"
     measured, pairs, signal = _measure(frame, truth, contract)
     ranked = sorted(measured, key=lambda m: -m.auc)
-    classes = parts[0].classes
+    classes = contract.roles.labels
     named = [measure_named_classes(c, rows[c], truth, classes) for c in texts if classes and c in rows]
     leaks = [m for m in (*ranked, *named) if m.is_leak and m.column not in allowed]
     scale = correlation if is_numeric else float
