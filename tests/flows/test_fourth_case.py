@@ -93,8 +93,8 @@ def test_a_fourth_use_case_runs(tmp_path: Path, home: Path, prefect_api: str) ->
     outcome = json.loads(line)
     assert (outcome["case"], outcome["verdict"], outcome["version"]) == ("claim-size", "promote", 1)
     assert outcome["metric"] == "rmse"
-    # The noise is the best that a model can reach.
-    assert 0.8 < outcome["value"] < 1.3 < outcome["baseline"]
+    # The noise of 1 is the best that a model can reach; bins of sizes add to it.
+    assert 0.8 < outcome["value"] < 1.6 < 3 < outcome["baseline"]
     assert outcome["rows"] == 2000
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
