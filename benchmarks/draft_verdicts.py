@@ -5,7 +5,8 @@
 For each set: a contract as `steward contract` drafts it, with no more than the hints that benchmarks/doors.py gives;
 then the run, in a state directory of its own. Prints the gates that the data passed, or the one that refused them with
 its reason, and the champion with its metric; with `--by-hand` the metric with the contract written by hand beside it.
-Rows of test differ between the two, as the salt of a split is the name of the contract. Needs STEWARD_DATA_DIR.
+Where rows have an id or a user, the test rows of the two differ, as the salt of a split is the name of the contract.
+Needs STEWARD_DATA_DIR.
 """
 
 import argparse
