@@ -220,7 +220,8 @@ def final_fit(
         name: final_model(context, name, planned[name].candidate, fitted[name], splits)
         for name in dict.fromkeys((leader["candidate"], baseline))
     }
-    return FinalFit(leader["candidate"], models[leader["candidate"]], models[baseline], leader["decision"])
+    name = leader["candidate"]
+    return FinalFit(name, models[name], models[baseline], leader["decision"], leader["out_of_fold"])
 
 
 def validate_only(case: str, data: Data, contract: str | None, query: str | None = None) -> dict[str, Any]:

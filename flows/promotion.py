@@ -4,16 +4,21 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
-from flows.recording.registered_model import log_look, log_registered_model
+from flows.recording.registered_model import log_comparison, log_registered_model
 from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
+from ml.data.dataset import Dataset
 from ml.data.digest import json_digest
 from ml.errors import PackagingError
-from ml.evaluation.looks import next_look, sketch_rows
+from ml.evaluation.looks import next_look, rows_not_fitted_to, sketch_rows
 from ml.package import Package, read_training_entities
 from tasks import activity, packaging
 from tasks import promote as promotion
@@ -22,6 +27,7 @@ from tasks.evaluate import FinalFit, load_fitted_model, to_estimate
 from tasks.facts import ChampionEstimate, EvaluationFacts
 from tasks.ledger import (
     CHAMPION_UNUSABLE,
+    INCONCLUSIVE,
     KEEP_CHAMPION,
     PROMOTE,
     ROLLBACK,
@@ -37,19 +43,24 @@ from tasks.stored_datasets import load_dataset
 from tasks.tracking import registry
 from tasks.tracking.model_folder import PACKAGE_PATH, ModelDigests
 from tasks.tracking.registry import ModelVersion
+from tasks.train import FinalFitPolicy
 
 TrainingContext = RunContext[RunRecorder]
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """A registered version with the package that it was registered from, and its evaluation on the test split."""
+    """A registered version with the package that it was registered from, and its evaluation on the test split.
+
+    `selected_by` is the sketch of the validation rows; empty where the model was fitted to them.
+    """
 
     version: ModelVersion
     package: Package
     evaluation: EvaluationFacts
     baseline: StoredResult
     recipe: str
+    selected_by: str
 
     @property
     def estimate(self) -> ChampionEstimate:
@@ -109,7 +120,10 @@ def register(
         )
     log_registered_model(recorder.mlflow_run, version, final, recorder.facts)
     start_ledger(*open_ledger(context.settings, recorder.client, version.name))
-    return Challenger(version, package, evaluation, final.baseline, _recipe_digest(context, final))
+    is_fitted_to_valid = final.is_out_of_fold or case.final_fit is not FinalFitPolicy.KEEP_SELECTED
+    selected_by = "" if is_fitted_to_valid else sketch_rows(load_dataset(splits, "valid"))
+    recipe = _recipe_digest(context, final)
+    return Challenger(version, package, evaluation, final.baseline, recipe, selected_by)
 
 
 def _recipe_digest(context: TrainingContext, final: FinalFit) -> str:
@@ -137,6 +151,7 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
         "run_id": recorder.run_id,
         "primary": challenger.evaluation["primary"],
         "value": challenger.evaluation["value"],
+        "selected_by": challenger.selected_by,
         **recorder.accepted_drift,
     }
     while True:
@@ -149,8 +164,9 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
             break
     if not is_new and entry["champion"] is not None:
         reason = _earlier_decision(ledger, entry)
-        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=reason, look=entry.get("look"))
-    log_look(recorder.mlflow_run, verdict.look)
+        earlier = {name: entry.get(name) for name in ("look", "validation")}
+        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=reason, **earlier)
+    log_comparison(recorder.mlflow_run, verdict)
     champion = registry.get_champion(client, name)
     number = champion.number if champion else None
     # Of the champion after the decision, which is neither of the two where another process moved the alias meanwhile.
@@ -187,9 +203,9 @@ def _verified_digests(context: TrainingContext, version: ModelVersion) -> ModelD
 def compare_with_champion(
     context: TrainingContext, challenger: Challenger, champion: ModelVersion | None, splits: StoredResult
 ) -> ChampionComparison:
-    """Decide about the challenger, at the level that earlier looks at the same rows leave.
+    """Decide about the challenger, at the level that earlier looks and the lead on validation rows leave.
 
-    The champion predicts with its own code in a clean process, on test rows that it was not trained on. The baseline is
+    The champion predicts with its own code in a clean process, on rows that it was not trained on. The baseline is
     evaluated on the same rows.
     """
     evaluator, test = context.case.evaluator, load_dataset(splits, "test")
@@ -200,30 +216,35 @@ def compare_with_champion(
         verdict = Verdict(KEEP_CHAMPION, "this model is already the champion")
         return ChampionComparison(verdict, challenger.estimate, sketch_rows(test))
     activity.begin("comparison with the champion")
+    ledger, record = open_ledger(context.settings, context.listener.client, champion.name)
     try:
-        client = context.listener.client
-        opened = open_ledger(context.settings, client, champion.name)
-        digests = proven_digests(*opened, champion.number)
-        with registry.verified_copy(client, champion, digests) as folder:
+        digests = proven_digests(ledger, record, champion.number)
+        with registry.verified_copy(context.listener.client, champion, digests) as folder:
             entities = read_training_entities(folder / PACKAGE_PATH, digests.package)
             rows = evaluator.rows_not_trained_on(test, entities)
             shared = test.take(rows)
-            champion_predictions, _ = packaging.predict_in_clean_process(folder, shared.frame)
+            valid, note = _validation_rows(context, splits, entities, _selected_by(ledger, champion.number))
+            frames = [shared.frame] if note else [shared.frame, valid.frame]
+            predicted, _ = packaging.predict_in_clean_process(folder, pd.concat(frames, ignore_index=True))
     except PackagingError as error:
         reason = f"the champion cannot predict on this table: {error}"
         verdict = Verdict(CHAMPION_UNUSABLE, reason)
         return ChampionComparison(verdict, NOT_MEASURED, sketch_rows(test))
-    predictions = challenger.package.predict(shared.frame)
+    on_test, on_valid = predicted.iloc[: len(rows)], predicted.iloc[len(rows) :].reset_index(drop=True)
+    if note:
+        validation: dict[str, Any] = {"note": note}
+    else:
+        ours = challenger.package.predict(valid.frame)
+        validation = promotion.lead_on_validation(evaluator, valid, ours, on_valid)
     left_out = len(test.frame) - len(rows)
     judged = sketch_rows(shared)
-    look = next_look(judged, challenger.recipe, earlier_looks(opened[0].entries()))
+    look = next_look(judged, challenger.recipe, earlier_looks(ledger.entries()), validation.get("p_value"))
     demands = promotion.Demands(
-        look, context.contract.roles.sensitive, context.case.thresholds.max_subgroup_gap
+        look, context.contract.roles.sensitive, context.case.thresholds.max_subgroup_gap, validation
     )
-    verdict = promotion.compare_with_champion(
-        evaluator, shared, predictions, champion_predictions, left_out, demands
-    )
-    if not verdict.difference:
+    predictions = challenger.package.predict(shared.frame)
+    verdict = promotion.compare_with_champion(evaluator, shared, predictions, on_test, left_out, demands)
+    if verdict.verdict == INCONCLUSIVE:
         return ChampionComparison(verdict, NOT_MEASURED, judged)
     baseline = challenger.evaluation["baseline"]
     if left_out:
@@ -231,5 +252,25 @@ def compare_with_champion(
             challenger.package.model_frame(shared.frame)
         )
         baseline = to_estimate(evaluator.primary_interval(shared, prediction))
-    estimate = to_estimate(evaluator.primary_interval(shared, champion_predictions))
+    estimate = to_estimate(evaluator.primary_interval(shared, on_test))
     return ChampionComparison(verdict, {**estimate, "rows": len(rows), "baseline": baseline}, judged)
+
+
+def _selected_by(ledger: Ledger, version: int) -> str:
+    """Return the sketch of the validation rows that a version was selected by, and not fitted to; empty if unknown."""
+    found = [
+        entry["selected_by"]
+        for entry in ledger.entries()
+        if entry.get("version") == version and "selected_by" in entry
+    ]
+    return str(found[0]) if found else ""
+
+
+def _validation_rows(
+    context: TrainingContext, splits: StoredResult, entities: np.ndarray, selected_by: str
+) -> tuple[Dataset, str]:
+    """Return the validation rows that the champion was not fitted to, and why they cannot show a lead, if so."""
+    valid = load_dataset(splits, "valid")
+    unseen = context.case.evaluator.rows_not_trained_on(valid, entities)
+    fair = valid.take(rows_not_fitted_to(valid, unseen, selected_by))
+    return fair, promotion.too_few_rows(fair, len(valid.frame) - len(fair.frame), "validation")

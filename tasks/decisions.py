@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml.errors import UsageError
-from ml.evaluation.looks import EarlierLook
+from ml.evaluation.looks import CLEAR, SOME, UNKNOWN, EarlierLook
 from tasks.ledger import (
     EXTERNAL,
     PROMOTE,
@@ -108,6 +108,7 @@ def commit_verdict(
             "champion": champion,
             "difference": verdict.difference,
             **({"look": verdict.look} if verdict.look else {}),
+            **({"validation": verdict.validation} if verdict.validation else {}),
             **details,
         }
         is_moved = champion is not None and champion != current
@@ -124,8 +125,9 @@ def earlier_looks(entries: Iterable[Entry]) -> list[EarlierLook]:
         rows, recipe, look = entry.get("rows"), entry.get("recipe"), entry.get("look")
         is_look = entry.get("difference") is not None
         if isinstance(rows, str) and isinstance(recipe, str):
-            is_new = isinstance(look, dict) and bool(look.get("is_new_recipe"))
-            looks.append(EarlierLook(rows, recipe, is_look, is_new))
+            known = look if isinstance(look, dict) else {}
+            lead = known["lead"] if known.get("lead") in (CLEAR, SOME) else UNKNOWN
+            looks.append(EarlierLook(rows, recipe, is_look, bool(known.get("is_new_recipe")), lead))
         elif is_look:
             looks.append(EarlierLook(None, None))
     return looks

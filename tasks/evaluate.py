@@ -60,12 +60,16 @@ LEADERBOARD_FILE, EVALUATION_FILE = "leaderboard.json", "evaluation.json"
 
 @dataclass(frozen=True)
 class FinalFit:
-    """The selected candidate as it is evaluated on test: its final fit, the baseline's, and the decision rule."""
+    """The selected candidate as it is evaluated on test: its final fit, the baseline's, and the decision rule.
+
+    Where it was selected out of fold, it was fitted to train and valid.
+    """
 
     candidate: str
     model: StoredResult
     baseline: StoredResult
     decision: Decision
+    is_out_of_fold: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ log = logging.getLogger("steward")
 # Fewer units that the champion was not trained on cannot decide between two models.
 MIN_UNITS = 50
 # The first comparison on rows that have not judged before.
-FIRST_LOOK = Look(1, look_level(1, is_new_recipe=True), is_new_recipe=True, unrecorded=0)
+FIRST_LOOK = Look(1, look_level(is_new_recipe=True), is_new_recipe=True, unrecorded=0)
 # Of a promotion that is not made, at most this many harmed groups are named.
 MAX_NAMED = 5
 NO_BETTER = "no better than the champion beyond chance"
@@ -42,13 +42,16 @@ MAX_SHARE_LEFT_OUT = 0.2
 class Demands:
     """What a promotion demands: an advantage at the level of the look, and no group that the challenger harms.
 
+    `look` is None where the lead on validation rows, `validation`, is too small for one (as in `Verdict`).
+
     No group of the `sensitive` columns may be worse off than with the champion by more than `max_group_harm`, beyond
     chance; None demands nothing of groups.
     """
 
-    look: Look = FIRST_LOOK
+    look: Look | None = FIRST_LOOK
     sensitive: tuple[str, ...] = ()
     max_group_harm: float | None = None
+    validation: Mapping[str, Any] | None = None
 
 
 @task(name="quality gate", cache_policy=NO_CACHE)
@@ -92,19 +95,26 @@ def compare_with_champion(
     A challenger is promoted if the lower limit of its advantage, at the confidence of the look, is above 0, the upper
     limit of what its log loss is larger by is within the margin, and it harms no group. `rows_left_out` is the number
     of test rows that are not in `test` because the champion was trained on them; more than `MAX_SHARE_LEFT_OUT` of all
-    test rows are too many to decide.
+    test rows are too many to decide. Without a look, the predictions are not compared.
     """
     units = len(np.unique(test.units))
     rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
-    if reason := _too_few(test, units, rows_left_out):
-        return Verdict(INCONCLUSIVE, reason.format(rest=rest), None, units)
-    look = demands.look
+    if reason := too_few_rows(test, rows_left_out, "test"):
+        if _share(test, rows_left_out) > MAX_SHARE_LEFT_OUT:
+            stays = ": the champion stays; compare on rows that it has not seen, such as later ones"
+        else:
+            stays = f"{rest}: the champion stays"
+        return Verdict(INCONCLUSIVE, reason + stays, None, units)
+    look, validation = demands.look, demands.validation
+    if look is None:
+        return _not_ahead(validation or {}, describe_metric(evaluator.primary).label, units)
     difference = evaluator.paired_difference(test, challenger, champion, look.confidence)
     loss = _loss_difference(evaluator, test, challenger, champion)
     label = describe_metric(evaluator.primary).label
     summary = f"{_interval(difference)} {label}, {units} units{rest}; {look}"
     groups = _compare_groups(evaluator, test, challenger, champion, demands)
-    measured = (asdict(difference), units, {**asdict(look), "confidence": look.confidence}, loss, groups)
+    look_facts = {**asdict(look), "confidence": look.confidence}
+    measured = (asdict(difference), units, look_facts, loss, groups, validation)
     if not difference.low > 0:
         worse = "worse than the champion" if difference.high < 0 else NO_BETTER
         return Verdict(KEEP_CHAMPION, f"{worse}: {summary}{_exhausted(difference, look)}", *measured)
@@ -119,23 +129,47 @@ def compare_with_champion(
     return Verdict(PROMOTE, f"better than the champion by {summary}", *measured)
 
 
-def _too_few(test: Dataset, units: int, rows_left_out: int) -> str:
-    """Say why these rows cannot decide, with `{rest}` for what is known of the others; empty if they can."""
-    share = rows_left_out / max(rows_left_out + len(test.frame), 1)
+def lead_on_validation(
+    evaluator: Evaluator, valid: Dataset, challenger: pd.DataFrame, champion: pd.DataFrame
+) -> dict[str, float]:
+    """Return the challenger's lead over the champion on validation rows, with its one-sided p-value."""
+    difference = evaluator.paired_difference(valid, challenger, champion)
+    half = 0.5 * difference.p_value
+    p_value = half if difference.value > 0 else 1.0 - half
+    return {**asdict(difference), "p_value": p_value, "units": len(np.unique(valid.units))}
+
+
+def _not_ahead(validation: Mapping[str, Any], label: str, units: int) -> Verdict:
+    """Keep the champion because of a lead on validation rows that is too small for a look at the test rows."""
+    ahead = "not clearly ahead of" if validation["value"] > 0 else "not ahead of"
+    lead = Difference(*(validation[name] for name in ("value", "low", "high", "p_value")))
+    reason = (
+        f"{ahead} the champion on validation rows: {_interval(lead)} {label}, {validation['units']} units,"
+        f" one-sided p = {lead.p_value:.2g}; not compared on the test rows, which saves the look"
+    )
+    return Verdict(KEEP_CHAMPION, reason, None, units, validation=validation)
+
+
+def _share(rows: Dataset, rows_left_out: int) -> float:
+    return rows_left_out / max(rows_left_out + len(rows.frame), 1)
+
+
+def too_few_rows(rows: Dataset, rows_left_out: int, part: str) -> str:
+    """Say why these rows of a part of the table cannot decide between models; empty if they can."""
+    share, total = _share(rows, rows_left_out), rows_left_out + len(rows.frame)
     if share > MAX_SHARE_LEFT_OUT:
         return (
-            f"the champion was trained on {rows_left_out:,} of {rows_left_out + len(test.frame):,} test rows"
-            f" ({share:.1%}), which leaves out more than {MAX_SHARE_LEFT_OUT:.0%}: the champion stays;"
-            " compare on rows that it has not seen, such as later ones"
+            f"the champion was trained on {rows_left_out:,} of {total:,} {part} rows ({share:.1%}), which leaves out"
+            f" more than {MAX_SHARE_LEFT_OUT:.0%}"
         )
+    units = len(np.unique(rows.units))
     if units < MIN_UNITS:
-        return f"{units} units to compare on, fewer than {MIN_UNITS}{{rest}}: the champion stays"
-    if test.truth.dtype != object and test.truth.nunique() < 2:
-        return "all rows to compare on have the same target value{rest}: the champion stays"
-    rarer = rarer_class_units(test)
+        return f"{units} units to compare on, fewer than {MIN_UNITS}"
+    if rows.truth.dtype != object and rows.truth.nunique() < 2:
+        return "all rows to compare on have the same target value"
+    rarer = rarer_class_units(rows)
     if rarer is not None and rarer < MIN_CLASS_UNITS:
-        few = f"{rarer} units of the rarer class to compare on, fewer than {MIN_CLASS_UNITS}"
-        return f"{few}{{rest}}: the champion stays"
+        return f"{rarer} units of the rarer class to compare on, fewer than {MIN_CLASS_UNITS}"
     return ""
 
 
@@ -176,7 +210,8 @@ def _describe_harm(groups: Mapping[str, Any] | None) -> str:
 
 def _exhausted(difference: Difference, look: Look) -> str:
     """Say so where the advantage would have sufficed at the first look."""
-    if difference.value > 0 and difference.p_value < 2.0 * FIRST_LOOK.level and look.level < FIRST_LOOK.level:
+    is_later = look.number > 1 and look.level < FIRST_LOOK.level
+    if is_later and difference.value > 0 and difference.p_value < 2.0 * FIRST_LOOK.level:
         return "; it would have sufficed at the first look: bring rows that have not judged yet"
     return ""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.evaluate import FinalFit
 from tasks.facts import EvaluationFacts, RunFacts
+from tasks.ledger import Verdict
 from tasks.metric_descriptions import format_estimate
 from tasks.tracking.logged_model import DatasetMetrics, describe_logged_model
 from tasks.tracking.registry import ModelVersion
@@ -32,10 +33,13 @@ def evaluation_tags(evaluation: EvaluationFacts) -> dict[str, str]:
     return tags
 
 
-def log_look(run: MlflowRun, look: Mapping[str, Any] | None) -> None:
-    """Log which look at its test rows a comparison was, and at which level, where models were compared."""
-    if look:
-        run.log({"verdict.look": look["number"], "verdict.level": look["level"]})
+def log_comparison(run: MlflowRun, verdict: Verdict) -> None:
+    """Log the lead on validation rows, which look at its test rows a comparison was, and at which level."""
+    if verdict.look:
+        run.log({"verdict.look": verdict.look["number"], "verdict.level": verdict.look["level"]})
+    if verdict.validation and "p_value" in verdict.validation:
+        value, p_value = verdict.validation["value"], verdict.validation["p_value"]
+        run.log({"verdict.validation_lead": value, "verdict.validation_p": p_value})
 
 
 def log_registered_model(run: MlflowRun, version: ModelVersion, final: FinalFit, facts: RunFacts) -> None:

@@ -1,5 +1,8 @@
 """Count how often the same test rows have judged, and divide the error rate among these looks.
 
+A challenger uses a look only if it leads the champion on validation rows, and the larger the lead, the larger the part
+of the error rate that its look may spend. Validation rows are independent of the test rows, so this costs no validity.
+
 A challenger that is no better is promoted by chance at each look with the level of that look. The levels of all looks
 on the same rows add up to `ERROR_RATE` (weighted Bonferroni; Alosh, Bretz and Huque, 2014), however many there are and
 however their outcomes depend on one another: so in at most that share of ledgers is any challenger promoted by chance.
@@ -9,8 +12,10 @@ train a known recipe again, which rarely makes a better model; their looks share
 a new recipe has power left after a year of nights. Nothing in this depends on the outcomes on the test rows.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -24,22 +29,33 @@ ERROR_RATE = 0.05
 REPEATED_SHARE = 0.2
 # An earlier look counts if at least this share of the present rows judged then.
 SAME_ROWS = 0.2
+# If this share of the validation rows that a champion knows is among its own, it was only selected by them all.
+SAME_VALIDATION_ROWS = 0.95
 # Units that a sketch keeps: the share that two have in common is estimated within .04, and exact up to this size.
 SKETCH_UNITS = 128
 _DIGITS = 12
+# Leads on validation rows. Where models cannot be compared there, a lead is unknown, and every comparison is a look.
+CLEAR, SOME, UNKNOWN = "clear", "some", "unknown"
+# The largest one-sided p-values of a clear lead, and of a lead that is worth a look.
+CLEAR_P, SOME_P = 0.01, 0.1
+# The first look of a kind needs a lead, but not beyond chance: nothing has been spent yet.
+FIRST_P = 0.5
+# With this number c, the n-th look with such a lead spends 1 / (n + c) of what is left; after n looks c / (n + c) are.
+_CLEAR_C, _SOME_C, _UNKNOWN_NEW_C, _UNKNOWN_KNOWN_C = 0.5, 5.0, 2.0, 1.0
 
 
 @dataclass(frozen=True)
 class EarlierLook:
     """An earlier decision about the model: the sketch of its rows, its recipe, and whether models were compared.
 
-    `rows` and `recipe` are None in entries from before looks were counted. `is_new_recipe` as in `Look`.
+    `rows` and `recipe` are None in entries from before looks were counted. `is_new_recipe` and `lead` as in `Look`.
     """
 
     rows: str | None
     recipe: str | None
     is_look: bool = True
     is_new_recipe: bool = False
+    lead: str = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -47,13 +63,14 @@ class Look:
     """The look that a comparison is: its number on these rows, from 1, and its level.
 
     `level` is the chance to promote a challenger that is no better. `unrecorded` counts the earlier looks of which it
-    is not known on which rows they were; each counts as one on these.
+    is not known on which rows they were; each counts as one on these. `lead` is the challenger's on validation rows.
     """
 
     number: int
     level: float
     is_new_recipe: bool
     unrecorded: int
+    lead: str = UNKNOWN
 
     @property
     def confidence(self) -> float:
@@ -63,28 +80,57 @@ class Look:
     def __str__(self) -> str:
         recipe = "a new recipe" if self.is_new_recipe else "a known recipe"
         before = f"; {self.unrecorded} looks before they were counted" if self.unrecorded else ""
-        return f"look {self.number} on these rows, level {self.level:.2g}, {recipe}{before}"
+        lead = "" if self.lead == UNKNOWN else f", {self.lead} lead on validation rows"
+        return f"look {self.number} on these rows, level {self.level:.2g}, {recipe}{lead}{before}"
 
 
-def look_level(number: int, is_new_recipe: bool) -> float:
-    """Return the level of the `number`-th look of its kind, from 1.
+def look_level(
+    is_new_recipe: bool, lead: str = UNKNOWN, before: Mapping[str, int] = MappingProxyType({})
+) -> float:
+    """Return the level of a look of its kind; `before` counts the earlier ones of this kind by their lead.
 
-    The k-th of new recipes has 2 / ((k + 1)(k + 2)) of their part: 1/3, 1/6, 1/10, ... The k-th of known ones has
-    1 / (k (k + 1)): 1/2, 1/6, 1/12, ... Both add up to 1.
+    Each look spends a part of what all earlier ones left, in whatever order leads follow each other, so all levels of a
+    kind together stay below its share. Without leads, the k-th of new recipes has 2 / ((k + 1)(k + 2)) of their share:
+    1/3, 1/6, 1/10, ... The k-th of known ones has 1 / (k (k + 1)): 1/2, 1/6, 1/12, ... Both add up to 1.
     """
-    if is_new_recipe:
-        return (1.0 - REPEATED_SHARE) * ERROR_RATE * 2.0 / ((number + 1.0) * (number + 2.0))
-    return REPEATED_SHARE * ERROR_RATE / (number * (number + 1.0))
+    constants = {
+        CLEAR: _CLEAR_C,
+        SOME: _SOME_C,
+        UNKNOWN: _UNKNOWN_NEW_C if is_new_recipe else _UNKNOWN_KNOWN_C,
+    }
+    left = ERROR_RATE * (1.0 - REPEATED_SHARE if is_new_recipe else REPEATED_SHARE)
+    for each, constant in constants.items():
+        left *= constant / (before.get(each, 0) + constant)
+    return left / (before.get(lead, 0) + 1.0 + constants[lead])
 
 
-def next_look(rows: str, recipe: str, earlier: Iterable[EarlierLook]) -> Look:
-    """Return the look that the next comparison is, on the rows with this sketch, of a challenger of this recipe."""
+def next_look(
+    rows: str, recipe: str, earlier: Iterable[EarlierLook], lead_p: float | None = None
+) -> Look | None:
+    """Return the look that the next comparison is, on the rows with this sketch, of a challenger of this recipe.
+
+    `lead_p` is the one-sided p-value of its lead on validation rows, None where that is unknown. Return None for a lead
+    too small to be worth a look.
+    """
     on_these = [look for look in earlier if look.rows is None or shared_share(rows, look.rows) >= SAME_ROWS]
     is_new = all(look.recipe != recipe for look in on_these)
     looks = [look for look in on_these if look.is_look]
     unrecorded = sum(look.rows is None for look in looks)
-    of_this_kind = sum(look.rows is not None and look.is_new_recipe == is_new for look in looks) + unrecorded
-    return Look(len(looks) + 1, look_level(of_this_kind + 1, is_new), is_new, unrecorded)
+    before = Counter(look.lead for look in looks if look.rows is not None and look.is_new_recipe == is_new)
+    before[UNKNOWN] += unrecorded
+    lead = kind_of_lead(lead_p, is_first=before.total() == 0)
+    if lead is None:
+        return None
+    return Look(len(looks) + 1, look_level(is_new, lead, before), is_new, unrecorded, lead)
+
+
+def kind_of_lead(lead_p: float | None, is_first: bool) -> str | None:
+    """Return the kind of a lead with this p-value; None for one that is not worth a look."""
+    if lead_p is None:
+        return UNKNOWN
+    if lead_p <= CLEAR_P:
+        return CLEAR
+    return SOME if lead_p <= SOME_P or (is_first and lead_p < FIRST_P) else None
 
 
 def sketch_rows(dataset: Dataset) -> str:
@@ -116,6 +162,19 @@ def shared_share(present: str, earlier: str) -> float:
     known = {key for key in now if not limits or key <= min(limits)}
     # Where none can be compared, nothing shows that the rows are others.
     return len(known & before) / len(known) if known else 1.0
+
+
+def rows_not_fitted_to(valid: Dataset, unseen: np.ndarray, selected_by: str) -> np.ndarray:
+    """Return the positions of the validation rows that the champion was not fitted to.
+
+    Its package lists the rows that it was fitted to or selected by; `unseen` are the positions of the others.
+    `selected_by` is the sketch of its own validation rows, empty where it was fitted to them or none was recorded.
+    """
+    known = np.setdiff1d(np.arange(len(valid.frame)), unseen)
+    if len(known) and selected_by:
+        share = shared_share(sketch_rows(valid.take(known)), selected_by)
+        return np.arange(len(valid.frame)) if share >= SAME_VALIDATION_ROWS else unseen
+    return unseen
 
 
 def _hashes(sketch: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.verdicts.looks import simulate, spent_levels
+from benchmarks.verdicts.looks import simulate, simulate_leads, spent_levels
 
 
 def test_nights_of_one_recipe_promote_nothing_and_leave_a_new_one_its_power() -> None:
@@ -22,3 +22,11 @@ def test_a_new_recipe_every_night_promotes_at_most_the_error_rate() -> None:
     assert levels.sum() < 0.05
     promoted, _ = simulate(levels, 0.0, 500, np.random.default_rng(1))
     assert promoted <= 0.06
+
+
+def test_leads_on_validation_rows_leave_a_recipe_after_many_its_power() -> None:
+    recipes = [f"recipe {month}" for month in range(12)]
+    _, before = simulate(spent_levels([*recipes, "better"]), 0.0, 500, np.random.default_rng(2))
+    promoted, power = simulate_leads(recipes, 1.0, 0.0, 500, np.random.default_rng(2))
+    assert promoted <= 0.04
+    assert before + 0.25 <= power

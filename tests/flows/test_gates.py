@@ -288,17 +288,19 @@ def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
     assert rows * 0.8 < estimate["rows"] < rows
     assert (accepted.value, accepted.baseline) == (estimate["value"], estimate["baseline"]["value"])
     assert f"ROC AUC on {estimate['rows']} of {rows} rows that the champion was not trained on" in page
-    assert f"; {rows - estimate['rows']} rows left out that the champion was trained on" in accepted.reason
-    # The constant was a new recipe at the first look, and was trained again for the second, on rows that overlap.
+    # The constant is not ahead on validation rows, by which the champion was selected: the test rows judge nothing.
     champion, constant_entry, again = decisions("fintech-risk", "simulated")
-    assert "look" not in champion
+    assert champion["selected_by"]
     assert champion["recipe"] != constant_entry["recipe"] == again["recipe"]
-    looks = [(entry["look"]["number"], entry["look"]["is_new_recipe"]) for entry in (constant_entry, again)]
-    assert looks == [(1, True), (2, False)]
+    for entry in (champion, constant_entry, again):
+        assert "look" not in entry
+        assert entry["difference"] is None
+    assert "validation" not in champion
     metrics = client.get_run(again["run_id"]).data.metrics
-    assert (metrics["verdict.look"], metrics["verdict.level"]) == (2, again["look"]["level"])
-    assert "look 2 on these rows, at level" in page
-    assert "look 2 on these rows, level 0.005, a known recipe" in accepted.reason
+    assert metrics["verdict.validation_p"] == again["validation"]["p_value"] > 0.5
+    assert "verdict.look" not in metrics
+    assert "was not compared on the test rows, and no look was used" in page
+    assert accepted.reason.startswith("not ahead of the champion on validation rows: -0.")
 
 
 def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
@@ -308,6 +310,15 @@ def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
     assert simple.version == 1
     better = run_flow(QUICK).result()
     assert (better.verdict, better.version) == ("promote", 2)
+    entry = decisions("fintech-risk", "simulated")[-1]
+    assert (entry["look"]["number"], entry["look"]["is_new_recipe"], entry["look"]["lead"]) == (
+        1,
+        True,
+        "clear",
+    )
+    metrics = connection.connect(load()).get_run(entry["run_id"]).data.metrics
+    assert (metrics["verdict.look"], metrics["verdict.level"]) == (1, entry["look"]["level"])
+    assert "look 1 on these rows, at level" in Path(better.report).read_text()
     assert roll_back("fintech-risk", "simulated", "too  new\nfor us")["champion"] == 1
     # MLflow shows it at once, on the pages of the model and of both versions.
     client, name = connection.connect(load()), "fintech-risk.simulated"

@@ -469,17 +469,23 @@ def test_comparisons_in_a_ledger_are_looks(model: RegisteredModel) -> None:
     ]
     assert earlier_looks(old) == [EarlierLook(None, None)]
     judged = {"model_digest": "m", "rows": "0a", "recipe": "r"}
-    look = {"number": 2, "level": 0.01, "is_new_recipe": True}
-    for number, verdict in enumerate(
-        (Verdict(PROMOTE, "first"), Verdict(KEEP_CHAMPION, "no", difference, 9, look)), 1
-    ):
+    look = {"number": 2, "level": 0.01, "is_new_recipe": True, "lead": "clear"}
+    behind = {**difference, "value": -0.1, "units": 9}
+    verdicts = (
+        Verdict(PROMOTE, "first"),
+        Verdict(KEEP_CHAMPION, "no", difference, 9, look),
+        Verdict(KEEP_CHAMPION, "not ahead", validation=behind),
+    )
+    for number, verdict in enumerate(verdicts, 1):
         details = {**judged, "test_digest": str(number)}
         commit_verdict(model.ledger, model.record, verdict, number, model.champion, details)
-    first, second = model.ledger.entries()
+    first, second, third = model.ledger.entries()
     assert "look" not in first
     assert second["look"] == look
-    assert earlier_looks([*old, first, second]) == [
+    assert (third["validation"], "look" in third) == (behind, False)
+    assert earlier_looks([*old, first, second, third]) == [
         EarlierLook(None, None),
         EarlierLook("0a", "r", is_look=False),
-        EarlierLook("0a", "r", is_look=True, is_new_recipe=True),
+        EarlierLook("0a", "r", is_look=True, is_new_recipe=True, lead="clear"),
+        EarlierLook("0a", "r", is_look=False),
     ]

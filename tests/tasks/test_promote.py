@@ -12,12 +12,21 @@ from ml.contract.parser import parse
 from ml.data.dataset import Dataset
 from ml.errors import QualityGateError
 from ml.evaluation.evaluator import BinaryEvaluator
-from ml.evaluation.looks import Look, look_level
+from ml.evaluation.looks import UNKNOWN, Look, look_level
 from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.quality_gate import LATENCY_CHECK, QualityThresholds
 from ml.evaluation.ranking_evaluator import RankingEvaluator
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE, Verdict
-from tasks.promote import FIRST_LOOK, LOSS_MARGIN, MIN_UNITS, Demands, compare_with_champion, quality_gate
+from tasks.promote import (
+    FIRST_LOOK,
+    LOSS_MARGIN,
+    MIN_UNITS,
+    Demands,
+    compare_with_champion,
+    lead_on_validation,
+    quality_gate,
+    too_few_rows,
+)
 from tasks.split import split_histories
 
 
@@ -76,7 +85,7 @@ def test_a_later_look_needs_more() -> None:
     """What would suffice at the first look does not after a hundred, and the reason says so."""
     test = dataset(100)
     challenger, champion = predictions(test, 2.8), predictions(test, 3.0)
-    late = Look(100, look_level(100, is_new_recipe=True), is_new_recipe=True, unrecorded=0)
+    late = Look(100, look_level(True, UNKNOWN, {UNKNOWN: 99}), is_new_recipe=True, unrecorded=0)
     first, last = (
         compare_with_champion.fn(BinaryEvaluator(), test, challenger, champion, 0, Demands(look))
         for look in (FIRST_LOOK, late)
@@ -89,6 +98,44 @@ def test_a_later_look_needs_more() -> None:
     assert last.reason.endswith(
         "it would have sufficed at the first look: bring rows that have not judged yet"
     )
+
+
+def test_a_challenger_without_a_lead_on_validation_rows_is_not_compared_on_test_rows() -> None:
+    """Its advantage on the test rows, which would suffice, has no part in the decision."""
+    test, valid, evaluator = dataset(), dataset(300), BinaryEvaluator()
+    better, worse = predictions(test, 0.3), predictions(test, 3.0)
+    lead = lead_on_validation(evaluator, valid, predictions(valid, 3.0), predictions(valid, 0.3))
+    assert (lead["units"], lead["p_value"] > 0.99, lead["value"] < 0) == (300, True, True)
+    behind = Demands(None, validation=lead)
+    verdict = compare_with_champion.fn(evaluator, test, better, worse, 0, behind)
+    assert (verdict.verdict, verdict.difference, verdict.look) == (KEEP_CHAMPION, None, None)
+    assert verdict.validation == lead
+    assert verdict.reason.startswith("not ahead of the champion on validation rows: -0.")
+    assert verdict.reason.endswith("; not compared on the test rows, which saves the look")
+    # Test rows that cannot decide are named first.
+    few = compare_with_champion.fn(evaluator, test, better, worse, 4000, behind)
+    assert few.verdict == INCONCLUSIVE
+    same = lead_on_validation(evaluator, valid, predictions(valid, 3.0), predictions(valid, 3.0))
+    assert same["p_value"] == 0.5
+
+
+def test_a_lead_has_half_of_the_two_sided_p_value() -> None:
+    valid, evaluator = dataset(300), BinaryEvaluator()
+    first, second = predictions(valid, 2.5), predictions(valid, 3.0)
+    difference = evaluator.paired_difference(valid, first, second)
+    ahead = lead_on_validation(evaluator, valid, first, second)
+    behind = lead_on_validation(evaluator, valid, second, first)
+    assert difference.value > 0
+    assert ahead["p_value"] == pytest.approx(difference.p_value / 2)
+    assert ahead["p_value"] + behind["p_value"] == pytest.approx(1.0)
+
+
+def test_validation_rows_that_the_champion_was_fitted_to_show_no_lead() -> None:
+    reason = too_few_rows(dataset(0), 300, "validation")
+    assert reason == (
+        "the champion was trained on 300 of 300 validation rows (100.0%), which leaves out more than 20%"
+    )
+    assert too_few_rows(dataset(300), 0, "validation") == ""
 
 
 def test_a_better_ranking_with_a_larger_log_loss_is_not_promoted() -> None:

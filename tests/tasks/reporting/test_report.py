@@ -169,7 +169,9 @@ RUN: dict[str, Any] = {
                 "passed": True, "detectable": 0.062}],
     "verdict": {"verdict": "promote", "reason": "better than the champion",
                 "difference": {**estimate(0.02), "p_value": 0.003}, "units": 3999, "version": 2, "champion": 2,
-                "look": {"number": 3, "level": 0.0067, "is_new_recipe": True, "unrecorded": 2, "confidence": 0.9867},
+                "look": {"number": 3, "level": 0.0067, "is_new_recipe": True, "unrecorded": 2, "confidence": 0.9867,
+                         "lead": "clear"},
+                "validation": {**estimate(0.015), "p_value": 0.004, "units": 2001},
                 "loss": {**estimate(-0.01), "margin": 0.0042},
                 "groups": {"note": "1 of 2 groups not evaluated: sex=other (few)",
                 "checks": [{"check": "roc_auc of sex=female below that of the champion by at most", "family": "metric",
@@ -685,11 +687,23 @@ def test_the_look_at_the_test_rows_is_shown_with_its_level() -> None:
     text = text_of(page)
     assert "This was look 3 on these rows, at level 0.0067" in text
     assert "this one was new." in text
+    assert (
+        "model over the previous champion is +0.0150 [+0.0027, +0.0273] in ROC AUC (one-sided p = 0.004)"
+        in text
+    )
+    assert "a clear lead" in text
     assert "2 earlier decisions are from before looks were counted: each counts as one look" in text
     assert "with its 98.67 % interval" in text
     assert "an upper limit of at most 0.0042, 1 % of the champion's log loss: it is above" not in text
     facts = with_verdict("keep_champion", loss={**estimate(0.01), "margin": 0.0042})
     assert "1 % of the champion's log loss: it is above." in text_of(render(facts))
+    behind = {**estimate(-0.01), "p_value": 0.8, "units": 2001}
+    facts = with_verdict(
+        "keep_champion", difference=None, look=None, loss=None, groups=None, validation=behind
+    )
+    assert "was not compared on the test rows, and no look was used" in text_of(render(facts))
+    facts = with_verdict("keep_champion", validation={"note": "the champion was trained on them"})
+    assert "validation rows could not show a lead: the champion was trained on them" in text_of(render(facts))
     facts = with_verdict("keep_champion", look=None, loss=None)
     assert "on these rows, at level" not in text_of(render(facts))
     assert "with its 95 % interval" in text_of(render(facts))
