@@ -275,26 +275,28 @@ def test_scheduled_run_on_unchanged_data_is_unchanged(
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "deployment", "message"),
     [
-        ("invalid time budget", "invalid parameters"),
-        ("invalid time budget", "time_budget: Input should be greater than 0"),
+        ("invalid time budget", "ecommerce-recommendation", "invalid parameters"),
+        ("invalid time budget", "ecommerce-recommendation", "time_budget: Input should be greater than 0"),
         (
             "unknown data",
+            "health-prediction",
             "UsageError: expected a data set of health-prediction (cardio_70k, chronic_kidney_disease, ",
         ),
     ],
 )
 def test_impossible_run_fails_with_one_message(
-    name: str, message: str, server: Server, later_runs: dict[str, dict[str, Any]]
+    name: str, deployment: str, message: str, server: Server, later_runs: dict[str, dict[str, Any]]
 ) -> None:
     state = later_runs[name]["state"]
     assert state["type"] == "FAILED"
     assert message in state["message"]
-    label = f"{later_runs[name]['name']}  Failed: "
+    label = f"{deployment} {later_runs[name]['name']}  Failed: "
     server.up.wait_until(lambda: label in server.up.output)
-    (line,) = [line for line in server.up.output.splitlines() if label in line]
-    assert message in line
+    # Where the machine is busy, several runs of a schedule may have started before it was deleted.
+    lines = [line for line in server.up.output.splitlines() if label in line]
+    assert all(message in line for line in lines)
 
 
 def test_scoring_deployment_writes_scores(later_runs: dict[str, dict[str, Any]]) -> None:
@@ -324,8 +326,9 @@ def test_output_has_a_line_per_event_and_nothing_of_libraries(
         for line in events.splitlines()
     ), events
     assert "verdict: promote" in events
-    # Two runs of a deployment may be cancelled in the same second.
-    lines = [line for line in events.splitlines() if "Cancelled" not in line]
+    # Two runs of a schedule may be cancelled, or fail, in the same second.
+    repeated = ("Cancelled", "invalid parameters")
+    lines = [line for line in events.splitlines() if not any(words in line for words in repeated)]
     assert len(lines) == len(set(lines))
     # Nothing that acts on runs without a look at their state, and so fails.
     assert server.request("POST", "/automations/filter", {}).json() == []
