@@ -30,7 +30,7 @@ def probe():
     with get_client(sync_client=True) as client:
         flows = [flow.name for flow in client.read_flows()]
     server = SubprocessASGIServer()
-    stranger = httpx.post(f"{server.api_url}/flows/filter", json={}, timeout=GUARD).status_code
+    stranger = httpx.post(f"{server.api_url}/flows/filter", json={}, timeout=1200).status_code
     print(json.dumps([flows, stranger, server.server_process.pid, server.port]), flush=True)
     sys.stdin.read()
 
