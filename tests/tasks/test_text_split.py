@@ -112,9 +112,11 @@ def test_two_columns_that_reveal_the_class_together_stop_the_run(clean: pd.DataF
         run_split(clean.assign(**texts), contract, tmp_path)
 
 
-def test_texts_are_no_columns_of_the_gate(clean: pd.DataFrame, tmp_path: Path) -> None:
-    """A text that names the class reveals it word by word, which is no matter of a column's values."""
+def test_texts_that_name_their_class_stop_the_run(clean: pd.DataFrame, tmp_path: Path) -> None:
     named = clean.assign(text=clean["text"] + " " + clean["intent"])
-    checks = run_split(named, make_contract(), tmp_path).facts["checks"]
+    with pytest.raises(LeakageError, match=r"got text \(AUC 1\.0000\)"):
+        run_split(named, make_contract(), tmp_path)
+    checks = run_split(clean, make_contract(), tmp_path).facts["checks"]
+    # The values of a text are no values of a column.
     assert "text" not in {estimate["column"] for estimate in checks["columns"]}
     assert "copies" not in checks
