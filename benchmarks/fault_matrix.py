@@ -123,7 +123,7 @@ _TABLES: Mapping[str, Catch] = {
 _UNFIT = dict.fromkeys(("vanished-category", "covariate-drift", "biased-labels"), Catch("drift", "quality"))
 MATRIX: Mapping[str, Mapping[str, Catch]] = {
     "lender": {**_TABLES, **_UNFIT},
-    "hospital": _TABLES,
+    "hospital": {**_TABLES, "vanished-category": Catch("drift", "quality")},
     "shop": {
         **_FILES,
         "duplicated-days": Catch("contract", "contract"),
