@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
@@ -225,17 +224,18 @@ def compare_with_champion(
             shared = test.take(rows)
             valid, note = _validation_rows(context, splits, entities, _selected_by(ledger, champion.number))
             frames = [shared.frame] if note else [shared.frame, valid.frame]
-            predicted, _ = packaging.predict_in_clean_process(folder, pd.concat(frames, ignore_index=True))
+            # One frame at a time: lists of recommendations have more rows than their frame.
+            predicted = [packaging.predict_in_clean_process(folder, frame)[0] for frame in frames]
     except PackagingError as error:
         reason = f"the champion cannot predict on this table: {error}"
         verdict = Verdict(CHAMPION_UNUSABLE, reason)
         return ChampionComparison(verdict, NOT_MEASURED, sketch_rows(test))
-    on_test, on_valid = predicted.iloc[: len(rows)], predicted.iloc[len(rows) :].reset_index(drop=True)
+    on_test, *on_valid = predicted
     if note:
         validation: dict[str, Any] = {"note": note}
     else:
         ours = challenger.package.predict(valid.frame)
-        validation = promotion.lead_on_validation(evaluator, valid, ours, on_valid)
+        validation = promotion.lead_on_validation(evaluator, valid, ours, *on_valid)
     left_out = len(test.frame) - len(rows)
     judged = sketch_rows(shared)
     look = next_look(judged, challenger.recipe, earlier_looks(ledger.entries()), validation.get("p_value"))

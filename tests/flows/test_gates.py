@@ -17,6 +17,7 @@ from prefect.states import State
 
 from flows import ecommerce_recommendation, fintech_risk
 from flows.pipeline import run
+from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
 from ml.contract.schema import Contract
 from ml.errors import DataGateError, DriftError, LeakageError, PackagingError, QualityGateError
@@ -389,6 +390,24 @@ def test_quality_gate_stops_a_recommender() -> None:
     assert "quality gate" in finished_tasks(state)
     with pytest.raises(QualityGateError, match="nothing was registered"):
         state.result()
+
+
+def test_a_recommender_is_compared_with_all_lists_of_the_champion() -> None:
+    """A champion of which only some lists were compared would look worse than it is, and be replaced."""
+
+    def run_with(days: float) -> RunOutcome:
+        case = replace(
+            ecommerce_recommendation.CASE,
+            candidates={"popularity": Popularity(popularity_days=days)},
+            thresholds=QualityThresholds(min_primary=0.0),
+        )
+        outcome: RunOutcome = run_flow(case).result()
+        return outcome
+
+    first, again = run_with(30.0), run_with(1.0)
+    assert (first.verdict, again.verdict) == ("promote", "keep_champion")
+    # `value` is the champion's, on the same test users.
+    assert again.value == pytest.approx(first.value)
 
 
 def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
