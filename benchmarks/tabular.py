@@ -11,6 +11,7 @@ same key (rows, split, candidate, code of ml/, libraries, threads, seconds) is n
 
     --protocol tabarena                    3 folds, once; rows that a contract excludes stay, as in published results
     --peer autogluon --peer-python PATH    AutoGluon best quality on the same splits, in an environment of its own
+    --predictions FOLDER                   keep predictions, and compare with the peer within each fold by DeLong's test
 """
 
 import argparse
@@ -31,6 +32,7 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.fit_server import CANDIDATES, FitServer
+from benchmarks.fold_differences import format_fold_differences, write_predictions
 from benchmarks.outer_folds import OuterFold, ResultFile, outer_folds
 from benchmarks.tabular_datasets import SETS, BenchmarkTable, load_table
 from benchmarks.tabular_report import format_results
@@ -60,9 +62,12 @@ def measure(
         for candidate in candidates:
             inputs = _inputs(data, fold, candidate, options)
             key = json_digest(inputs)
-            if key not in stored.results:
+            predictions = options.predictions and options.predictions / f"{key}.npz"
+            if key not in stored.results or (predictions and not predictions.exists()):
                 sizes = {"train_rows": len(fold.train), "test_rows": len(fold.test)}
-                result = _fit(data, fold, candidate, server, options)
+                result, probability = _fit(data, fold, candidate, server, options)
+                if predictions:
+                    write_predictions(predictions, data.dataset.take(fold.test), probability)
                 stored.add({"key": key, **inputs, **sizes, **result})
                 print(
                     f"{data.name}, repeat {fold.repeat}, fold {fold.fold}, {candidate}: "
@@ -110,8 +115,8 @@ def code_of(candidate: str) -> str:
 
 def _fit(
     data: BenchmarkTable, fold: OuterFold, candidate: str, server: FitServer, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Measure metrics and costs of one candidate on one fold."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Measure metrics and costs of one candidate on one fold; return its probabilities for the test rows too."""
     is_peer = candidate == AUTOGLUON
     train, test = data.dataset.take(fold.train), data.dataset.take(fold.test)
     datasets = {"train": train, "test": test}
@@ -141,7 +146,7 @@ def _fit(
             )
         probability = np.load(folder / "probability.npy")
         costs: dict[str, Any] = json.loads((folder / "costs.json").read_text())
-    return {**_metrics(test.truth.to_numpy(), probability), **costs}
+    return {**_metrics(test.truth.to_numpy(), probability), **costs}, probability
 
 
 def _fit_peer(python: str, folder: Path, environment: Mapping[str, str]) -> int:
@@ -203,6 +208,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peer-seconds", type=float, default=600.0, help="time limit of the peer; by default 600"
     )
+    parser.add_argument("--predictions", type=Path, help="folder for a file of each fit's test predictions")
     parser.add_argument("--out", type=Path, help="file of JSON lines with results to reuse and to add to")
     options = parser.parse_args()
     for names, valid_names in ((options.sets, SETS), (options.candidates, CANDIDATES)):
@@ -232,6 +238,8 @@ def main() -> None:
             data = load_table(name, whole_population=options.protocol == "tabarena")
             results = measure(data, candidates, stored, server, options)
             print(format_results(data, results, options.folds), flush=True)
+            if options.predictions and options.peer:
+                print(format_fold_differences(results, options.predictions, AUTOGLUON), flush=True)
 
 
 if __name__ == "__main__":

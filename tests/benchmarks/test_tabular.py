@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.fit_server import FitServer
+from benchmarks.fold_differences import conclusion, format_fold_differences
 from benchmarks.outer_folds import ResultFile, outer_folds
 from benchmarks.peers import LightGBMDefaults
 from benchmarks.tabular import measure
@@ -20,6 +21,7 @@ from benchmarks.tabular_report import format_results
 from ml.data.casting import TEXT_DTYPE
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
+from ml.evaluation.auc_intervals import auc_difference
 from ml.evaluation.binary_metrics import roc_auc
 from ml.evaluation.mean_intervals import cross_validation_difference
 
@@ -45,7 +47,7 @@ def server() -> Iterator[FitServer]:
 
 def options(**changes: Any) -> argparse.Namespace:
     defaults = {"folds": 2, "repeats": 1, "protocol": "repeated", "threads": 1, "seconds": 60.0}
-    return argparse.Namespace(**{**defaults, **changes})
+    return argparse.Namespace(**{"predictions": None, **defaults, **changes})
 
 
 def test_each_repeat_tests_every_row_once_in_stratified_folds() -> None:
@@ -108,6 +110,46 @@ def test_results_are_those_of_the_candidate_and_computed_once(server: FitServer,
     for other, changed in ((other_table, options()), (data, options(seconds=59.0))):
         found = measure(other, candidates[1:], ResultFile(path), server, changed)
         assert not {result["key"] for result in found} & {result["key"] for result in results}
+
+
+def test_kept_predictions_are_compared_within_each_fold(server: FitServer, tmp_path: Path) -> None:
+    """A fold of the same key without its predictions is computed again; fits of other rows are refused."""
+    data, stored = BenchmarkTable("synthetic", create_dataset(), grouped=False), ResultFile(None)
+    candidates = ["logistic regression", "LightGBM defaults"]
+    without = measure(data, candidates, stored, server, options())
+    results = measure(data, candidates, stored, server, options(predictions=tmp_path))
+    assert [result["roc_auc"] for result in results] == [result["roc_auc"] for result in without]
+    lines = format_fold_differences(results, tmp_path, "LightGBM defaults").splitlines()
+    assert len(lines) == 2
+    folds = list(outer_folds(data.dataset, False, 2, 1))
+    for line, pair, fold in zip(lines, (results[:2], results[2:]), folds, strict=True):
+        stored_files = [np.load(tmp_path / f"{result['key']}.npz") for result in pair]
+        test = data.dataset.take(fold.test)
+        for file, result in zip(stored_files, pair, strict=True):
+            assert np.array_equal(file["truth"], test.truth)
+            assert roc_auc(file["truth"], file["probability"]) == result["roc_auc"]
+        expected = auc_difference(test.truth.to_numpy(), *(file["probability"] for file in stored_files))
+        assert f"logistic regression less LightGBM defaults: AUC {expected.value:+.4f}" in line
+        assert line.endswith(f"p {expected.p_value:.3f}: {conclusion(expected.low, expected.high)}")
+
+    swapped = [{**result, "key": results[(index + 2) % 4]["key"]} for index, result in enumerate(results)]
+    mixed = [results[0], swapped[1]]
+    with pytest.raises(ValueError, match="expected the same test rows in repeat 0, fold 0"):
+        format_fold_differences(mixed, tmp_path, "LightGBM defaults")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.001, 0.02, "ahead"),
+        (-0.02, -0.001, "behind"),
+        (-0.004, 0.004, "equivalent"),
+        (0.001, 0.004, "equivalent"),
+        (-0.01, 0.004, "undecided"),
+    ],
+)
+def test_an_interval_shows_no_more_than_it_excludes(low: float, high: float, expected: str) -> None:
+    assert conclusion(low, high) == expected
 
 
 def test_a_failed_fit_ends_the_benchmark_and_not_later_fits(server: FitServer) -> None:
