@@ -66,7 +66,7 @@ def up(
 def _run(servers: Servers) -> int:
     """Run the servers until shutdown is requested or one fails; return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: servers.shutdown_requested.set())
+        signal.signal(number, lambda *_: _request_stop(servers))
     code = 0
     typer.echo("starting ...")
     try:
@@ -84,10 +84,19 @@ def _run(servers: Servers) -> int:
         first_line = str(error).strip().partition("\n")[0]
         print_message(f"{type(error).__name__}: {first_line}")
     finally:
-        typer.echo("stopping: runs, worker, MLflow, Prefect server ...")
+        typer.echo(
+            "stopping: runs, worker, MLflow, Prefect server ... (Ctrl-C again kills runs that take long)"
+        )
         servers.stop()
     typer.echo("all stopped")
     return code
+
+
+def _request_stop(servers: Servers) -> None:
+    """Request a stop; requested again, runs that were asked to end are killed."""
+    if servers.shutdown_requested.is_set():
+        servers.kill_requested.set()
+    servers.shutdown_requested.set()
 
 
 def _print_events(servers: Servers, client: "SyncPrefectClient") -> None:

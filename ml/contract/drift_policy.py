@@ -26,7 +26,10 @@ DriftKind = Literal[
     "time_range",
     "events_per_user",
     "new_items",
+    "item_shares",
+    "silent_period",
     "unknown_words",
+    "lost_letters",
 ]
 DRIFT_KINDS: tuple[str, ...] = get_args(DriftKind)
 DriftAction = Literal["refuse", "warn", "ignore"]

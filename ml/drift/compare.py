@@ -16,15 +16,16 @@ from ml.drift import columns as column_checks
 from ml.drift.classes import class_shares, label_columns, pool_rare, share_angle, share_angle_noise
 from ml.drift.finding import BOUNDS, Finding, judge, present
 from ml.drift.labels import compare_labels
-from ml.drift.limits import Noise, share_difference_low
-from ml.drift.numeric import MIN_ROWS
+from ml.drift.limits import Noise
+from ml.drift.log_checks import compare_log
+from ml.drift.pauses import compare_pauses
 from ml.drift.relations import changed_relations, summarize_relations
-from ml.drift.summary import BatchColumns, BatchSummary, events_per_user
+from ml.drift.summary import BatchColumns, BatchSummary
 from ml.drift.text_checks import compare_texts
 
 # The probability of a false alarm of a whole batch, and the checks of one column and of the batch as a whole.
 LEVEL = 0.01
-CHECKS_OF_COLUMN, CHECKS_OF_BATCH = 6, 8
+CHECKS_OF_COLUMN, CHECKS_OF_BATCH = 6, 10
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,12 @@ def compare(
     if scope.rows:
         found += _compare_row_count(reference, len(rows))
         found += column_checks.compare_times(reference, batch, noise)
+        if contract.roles.time:
+            found += compare_pauses(contract.roles.time, reference.pauses, batch.pauses())
     if scope.labels and not contract.is_recommendation:
         found += _compare_target(reference, batch, noise)
-    if contract.is_recommendation:
-        found += _compare_log(reference, rows, contract, noise)
+    if reference.log is not None and contract.is_recommendation:
+        found += compare_log(reference.log, rows, contract, noise)
     ignored = {kind for kind, action in contract.drift.actions.items() if action == "ignore"}
     exceptions = contract.drift.exceptions
     kept = [f for f in found if f.kind not in ignored and f.column not in exceptions]
@@ -147,35 +150,3 @@ def _compare_classes(
         f" {np.abs(changes).max():.1%}"
     )
     return judge("target_shares", target, effect, effect - share_angle_noise(*shares, noise), text)
-
-
-def _compare_log(
-    reference: BatchSummary, rows: pd.DataFrame, contract: Contract, noise: Noise
-) -> Iterator[Finding]:
-    log = reference.log
-    if log is None:
-        return
-    counts = events_per_user(rows, contract)
-    user = str(contract.roles.user)
-    if len(counts) >= MIN_ROWS:
-        share = float(counts.max() / len(rows))
-        text = f"one user has {share:.0%} of the events, before at most {log.largest_user:.0%}"
-        low = share_difference_low(log.largest_user, share, noise)
-        yield from judge("events_per_user", user, share - log.largest_user, low, text)
-        yield from column_checks.compare_distribution(
-            "events_per_user",
-            user,
-            log.events_per_user,
-            counts,
-            Noise(log.events_per_user.values, len(counts), noise.level),
-        )
-    is_new = ~rows[str(contract.roles.item)].isin(list(log.items))
-    after, before = float(is_new.mean()), 1.0 - log.known
-    text = f"{after:.0%} of the events have items that were rare or unknown, before {before:.0%}"
-    yield from judge(
-        "new_items",
-        str(contract.roles.item),
-        after - before,
-        share_difference_low(before, after, noise),
-        text,
-    )

@@ -17,6 +17,9 @@ class Bounds:
 NEVER = float("inf")
 # A moderate difference is reported, a severe one stops the batch. Effects by kind:
 #   missing_values, out_of_range, new_categories, category_spelling, new_items: difference of the share of rows
+#   lost_letters: difference of the share of texts
+#   item_shares: 1 less the rank correlation of the shares of items
+#   silent_period: longest time without a row, as a multiple of the earlier longest one
 #   unknown_words: difference of the share of words in a text
 #   distribution, events_per_user: Kolmogorov-Smirnov distance      category_shares: total variation distance
 #   vanished_categories: share of the reference rows that had them  column_relations: difference of Spearman's rho
@@ -42,7 +45,10 @@ BOUNDS: Mapping[DriftKind, Bounds] = {
     "time_range": Bounds(0.5, NEVER),
     "events_per_user": Bounds(0.15, 0.40),
     "new_items": Bounds(0.10, 0.40),
+    "item_shares": Bounds(0.50, 0.80),
+    "silent_period": Bounds(3.0, 10.0),
     "unknown_words": Bounds(0.05, 0.30),
+    "lost_letters": Bounds(0.005, 0.05),
 }
 
 

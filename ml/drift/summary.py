@@ -19,12 +19,12 @@ from ml.drift.categories import CategorySummary, summarize_categories
 from ml.drift.classes import class_shares, label_columns
 from ml.drift.labels import LabelSummary, summarize_labels
 from ml.drift.numeric import MIN_ROWS, NumericSummary, summarize_numeric
+from ml.drift.pauses import SECONDS_PER_DAY, PauseSummary, summarize_pauses
 from ml.drift.relations import RelationSummary, summarize_relations
 from ml.drift.texts import TextSummary, summarize_texts
 
 MAX_ROWS = 200_000
 MAX_ITEMS = 5000
-SECONDS_PER_DAY = 86_400
 TIME_TYPES = ("time", "epoch")
 
 
@@ -32,13 +32,15 @@ TIME_TYPES = ("time", "epoch")
 class LogSummary:
     """The users and items of an event log: events per user, and the items that have at least 10 events.
 
-    `known` is the share of the events with these items, `largest_user` the share of the user with most events.
+    `known` is the share of the events with these items, `shares` that with each of them (empty in summaries of earlier
+    releases), `largest_user` the share of the user with most events.
     """
 
     events_per_user: NumericSummary
     items: tuple[str, ...]
     known: float
     largest_user: float
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class BatchSummary:
 
     `numbers` and `categories` have columns by name; `times` the columns of instants, in seconds since 1970, and
     `times_of_day` the seconds since midnight of the same columns. `target` is that of a numeric target, `classes` are
-    the shares of several classes, by position, and of rows without one. `texts` are the columns with sentences.
+    the shares of several classes, by position, and of rows without one. `texts` are the columns with sentences,
+    `pauses` the times without a row, where the contract names the time of a row.
     """
 
     format: Literal[1]
@@ -63,6 +66,7 @@ class BatchSummary:
     log: LogSummary | None
     texts: Mapping[str, TextSummary] = field(default_factory=dict)
     classes: tuple[float, ...] = ()
+    pauses: PauseSummary | None = None
 
     def to_json(self) -> bytes:
         """Serialise the summary."""
@@ -111,6 +115,7 @@ def summarize(rows: pd.DataFrame, contract: Contract) -> BatchSummary:
         classes=class_shares(truth.to_numpy(np.float64), len(classes))
         if classes and truth is not None
         else (),
+        pauses=batch.pauses(),
     )
 
 
@@ -147,6 +152,11 @@ class BatchColumns:
         texts = tuple(c for c in kinds if c in roles.text)
         categories = tuple(c for c, kind in kinds.items() if kind == "category" and c not in texts)
         return cls(sample, contract, count_units(rows, contract), numbers, categories, times, texts)
+
+    def pauses(self) -> PauseSummary | None:
+        """Summarise the times without a row; None where the contract names no time of a row."""
+        time = self.contract.roles.time
+        return summarize_pauses(self.times[time]) if time and time in self.times else None
 
     def features(self) -> pd.DataFrame:
         """Return the compared columns that models use, instants in seconds left out."""
@@ -185,7 +195,12 @@ def events_per_user(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
 def _summarize_log(rows: pd.DataFrame, contract: Contract) -> LogSummary:
     counts = rows[str(contract.roles.item)].value_counts()
     known = counts[counts >= MIN_ROWS].head(MAX_ITEMS)
-    items = tuple(sorted(map(str, known.index)))
-    share = float(known.sum() / max(len(rows), 1))
+    known = known.set_axis(known.index.map(str)).sort_index()
     events = events_per_user(rows, contract)
-    return LogSummary(summarize_numeric(events), items, share, float(events.max() / len(rows)))
+    return LogSummary(
+        summarize_numeric(events),
+        items=tuple(known.index),
+        known=float(known.sum() / max(len(rows), 1)),
+        largest_user=float(events.max() / len(rows)),
+        shares=tuple(float(count / len(rows)) for count in known),
+    )

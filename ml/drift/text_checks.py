@@ -1,4 +1,4 @@
-"""Compare each column of texts of a batch with its summary: missing texts, lengths, scripts, and unknown words."""
+"""Compare each column of texts of a batch with its summary: missing texts, lengths, scripts, words, lost letters."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -48,4 +48,15 @@ def _compare(column: str, reference: TextSummary, measured: TextMeasures, noise:
         unknown - reference.unknown,
         share_difference_low(reference.unknown, unknown, noise),
         f"{unknown:.0%} of the words of a text are rare or unknown, before {reference.unknown:.0%}",
+    )
+    if reference.lost_letters is None:
+        return
+    lost = measured.lost_letters
+    yield from judge(
+        "lost_letters",
+        column,
+        lost - reference.lost_letters,
+        share_difference_low(reference.lost_letters, lost, noise),
+        f"{lost:.1%} of the texts have question marks within words, before {reference.lost_letters:.1%}: letters lost "
+        "in another encoding?",
     )

@@ -21,6 +21,8 @@ _WORD = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\\W\\d_]+|0+"
 )
 _DIGIT = re.compile(r"\d")
+# Question marks within a word of Latin letters, as where a letter was lost in an encoding that has no sign for it.
+_LOST_LETTER = re.compile("[A-Za-z\u00c0-\u024f]\\?{1,4}[a-z\u00df-\u024f]")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class TextSummary:
 
     `scripts` are the shares of texts by the script of most letters; those of fewer than 10 texts are left out.
     `known_words` are checksums of the words that at least 10 texts have, `unknown` the mean share of other words in a
-    text, as a text that is not among them would have it.
+    text, as a text that is not among them would have it. `lost_letters` is the share of texts with question marks
+    within a word, None in summaries of earlier releases.
     """
 
     missing: float
@@ -37,16 +40,21 @@ class TextSummary:
     scripts: Mapping[str, float]
     known_words: tuple[int, ...]
     unknown: float
+    lost_letters: float | None = None
 
 
 @dataclass(frozen=True)
 class TextMeasures:
-    """What is measured of each text that is present: length (float), number of the script, checksums of the words."""
+    """What is measured of each text that is present: length (float), number of the script, checksums of the words.
+
+    `lost_letters` is the share of texts with question marks within a word.
+    """
 
     rows: int
     lengths: np.ndarray
     scripts: np.ndarray
     words: tuple[tuple[int, ...], ...]
+    lost_letters: float
 
     @classmethod
     def of(cls, column: pd.Series) -> "TextMeasures":
@@ -58,6 +66,9 @@ class TextMeasures:
             lengths=np.array([len(text) for text in texts], np.float64),
             scripts=main_scripts(texts),
             words=tuple(_checksums(texts)),
+            lost_letters=float(np.mean([bool(_LOST_LETTER.search(text)) for text in texts]))
+            if texts
+            else 0.0,
         )
 
     @property
@@ -94,6 +105,7 @@ def summarize_texts(column: pd.Series) -> TextSummary:
         },
         known_words=tuple(sorted(frequent)),
         unknown=measured.unknown_share(others),
+        lost_letters=measured.lost_letters,
     )
 
 

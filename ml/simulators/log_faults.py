@@ -30,6 +30,20 @@ def duplicated_days(events: pd.DataFrame, rng: Rng) -> pd.DataFrame:
     return _in_order(pd.concat([events, again]))
 
 
+def missing_days(events: pd.DataFrame, rng: Rng) -> pd.DataFrame:
+    """Lose two weeks of events, as where the files of some days were not loaded."""
+    first = events["bought_at"].iloc[len(events) // 2]
+    is_lost = events["bought_at"].between(first, first + pd.Timedelta(days=14))
+    kept: pd.DataFrame = events[~is_lost]
+    return kept.reset_index(drop=True)
+
+
+def exchanged_items(events: pd.DataFrame, rng: Rng) -> pd.DataFrame:
+    """Let items exchange their numbers, as where a list of goods was sorted without its numbers."""
+    items = np.sort(events["item"].unique())
+    return events.assign(item=events["item"].map(dict(zip(items, rng.permutation(items), strict=True))))
+
+
 def shifted_clock(events: pd.DataFrame, rng: Rng) -> pd.DataFrame:
     """Let the clock of one channel run 75 years ahead."""
     later = events["bought_at"] + pd.DateOffset(years=75)
@@ -87,6 +101,8 @@ LOG_FAULTS: Mapping[str, LogDamage] = {
     for fault in (
         bot_events,
         duplicated_days,
+        missing_days,
+        exchanged_items,
         shifted_clock,
         stale_data,
         renumbered_items,

@@ -18,6 +18,11 @@ def garbled_texts(messages: pd.DataFrame, rng: Rng) -> pd.DataFrame:
     return messages.assign(text=[text.encode().decode("cp1252", "replace") for text in messages["text"]])
 
 
+def lost_letters(messages: pd.DataFrame, rng: Rng) -> pd.DataFrame:
+    """Write texts in ASCII, so that each umlaut becomes a question mark."""
+    return messages.assign(text=[text.encode("ascii", "replace").decode() for text in messages["text"]])
+
+
 def empty_texts(messages: pd.DataFrame, rng: Rng) -> pd.DataFrame:
     """Deliver a fifth of the messages without their text."""
     return messages.assign(text=messages["text"].mask(rng.random(len(messages)) < 0.2, " "))
@@ -77,6 +82,7 @@ MESSAGE_FAULTS: Mapping[str, MessageDamage] = {
     fault.__name__.replace("_", "-"): fault
     for fault in (
         garbled_texts,
+        lost_letters,
         empty_texts,
         cut_texts,
         other_language,

@@ -99,23 +99,42 @@ def has_process_with_variable(name: str, value: str) -> bool:
     return any((process.info["environ"] or {}).get(name) == value for process in processes)
 
 
-def terminate_all(list_processes: Callable[[], list[psutil.Process]], timeout_seconds: float) -> None:
+@dataclass(frozen=True)
+class Patience:
+    """How long processes may take to end after SIGTERM: processor seconds of each, and seconds of the clock in all.
+
+    A run first records its end, which takes a moment on an idle machine and minutes on a busy one: there it waits
+    without using the processor. `is_over` ends the patience at once.
+    """
+
+    processor_seconds: float
+    clock_seconds: float
+    is_over: Callable[[], bool] = lambda: False
+
+
+def terminate_all(list_processes: Callable[[], list[psutil.Process]], patience: Patience) -> None:
     """End processes until `list_processes` returns none.
 
-    Each listed process gets one SIGTERM, also if it is new; after the timeout, the remaining ones get SIGKILL.
+    Each listed process gets one SIGTERM, also if it is new; SIGKILL where the patience with it is over.
     """
-    signalled: set[psutil.Process] = set()
-    deadline = time.monotonic() + timeout_seconds
+    used_before: dict[psutil.Process, float] = {}
+    deadline = time.monotonic() + patience.clock_seconds
     while processes := list_processes():
-        overdue = time.monotonic() > deadline
+        is_late = patience.is_over() or time.monotonic() > deadline
         for process in processes:
             with suppress(psutil.NoSuchProcess):
-                if overdue:
+                used = _processor_seconds(process)
+                if is_late or used - used_before.get(process, used) > patience.processor_seconds:
                     process.kill()
-                elif process not in signalled:
+                elif process not in used_before:
+                    used_before[process] = used
                     process.terminate()
-        signalled.update(processes)
         time.sleep(0.1)
+
+
+def _processor_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from operate.console import ROOT, print_message
 from operate.local_stack import child_process, deployments, lost_runs, orphaned_runs, postgres
-from operate.local_stack.child_process import ChildProcess
+from operate.local_stack.child_process import ChildProcess, Patience
 from operate.local_stack.worker_restarts import WorkerRestarts
 from tasks.local_servers.access_control import LOGIN_PATH
 from tasks.local_servers.api_secret import auth_string
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from tasks.settings import Settings
 
 POOL, WORKER = "steward", "worker"
-# Seconds for each server to become ready, for runs to end, for each server to stop.
-START_TIMEOUT, RUNS_TIMEOUT, STOP_TIMEOUT = 600, 30, 20
+# Seconds for each server to become ready, and to stop; a run to end, by the processor and by the clock.
+START_TIMEOUT, STOP_TIMEOUT = 600, 20
+RUN_PROCESSOR_SECONDS, RUN_CLOCK_SECONDS = 30, 300
 
 
 class ShutdownRequestedError(Exception):
@@ -47,7 +48,11 @@ class ServerFailedError(Exception):
 
 @dataclass
 class Servers:
-    """The servers and how they are reached; setting `shutdown_requested` stops the start of further ones."""
+    """The servers and how they are reached.
+
+    Setting `shutdown_requested` stops the start of further ones, `kill_requested` the wait for runs that were asked to
+    end.
+    """
 
     settings: "Settings"
     port: int
@@ -57,6 +62,7 @@ class Servers:
     # Good for browsers and until the servers stop, as terminals are kept and shared.
     login_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     shutdown_requested: threading.Event = field(default_factory=threading.Event)
+    kill_requested: threading.Event = field(default_factory=threading.Event)
     children: list[ChildProcess] = field(default_factory=list)
     client: "SyncPrefectClient | None" = None
     deployed: list[str] = field(default_factory=list)
@@ -122,14 +128,13 @@ class Servers:
     def stop(self) -> None:
         """Stop everything that was started, in any state, and the processes of all runs."""
         by_name = {child.name: child for child in self.children}
+        patience = Patience(RUN_PROCESSOR_SECONDS, RUN_CLOCK_SECONDS, self.kill_requested.is_set)
         # Those of a worker that has ended; to stop it kills what is left of its session.
-        child_process.terminate_all(self._adopted_runs, RUNS_TIMEOUT)
+        child_process.terminate_all(self._adopted_runs, patience)
         if worker := by_name.get(WORKER):
-            child_process.terminate_all(
-                lambda: child_process.running_children(worker.process.pid), RUNS_TIMEOUT
-            )
+            child_process.terminate_all(lambda: child_process.running_children(worker.process.pid), patience)
             worker.stop(STOP_TIMEOUT)
-        child_process.terminate_all(self._adopted_runs, RUNS_TIMEOUT)
+        child_process.terminate_all(self._adopted_runs, patience)
         if self.client:
             try:
                 # Without its server, only MLflow can be updated; Prefect is at the next start.
@@ -141,7 +146,9 @@ class Servers:
                 )
         for child in reversed(self.children):
             child.stop(STOP_TIMEOUT)
-        child_process.terminate_all(lambda: child_process.running_children(os.getpid()), STOP_TIMEOUT)
+        child_process.terminate_all(
+            lambda: child_process.running_children(os.getpid()), Patience(STOP_TIMEOUT, STOP_TIMEOUT)
+        )
 
     def _adopted_runs(self) -> "list[psutil.Process]":
         """Return the processes of runs whose worker ended before them."""

@@ -220,6 +220,8 @@ LOG = parse(
             False,
             lambda f: f.assign(item=f["item"].mask(np.arange(len(f)) % 3 == 0, "new")),
         ),
+        ("silent_period", "at", True, lambda f: f[~f["at"].dt.day.between(10, 23)]),
+        ("silent_period", "at", False, lambda f: f[~f["at"].dt.day.isin([10])]),
         ("distribution", "at", False, lambda f: f.assign(at=f["at"].dt.normalize() + pd.Timedelta(hours=3))),
     ],
 )
@@ -231,3 +233,56 @@ def test_damage_of_logs_is_found(kind: str, column: str, severe: bool, change: C
 def test_clean_logs_have_no_findings() -> None:
     for seed in range(4):
         assert compare(summarize(purchases(2 * seed), LOG), purchases(2 * seed + 1), LOG) == []
+
+
+def test_a_log_with_more_or_fewer_events_has_no_silent_period() -> None:
+    """The longest pause of few events is long, and not a fault: it is compared in units of the mean one too."""
+    reference = summarize(purchases(0), LOG)
+    for users in (20, 3000):
+        kinds = {finding.kind for finding in compare(reference, purchases(1, users), LOG)}
+        assert kinds <= {"row_count"}
+
+
+def many_items(seed: int) -> pd.DataFrame:
+    """Return a log of 120 items whose shares differ by a factor of 120."""
+    rng = np.random.default_rng(seed)
+    log = purchases(seed, 1500)
+    items = rng.choice([f"i{n}" for n in range(120)], len(log), p=np.arange(120, 0, -1) / 7260)
+    return log.assign(item=pd.Series(items, dtype="str"))
+
+
+def exchanged_items(log: pd.DataFrame) -> pd.DataFrame:
+    items = np.sort(log["item"].unique())
+    return log.assign(
+        item=log["item"].map(dict(zip(items, np.random.default_rng(0).permutation(items), strict=True)))
+    )
+
+
+def test_items_that_exchanged_their_numbers_are_found() -> None:
+    reference = summarize(many_items(0), LOG)
+    assert compare(reference, many_items(1), LOG) == []
+    (finding,) = compare(reference, exchanged_items(many_items(1)), LOG)
+    assert (finding.kind, finding.column, finding.severe) == ("item_shares", "item", True)
+
+
+def test_items_whose_order_is_chance_are_not_compared() -> None:
+    """Of equally frequent items every order is chance: neither their number nor their shares show an exchange."""
+    rng = np.random.default_rng(3)
+    for items in (10, 400):
+        logs = [
+            purchases(seed).assign(item=lambda f: pd.Series(rng.integers(0, items, len(f)), dtype="str"))  # noqa: B023
+            for seed in (0, 1)
+        ]
+        assert "item_shares" not in {
+            finding.kind for finding in compare(summarize(logs[0], LOG), logs[1], LOG)
+        }
+
+
+def test_log_summaries_of_earlier_versions_are_compared_by_what_they_have() -> None:
+    earlier = json.loads(summarize(many_items(0), LOG).to_json())
+    del earlier["pauses"], earlier["log"]["shares"]
+    read = from_json(json.dumps(earlier).encode())
+    assert read
+    batch = exchanged_items(many_items(1))
+    kinds = {finding.kind for finding in compare(read, batch[~batch["at"].dt.day.between(10, 23)], LOG)}
+    assert kinds == {"events_per_user"}

@@ -49,10 +49,15 @@ def in_chinese(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(text=frame["text"].where(np.arange(len(frame)) % 2 == 0, "我的包裹在哪里"))
 
 
+def in_ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
 CHANGES: list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]] = [
     ("missing_values", "text", lambda f: f.assign(text=f["text"].mask(np.arange(len(f)) % 3 == 0))),
     ("distribution", "text", lambda f: f.assign(text=f["text"].str.slice(0, 40))),
     ("category_shares", "text", in_chinese),
+    ("lost_letters", "text", lambda f: f.assign(text=f["text"].map(in_ascii))),
     ("unknown_words", "text", lambda f: f.assign(text=f["text"].str.replace("a", "xy"))),
     ("unknown_words", "text", lambda f: f.assign(text=f["text"].map(lambda t: t.encode().hex(" ", 4)))),
     ("target_shares", "intent", lambda f: f[~f["intent"].isin(["track_delivery", "cancel_order"])]),
@@ -114,6 +119,23 @@ def test_summaries_of_earlier_versions_are_compared_by_what_they_have(reference:
     read = from_json(json.dumps(earlier).encode())
     assert read
     assert compare(read, in_chinese(messages(1)), CONTRACT) == []
+
+
+def test_question_marks_between_words_are_no_lost_letters() -> None:
+    texts = [
+        "Wo?",
+        "wo? wann?",
+        "Wo?Wann",
+        "gr??e",
+        "Gr\u00f6?e",
+        "what?!",
+        "\u54ea\u91cc?\u8c01",
+        "a?1",
+        "caf? now",
+    ]
+    measured = TextMeasures.of(pd.Series(texts, dtype="str"))
+    assert measured.lost_letters * len(texts) == 2
+    assert summarize_texts(pd.Series(texts, dtype="str")).lost_letters == measured.lost_letters
 
 
 def test_the_share_of_unknown_words_is_that_of_new_texts() -> None:
