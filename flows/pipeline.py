@@ -115,6 +115,8 @@ def run(case: UseCase, params: RunParameters) -> RunOutcome:
         evaluated = context.run_stage(
             "leaderboard", build_leaderboard, fitted, predicted, datasets, case.evaluator
         )
+        for name, reason in evaluated.facts["left_out"].items():
+            context.listener.candidate_skipped(name, reason, constant=True)
         leaderboard = leaderboard_entries(evaluated, fitted)
         context.listener.log_leaderboard(leaderboard, planned)
         final = final_fit(context, leaderboard, fitted, planned, datasets)

@@ -199,9 +199,11 @@ def _recorded_fits(context: ReproductionContext) -> Iterator[tuple[str, FitResou
     for stage, recorded in record.stages.items():
         if stage.startswith(TRAIN):
             name = stage.removeprefix(TRAIN)
-            fits = (entries[name], record.stages.get(f"{CROSS_FIT}{name}", {}))
+            # A candidate that predicted a constant is fitted again, but has no entry.
+            entry = entries.get(name, {})
+            fits = (entry, recorded, record.stages.get(f"{CROSS_FIT}{name}", {}))
             is_limited = any(facts.get("stopped_by") == "budget" for facts in fits)
-            trials = len(entries[name].get("composition", {}).get("trials", ()))
+            trials = len(entry.get("composition", {}).get("trials", ()))
             # Version 0.2.0 gave each fit what the ones before it had left.
             limit = recorded.get("time_limit", budget - spent) if is_limited else None
             yield name, context.fit_resources(float("inf") if limit is None else limit, trials)

@@ -55,7 +55,7 @@ def print_outcomes(outcomes: "list[RunOutcome]", as_json: bool) -> None:
     _print_table(outcomes)
     width = _width()
     for outcome in outcomes:
-        for note in filter(None, (outcome.time_budget_note, outcome.groups_note)):
+        for note in filter(None, (outcome.time_budget_note, outcome.constants_note, outcome.groups_note)):
             typer.echo(_wrap(f"{outcome.case}: {note}", width))
         reused = f"reused: {', '.join(outcome.reused)}" if outcome.reused else "reused: nothing"
         typer.echo(_wrap(f"{outcome.case}: {outcome.verdict}, {outcome.reason}", width))

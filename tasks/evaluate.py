@@ -32,7 +32,7 @@ from ml.serialization import class_name, load_model
 from ml.tabular.additive import AdditiveModel
 from tasks.error_boundary import redact_errors
 from tasks.facts import Estimate, EvaluationFacts, LeaderboardEntry
-from tasks.selection import select_leader
+from tasks.selection import reason_to_leave_out, select_leader
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 from tasks.stored_datasets import TRAIN_VALID, load_dataset, stored_settings
 
@@ -97,6 +97,8 @@ def build_leaderboard(
 ) -> StoredResult:
     """Store the evaluation of the candidates, in their order, with the leader marked.
 
+    The fact `left_out` has the reasons by name for those after the first that predict the same for every row.
+
     It is that of the validation dataset or, where `predicted` has the out-of-fold predictions of each candidate, of the
     rows of train and valid.
 
@@ -129,13 +131,19 @@ def _build_leaderboard(
     has_rows_of_none = OUT_OF_SCOPE_VALID in splits.table_names
     of_none = load_dataset(splits, OUT_OF_SCOPE_VALID) if has_rows_of_none else None
     entries: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
     predictions: dict[str, pd.DataFrame] = {}
     milliseconds: dict[str, float] = {}
     for name, stored in fitted.items():
         model = load_fitted_model(stored)
         started = time.process_time()
-        predictions[name] = model.predict(valid.frame)
+        prediction = model.predict(valid.frame)
         milliseconds[name] = 1000 * (time.process_time() - started)
+        # The first is the baseline, which may be a constant.
+        if entries and (reason := reason_to_leave_out(prediction, predicted.get(name))):
+            left_out[name] = reason
+            continue
+        predictions[name] = prediction
         if predicted:
             predictions[name] = predicted[name].table("predictions")
         prediction_of_none = model.predict(of_none.frame) if of_none else None
@@ -157,6 +165,7 @@ def _build_leaderboard(
         if entry["candidate"] in comparisons:
             entry["compared_with"] = comparisons[entry["candidate"]]
     facts = {
+        "left_out": left_out,
         "milliseconds_per_1000": {name: 1000 * m / len(valid.frame) for name, m in milliseconds.items()},
         "seconds": time.perf_counter() - began,
     }
@@ -287,13 +296,7 @@ def _evaluator_inputs(evaluator: Any) -> list[Any]:
 
 def _to_json(value: Any) -> bytes:
     """Write facts as JSON; numbers of NumPy become plain numbers."""
-    return json.dumps(value, indent=1, default=_plain_number).encode()
-
-
-def _plain_number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"expected a JSON value; got {type(value).__name__}; correct what the evaluator returns")
+    return json.dumps(value, indent=1, default=np.generic.item).encode()
 
 
 def to_estimate(interval: Interval) -> Estimate:

@@ -4,7 +4,10 @@ from typing import Any, NotRequired, TypedDict
 
 
 class StageEntry(TypedDict):
-    """One finished stage: the digest of its content and the object of the store that holds it."""
+    """One finished stage: the digest of its content and the object of the store that holds it.
+
+    `stopped_by` is what ended the fits of a candidate.
+    """
 
     stage: str
     digest: str
@@ -13,6 +16,7 @@ class StageEntry(TypedDict):
     seconds: float | None
     parameters: NotRequired[Any]
     time_limit: NotRequired[float | None]
+    stopped_by: NotRequired[str]
 
 
 class DamagedResult(TypedDict):
@@ -31,10 +35,11 @@ class GateEntry(TypedDict):
 
 
 class SkippedCandidate(TypedDict):
-    """A candidate that was not fitted, and why."""
+    """A candidate that was not fitted, or not compared because its fit is a constant, and why."""
 
     candidate: str
     reason: str
+    constant: NotRequired[bool]
 
 
 class TimeBudgetFacts(TypedDict):

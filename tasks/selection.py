@@ -5,11 +5,32 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ml.data.dataset import Dataset
+from ml.data.target import is_constant
 from ml.evaluation.evaluator import Evaluator
 from tasks.facts import Comparison
+from tasks.storage.content_store import StoredResult
 
+# Why a candidate that predicts the same for every row is left out.
+CONSTANT = (
+    "expected different predictions for different rows; got the same one for all {rows:,}{folds}, as it cannot tell "
+    "these rows apart; more rows, or settings for fewer rows, may change that"
+)
 # The share of runs in which a candidate may lead by chance alone.
 FAMILY_ERROR_RATE = 0.05
+
+
+def reason_to_leave_out(prediction: pd.DataFrame, out_of_fold: StoredResult | None) -> str:
+    """Return why a candidate is not compared with others: its fit is a constant; empty where it is none.
+
+    It could not lead in any case: without it, the others are compared at the level of fewer comparisons. Where a
+    candidate is compared by predictions out of fold, it is enough that these are constant in each fold.
+    """
+    if is_constant(prediction):
+        return CONSTANT.format(rows=len(prediction), folds="")
+    if out_of_fold is not None and out_of_fold.facts["is_constant"]:
+        rows = len(out_of_fold.table("predictions"))
+        return CONSTANT.format(rows=rows, folds=" within each fold")
+    return ""
 
 
 def select_leader(

@@ -97,6 +97,7 @@ def cross_fit(
         facts = {
             "candidate": name,
             "stopped_by": "budget" if found.timed_out else None,
+            "is_constant": found.is_constant,
             "seconds": time.perf_counter() - started,
         }
         return StageResult({"predictions": found.predictions}, facts)

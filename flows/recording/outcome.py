@@ -28,3 +28,4 @@ class RunOutcome:
     candidate: str = ""
     time_budget_note: str = ""
     groups_note: str = ""
+    constants_note: str = ""

@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 
 from flows.recording import prefect_run
 from flows.recording.report_address import ReportAddress
-from flows.recording.run_facts import outcome_sentence, outcome_verdict
+from flows.recording.run_facts import constants_note, outcome_sentence, outcome_verdict
 from tasks.facts import RunFacts
 from tasks.metric_descriptions import describe_metric, format_estimate, label_metrics
 from tasks.tracking import registry
@@ -21,8 +21,8 @@ from tasks.tracking.run import MlflowRun
 def describe_run(run: MlflowRun, facts: RunFacts, report: str) -> None:
     """Write outcome and links into the description of the MLflow run; `report` is Markdown."""
     lines = [f"**{label_metrics(outcome_sentence(facts))}**", f"Report: {report}"]
-    if (budget := facts.get("time_budget")) and budget["note"]:
-        lines.insert(1, budget["note"])
+    budget = facts.get("time_budget", {}).get("note")
+    lines[1:1] = filter(None, (budget, constants_note(facts)))
     if facts["prefect"]["url"]:
         lines.append(f"Prefect: [{facts['prefect']['flow_run_name']}]({facts['prefect']['url']})")
     run.set_note("\n\n".join(lines))

@@ -90,6 +90,8 @@ def stage_entry(name: str, result: StoredResult) -> StageEntry:
     if "parameters" in result.facts:
         entry["parameters"] = result.facts["parameters"]
         entry["time_limit"] = result.facts["time_limit"]
+    if result.facts.get("stopped_by"):
+        entry["stopped_by"] = result.facts["stopped_by"]
     return entry
 
 
@@ -107,6 +109,12 @@ def time_budget_facts(
     parts = [f"{text} {', '.join(names)}" for text, names in named.items() if names]
     note = f"The time budget of {seconds:g} s {' and '.join(parts)}; --time-budget sets a longer one."
     return {"seconds": seconds, "left_out": left_out, "cut_short": cut_short, "note": note if parts else ""}
+
+
+def constants_note(facts: RunFacts) -> str:
+    """Name the candidates that were left out because they predict the same for every row; empty without any."""
+    names = [entry["candidate"] for entry in facts["skipped"] if entry.get("constant")]
+    return f"Left out, because every row gets the same prediction: {', '.join(names)}." if names else ""
 
 
 def stage_summary(stage: str, facts: Mapping[str, Any]) -> str:
@@ -175,6 +183,7 @@ def run_outcome(
         report=report,
         time_budget_note=budget["note"] if (budget := facts.get("time_budget")) else "",
         groups_note=evaluation.get("groups_note", ""),
+        constants_note=constants_note(facts),
         gates=[gate["gate"] for gate in facts["gates"] if gate["passed"]],
         reason=reason,
         candidate=champion_summary.candidate,

@@ -178,9 +178,9 @@ class RunRecorder:
         accepted = self.facts.get("drift", {}).get("accepted")
         return {"accepted_drift": accepted} if accepted else {}
 
-    def candidate_skipped(self, candidate: str, reason: str) -> None:
-        """Record a candidate that was not fitted."""
-        self.facts["skipped"].append({"candidate": candidate, "reason": reason})
+    def candidate_skipped(self, candidate: str, reason: str, constant: bool = False) -> None:
+        """Record a candidate that was not fitted, or is not compared because its fit is a constant."""
+        self.facts["skipped"].append({"candidate": candidate, "reason": reason, "constant": constant})
         log.info("  %s: skipped, %s", candidate, reason)
 
     def log_leaderboard(self, leaderboard: list[LeaderboardEntry], planned: Mapping[str, PlannedFit]) -> None:

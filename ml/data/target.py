@@ -57,6 +57,18 @@ def value_from_log_odds_scale(score: float, target: Target) -> float:
     return score if target == "numeric" else float(special.expit(score))
 
 
+def is_constant(predictions: pd.DataFrame) -> bool:
+    """Tell whether a model predicts the same for every one of several rows: whatever the row, it knows one answer.
+
+    Predictions other than numbers, such as lists of items, are not compared.
+    """
+    if len(predictions) < 2 or not all(map(pd.api.types.is_numeric_dtype, predictions.dtypes)):
+        return False
+    values = predictions.to_numpy(np.float64)
+    # Rounding may depend on the position of a row.
+    return bool(np.allclose(values, values[0], rtol=1e-12, atol=0.0))
+
+
 def row_losses(score: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:
     """Compute the log loss in nats of log odds (binary) or the squared error (numeric); shapes broadcast."""
     if target == "numeric":

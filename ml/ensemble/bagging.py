@@ -14,6 +14,7 @@ from ml.data.target import (
     PREDICTION_COLUMN,
     Target,
     from_log_odds_scale,
+    is_constant,
     to_log_odds_scale,
     validate_training_truth,
     value_from_log_odds_scale,
@@ -102,14 +103,15 @@ def sort_by_unit(train: Dataset) -> Dataset:
 class BagBuilder:
     """A bag under construction: the models fitted so far and their out-of-fold scores.
 
-    `rows` is the number of training rows, `timed_out` whether a fit was skipped or cut short by the time limit.
+    `rows` is the number of training rows, `timed_out` whether a fit was skipped or cut short by the time limit,
+    `is_constant` whether each model predicts the same for every row of its fold.
     """
 
     def __init__(self, base_candidate: Candidate, target: Target, rows: int) -> None:
         self.base_candidate, self.target = base_candidate, target
         self.models: list[TabularModel] = []
         self.seconds = 0.0
-        self.timed_out = False
+        self.timed_out, self.is_constant = False, True
         self._score_sums, self._score_counts = np.zeros(rows), np.zeros(rows)
 
     @property
@@ -145,6 +147,7 @@ class BagBuilder:
             self.timed_out |= timed_out
         for model, in_fold, score in fits:
             self.models.append(model)
+            self.is_constant &= is_constant(pd.DataFrame(score))
             self._score_sums[in_fold] += score
             self._score_counts[in_fold] += 1
         self.timed_out |= len(fits) < folds

@@ -28,7 +28,8 @@ from ml.serialization import class_name, models_from_files, models_to_files
 class MemberSummary:
     """What the leaderboard shows of a member: weight, number of models, out-of-fold loss and (binary) AUC, fit seconds.
 
-    A member that was not fitted has 0 models. `seconds` is None in a model loaded from files, which do not hold it.
+    A member that was not fitted has 0 models. `note` says why one that was fitted is left out. `seconds` is None in a
+    model loaded from files, which do not hold it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MemberSummary:
     loss: float | None = None
     roc_auc: float | None = None
     seconds: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,18 @@ from ml.time_budget import FitCost
 
 # Isotonic regression ties rows, and the other members would then decide the order within a tie.
 SMOOTH_METHODS: tuple[CalibrationMethod, ...] = ("none", "platt", "beta")
+# What the leaderboard says of a member without a part in the weights.
+ONE_PREDICTION = "left out: the same prediction for every row"
 # The share of the time that is reserved for stacking and calibration.
 STACKING_TIME_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class _Stack:
-    """The calibrator of each bag, the calibrated out-of-fold scores (bags, rows), and the stacking weights."""
+    """The calibrator of each bag, the calibrated out-of-fold scores (bags, rows), and the stacking weights.
+
+    Bags that predict a constant have no part in the weights: theirs are 0, unless all bags are such.
+    """
 
     calibrators: list[Calibrator]
     scores: np.ndarray
@@ -163,6 +168,9 @@ class Ensemble:
         like those of a forest, and its weight would be too low.
         """
         scores = np.stack([bag.out_of_fold_scores for bag in bags.values()])
+        # The constants of folds differ a little, and equal weights are for members that say something.
+        varying = np.flatnonzero([not bag.is_constant for bag in bags.values()])
+        used = varying if len(varying) else np.arange(len(bags))
         if not np.isfinite(scores).all():
             return None
         truth = train.truth.to_numpy(np.float64)
@@ -175,7 +183,10 @@ class Ensemble:
             ]
         pairs = zip(scores, calibrators, strict=True)
         scores = np.stack([calibrate_score(score, calibrator, self.target) for score, calibrator in pairs])
-        return _Stack(calibrators, scores, fit_stacking_weights(scores, truth, self.target))
+        fitted = fit_stacking_weights(scores[used], truth, self.target)
+        weights = np.zeros(len(bags))
+        weights[used] = fitted.weights
+        return _Stack(calibrators, scores, StackingWeights(tuple(weights.tolist()), fitted.base_score))
 
     def _positive_weights(
         self, bags: Mapping[str, BagBuilder], train: Dataset, fold: np.ndarray
@@ -199,7 +210,10 @@ class Ensemble:
             score, y_true = bag.out_of_fold_scores[scored], truth[scored]
             auc = roc_auc(y_true, from_log_odds_scale(score, "binary")) if self.target == "binary" else None
             loss = float(row_losses(score, y_true, self.target).mean())
-            summaries.append(MemberSummary(name, weights[name], len(bag.models), loss, auc, bag.seconds))
+            note = ONE_PREDICTION if bag.is_constant else ""
+            summaries.append(
+                MemberSummary(name, weights[name], len(bag.models), loss, auc, bag.seconds, note)
+            )
         return tuple(summaries)
 
 

@@ -8,7 +8,7 @@ from scipy import special
 
 from ml.data.dataset import Dataset
 from ml.data.folds import assign_folds, max_folds
-from ml.data.target import PREDICTION_COLUMN, to_log_odds_scale
+from ml.data.target import PREDICTION_COLUMN, is_constant, to_log_odds_scale
 from ml.estimator import Candidate, FitResources
 
 FOLDS = 5
@@ -22,10 +22,14 @@ SEED_OFFSET = 1_000_000
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The predictions of all rows, in their order, and whether the time limit cut a fit short."""
+    """The predictions of all rows, in their order, and whether the time limit cut a fit short.
+
+    `is_constant` says that each fit predicts the same for every row of its fold.
+    """
 
     predictions: pd.DataFrame
     timed_out: bool
+    is_constant: bool = False
 
 
 def can_cross_fit(rows: Dataset) -> bool:
@@ -45,18 +49,20 @@ def predict_out_of_fold(candidate: Candidate, rows: Dataset, resources: FitResou
     """
     truth = rows.truth.to_numpy(np.float64)
     fold = assign_folds(rows.units, _strata(truth), FOLDS, resources.seed + SEED_OFFSET)
-    predictions, timed_out = np.empty(len(truth)), False
+    predictions, timed_out, constant = np.empty(len(truth)), False, True
     column = PREDICTION_COLUMN["binary" if _is_binary(truth) else "numeric"]
     for k in range(FOLDS):
         part = rows.take(np.flatnonzero(fold != k))
         model = candidate.fit(part, part.take(np.arange(0)), resources)
         timed_out |= getattr(model, "stopped_by", None) == "budget"
-        predicted = model.predict(rows.frame[fold == k])[column].to_numpy()
+        found = model.predict(rows.frame[fold == k])[[column]]
+        constant &= is_constant(found)
+        predicted = found[column].to_numpy()
         if _is_binary(truth):
             shift = special.logit(truth.mean()) - special.logit(part.truth.mean())
             predicted = special.expit(to_log_odds_scale(predicted, "binary") + shift)
         predictions[fold == k] = predicted
-    return OutOfFold(pd.DataFrame({column: predictions}, index=rows.frame.index), timed_out)
+    return OutOfFold(pd.DataFrame({column: predictions}, index=rows.frame.index), timed_out, constant)
 
 
 def _is_binary(truth: np.ndarray) -> bool:

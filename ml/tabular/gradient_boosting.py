@@ -112,7 +112,7 @@ class GradientBoosting(TreeSettings):
             (X, truth[fit_rows]),
             (encoding.encode(stopping.frame), truth[stopping_rows]),
             categorical=encoding.categorical_positions,
-            params=self._params(resources),
+            params=self._params(len(fit_rows), resources),
             stopping=StoppingRule(self.max_rounds, self.patience, deadline),
         )
         return GradientBoostingModel(self.target, encoding, trees, stopped_by)
@@ -121,10 +121,10 @@ class GradientBoosting(TreeSettings):
         """Estimate the cost of a fit until it stops early."""
         return table_cost(train, fixed_seconds=0.5, cell_seconds=4e-6, threads=resources.threads)
 
-    def _params(self, resources: FitResources) -> dict[str, Any]:
+    def _params(self, rows: int, resources: FitResources) -> dict[str, Any]:
         return {
             **base_params(self.target, resources),
-            **self.tree_params(),
+            **self.tree_params(rows),
             "lambda_l2": self.lambda_l2,
             "extra_trees": self.extra_trees,
             **self._metrics(),

@@ -102,7 +102,7 @@ class MulticlassBoosting(TreeSettings):
         params = {
             **base_params("multiclass", resources),
             "num_class": len(train.classes),
-            **self.tree_params(),
+            **self.tree_params(len(fit_rows)),
         }
         trees, stopped_by = train_until_early_stop(
             (X, truth[fit_rows]),

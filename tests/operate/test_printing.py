@@ -131,6 +131,13 @@ def test_outcomes_are_printed_as_a_table_with_reasons(
     assert text.endswith("/steward up\n")
 
 
+def test_constant_candidates_are_named(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "Left out, because every row gets the same prediction: LightGBM."
+    assert f"\nfintech-risk: {note}\n" in printed([outcome(constants_note=note)], capsys, monkeypatch)
+
+
 @pytest.mark.parametrize("columns", [None, 120, 80, 60, 40])
 def test_no_word_is_broken_and_no_line_too_long(
     columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -29,8 +29,9 @@ from tasks.evaluate import (
 from tasks.facts import Comparison
 from tasks.facts import EvaluationFacts as Evaluation
 from tasks.reporting.report import render
-from tasks.selection import select_leader
+from tasks.selection import reason_to_leave_out, select_leader
 from tasks.storage.content_store import StageResult, Store, StoredResult
+from tasks.stored_datasets import load_dataset
 
 EVALUATOR = BinaryEvaluator()
 SETTINGS = EvaluationSettings(EVALUATOR)
@@ -259,7 +260,9 @@ def test_out_of_fold_predictions_are_compared_on_train_and_valid(evaluated: Eval
     predicted = {
         name: store.get_or_compute(
             f"cross-fit {name}",
-            lambda values=values: StageResult({"predictions": pd.DataFrame({"probability": values})}, {}),  # type: ignore[misc]
+            lambda values=values: StageResult(  # type: ignore[misc]
+                {"predictions": pd.DataFrame({"probability": values})}, {"is_constant": False}
+            ),
         )
         for name, values in (("first", 0.2 + 0.6 * truth), ("second", np.full(ROWS, 0.5)))
     }
@@ -272,6 +275,38 @@ def test_out_of_fold_predictions_are_compared_on_train_and_valid(evaluated: Eval
     alone = build_leaderboard.fn(evaluated.fitted, {}, splits, EVALUATOR, store)
     assert not alone.reused
     assert not any(entry["out_of_fold"] for entry in leaderboard_entries(alone, evaluated.fitted))
+
+
+def test_a_candidate_that_predicts_a_constant_is_left_out_by_name(evaluated: Evaluated) -> None:
+    """The baseline may be a constant. The others are compared as if the constant one were not there."""
+    flat = fit_with_facts(Constant(), load_dataset(evaluated.splits, "valid"), evaluated.folder, seconds=3.0)
+    baseline, linear = evaluated.fitted.values()
+    stored = evaluated.leaderboard(fitted={"baseline": baseline, "flat": flat, "linear": linear})
+    assert list(stored.facts["left_out"]) == ["flat"]
+    assert f"got the same one for all {ROWS}, as it cannot tell" in stored.facts["left_out"]["flat"]
+    assert list(stored.facts["milliseconds_per_1000"]) == ["baseline", "flat", "linear"]
+    without = evaluated.leaderboard(fitted={"baseline": baseline, "linear": linear})
+    compared = [
+        [(entry["candidate"], entry["leads"], entry.get("compared_with")) for entry in entries]
+        for entries in (
+            leaderboard_entries(stored, {"baseline": baseline, "linear": linear}),
+            leaderboard_entries(without, {"baseline": baseline, "linear": linear}),
+        )
+    ]
+    assert compared[0] == compared[1]
+    assert [name for name, *_ in compared[0]] == ["baseline", "linear"]
+    assert without.facts["left_out"] == {}
+
+
+def test_a_candidate_that_predicts_a_constant_in_each_fold_is_left_out(evaluated: Evaluated) -> None:
+    store = Store(evaluated.folder)
+    values = pd.DataFrame({"probability": np.linspace(0.1, 0.9, 10)})
+    for constant in (True, False):
+        stage = StageResult({"predictions": values}, {"is_constant": constant})
+        found = store.get_or_compute(f"cross-fit {constant}", lambda stage=stage: stage)
+        reason = reason_to_leave_out(values, found)
+        assert ("for all 10 within each fold" in reason) == constant
+        assert bool(reason) == constant
 
 
 def test_a_fresh_run_evaluates_again_with_the_same_result(evaluated: Evaluated) -> None:

@@ -186,6 +186,23 @@ def test_without_useful_members_the_mean_is_predicted() -> None:
         model.predict(train.frame[["x"]])
 
 
+def test_a_member_that_predicts_a_constant_changes_nothing() -> None:
+    train = sample(300, 0)
+    linear, boosting = Linear(inverse_penalties=(0.1,)), GradientBoosting(num_leaves=4, max_rounds=50)
+    # A tree with one leaf: each fold predicts the rate of its own rows.
+    without_splits = GradientBoosting(num_leaves=2, max_rounds=1, bagging_fraction=0.01, min_child_samples=50)
+    alone = small_ensemble(linear=linear, boosting=boosting).fit(train, train, FitResources())
+    model = small_ensemble(stump=without_splits, linear=linear, boosting=boosting).fit(
+        train, train, FitResources()
+    )
+    notes = {member.name: (member.models, member.weight, member.note) for member in model.members}
+    assert notes["stump"] == (3, 0.0, "left out: the same prediction for every row")
+    assert {notes[name][2] for name in ("linear", "boosting")} == {""}
+    assert model.stacking == alone.stacking
+    frame = sample(50, 2).frame
+    np.testing.assert_array_equal(model.predict(frame), alone.predict(frame))
+
+
 def test_members_too_close_to_the_mean_are_calibrated() -> None:
     # A few rounds at a low learning rate stay near the mean.
     ensemble = small_ensemble(boosting=GradientBoosting(learning_rate=0.01, max_rounds=30))

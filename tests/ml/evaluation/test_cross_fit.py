@@ -32,6 +32,7 @@ def test_a_constant_ranks_no_fold_before_another(count: int) -> None:
     np.testing.assert_allclose(found.predictions["probability"], rows.truth.mean())
     assert roc_auc(rows.truth.to_numpy(), np.round(found.predictions["probability"], 9)) == 0.5
     assert not found.timed_out
+    assert found.is_constant
 
 
 @pytest.mark.parametrize("candidate", [Linear(), GradientBoosting(max_rounds=20)])
@@ -47,6 +48,16 @@ def test_no_row_has_a_part_in_its_own_prediction(candidate: Candidate) -> None:
     odds = alone / (1 - alone) * rows.truth.mean() / (1 - rows.truth.mean())
     odds *= (1 - part.truth.mean()) / part.truth.mean()
     np.testing.assert_allclose(before[fold == k], odds / (1 + odds))
+
+
+def test_trees_that_cannot_divide_the_rows_are_constant_in_each_fold() -> None:
+    """The constants of folds differ, as the rows differ that early stopping leaves."""
+    rows = table(200)
+    names = pd.DataFrame({"name": pd.Series([f"n{row}" for row in range(200)], dtype="str")})
+    found = predict_out_of_fold(GradientBoosting(), replace(rows, frame=names), FitResources())
+    assert found.is_constant
+    assert found.predictions["probability"].nunique() > 1
+    assert not predict_out_of_fold(GradientBoosting(), rows, FitResources()).is_constant
 
 
 @pytest.mark.parametrize(

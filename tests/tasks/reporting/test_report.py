@@ -67,7 +67,10 @@ RUN: dict[str, Any] = {
         {"stage": "validate", "digest": "e" * 64, "reused": False, "seconds": None},
     ],
     "gates": [{"gate": g, "passed": True, "summary": "promote" if g == "promotion" else ""} for g in GATES],
-    "skipped": [{"candidate": "network", "reason": "the time budget was spent"}],
+    "skipped": [
+        {"candidate": "network", "reason": "the time budget was spent"},
+        {"candidate": "stump", "reason": "got the same prediction for all rows", "constant": True},
+    ],
     "source": {
         "origin": {"files": {"a.csv": "1a", "b.csv": "2b"}, "url": "https://example.org/data"},
         "differs_from_published": ["b.csv"],
@@ -863,6 +866,7 @@ def test_candidates_that_lost_or_were_skipped_are_shown() -> None:
     assert "not better than linear, p = 0.5746" in text
     assert "✓ better than constant" in text
     assert "network skipped: the time budget was spent" in text
+    assert "stump left out: got the same prediction for all rows" in text
 
 
 def test_a_candidate_is_shown_with_its_costs_and_composition() -> None:
