@@ -95,14 +95,11 @@ def build_leaderboard(
     evaluator: Evaluator,
     store: Store,
 ) -> StoredResult:
-    """Store the evaluation of the candidates, in their order, with the leader marked.
-
-    The fact `left_out` has the reasons by name for those after the first that predict the same for every row.
+    """Store the evaluation of the candidates, in their order, with the leader marked; `leaderboard_entries` reads it.
 
     It is that of the validation dataset or, where `predicted` has the out-of-fold predictions of each candidate, of the
-    rows of train and valid.
-
-    `leaderboard_entries` reads it. The processor time that predictions took is stored as a fact.
+    rows of train and valid. Facts are the processor time of predictions and `left_out`, the reasons by name for those
+    after the first that predict the same for every row.
     """
     key = key_of(
         "leaderboard",
@@ -139,8 +136,9 @@ def _build_leaderboard(
         started = time.process_time()
         prediction = model.predict(valid.frame)
         milliseconds[name] = 1000 * (time.process_time() - started)
+        constant_folds = name in predicted and predicted[name].facts["is_constant"]
         # The first is the baseline, which may be a constant.
-        if entries and (reason := reason_to_leave_out(prediction, predicted.get(name))):
+        if entries and (reason := reason_to_leave_out(prediction, constant_folds)):
             left_out[name] = reason
             continue
         predictions[name] = prediction

@@ -8,7 +8,6 @@ from ml.data.dataset import Dataset
 from ml.data.target import is_constant
 from ml.evaluation.evaluator import Evaluator
 from tasks.facts import Comparison
-from tasks.storage.content_store import StoredResult
 
 # Why a candidate that predicts the same for every row is left out.
 CONSTANT = (
@@ -19,18 +18,15 @@ CONSTANT = (
 FAMILY_ERROR_RATE = 0.05
 
 
-def reason_to_leave_out(prediction: pd.DataFrame, out_of_fold: StoredResult | None) -> str:
+def reason_to_leave_out(prediction: pd.DataFrame, constant_folds: bool) -> str:
     """Return why a candidate is not compared with others: its fit is a constant; empty where it is none.
 
-    It could not lead in any case: without it, the others are compared at the level of fewer comparisons. Where a
-    candidate is compared by predictions out of fold, it is enough that these are constant in each fold.
+    It could not lead in any case: without it, the others are compared at the level of fewer comparisons. With
+    `constant_folds`, candidates are compared by predictions out of fold, and its are constant in each fold.
     """
     if is_constant(prediction):
         return CONSTANT.format(rows=len(prediction), folds="")
-    if out_of_fold is not None and out_of_fold.facts["is_constant"]:
-        rows = len(out_of_fold.table("predictions"))
-        return CONSTANT.format(rows=rows, folds=" within each fold")
-    return ""
+    return CONSTANT.format(rows=len(prediction), folds=" within each fold") if constant_folds else ""
 
 
 def select_leader(

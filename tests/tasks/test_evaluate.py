@@ -29,7 +29,7 @@ from tasks.evaluate import (
 from tasks.facts import Comparison
 from tasks.facts import EvaluationFacts as Evaluation
 from tasks.reporting.report import render
-from tasks.selection import reason_to_leave_out, select_leader
+from tasks.selection import select_leader
 from tasks.storage.content_store import StageResult, Store, StoredResult
 from tasks.stored_datasets import load_dataset
 
@@ -300,13 +300,20 @@ def test_a_candidate_that_predicts_a_constant_is_left_out_by_name(evaluated: Eva
 
 def test_a_candidate_that_predicts_a_constant_in_each_fold_is_left_out(evaluated: Evaluated) -> None:
     store = Store(evaluated.folder)
-    values = pd.DataFrame({"probability": np.linspace(0.1, 0.9, 10)})
-    for constant in (True, False):
-        stage = StageResult({"predictions": values}, {"is_constant": constant})
-        found = store.get_or_compute(f"cross-fit {constant}", lambda stage=stage: stage)
-        reason = reason_to_leave_out(values, found)
-        assert ("for all 10 within each fold" in reason) == constant
-        assert bool(reason) == constant
+    valid = evaluated.splits.table("valid")
+    tables = {"train": valid.iloc[:50], "valid": valid.iloc[50:]}
+    splits = store.get_or_compute("small split", lambda: StageResult(tables, {}))
+    table = pd.DataFrame({"probability": np.linspace(0.1, 0.9, ROWS)})
+    predicted = {
+        name: store.get_or_compute(
+            f"cross-fit {name}",
+            lambda: StageResult({"predictions": table}, {"is_constant": True}),
+        )
+        for name in evaluated.fitted
+    }
+    stored = build_leaderboard.fn(evaluated.fitted, predicted, splits, EVALUATOR, store)
+    assert list(stored.facts["left_out"]) == ["second"]
+    assert f"the same one for all {ROWS} within each fold" in stored.facts["left_out"]["second"]
 
 
 def test_a_fresh_run_evaluates_again_with_the_same_result(evaluated: Evaluated) -> None:
