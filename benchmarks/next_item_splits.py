@@ -18,6 +18,8 @@ from ml.interactions.datasets import evaluation_dataset, training_dataset, user_
 CASE = "ecommerce-recommendation"
 # As in `ml.data.dataset.Dataset.item_attributes`.
 Attributes = Mapping[str, tuple[str, ...]]
+ONLY_NEW, NO_ATTRIBUTES = "new", "no-attributes"
+VARIANTS = (ONLY_NEW, NO_ATTRIBUTES)
 # Data sets by protocol. "last" is leave-one-out as published: the targets are the last event of each user. "random" is
 # the protocol of Microsoft Recommenders: three quarters of each user's events are for training.
 SETS = {
@@ -55,17 +57,23 @@ class NextItemSplit:
 def load_split(protocol: str, name: str, seed: int = 0) -> NextItemSplit:
     """Load a data set through its contract and split it. Needs STEWARD_DATA_DIR, except for `simulated`.
 
-    A name that ends in ":new" recommends only items that are not in the history. Raises ValueError if the contract
-    splits by another protocol.
+    A name that ends in ":new" recommends only items that are not in the history; with ":no-attributes" models see no
+    attributes of items, as published ones. Raises ValueError if the contract splits by another protocol.
     """
     from tasks.split import split_histories
     from tasks.stored_datasets import dataset_settings
 
-    set_name, _, only_new = name.partition(":")
+    set_name, _, variant = name.partition(":")
+    if variant not in ("", *VARIANTS):
+        raise ValueError(
+            f"expected a variant of {', '.join(VARIANTS)}; got {variant} of {set_name}; correct it"
+        )
     rows, contract, attributes = _clean_rows(set_name)
+    if variant == NO_ATTRIBUTES:
+        attributes = {}
     if protocol == "random":
         return _random_split(name, rows, contract, attributes, seed)
-    if only_new:
+    if variant == ONLY_NEW:
         roles = contract.roles.model_copy(update={"allow_repeat_recommendations": False})
         contract = replace(contract, roles=roles)
     if contract.split.by != protocol:

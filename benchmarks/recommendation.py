@@ -9,8 +9,10 @@ before it, which is in the history, as in published results; "all before" trains
 after an instant; `session` the last event of later sessions; `random_last_out` an item of each basket, chosen by a
 hash; `random` a quarter of each user's events, as Microsoft Recommenders does.
 
-Values are means over seeds of means over users, ± half of their 95 % intervals over users; differences are paired by
-user. A result in --out with the same key (data, model, variant, seed, code of ml/ and libraries) is not computed again.
+Values are means over seeds of means over users, ± half of their 95 % intervals. The intervals add the variance between
+users and that between seeds; with one seed they are over users only. Differences are paired by user and seed. A set
+with `:no-attributes` hides the attributes of items from models; published models had none. A result in --out with the
+same key (data, model, variant, seed, code of ml/ and libraries) is not computed again.
 """
 
 import argparse
@@ -29,12 +31,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import recommender_fit
-from benchmarks.next_item_splits import SETS, NextItemSplit, load_split
+from benchmarks.next_item_splits import NO_ATTRIBUTES, SETS, NextItemSplit, load_split
+from benchmarks.seed_intervals import seeds_interval
 from benchmarks.tabular import code_of, processor
 from flows import ecommerce_recommendation
 from ml.data.dataset import Dataset
 from ml.data.digest import json_digest
-from ml.evaluation.mean_intervals import mean_difference, mean_interval
 
 # Where candidates are declared: results depend on these files besides `ml/`.
 DECLARATIONS = (str(recommender_fit.__file__), str(ecommerce_recommendation.__file__))
@@ -73,7 +75,7 @@ Results = dict[tuple[str, str], dict[str, Any]]
 
 
 def measure(split: NextItemSplit, options: argparse.Namespace) -> Results:
-    """Return by variant and model: metrics per user in `users`, averaged over seeds, and averaged costs."""
+    """Return by variant and model: metrics by seed and user in `users`, (seeds, users), and averaged costs."""
     results = {}
     for variant, train in split.train.items():
         for model in options.models.split(","):
@@ -82,7 +84,7 @@ def measure(split: NextItemSplit, options: argparse.Namespace) -> Results:
             runs = [run for run in all_runs if run]
             if not runs:
                 continue
-            users = {name: np.mean([run["users"][name] for run in runs], axis=0) for name in runs[0]["users"]}
+            users = {name: np.stack([run["users"][name] for run in runs]) for name in runs[0]["users"]}
             costs = {
                 name: float(np.mean([run[name] for run in runs]))
                 for name, value in runs[0].items()
@@ -156,7 +158,7 @@ def format_results(split: NextItemSplit, results: Results, reference: str) -> st
     lines = [
         f"{split.set}, by {split.protocol}: {len(split.test.frame):,} test users; data {split.digest[:12]}"
     ]
-    if published := PUBLISHED.get((split.protocol, split.set)):
+    if published := PUBLISHED.get((split.protocol, split.set.partition(":")[0])):
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
     for variant in split.train:
         by_model = {model: result for (name, model), result in results.items() if name == variant}
@@ -169,15 +171,16 @@ def format_results(split: NextItemSplit, results: Results, reference: str) -> st
         reference_ndcg = by_model[reference]["users"]["ndcg@10"]
         for model, result in by_model.items():
             if not _is_simple(model):
-                gap = mean_difference(result["users"]["ndcg@10"], reference_ndcg)
-                interval = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] p {gap.p_value:.3f}"
+                # A model without randomness has one seed, which is that of each of the other's.
+                gap = seeds_interval(result["users"]["ndcg@10"] - reference_ndcg[: result["seeds"]])
+                interval = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
                 lines.append(f"    {model} less {reference}, NDCG@10: {interval}")
     return "\n".join(lines) + "\n"
 
 
 def _format_metrics(result: dict[str, Any]) -> str:
     """Format each metric as its mean over users and half of its 95 % interval."""
-    intervals = [mean_interval(result["users"][column]) for column in METRICS.values()]
+    intervals = [seeds_interval(result["users"][column]) for column in METRICS.values()]
     return " ".join(f"{found.value:.4f} ±{(found.high - found.low) / 2:.4f}" for found in intervals)
 
 
@@ -212,6 +215,7 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     sets = [f"{protocol}/{name}" for protocol, names in SETS.items() for name in names]
+    variants = [f"{name}:{NO_ATTRIBUTES}" for name in sets if ":" not in name]
     models = recommender_fit.MODELS
     default_models = [model for model in models if model not in OPTIONAL_MODELS]
     parser.add_argument(
@@ -227,7 +231,7 @@ def arguments() -> argparse.Namespace:
         "--out", type=Path, default=Path("recommendation"), help="folder of results to reuse and to add to"
     )
     options = parser.parse_args()
-    for names, valid_names in ((options.sets, sets), (options.models, models)):
+    for names, valid_names in ((options.sets, sets + variants), (options.models, models)):
         unknown = [name for name in names.split(",") if name not in valid_names]
         if unknown:
             parser.error(

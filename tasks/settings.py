@@ -33,6 +33,9 @@ LIBRARY_VARIABLES = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # The shortest interval that Prefect allows: `steward up` ends runs of other machines whose heartbeats stop.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # On a busy machine requests wait longer for a connection to the database than half a minute, or fail.
+    "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_TIMEOUT": "300",
+    "PREFECT_API_REQUEST_TIMEOUT": "300",
     # The log of a run is also shown in Prefect's UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "steward",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

@@ -15,11 +15,15 @@ def main(port: int) -> None:
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
+    from tasks.local_servers.busy_database import BusyDatabase
     from tasks.local_servers.serve import serve
 
     server = get_current_settings().server
+    app = create_app(final=True)
+    url = server.database.connection_url
+    is_sqlite = url is None or url.get_secret_value().startswith("sqlite")
     serve(
-        create_app(final=True),
+        BusyDatabase(app) if is_sqlite else app,
         port,
         timeout_keep_alive=server.api.keepalive_timeout,
         ws_ping_interval=server.api.websocket_ping_interval,
