@@ -78,6 +78,8 @@ def measure(split: NextItemSplit, options: argparse.Namespace) -> Results:
     """Return by variant and model: metrics by seed and user in `users`, (seeds, users), and averaged costs."""
     results = {}
     for variant, train in split.train.items():
+        if options.variant not in (None, variant):
+            continue
         for model in options.models.split(","):
             seeds = range(options.seeds) if model in RANDOM_MODELS else range(1)
             all_runs = [_result(split, variant, train, model, seed, options) for seed in seeds]
@@ -160,7 +162,7 @@ def format_results(split: NextItemSplit, results: Results, reference: str) -> st
     ]
     if published := PUBLISHED.get((split.protocol, split.set.partition(":")[0])):
         lines.append(f"  published, NDCG@10 (HR@10): {published}")
-    for variant in split.train:
+    for variant in dict.fromkeys(variant for variant, _ in results):
         by_model = {model: result for (name, model), result in results.items() if name == variant}
         lines.append(f"  {variant:<29}" + "".join(f"{name:<15}" for name in METRICS).rstrip())
         lines += [f"    {model:<27}{_format_metrics(result)}" for model, result in by_model.items()]
@@ -224,6 +226,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--models", default=",".join(default_models), help="likewise; all: " + ", ".join(models)
     )
+    parser.add_argument("--variant", help="'like for like' or 'all before'; by default both")
     parser.add_argument("--seeds", type=int, default=3, help="of models that depend on it; by default 3")
     parser.add_argument("--threads", type=int, default=cores, help="of each fit; by default all cores")
     parser.add_argument("--seconds", type=float, default=1200.0, help="time limit of a fit; by default 1200")
