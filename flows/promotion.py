@@ -4,20 +4,17 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from flows.comparison import Circumstances, Contender, compare
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
 from flows.recording.registered_model import log_comparison, log_registered_model
 from flows.recording.run_facts import NOT_MEASURED, ChampionSummary
 from flows.recording.run_recorder import RunRecorder
 from flows.run_context import RunContext, build_package
-from ml.data.dataset import Dataset
 from ml.data.digest import json_digest
 from ml.errors import PackagingError
-from ml.evaluation.looks import next_look, rows_not_fitted_to, sketch_rows
+from ml.evaluation.looks import sketch_rows
 from ml.package import Package, read_training_entities
 from tasks import activity, packaging
 from tasks import promote as promotion
@@ -26,7 +23,6 @@ from tasks.evaluate import FinalFit, load_fitted_model, to_estimate
 from tasks.facts import ChampionEstimate, EvaluationFacts
 from tasks.ledger import (
     CHAMPION_UNUSABLE,
-    INCONCLUSIVE,
     KEEP_CHAMPION,
     PROMOTE,
     ROLLBACK,
@@ -163,8 +159,8 @@ def promote(context: TrainingContext, challenger: Challenger, splits: StoredResu
             break
     if not is_new and entry["champion"] is not None:
         reason = _earlier_decision(ledger, entry)
-        earlier = {name: entry.get(name) for name in ("look", "validation")}
-        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=reason, **earlier)
+        earlier = {name: entry.get(name) for name in ("difference", "look", "validation")}
+        verdict = replace(verdict, verdict=KEEP_CHAMPION, reason=reason, loss=None, groups=None, **earlier)
     log_comparison(recorder.mlflow_run, verdict)
     champion = registry.get_champion(client, name)
     number = champion.number if champion else None
@@ -216,44 +212,39 @@ def compare_with_champion(
         return ChampionComparison(verdict, challenger.estimate, sketch_rows(test))
     activity.begin("comparison with the champion")
     ledger, record = open_ledger(context.settings, context.listener.client, champion.name)
+    selected_by = _selected_by(ledger, champion.number)
+    circumstances = Circumstances(
+        challenger.recipe,
+        earlier_looks(ledger.entries()),
+        context.contract.roles.sensitive,
+        context.case.thresholds.max_subgroup_gap,
+    )
+    ours = Contender(challenger.package.predict, challenger.selected_by)
     try:
         digests = proven_digests(ledger, record, champion.number)
         with registry.verified_copy(context.listener.client, champion, digests) as folder:
             entities = read_training_entities(folder / PACKAGE_PATH, digests.package)
-            rows = evaluator.rows_not_trained_on(test, entities)
-            shared = test.take(rows)
-            valid, note = _validation_rows(context, splits, entities, _selected_by(ledger, champion.number))
-            frames = [shared.frame] if note else [shared.frame, valid.frame]
-            # One frame at a time: lists of recommendations have more rows than their frame.
-            predicted = [packaging.predict_in_clean_process(folder, frame)[0] for frame in frames]
+            theirs = Contender(
+                lambda frame: packaging.predict_in_clean_process(folder, frame)[0], selected_by
+            )
+            compared = compare(
+                evaluator, (test, load_dataset(splits, "valid")), ours, theirs, entities, circumstances
+            )
     except PackagingError as error:
         reason = f"the champion cannot predict on this table: {error}"
         verdict = Verdict(CHAMPION_UNUSABLE, reason)
         return ChampionComparison(verdict, NOT_MEASURED, sketch_rows(test))
-    on_test, *on_valid = predicted
-    if note:
-        validation: dict[str, Any] = {"note": note}
-    else:
-        ours = challenger.package.predict(valid.frame)
-        validation = promotion.lead_on_validation(evaluator, valid, ours, *on_valid)
-    left_out = len(test.frame) - len(rows)
-    judged = sketch_rows(shared)
-    look = next_look(judged, challenger.recipe, earlier_looks(ledger.entries()), validation.get("p_value"))
-    demands = promotion.Demands(
-        look, context.contract.roles.sensitive, context.case.thresholds.max_subgroup_gap, validation
-    )
-    predictions = challenger.package.predict(shared.frame)
-    verdict = promotion.compare_with_champion(evaluator, shared, predictions, on_test, left_out, demands)
-    if verdict.verdict == INCONCLUSIVE:
-        return ChampionComparison(verdict, NOT_MEASURED, judged)
-    baseline = challenger.evaluation["baseline"]
-    if left_out:
+    if compared.champion is None:
+        return ChampionComparison(compared.verdict, NOT_MEASURED, compared.rows)
+    baseline, shared = challenger.evaluation["baseline"], compared.shared
+    if len(shared.frame) < len(test.frame):
         prediction = load_fitted_model(challenger.baseline).predict(
             challenger.package.model_frame(shared.frame)
         )
         baseline = to_estimate(evaluator.primary_interval(shared, prediction))
-    estimate = to_estimate(evaluator.primary_interval(shared, on_test))
-    return ChampionComparison(verdict, {**estimate, "rows": len(rows), "baseline": baseline}, judged)
+    estimate = to_estimate(evaluator.primary_interval(shared, compared.champion))
+    measured: ChampionEstimate = {**estimate, "rows": len(shared.frame), "baseline": baseline}
+    return ChampionComparison(compared.verdict, measured, compared.rows)
 
 
 def _selected_by(ledger: Ledger, version: int) -> str:
@@ -264,13 +255,3 @@ def _selected_by(ledger: Ledger, version: int) -> str:
         if entry.get("version") == version and "selected_by" in entry
     ]
     return str(found[0]) if found else ""
-
-
-def _validation_rows(
-    context: TrainingContext, splits: StoredResult, entities: np.ndarray, selected_by: str
-) -> tuple[Dataset, str]:
-    """Return the validation rows that the champion was not fitted to, and why they cannot show a lead, if so."""
-    valid = load_dataset(splits, "valid")
-    unseen = context.case.evaluator.rows_not_trained_on(valid, entities)
-    fair = valid.take(rows_not_fitted_to(valid, unseen, selected_by))
-    return fair, promotion.too_few_rows(fair, len(valid.frame) - len(fair.frame), "validation")

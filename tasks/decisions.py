@@ -9,6 +9,7 @@ from typing import Any
 from ml.errors import UsageError
 from ml.evaluation.looks import CLEAR, SOME, UNKNOWN, EarlierLook
 from tasks.ledger import (
+    CHAMPION_UNUSABLE,
     EXTERNAL,
     PROMOTE,
     ROLLBACK,
@@ -89,7 +90,9 @@ def commit_verdict(
     """Record a verdict and move the alias, if the champion is still the `expected` version (compare and set).
 
     `details` has `model_digest` and `test_digest`, and what `earlier_looks` reads. There is one decision for each pair
-    of these digests. Returns the entry, and whether it is new. Raises AliasMovedError and LedgerError.
+    of these digests: a model that was promoted once is not promoted again. One that was not, because another version
+    was champion or because the champion was unusable, is decided about anew. Returns the entry, and whether it is new.
+    Raises AliasMovedError and LedgerError.
     """
     with ledger.lock():
         state = reconcile_champion(ledger, record)
@@ -134,11 +137,17 @@ def earlier_looks(entries: Iterable[Entry]) -> list[EarlierLook]:
 
 
 def _find_decision(state: LedgerState, model_digest: str, test_digest: str) -> Entry | None:
-    """Return the last entry about this model on this test dataset, if any."""
+    """Return the last entry that decides about this model on this test dataset, if any.
+
+    That is a promotion, which is not repeated after a rollback, or a comparison with the present champion.
+    """
     matches = [
         entry
         for entry in state.chain.proven
-        if entry.get("model_digest") == model_digest and entry.get("test_digest") == test_digest
+        if entry.get("model_digest") == model_digest
+        and entry.get("test_digest") == test_digest
+        and entry["verdict"] != CHAMPION_UNUSABLE
+        and (entry["verdict"] == PROMOTE or entry["champion"] == state.record.champion)
     ]
     return matches[-1] if matches else None
 

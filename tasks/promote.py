@@ -98,13 +98,9 @@ def compare_with_champion(
     test rows are too many to decide. Without a look, the predictions are not compared.
     """
     units = len(np.unique(test.units))
-    rest = f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
-    if reason := too_few_rows(test, rows_left_out, "test"):
-        if _share(test, rows_left_out) > MAX_SHARE_LEFT_OUT:
-            stays = ": the champion stays; compare on rows that it has not seen, such as later ones"
-        else:
-            stays = f"{rest}: the champion stays"
-        return Verdict(INCONCLUSIVE, reason + stays, None, units)
+    if too_few_rows(test, rows_left_out, "test"):
+        return inconclusive(test, rows_left_out)
+    rest = _rest(rows_left_out)
     look, validation = demands.look, demands.validation
     if look is None:
         return _not_ahead(validation or {}, describe_metric(evaluator.primary).label, units)
@@ -127,6 +123,20 @@ def compare_with_champion(
     if harmed := _describe_harm(groups):
         return Verdict(KEEP_CHAMPION, f"{harmed}, although it is better by {summary}", *measured)
     return Verdict(PROMOTE, f"better than the champion by {summary}", *measured)
+
+
+def inconclusive(test: Dataset, rows_left_out: int) -> Verdict:
+    """Keep the champion because these rows are too few to decide, and say why."""
+    reason = too_few_rows(test, rows_left_out, "test")
+    if _share(test, rows_left_out) > MAX_SHARE_LEFT_OUT:
+        stays = ": the champion stays; compare on rows that it has not seen, such as later ones"
+    else:
+        stays = f"{_rest(rows_left_out)}: the champion stays"
+    return Verdict(INCONCLUSIVE, reason + stays, None, len(np.unique(test.units)))
+
+
+def _rest(rows_left_out: int) -> str:
+    return f"; {rows_left_out} rows left out that the champion was trained on" if rows_left_out else ""
 
 
 def lead_on_validation(

@@ -150,7 +150,7 @@ def sketch_rows(dataset: Dataset) -> str:
     return "".join(f"{int(key):016x}"[:_DIGITS] for key in smallest)
 
 
-def shared_share(present: str, earlier: str) -> float:
+def shared_share(present: str, earlier: str, unknown: float = 1.0) -> float:
     """Estimate the share of the units of a present sketch that an earlier one has as well.
 
     A test part that shrinks, or that is a part of the earlier one, shares all of its units; one that grows shares what
@@ -160,8 +160,7 @@ def shared_share(present: str, earlier: str) -> float:
     # A full sketch says nothing about units with larger hashes than its own.
     limits = [max(hashes) for hashes in (now, before) if len(hashes) >= SKETCH_UNITS]
     known = {key for key in now if not limits or key <= min(limits)}
-    # Where none can be compared, nothing shows that the rows are others.
-    return len(known & before) / len(known) if known else 1.0
+    return len(known & before) / len(known) if known else unknown
 
 
 def rows_not_fitted_to(valid: Dataset, unseen: np.ndarray, selected_by: str) -> np.ndarray:
@@ -172,7 +171,8 @@ def rows_not_fitted_to(valid: Dataset, unseen: np.ndarray, selected_by: str) -> 
     """
     known = np.setdiff1d(np.arange(len(valid.frame)), unseen)
     if len(known) and selected_by:
-        share = shared_share(sketch_rows(valid.take(known)), selected_by)
+        # Where none of few rows can be compared, nothing shows that the champion was only selected by them.
+        share = shared_share(sketch_rows(valid.take(known)), selected_by, unknown=0.0)
         return np.arange(len(valid.frame)) if share >= SAME_VALIDATION_ROWS else unseen
     return unseen
 

@@ -169,6 +169,25 @@ def test_a_model_has_one_decision_per_test_dataset(model: RegisteredModel) -> No
     assert model.champion == 2
 
 
+def test_a_model_that_was_compared_with_another_champion_is_decided_about_anew(
+    model: RegisteredModel,
+) -> None:
+    """Version 3 was kept from the place of version 2, which was rolled back: it may be better than version 1."""
+    model.decide(1)
+    model.decide(2)
+    kept, _ = model.decide(3, KEEP_CHAMPION)
+    assert model.decide(3) == (kept, False)
+    model.roll_back()
+    entry, is_new = model.decide(3)
+    assert (is_new, entry["before"], model.champion) == (True, 1, 3)
+    # What was rolled back stays so.
+    assert not model.decide(2)[1]
+    # A champion that could not predict may have been repaired since.
+    model.decide(4, CHAMPION_UNUSABLE)
+    assert model.decide(4)[1]
+    assert model.champion == 4
+
+
 def test_only_a_promotion_makes_a_first_champion(model: RegisteredModel) -> None:
     entry, _ = model.decide(1, INCONCLUSIVE)
     assert (entry["before"], entry["champion"], model.champion) == (None, None, None)

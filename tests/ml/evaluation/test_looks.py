@@ -96,6 +96,9 @@ def test_a_champion_was_selected_by_its_own_validation_rows_and_not_fitted_to_th
     assert len(rows_not_fitted_to(valid, np.arange(700, 1000), sketch(350, 700))) == 300
     assert len(rows_not_fitted_to(valid, np.arange(700, 1000), "")) == 300
     assert len(rows_not_fitted_to(valid, np.arange(1000), "")) == 1000
+    # Of few known rows the sketch of many says nothing.
+    assert shared_share(sketch(5, 10), sketch(1000, 100_000)) == 1.0
+    assert len(rows_not_fitted_to(valid, np.arange(5, 1000), sketch(1000, 100_000))) == 995
 
 
 def test_the_first_look_finds_three_standard_errors() -> None:

@@ -1,0 +1,157 @@
+"""Compare a challenger with the champion on rows that neither was fitted to, at the level that earlier looks leave.
+
+Predictions are aligned with rows by position, those of lists by user.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.data.dataset import Dataset
+from ml.data.target import CLASS_PROBABILITY, PREDICTION_COLUMN, Target
+from ml.errors import PackagingError
+from ml.evaluation.evaluator import Evaluator
+from ml.evaluation.looks import EarlierLook, next_look, rows_not_fitted_to, sketch_rows
+from ml.evaluation.numeric_evaluator import COLUMN_OF_0_2
+from tasks import promote as promotion
+from tasks.ledger import INCONCLUSIVE, Verdict
+
+Predict = Callable[[pd.DataFrame], pd.DataFrame]
+OLD_COLUMNS: Mapping[Target, tuple[str, ...]] = {"numeric": (COLUMN_OF_0_2,)}
+LIST_COLUMNS = ("user", "rank", "item", "score")
+# Of predictions of another kind, at most this many columns are named.
+MAX_NAMED = 4
+REPAIR = "roll back to a champion for this target, or give the new target another contract"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model in a comparison: what it predicts, and the sketch of the validation rows that it was selected by.
+
+    The sketch is empty where the model was fitted to them, or where none was recorded.
+    """
+
+    predict: Predict
+    selected_by: str
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a comparison depends on besides the two models: recipe of the challenger, earlier looks, and groups.
+
+    No group of the `sensitive` columns may be worse off by more than `max_group_harm` (`tasks.promote.Demands`).
+    """
+
+    recipe: str
+    earlier: Iterable[EarlierLook] = ()
+    sensitive: tuple[str, ...] = ()
+    max_group_harm: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdict, the sketch of the rows that judged, these rows, and the champion's predictions for them.
+
+    There are no predictions where the rows decide nothing.
+    """
+
+    verdict: Verdict
+    rows: str
+    shared: Dataset
+    champion: pd.DataFrame | None = None
+
+
+def compare(
+    evaluator: Evaluator,
+    parts: tuple[Dataset, Dataset],
+    challenger: Contender,
+    champion: Contender,
+    entities: np.ndarray,
+    circumstances: Circumstances,
+) -> Comparison:
+    """Decide about a challenger on `parts`, the test and the validation rows, without the champion's `entities`.
+
+    The champion predicts only where the rows can decide. Raises PackagingError where what it predicts cannot be
+    compared.
+    """
+    test, valid = parts
+    rows = evaluator.rows_not_trained_on(test, entities)
+    shared, left_out = test.take(rows), len(test.frame) - len(rows)
+    judged = sketch_rows(shared)
+    if promotion.too_few_rows(shared, left_out, "test"):
+        return Comparison(promotion.inconclusive(shared, left_out), judged, shared)
+    on_test = _predictions(evaluator, shared, champion)
+    validation, lead_p = _lead(evaluator, valid, challenger, champion, entities)
+    look = next_look(judged, circumstances.recipe, circumstances.earlier, lead_p)
+    demands = promotion.Demands(look, circumstances.sensitive, circumstances.max_group_harm, validation)
+    ours = challenger.predict(shared.frame)
+    verdict = promotion.compare_with_champion(evaluator, shared, ours, on_test, left_out, demands)
+    return Comparison(verdict, judged, shared, None if verdict.verdict == INCONCLUSIVE else on_test)
+
+
+def _lead(
+    evaluator: Evaluator, valid: Dataset, challenger: Contender, champion: Contender, entities: np.ndarray
+) -> tuple[dict[str, Any], float | None]:
+    """Return the lead on validation rows that neither was fitted to, or a note why it is unknown; and its p-value."""
+    if not challenger.selected_by:
+        # It would lead on them whether or not it is better.
+        return {"note": "this run's model was fitted to them"}, None
+    unseen = evaluator.rows_not_trained_on(valid, entities)
+    fair = valid.take(rows_not_fitted_to(valid, unseen, champion.selected_by))
+    if note := promotion.too_few_rows(fair, len(valid.frame) - len(fair.frame), "validation"):
+        return {"note": note}, None
+    theirs = _predictions(evaluator, fair, champion)
+    lead = promotion.lead_on_validation(evaluator, fair, challenger.predict(fair.frame), theirs)
+    return lead, lead["p_value"]
+
+
+def _predictions(evaluator: Evaluator, rows: Dataset, champion: Contender) -> pd.DataFrame:
+    """Return the champion's predictions. Raises PackagingError where they are not one for each row, of this target."""
+    predicted = champion.predict(rows.frame)
+    expected, got = _expected_predictions(evaluator, rows), ""
+    if evaluator.target is None:
+        got = _wrong_lists(rows.frame["user"], predicted)
+    elif len(predicted) != len(rows.frame):
+        got = f"{len(predicted)} predictions"
+    else:
+        numbers = predicted[_prediction_columns(evaluator.target, predicted)].to_numpy(np.float64)
+        if not numbers.size:
+            got = f"the columns {', '.join(map(str, predicted.columns[:MAX_NAMED]))}"
+        elif not np.isfinite(numbers).all():
+            got = f"{int((~np.isfinite(numbers)).any(axis=1).sum())} rows without one"
+    if got:
+        raise PackagingError(expected, got, REPAIR)
+    return predicted
+
+
+def _expected_predictions(evaluator: Evaluator, rows: Dataset) -> str:
+    kind = {
+        None: "lists of different items for users",
+        "binary": "probabilities of the positive class for rows",
+        "multiclass": "probabilities of classes for rows",
+        "numeric": "numbers for rows",
+    }[evaluator.target]
+    return f"{kind}, {len(rows.frame)} of them"
+
+
+def _prediction_columns(target: Target, predicted: pd.DataFrame) -> list[str]:
+    """Return the columns that are compared; none in predictions for another kind of target."""
+    of_classes = [name for name in predicted.columns if str(name).startswith(CLASS_PROBABILITY)]
+    if target == "multiclass":
+        return of_classes
+    # For several classes, `probability` is that of the predicted one.
+    names = () if of_classes else (PREDICTION_COLUMN[target], *OLD_COLUMNS.get(target, ()))
+    return [name for name in names if name in predicted.columns][:1]
+
+
+def _wrong_lists(users: pd.Series, predicted: pd.DataFrame) -> str:
+    """Say what is wrong with lists; a user may have none, which counts as the worst."""
+    if missing := [name for name in LIST_COLUMNS if name not in predicted.columns]:
+        return f"no {' and no '.join(missing)}"
+    if unknown := int((~predicted["user"].isin(users)).sum()):
+        return f"{unknown} items for other users"
+    repeated = int(predicted.duplicated(["user", "item"]).sum())
+    return f"{repeated} items twice" if repeated else ""
