@@ -40,6 +40,12 @@ def contract(
         str | None,
         typer.Option(help="Value of the positive class. Default: by its word, else the rarer one."),
     ] = None,
+    above: Annotated[
+        float | None,
+        typer.Option(
+            help="Numbers of the target above this one are the positive class, the others the negative one."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The contract to write, FILE.json. Default: named as the data."),
@@ -74,7 +80,7 @@ def contract(
     with console_logging(progress=True):
         rows, request = read_cells(file, case_kind(case))
         classes = () if positive is None else (positive,)
-        request = replace(request, target=target, positive=classes)
+        request = replace(request, target=target, positive=classes, above=above)
         drafted = draft_cells(rows, request)
     source = dict(drafted.source)
     if review:
@@ -91,9 +97,12 @@ def contract(
 
 
 def with_target(request: "DraftRequest", given: Mapping[str, str]) -> "DraftRequest":
-    """Return the request with what a review has chosen: another target has other classes."""
+    """Return the request with what a review has chosen: another target has other classes. Raises UsageError."""
+    from ml.drafting.threshold import parse_threshold
+
     positive = (given["positive"],) if "positive" in given else ()
-    return replace(request, target=given.get("target", request.target), positive=positive)
+    above = parse_threshold(given["above"]) if "above" in given else None
+    return replace(request, target=given.get("target", request.target), positive=positive, above=above)
 
 
 def _print_differences(old: Path, new: Path, as_json: bool) -> None:
@@ -125,10 +134,17 @@ def _page(draft: "Draft", source: Mapping[str, Any], rows: "pd.DataFrame") -> st
 
 
 def draft_cells(rows: "pd.DataFrame", request: "DraftRequest") -> "Draft":
-    """Draft the contract of a log or a table, as the use case needs it."""
+    """Draft the contract of a log or a table, as the use case needs it. Raises UsageError."""
     from ml.drafting.log import draft_log
     from ml.drafting.table import draft_table
+    from ml.errors import UsageError
 
+    given = (request.target, *request.positive, request.above)
+    if request.case.is_log and any(value is not None for value in given):
+        case = request.case.name
+        raise UsageError(
+            f"no column to predict for {case}, which reads logs", "one", "leave out what names it"
+        )
     return draft_log(rows, request) if request.case.is_log else draft_table(rows, request)
 
 

@@ -35,10 +35,16 @@ class ReportPage:
 
 
 def contract(
-    data: Any, case: str, to: str | Path, target: str | None = None, positive: str | None = None
+    data: Any,
+    case: str,
+    to: str | Path,
+    target: str | None = None,
+    positive: str | None = None,
+    above: float | None = None,
 ) -> str:
     """Draft the contract of files or of a table, write it to the new file `to`, and return its path.
 
+    Numbers of the target above `above` are the positive class.
     What is doubtful is marked `review` in the file: look at it before you rely on a model. Raises UsageError.
     """
     import json
@@ -61,7 +67,7 @@ def contract(
     rows, request = read_cells(files, kind)
     classes = () if positive is None else (positive,)
     read = {**request.read, "files": [f"{path.stem}.parquet"]} if is_table(data) else request.read
-    request = replace(request, name=path.stem, read=read, target=target, positive=classes)
+    request = replace(request, name=path.stem, read=read, target=target, positive=classes, above=above)
     write_new(path, json.dumps(draft_cells(rows, request).source, indent=2, ensure_ascii=False) + "\n")
     return str(path)
 

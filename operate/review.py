@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 CHANGEABLE = {
     "roles.target": ("column to predict", "target"),
     "roles.target.positive": ("positive class", "positive"),
+    "roles.target.number": ("number above which the class is positive", "above"),
+    "roles.target.above": ("number above which the class is positive", "above"),
 }
 # Draft again with another target or positive class.
 Redraft = Callable[[Mapping[str, str]], "Draft"]
@@ -65,10 +67,11 @@ def _ask(point: "Point", count: int) -> str:
 
 
 def _changed(point: "Point", chosen: Mapping[str, str]) -> dict[str, str]:
-    """Ask for another target or positive class; another target has other classes."""
+    """Ask for another target, positive class or number above which it is positive; another target has other classes."""
     wanted, key = CHANGEABLE[point.place]
     answer: str = typer.prompt(wanted, err=True)
-    return {"target": answer} if key == "target" else {**chosen, key: answer}
+    target = {"target": chosen["target"]} if "target" in chosen and key != "target" else {}
+    return {**target, key: answer}
 
 
 def _described(chosen: Mapping[str, str]) -> str:

@@ -32,6 +32,8 @@ class DraftRequest:
     doubts: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     positive: tuple[str, ...] = ()
+    # Numbers above this one are the positive class.
+    above: float | None = None
 
     @property
     def in_health(self) -> bool:

@@ -114,9 +114,10 @@ def _find_codes(
 def _without_unmeasured(
     columns: Sequence[Column], target: TargetDraft, request: DraftRequest
 ) -> tuple[list[DraftRule], Sequence[Column]]:
-    """Return a rule that excludes rows whose number to predict is a code, such as 0, and the other rows."""
+    """Return a rule that excludes rows whose number to predict or divide is a code, such as 0, and the other rows."""
     goal = next(column for column in columns if column.name == target.column)
-    codes = find_codes(goal, request.in_health) if target.is_number else []
+    is_amount = target.is_number or request.above is not None
+    codes = find_codes(goal, request.in_health) if is_amount else []
     if not codes:
         return [], columns
     values = [code.value for code in codes]

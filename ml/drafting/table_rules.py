@@ -80,9 +80,9 @@ def _rules_of(column: Column, context: RuleContext, misspelt: Sequence[Misspelli
 def _target_rules(target: Column, draft: TargetDraft) -> list[DraftRule]:
     """Return the rule about the target; none about a number that may be negative, as far as the sample shows."""
     if target.is_numeric:
-        if draft.is_number and target.present.min() < 0:
+        if target.present.min() < 0:
             return []
-        reason = "no number of the sample is negative" if draft.is_number else "grades are not negative"
+        reason = "no number of the sample is negative"
         return [DraftRule(BETWEEN, {"column": target.name, "min_value": 0}, "quarantine", reason)]
     labels = sorted(map(str, target.counts.index))
     return [

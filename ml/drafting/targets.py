@@ -10,6 +10,7 @@ from ml.drafting import names
 from ml.drafting.columns import Column
 from ml.drafting.proposals import Proposal
 from ml.drafting.request import CaseKind, DraftRequest
+from ml.drafting.threshold import threshold_target
 from ml.errors import UsageError
 
 # Values that are the positive class of two, in lower case.
@@ -63,11 +64,14 @@ class TargetDraft:
 def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraft:
     """Return the target: the given column, else the one that looks most like one.
 
-    Raises UsageError where none is found, where the given
-    one does not exist, and where no row has the positive class; the error then lists the classes with their counts.
+    Raises UsageError where none is found, where the given one does not exist, and where no row has the positive class
+    or is above the given number; the error then lists the classes with their counts, or quantiles.
     """
     proposals = []
     given, positive = request.target, request.positive
+    if request.above is not None and (positive or request.case.several_classes):
+        got = "--positive too" if positive else f"the use case {request.case.name}, which has several classes"
+        raise UsageError("--above for two classes, of which it names one", got, "leave --above out")
     if given is None:
         column, proposal = _guess(columns, request.case)
         proposals.append(proposal)
@@ -81,6 +85,9 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
             f"{len(classes)}",
             f"choose another with --target: {_choices(columns)}",
         )
+    if request.above is not None:
+        target, kind, proposal = threshold_target(column, request.above)
+        return TargetDraft(column.name, target, kind, (*proposals, proposal))
     if positive:
         return TargetDraft(
             column.name,
@@ -226,7 +233,7 @@ def _number(column: Column, proposals: list[Proposal]) -> TargetDraft:
     low, median, high = np.quantile(column.present, [0.05, 0.5, 0.95])
     reason = (
         f"a number with {column.distinct:,} values, 90 % of them from {low:.4g} to {high:.4g}, median {median:.4g}:"
-        " predicted as it is; two classes with positive or above in its place"
+        " predicted as it is; two classes with --above NUMBER"
     )
     definition = {"column": column.name, "number": True}
     return TargetDraft(
