@@ -72,9 +72,7 @@ def drop(source: Mapping[str, Any], point: Point) -> dict[str, Any]:
     elif section == "read" and rest.startswith("missing."):
         meta["read"]["missing"].remove(rest.removeprefix("missing."))
     elif section == "read" and rest.startswith("replace."):
-        meta["read"]["replace"].pop(rest.removeprefix("replace."))
-        if not meta["read"]["replace"]:
-            meta["read"].pop("replace")
+        _drop_repairs(meta, rest.removeprefix("replace."))
     elif section == "copies":
         meta.pop("copies")
     elif section == "sums":
@@ -98,8 +96,40 @@ def _can_drop(source: Mapping[str, Any], place: str) -> bool:
     if place.startswith("read.missing."):
         return place.removeprefix("read.missing.") in meta["read"].get("missing", ())
     if place.startswith("read.replace."):
-        return place.removeprefix("read.replace.") in meta["read"].get("replace", {})
+        return _repair(meta["read"].get("replace", {}), place.removeprefix("read.replace.")) is not None
     return section == "copies" and "copies" in meta
+
+
+def _repair(repairs: Mapping[str, Mapping[str, Any]], place: str) -> tuple[str, str | None] | None:
+    """Return the column of repairs, with one of its values or None for all; None where there are no such repairs."""
+    if place in repairs:
+        return place, None
+    return next(
+        (
+            (column, value)
+            for column, values in repairs.items()
+            for value in values
+            if place == f"{column}.{value}"
+        ),
+        None,
+    )
+
+
+def _drop_repairs(meta: dict[str, Any], place: str) -> None:
+    """Take back one repair of a column, or all of them that are no points of their own."""
+    read, points = meta["read"], {proposal["place"] for proposal in meta.get("proposals", ())}
+    column, value = _repair(read["replace"], place) or (place, None)
+    dropped = (
+        [value]
+        if value is not None
+        else [wrong for wrong in read["replace"][column] if f"read.replace.{column}.{wrong}" not in points]
+    )
+    for wrong in dropped:
+        read["replace"][column].pop(wrong)
+    if not read["replace"][column]:
+        read["replace"].pop(column)
+    if not read["replace"]:
+        read.pop("replace")
 
 
 def _reviewed(source: dict[str, Any], point: Point) -> dict[str, Any]:

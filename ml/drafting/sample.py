@@ -1,6 +1,6 @@
 """Turn the cells of a sample into typed columns: padding, marks of numbers, formats of dates, missing values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +21,8 @@ from ml.drafting.columns import (
 from ml.drafting.draft import sample_rows
 from ml.drafting.proposals import Proposal
 from ml.drafting.request import DraftRequest
-from ml.drafting.spellings import SAME_LETTERS, Misspelling, find_misspellings
+from ml.drafting.spellings import SAME_LETTERS, Misspelling, find_repairs
 from ml.drafting.written import MIN_WRITTEN, find_written
-
-# Columns with more values have names and codes, which may differ in case.
-MAX_REPAIRED = 200
 
 
 @dataclass(frozen=True)
@@ -55,19 +52,17 @@ class Sample:
     def _cells_as(self, name: str, kind: str) -> pd.Series:
         return (self.cells if kind == "category" else self.plain)[name]
 
-    def repair_spellings(self) -> "Sample":
-        """Return the same with categories repaired that differ from a frequent one in case or blanks only."""
+    def repair_spellings(self, given: Collection[str]) -> "Sample":
+        """Return the same with misspelt categories repaired; those in `given` are right."""
         columns, cells, replacements, proposals = [], dict(self.cells), {}, []
         for column in self.columns:
-            wrong = (
-                [e for e in find_misspellings(column) if e.why == SAME_LETTERS] if _has_labels(column) else []
-            )
+            wrong = find_repairs(column, given)
             if wrong:
                 values = {error.wrong: error.right for error in wrong}
                 text = cells[column.name].astype(TEXT_DTYPE)
                 cells[column.name] = text.mask(text.isin([*values]), text.map(values))
                 replacements[column.name] = values
-                proposals.append(_repair_proposal(column, wrong))
+                proposals += _repair_proposals(column, wrong)
                 column = retyped(column, cells[column.name], column.kind)
             columns.append(column)
         if not replacements:
@@ -111,15 +106,22 @@ def take_sample(frame: pd.DataFrame, request: DraftRequest) -> Sample:
     return replace(sample, proposals=proposals)
 
 
-def _has_labels(column: Column) -> bool:
-    return bool(column.name) and column.kind == "category" and column.distinct <= MAX_REPAIRED
-
-
-def _repair_proposal(column: Column, wrong: Sequence[Misspelling]) -> Proposal:
-    rows = sum(error.rows for error in wrong)
-    example = f"such as {wrong[0].wrong!r} for {wrong[0].right!r}"
-    reason = f"{rows:,} rows with {len(wrong)} spellings in another case or with other blanks, {example}, are repaired"
-    return Proposal(f"read.replace.{column.name}", reason, 0.4)
+def _repair_proposals(column: Column, wrong: Sequence[Misspelling]) -> Iterator[Proposal]:
+    same = [error for error in wrong if error.why == SAME_LETTERS]
+    place = f"read.replace.{column.name}"
+    if same:
+        rows = sum(error.rows for error in same)
+        example = f"such as {same[0].wrong!r} for {same[0].right!r}"
+        which = f"{rows:,} rows with {len(same)} spellings in another case or with other blanks"
+        reason = f"{which}, {example}, are repaired"
+        yield Proposal(place, reason, 0.4)
+    for error in wrong:
+        if error.why != SAME_LETTERS:
+            reason = (
+                f"{error.wrong!r} in {error.rows:,} rows is probably {error.right!r} with other letters, which "
+                f"{error.right_rows:,} rows have: repaired"
+            )
+            yield Proposal(f"{place}.{error.wrong}", reason, 0.7)
 
 
 def _without_padding_where_needed(

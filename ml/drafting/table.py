@@ -38,7 +38,7 @@ def draft_table(frame: pd.DataFrame, request: DraftRequest) -> Draft:
     if rows < MIN_ROWS or not len(frame.columns):
         got = f"{rows} rows of {len(frame.columns)} columns"
         raise UsageError(f"a table with at least {MIN_ROWS} rows", got, "bring more rows")
-    sample = take_sample(frame, request).repair_spellings()
+    sample = take_sample(frame, request).repair_spellings(request.positive)
     case = request.case
     target = draft_target(sample.columns, request)
     roles = draft_roles(sample.columns, target.column, case.reads_texts)

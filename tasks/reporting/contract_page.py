@@ -14,7 +14,19 @@ def render_contract(source: Mapping[str, Any], columns: Sequence[ColumnSummary],
     """Render a page without scripts; equal contracts and columns give equal bytes."""
     meta = source["meta"]
     points = [point for point in meta.get("proposals", ()) if point.get("review")]
-    return _template().render(name=source["name"], meta=meta, points=points, columns=columns, alarms=alarms)
+    shown = [point for point in points if not point["place"].startswith("read.replace.")]
+    shown += [
+        _repairs(column, values)
+        for column, values in meta["read"].get("replace", {}).items()
+        if any(f"{point['place']}.".startswith(f"read.replace.{column}.") for point in points)
+    ]
+    return _template().render(name=source["name"], meta=meta, points=shown, columns=columns, alarms=alarms)
+
+
+def _repairs(column: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return one point about the repaired spellings of a column: the page quotes no rare value."""
+    reason = f"{len(values)} spellings are repaired as others of the column: the contract has them"
+    return {"place": f"read.replace.{column}", "reason": reason}
 
 
 @cache
