@@ -180,7 +180,7 @@ def _check_sums(state: ValidationState) -> None:
     for rule in state.contract.sums:
         if {*rule.columns} <= {*state.rows.columns}:
             codes = state.contract.sentinel_values
-            wrong = wrong_totals(state.rows, rule.total, rule.parts, rule.tolerance, codes)
+            wrong = wrong_totals(state.rows, rule.total, rule.parts, rule.tolerance, codes, rule.subtracted)
             rows = state.set_aside(rule.name, wrong, rule.action, rule.reason)
             state.add_kinds({"a total that is not the sum": len(rows)})
 

@@ -57,8 +57,11 @@ def check_meta(meta: MetaDraft, invalid: Collection[str]) -> Iterator[Problem]:
 
 
 def check_sums(sums: Sequence[Sum], read: ReadOptions) -> Iterator[Problem]:
-    """Check that what is added are numbers, each named once."""
+    """Check that what is added are numbers, each named once, and at least two of them."""
     for rule in sums:
+        if len(rule.columns) < 3:
+            got = listed(rule.parts)
+            yield Problem("two or more columns in parts and subtracted in meta.sums", got, "name another")
         kinds = {column: read.columns.get(column, "number") for column in rule.columns}
         if others := sorted(column for column, kind in kinds.items() if kind not in NUMERIC):
             yield Problem("columns of type number or integer in meta.sums", listed(others), "name others")

@@ -14,8 +14,10 @@ class Sum(Section):
 
     total: ColumnName
     """Column with the sum."""
-    parts: Annotated[tuple[ColumnName, ...], Field(min_length=2, max_length=MAX_PARTS)]
+    parts: Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=MAX_PARTS)]
     """Columns that are added."""
+    subtracted: Annotated[tuple[ColumnName, ...], Field(max_length=MAX_PARTS)] = ()
+    """Columns that are subtracted, such as what was paid out."""
     tolerance: Annotated[Number, Field(ge=0)] = 0.000001
     """How far the total may be away from the sum, as by rounding."""
     action: Literal["quarantine", "warn"] = "quarantine"
@@ -27,10 +29,10 @@ class Sum(Section):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the total and its parts."""
-        return (self.total, *self.parts)
+        """Return the total and all columns that are added or subtracted."""
+        return (self.total, *self.parts, *self.subtracted)
 
     @property
     def name(self) -> str:
         """Return a short name for reports, such as `sum(total = net + tax)`."""
-        return f"sum({self.total} = {' + '.join(self.parts)})"
+        return f"sum({self.total} = {' + '.join(self.parts)}{''.join(f' - {c}' for c in self.subtracted)})"

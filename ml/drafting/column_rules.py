@@ -24,6 +24,8 @@ MAX_OUTSIDE = 0.001
 # A share of values outside of the bounds that a person should look at.
 NOTABLE_OUTSIDE = 0.0003
 MAX_CATEGORIES = 100
+# Sentences are no categories, even where they are few.
+MAX_LABEL_LENGTH = 500
 # Whole numbers are grades where they are few, and each is in several rows.
 MAX_GRADES, MIN_GRADE_ROWS = 10, 10
 # Share of rows with categories that no other row has, which estimates that of unknown categories (Good and Turing).
@@ -143,7 +145,8 @@ def category_rules(
         return []
     once = int((counts == 1).sum())
     unseen = once / counts.sum()
-    if unseen > MAX_UNSEEN_WARNED or counts.sum() < MIN_VALUES:
+    is_long = int(counts.index.str.len().max()) > MAX_LABEL_LENGTH
+    if unseen > MAX_UNSEEN_WARNED or counts.sum() < MIN_VALUES or is_long:
         return []
     labels = sorted({*map(str, counts.index), *known} - wrong)
     rarest = int(counts.min())

@@ -40,6 +40,8 @@ MAX_CODES = 200
 LEADING_ZERO_SHARE = 0.02
 # Share of cells such as V58 from which on a column has codes, though the others are numbers.
 CODE_SHARE = 0.002
+# Rows from which relations between columns are found.
+MAX_THIN_ROWS = 10_000
 # Seconds since 1970 between the years 1990 and 2035.
 EPOCH_RANGE = (6.3e8, 2.06e9)
 
@@ -137,6 +139,12 @@ def part_of(column: Column, rows: np.ndarray) -> Column:
     return replace(
         column, typed=typed, counts=typed.value_counts(), n_missing=missing, invalid=column.invalid[rows]
     )
+
+
+def thin(column: Column) -> Column:
+    """Return at most some thousand rows of a column, evenly spread."""
+    step = max(1, column.rows // MAX_THIN_ROWS)
+    return part_of(column, np.arange(0, column.rows, step)) if step > 1 else column
 
 
 def padded_cells(frame: pd.DataFrame) -> int:

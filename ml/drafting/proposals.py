@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml.contract.values import MAX_TEXT
+
 # Type of the rules that become `meta.sums`; all others are expectations.
 SUM = "sum"
 # A proposal with this much doubt or more is to be reviewed; 0 is certain, 1 a guess.
@@ -25,7 +27,8 @@ class Proposal:
 
     def to_json(self) -> dict[str, Any]:
         """Return the proposal as it is in a contract."""
-        return {"place": self.place, "reason": self.reason, **({"review": True} if self.review else {})}
+        review = {"review": True} if self.review else {}
+        return {"place": self.place, "reason": _shortened(self.reason), **review}
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class DraftRule:
     def columns(self) -> tuple[str, ...]:
         """Return the columns that the rule looks at."""
         named = (self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs)
-        total = (self.kwargs["total"], *self.kwargs["parts"]) if self.type == SUM else ()
-        return (*named, *self.kwargs.get("column_list", ()), *total)
+        if self.type == SUM:
+            return (self.kwargs["total"], *self.kwargs["parts"], *self.kwargs.get("subtracted", ()))
+        return (*named, *self.kwargs.get("column_list", ()))
 
     @property
     def name(self) -> str:
@@ -61,6 +65,11 @@ class DraftRule:
         """Return the rule as it is in a contract: among the expectations, or in `meta.sums`."""
         review = {"review": True} if self.review else {}
         if self.type == SUM:
-            return {**self.kwargs, "action": self.action, "reason": self.reason, **review}
-        meta = {"action": self.action, "reason": self.reason, **review}
+            return {**self.kwargs, "action": self.action, "reason": _shortened(self.reason), **review}
+        meta = {"action": self.action, "reason": _shortened(self.reason), **review}
         return {"type": self.type, "kwargs": dict(self.kwargs), "meta": meta}
+
+
+def _shortened(reason: str) -> str:
+    """Return a reason that a contract can have: one may quote long values."""
+    return reason if len(reason) <= MAX_TEXT else f"{reason[: MAX_TEXT - 1]}\u2026"

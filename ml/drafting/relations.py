@@ -1,4 +1,4 @@
-"""Rules about several columns: sums, one never above another, or combinations of categories that never occur."""
+"""Rules about several columns: one never above another, or combinations of categories that never occur."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.data.sums import ROUNDING
 from ml.drafting import names
-from ml.drafting.column_rules import is_quotable, without_codes
-from ml.drafting.columns import Column, part_of
-from ml.drafting.proposals import SUM, DraftRule
+from ml.drafting.column_rules import MAX_LABEL_LENGTH, is_quotable, without_codes
+from ml.drafting.columns import Column, thin
+from ml.drafting.proposals import DraftRule
+from ml.drafting.sums import find_sums
 
 NOT_BELOW = "expect_column_pair_values_a_to_be_greater_than_b"
 PAIRS = "expect_column_pair_values_to_be_in_set"
-MAX_COLUMNS, MAX_ROWS = 40, 10_000
+MAX_COLUMNS = 40
 MIN_ROWS = 100
 MAX_RULES = 20
 # Share of the rows that must have the order; below the second one, a person has to look at the others.
@@ -32,18 +32,21 @@ MIN_DISTINCT = 10
 MAX_LABELS, MAX_PAIRS = 20, 120
 MIN_EXPECTED, MIN_EXPECTED_SHARE = 25.0, 0.01
 MAX_UNSEEN = 0.0005
-# Differences that rounding leaves of a sum, the smallest first: of numbers in a computer, and of amounts in cents.
-TOLERANCES = (1e-6, 0.011)
-MIN_SUMS = 0.99
 
 
 def relation_rules(columns: Sequence[Column], codes: Mapping[str, Sequence[float]]) -> list[DraftRule]:
     """Return the rules about several columns that have most support."""
-    sample = [_thin(column) for column in columns[:MAX_COLUMNS]]
+    sample = [thin(column) for column in columns[:MAX_COLUMNS]]
     numbers = [c for c in sample if c.is_numeric and c.distinct >= MIN_DISTINCT]
     times = [c for c in sample if c.kind in ("time", "epoch")]
     found = [*find_sums(columns, codes), *_orders(numbers, codes), *_orders(times, {})]
-    labels = [c for c in sample if c.kind == "category" and 2 <= c.distinct <= MAX_LABELS]
+    labels = [
+        c
+        for c in sample
+        if c.kind == "category"
+        and 2 <= c.distinct <= MAX_LABELS
+        and c.counts.index.str.len().max() <= MAX_LABEL_LENGTH
+    ]
     covered: set[str] = set()
     # What follows from rules about both columns is left out.
     for _, rule in sorted(_impossible_pairs(labels), key=lambda entry: -entry[0]):
@@ -51,45 +54,6 @@ def relation_rules(columns: Sequence[Column], codes: Mapping[str, Sequence[float
             covered |= {*rule.columns}
             found.append(rule)
     return found[:MAX_RULES]
-
-
-def find_sums(columns: Sequence[Column], codes: Mapping[str, Sequence[float]]) -> list[DraftRule]:
-    """Return a rule for each column that is the sum of two others; columns with codes are left out."""
-    usable = [c for c in columns if c.is_numeric and c.distinct >= MIN_DISTINCT and not codes.get(c.name)]
-    numbers = [_thin(c) for c in usable][:MAX_COLUMNS]
-    if len(numbers) < 3 or numbers[0].rows < MIN_ROWS:
-        return []
-    table = np.column_stack([column.typed.to_numpy(dtype=float) for column in numbers])[:1_000]
-    spread = np.nanstd(table, axis=0)
-    found: dict[str, DraftRule] = {}
-    for i, k in combinations(range(len(numbers)), 2):
-        total = table[:, [i]] + table[:, [k]]
-        known = np.isfinite(total) & np.isfinite(table)
-        counts = known.sum(axis=0)
-        for tolerance in TOLERANCES:
-            # Of numbers that hardly vary, roundings are no evidence.
-            wide = spread > 100 * tolerance
-            equal = (np.abs(total - table) <= tolerance + ROUNDING * np.abs(table)) & known
-            share = equal.sum(axis=0) / np.maximum(counts, 1)
-            for j in np.flatnonzero((share >= MIN_SUMS) & (counts >= MIN_ROWS) & wide):
-                if j not in (i, k) and wide[i] and wide[k] and numbers[j].name not in found:
-                    names = (numbers[j].name, numbers[i].name, numbers[k].name)
-                    found[numbers[j].name] = _sum(names, tolerance, float(share[j]), int(counts[j]))
-    return list(found.values())
-
-
-def _sum(columns: tuple[str, str, str], tolerance: float, share: float, rows: int) -> DraftRule:
-    total, *parts = columns
-    reason = f"{total!r} is {parts[0]!r} + {parts[1]!r} in {share:.1%} of {rows:,} rows"
-    kwargs = {"total": total, "parts": parts, "tolerance": tolerance}
-    is_certain = share >= CERTAIN
-    return DraftRule(SUM, kwargs, "quarantine" if is_certain else "warn", reason, 0.35 if is_certain else 0.6)
-
-
-def _thin(column: Column) -> Column:
-    """Return at most some thousand rows, evenly spread."""
-    step = max(1, column.rows // MAX_ROWS)
-    return part_of(column, np.arange(0, column.rows, step)) if step > 1 else column
 
 
 def _orders(columns: Sequence[Column], codes: Mapping[str, Sequence[float]]) -> Iterator[DraftRule]:

@@ -19,7 +19,8 @@ def violations(rule: DraftRule, frame: pd.DataFrame) -> np.ndarray:
         rest = replace(rule, kwargs={k: v for k, v in kwargs.items() if k != "row_condition"})
         return np.asarray(violations(rest, frame) & row_mask(parse_row_condition(condition), frame))
     if rule.type == SUM:
-        return wrong_totals(frame, kwargs["total"], kwargs["parts"], kwargs["tolerance"], {})
+        names = kwargs["total"], kwargs["parts"]
+        return wrong_totals(frame, *names, kwargs["tolerance"], {}, kwargs.get("subtracted", ()))
     kind = rule.type.removeprefix("expect_")
     if kind == "column_pair_values_a_to_be_greater_than_b":
         a, b = frame[kwargs["column_A"]], frame[kwargs["column_B"]]

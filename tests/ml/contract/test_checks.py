@@ -108,7 +108,16 @@ MISTAKES: list[tuple[str, Any, str]] = [
         [{"total": "age", "parts": ["age", "income"], "reason": "x"}],
         "once in an object of meta.sums",
     ),
-    ("meta/sums", [{"total": "age", "parts": ["income"], "reason": "x"}], "meta.sums"),
+    (
+        "meta/sums",
+        [{"total": "age", "parts": ["income"], "reason": "x"}],
+        "two or more columns in parts and subtracted in meta.sums",
+    ),
+    (
+        "meta/sums",
+        [{"total": "age", "parts": ["income"], "subtracted": ["income"], "reason": "x"}],
+        "once in an object of meta.sums",
+    ),
     ("meta/copies", {"action": "warn"}, "meta.copies"),
     ("meta/copies", {"action": "fail", "reason": "x"}, "quarantine, exclude, warn in meta.copies"),
     ("meta/wording", {"question": " "}, "meta.wording"),

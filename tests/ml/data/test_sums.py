@@ -27,3 +27,9 @@ def test_a_tolerance_is_the_distance_that_is_allowed() -> None:
 
 def test_three_parts() -> None:
     assert wrong_totals(FRAME.assign(d=1.0), "c", ["a", "b", "d"], 0.0, {})[:2].tolist() == [True, False]
+
+
+def test_what_is_subtracted() -> None:
+    wrong = wrong_totals(FRAME, "b", ["c"], 1e-6, {"a": [-9.0]}, ["a"])
+    assert wrong.tolist() == [False, True, False, False, False, False]
+    assert wrong_totals(FRAME, "b", ["c"], 1e-6, {}, ["a"])[5]

@@ -6,8 +6,10 @@ import pytest
 
 from ml.data.casting import TEXT_DTYPE
 from ml.drafting.columns import Column, describe_columns
-from ml.drafting.relations import find_sums, relation_rules
-from ml.drafting.spellings import edit_distance, find_misspellings
+from ml.drafting.proposals import DraftRule
+from ml.drafting.relations import relation_rules
+from ml.drafting.spellings import edit_distance, find_misspellings, find_repairs
+from ml.drafting.sums import find_sums
 
 
 def columns(frame: pd.DataFrame) -> list[Column]:
@@ -93,6 +95,73 @@ def test_sums_of_rounded_amounts_are_found_with_their_tolerance() -> None:
     assert (found.kwargs["total"], found.kwargs["tolerance"]) == ("gross", 0.011)
 
 
+def accounts(rows: int = 500) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            c: rng.lognormal(5, 0.5, rows).round(2)
+            for c in ("rent", "food", "fuel", "opening", "paid_in", "paid_out")
+        }
+    )
+    frame["spent"] = (frame["rent"] + frame["food"] + frame["fuel"]).round(2)
+    frame["closing"] = (frame["opening"] + frame["paid_in"] - frame["paid_out"]).round(2)
+    return frame
+
+
+def kept(rule: DraftRule) -> tuple[str, list[str], list[str]]:
+    return rule.kwargs["total"], rule.kwargs["parts"], rule.kwargs.get("subtracted", [])
+
+
+def test_sums_of_several_parts_and_differences_are_found_with_their_support() -> None:
+    frame = accounts()
+    spent, closing = find_sums(columns(frame), {})
+    assert kept(spent) == ("spent", ["rent", "food", "fuel"], [])
+    assert kept(closing) == ("closing", ["opening", "paid_in"], ["paid_out"])
+    assert closing.reason == "'closing' is 'opening' + 'paid_in' - 'paid_out' in 100.0% of 500 rows"
+    assert (closing.action, closing.review, closing.name) == ("quarantine", True, "sums.closing")
+    # In another order of the columns another one is the combination; the sum without subtraction is the same.
+    again = find_sums(columns(frame[["spent", "fuel", "food", "rent"]]), {})
+    assert [(*kept(rule)[:1], *map(set, kept(rule)[1:])) for rule in again] == [
+        ("spent", {"rent", "food", "fuel"}, set())
+    ]
+
+
+def test_a_few_wrong_totals_hide_no_sum_and_many_do() -> None:
+    frame = accounts()
+    frame.loc[:3, "spent"] = 1e6
+    found = {rule.kwargs["total"]: rule for rule in find_sums(columns(frame), {})}
+    assert (found["spent"].action, found["closing"].action) == ("warn", "quarantine")
+    assert "in 99.2% of 500 rows" in found["spent"].reason
+    frame.loc[:30, "spent"] = 1e6
+    assert [rule.kwargs["total"] for rule in find_sums(columns(frame), {})] == ["closing"]
+
+
+def test_rounded_parts_have_a_tolerance_for_each() -> None:
+    rng = np.random.default_rng(1)
+    parts = pd.DataFrame({c: rng.normal(500, 90, 600) for c in "abcd"})
+    frame = parts.round(2).assign(total=parts.sum(axis=1).round(2))
+    (found,) = find_sums(columns(frame), {})
+    assert kept(found) == ("total", ["a", "b", "c", "d"], [])
+    assert found.kwargs["tolerance"] == pytest.approx(0.022)
+
+
+def test_missing_values_weights_and_sums_of_nothing_are_no_sums() -> None:
+    frame = accounts()
+    frame.loc[::3, "food"] = np.nan
+    frame["empty"] = np.where(np.arange(500) < 60, np.arange(500), np.nan)
+    assert {rule.kwargs["total"] for rule in find_sums(columns(frame), {})} == {"spent", "closing"}
+    weighted = accounts()[["rent", "food", "fuel"]].assign(
+        score=lambda t: t["rent"] + 2 * t["food"] + t["fuel"]
+    )
+    assert find_sums(columns(weighted), {}) == []
+    # Where all but one part are 0, equal columns say nothing about a sum.
+    some = pd.DataFrame(0.0, range(500), [*"abcd"])
+    for place, column in enumerate("abc"):
+        rows = slice(place * 40, place * 40 + 40)
+        some.loc[some.index[rows], [column, "d"]] = np.arange(1.0, 41.0)[:, None]
+    assert find_sums(columns(some), {}) == []
+
+
 @pytest.mark.parametrize(
     ("a", "b", "distance"),
     [("male", "male", 0), ("femle", "female", 1), ("nroth", "north", 1), ("abc", "xyz", 2), ("a", "abcd", 2)],
@@ -106,3 +175,52 @@ def test_misspellings_are_rare_and_near_a_frequent_value() -> None:
     (column,) = columns(pd.DataFrame({"sex": values}))
     found = {error.wrong: error.right for error in find_misspellings(column)}
     assert found == {"Femle": "Female", "male ": "Male", "FEMALE": "Female"}
+
+
+def repairs(values: list[str]) -> dict[str, str]:
+    (column,) = columns(pd.DataFrame({"x": values}))
+    return {error.wrong: error.right for error in find_repairs(column)}
+
+
+@pytest.mark.parametrize(
+    ("frequent", "rare", "right"),
+    [
+        (["Female", "Male"], "Femle", "Female"),
+        (["Female", "Male"], "Feamle", "Female"),
+        (["reading room", "reception"], "readng room", "reading room"),
+        (["some college", "bachelor"], "some colege", "some college"),
+        (["Grade 1", "Grade 2"], "Grde 1", "Grade 1"),
+        # Two letters of a long word.
+        (["married", "never married"], "nevr maried", None),
+        (["unemployed", "student"], "unemploeyd", "unemployed"),
+        (["administration", "student"], "admnistrtion", "administration"),
+        # Other words, not other spellings.
+        (["typical", "none"], "atypical", None),
+        (["Zambia", "Kenya"], "Gambia", None),
+        (["Iraq", "Kenya"], "Iran", None),
+        (["hypertension", "none"], "hypotension", None),
+        (["diverticulitis", "none"], "diverticulosis", None),
+        (["macrocytic", "normal"], "microcytic", None),
+        # Two values that it could be.
+        (["Slovakia", "Slovania"], "Slovaka", "Slovakia"),
+        (["Marina", "Martina"], "Martna", None),
+        (["carton", "cartoon"], "cartoonn", "cartoon"),
+        (["marten", "martin"], "martn", None),
+        # Codes and numbers.
+        (["A11", "A12"], "A13", None),
+        (["AB11", "AC12"], "AD11", None),
+        (["CODEA", "CODEB", "CADEA"], "CODEC", None),
+        (["Grade 1", "Grade 2"], "Grade 3", None),
+        (["1234", "5678"], "1235", None),
+    ],
+)
+def test_one_rare_word_is_repaired_codes_and_other_words_are_not(
+    frequent: list[str], rare: str, right: str | None
+) -> None:
+    assert repairs(frequent * 60 + [rare]) == ({rare: right} if right else {})
+
+
+def test_a_spelling_in_many_rows_is_no_typing_error() -> None:
+    assert repairs(["north"] * 900 + ["south"] * 900 + ["nroth"] * 9) == {"nroth": "north"}
+    assert repairs(["north"] * 900 + ["south"] * 900 + ["nroth"] * 20) == {}
+    assert repairs(["north"] * 9_000 + ["south"] * 900 + ["nroth"] * 20) == {"nroth": "north"}

@@ -96,11 +96,17 @@ def test_bounds_are_not_those_of_the_sample(loans: Draft) -> None:
         assert rule.kwargs["max_value"] > values[values != 98].max()
 
 
-def test_misspelt_categories_are_not_known_ones(loans: Draft) -> None:
+def test_misspelt_categories_are_repaired_one_by_one_and_asked_about(loans: Draft) -> None:
+    assert loans.contract.read.replace["region"] == {"North": "north", "nrth": "north", "souht": "south"}
     (rule,) = [rule for rule in loans.rules if rule.columns == ("region",) and "in_set" in rule.type]
     assert rule.kwargs["value_set"] == ["east", "north", "south"]
-    assert rule.review
-    assert "other spellings" in rule.reason
+    points = {point.place: point for point in open_points(loans.source)}
+    point = points["read.replace.region.nrth"]
+    assert point.reason.startswith("'nrth' in 1 rows is probably 'north' with other letters, which ")
+    assert parse(drop(loans.source, point)).read.replace == {"region": {"North": "north", "souht": "south"}}
+    # The case of letters is a point of its own.
+    left = parse(drop(loans.source, points["read.replace.region"])).read.replace
+    assert left == {"region": {"nrth": "north", "souht": "south"}}
 
 
 def test_a_column_that_may_be_known_only_after_the_outcome_is_asked_about(loans: Draft) -> None:
@@ -334,9 +340,36 @@ def test_spellings_in_another_case_are_repaired_also_those_of_the_target() -> No
     draft = drafted(frame)
     replaced = draft.contract.read.replace
     assert replaced["defaulted"] == {"Yes": "yes"}
-    # What differs in its letters, as in "nrth", may be another place.
-    assert replaced["region"] == {"North": "north", "SOUTH": "south"}
+    assert replaced["region"] == {"North": "north", "SOUTH": "south", "nrth": "north", "souht": "south"}
     assert draft.contract.roles.positive == ("yes",)
     point = next(p for p in open_points(draft.source) if p.place == "read.replace.region")
     assert "4 rows with 2 spellings" in point.reason
-    assert parse(drop(draft.source, point)).read.replace == {"defaulted": {"Yes": "yes"}}
+    assert parse(drop(draft.source, point)).read.replace == {
+        "defaulted": {"Yes": "yes"},
+        "region": {"nrth": "north", "souht": "south"},
+    }
+
+
+def test_a_class_that_was_named_is_no_misspelling() -> None:
+    frame = people(600)
+    frame.loc[:4, "region"] = "northe"
+    assert "northe" in drafted(frame).contract.read.replace["region"]
+    draft = drafted(frame, target="region", positive=("northe",))
+    assert draft.contract.roles.positive == ("northe",)
+    assert draft.contract.read.replace == {}
+
+
+def test_long_values_make_a_contract_that_can_be_read() -> None:
+    frame = people(400).drop(columns="defaulted")
+    frame["verdict"] = np.where(np.arange(400) % 3 == 0, "guilty " * 400, "innocent " * 400)
+    frame["clause"] = [f"{n % 7}" * 9_000 for n in range(400)]
+    draft = drafted(frame, target="verdict")
+    assert {"verdict"} == {rule.columns[0] for rule in draft.rules if "in_set" in rule.type} - {
+        "region",
+        "age",
+    }
+    reasons = [point["reason"] for point in draft.source["meta"]["proposals"]]
+    assert max(map(len, reasons)) == 2_000
+    frame["verdict"] = [f"{n % 150:03}{'x' * 20_000}" for n in range(400)]
+    with pytest.raises(UsageError, match="whose contract has at most 4 MB"):
+        drafted(frame, CaseKind("symptom-triage", several_classes=True, reads_texts=True), target="verdict")
