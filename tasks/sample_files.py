@@ -1,16 +1,17 @@
 """Read the files of a draft: every cell as it came, and how a contract says that they are read."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from ml.contract.read_options import MAX_SKIPPED_LINES, ReadOptions
-from ml.contract.values import CONTROL_CHARACTER
+from ml.contract.values import MAX_FILES
 from ml.errors import UsageError
+from tasks.data_paths import file_labels
 from tasks.file_content import FileContent
 from tasks.file_dialect import FileDialect, file_dialect
 from tasks.file_ending import check_file_end
@@ -55,10 +56,12 @@ def read_sample_files(files: Sequence[Path], is_log: bool, limits: ReadLimits) -
         limits.check_rows("all files together", lines)
         parts.append(FilePart(file.name, content.table))
     rows = stack(parts) if key is None else join(parts, key)
-    names = [_file_name(file) for file in files]
-    # Other batches have other parts, but the same files to join.
-    read = {"files": names[:1] if key is None else names, **first.read}
     doubts = dict(first.doubts)
+    read = {"files": _contract_names(files, first.read.get("format", "csv")), **first.read}
+    if len(read["files"]) < len(files):
+        doubts["files"] = (
+            f"names only the first of {len(files):,} files: give all with --data, or name a folder"
+        )
     if key is not None:
         read["join"] = key
         doubts["join"] = (
@@ -98,9 +101,20 @@ def _columns(dialects: Sequence[FileDialect]) -> list[str]:
     return list(dict.fromkeys(name for dialect in dialects for name in dialect.columns))
 
 
-def _file_name(file: Path) -> str:
-    """Return the name that the contract gives the file: names that could leave a folder are refused there."""
-    usable = (
-        "\\" not in file.name and not file.name.startswith("~") and not CONTROL_CHARACTER.search(file.name)
-    )
-    return file.name if usable and not re.match(r"[A-Za-z]:", file.name) else f"data{file.suffix}"
+def _contract_names(files: Sequence[Path], kind: str) -> list[str]:
+    """Return the names that the contract gives the files, with folders as far as they are needed.
+
+    Only that of the first, where a contract cannot name several: names that could leave a folder are refused there.
+    """
+    labels = file_labels(files)
+    if all(map(_is_usable, labels)) and len({*labels}) == len(files) <= MAX_FILES and kind != "baskets":
+        return [*labels]
+    return [files[0].name if _is_usable(files[0].name) else f"data{files[0].suffix}"]
+
+
+def _is_usable(name: str) -> bool:
+    try:
+        ReadOptions(columns={}, files=(name,))
+    except ValidationError:
+        return False
+    return True

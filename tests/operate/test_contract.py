@@ -1,6 +1,7 @@
 """`steward contract`: a contract is drafted from a file, and data are checked against it."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from ml.drafting.request import CaseKind
 from ml.errors import DataGateError, UsageError
 from ml.simulators import SIMULATORS
 from operate.contract import draft_cells, read_cells
+from tasks.locate import DatasetSource
+from tasks.source import read_files
+from tasks.storage.content_store import Store
+from tasks.validate import apply_contract
 
 
 def run(*arguments: str) -> str:
@@ -170,7 +175,14 @@ def test_several_files_are_stacked_or_joined(loans: Path, tmp_path: Path) -> Non
     both = run(str(tmp_path / "part*.csv"), "--case", "fintech-risk", "-o", str(tmp_path / "stacked.json"))
     assert "per batch of 400 rows" in both
     assert f"--data '{tmp_path}/part*.csv'" in both
-    assert parse(json.loads((tmp_path / "stacked.json").read_text())).read.files == ("part0.csv",)
+    stacked = parse(json.loads((tmp_path / "stacked.json").read_text()))
+    assert (stacked.read.files, stacked.read.source_column) == (("part0.csv", "part1.csv"), "file")
+    assert "file" in stacked.roles.ignored
+    assert stacked.publication["description"].endswith("400 rows of 2 files: part0.csv, part1.csv.")
+    source = DatasetSource("loans", stacked, (tmp_path / "part0.csv", tmp_path / "part1.csv"))
+    read = read_files(source, Store(tmp_path / "store")).table("rows")
+    assert read["file"].value_counts().to_dict() == {"part0": 200, "part1": 200}
+    assert apply_contract(read, stacked).facts["quarantined"] <= 8
     left, right = tmp_path / "people.csv", tmp_path / "outcomes.csv"
     rows.drop(columns="defaulted").to_csv(left, index=False)
     rows[["application_id", "defaulted"]].iloc[::-1].to_csv(right, index=False)
@@ -184,6 +196,23 @@ def test_several_files_are_stacked_or_joined(loans: Path, tmp_path: Path) -> Non
     rows[["income"]].to_csv(tmp_path / "part2.csv", index=False)
     with pytest.raises(DataGateError, match="in one of them only"):
         read_cells([str(tmp_path / "part0.csv"), str(left)], CaseKind("fintech-risk"))
+
+
+def test_files_of_equal_names_keep_their_folders_and_names_that_lead_elsewhere_are_not_kept(
+    loans: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / folder / "loans.csv" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        shutil.copy(loans, file)
+    _, request = read_cells([*map(str, files)], CaseKind("fintech-risk"))
+    assert request.read["files"] == ["a/loans.csv", "b/loans.csv"]
+    odd = [tmp_path / "C:loans.csv", tmp_path / "D:loans.csv"]
+    for file in odd:
+        shutil.copy(loans, file)
+    _, request = read_cells([*map(str, odd)], CaseKind("fintech-risk"))
+    assert request.read["files"] == ["data.csv"]
+    assert request.doubts["files"].startswith("names only the first of 2 files")
 
 
 def test_messages_by_intent_and_lines_of_json(tmp_path: Path) -> None:
