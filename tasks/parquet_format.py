@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml.contract.read_options import ReadOptions
+from ml.errors import DataGateError
 from tasks.arrow_blocks import ArrowBlocks, plain_text
 from tasks.file_content import FileContent, check_cells
 from tasks.read_limits import ReadLimits
@@ -14,6 +15,8 @@ from tasks.read_limits import ReadLimits
 # Cells of a batch; the rows of a batch are these, divided by the number of columns.
 BATCH_CELLS = 2**21
 MIN_BATCH_ROWS, MAX_BATCH_ROWS = 2**10, 2**16
+# Encodings by which a few bytes can be a long text again and again, and whose texts cannot be measured beforehand.
+UNMEASURED_ENCODINGS = ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
 # Bytes of the texts of one column in a batch, if all were as long as the longest one.
 MAX_TEXT_BYTES = 2**24
 
@@ -25,6 +28,7 @@ def read_parquet(path: Path, options: ReadOptions, limits: ReadLimits) -> FileCo
     limits.check_rows(path.name, metadata.num_rows)
     limits.check_columns(path.name, metadata.num_columns)
     blocks = ArrowBlocks(path.name, schema, path.stat().st_size, options, limits)
+    _check_encodings(path.name, metadata, blocks.texts)
     rows_at_once = min(max(BATCH_CELLS // len(blocks.known), MIN_BATCH_ROWS), MAX_BATCH_ROWS)
     with pq.ParquetFile(path, read_dictionary=blocks.texts) as encoded, pq.ParquetFile(path) as file:
         for group in range(metadata.num_row_groups):
@@ -33,6 +37,20 @@ def read_parquet(path: Path, options: ReadOptions, limits: ReadLimits) -> FileCo
             for batch in file.iter_batches(rows, row_groups=[group], columns=blocks.known):
                 blocks.add(batch)
     return blocks.content()
+
+
+def _check_encodings(file: str, metadata: pq.FileMetaData, texts: list[str]) -> None:
+    """Raise DataGateError for texts in an encoding that is not read; a file that hides it is refused all the same."""
+    places = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path in texts]
+    for group in range(metadata.num_row_groups):
+        for column in (metadata.row_group(group).column(i) for i in places):
+            found = [name for name in UNMEASURED_ENCODINGS if name in column.encodings]
+            if found:
+                raise DataGateError(
+                    f"texts in the encoding PLAIN or RLE_DICTIONARY in {file}",
+                    f"{found[0]} in {column.path_in_schema!r}",
+                    "write the file again, such as with pandas or pyarrow, which use these encodings by default",
+                )
 
 
 def _longest_repeated_text(

@@ -14,7 +14,7 @@ import pytest
 from ml.contract.read_options import ReadOptions
 from ml.errors import DataGateError
 from tasks.file_formats import read_file
-from tasks.parquet_format import MAX_TEXT_BYTES
+from tasks.parquet_format import MAX_TEXT_BYTES, UNMEASURED_ENCODINGS
 from tasks.read_limits import ReadLimits
 from tasks.settings import Settings
 
@@ -116,6 +116,21 @@ def test_the_texts_of_a_dictionary_are_repeated_in_small_blocks(tmp_path: Path) 
     with pytest.raises(DataGateError, match="STEWARD_MAX_UNPACKED_GIGABYTES"):
         read(tmp_path, "a.parquet", data, limits)
     assert pa.default_memory_pool().max_memory() < before + 10**8 + 2 * MAX_TEXT_BYTES
+
+
+@pytest.mark.parametrize("encoding", UNMEASURED_ENCODINGS)
+def test_texts_whose_length_is_not_known_beforehand_are_refused_by_name(
+    tmp_path: Path, encoding: str
+) -> None:
+    table = pa.table({"id": ["a", "b"], "amount": [1.0, 2.0]})
+    encodings = {"id": encoding, "amount": "PLAIN"}
+    data = parquet(table, use_dictionary=False, column_encoding=encodings)
+    with pytest.raises(DataGateError, match=f"PLAIN or RLE_DICTIONARY in a.parquet; got {encoding} in 'id'"):
+        read(tmp_path, "a.parquet", data)
+    # Numbers are as long as they are.
+    encodings = {"id": "PLAIN", "amount": "BYTE_STREAM_SPLIT"}
+    data = parquet(table, use_dictionary=False, column_encoding=encodings)
+    assert read(tmp_path, "b.parquet", data).equals(table)
 
 
 def test_lists_in_parquet_are_refused(tmp_path: Path) -> None:
