@@ -23,6 +23,14 @@ from tasks.read_limits import ReadLimits
 FETCHED_ROWS = 20_000
 BLOCK_CELLS = 2**21
 CONNECT_SECONDS = 15
+# A server that has gone silently, with its machine or network, is found out within a minute, while slow ones are waited
+# for: by default a system asks after two hours.
+KEEP_ALIVE = {
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
 # What reads: the words that a query may begin with.
 READING = ("select", "with", "values", "table")
 # Comments and quoted texts, in which a semicolon ends nothing.
@@ -104,7 +112,8 @@ def _engine(query: DatabaseQuery) -> Engine:
         arguments: dict[str, Any] = {}
         if url.get_driver_name() == "psycopg2":
             # The whole session is read-only, whatever the query says.
-            arguments = {"connect_timeout": CONNECT_SECONDS, "options": "-c default_transaction_read_only=on"}
+            read_only = {"options": "-c default_transaction_read_only=on"}
+            arguments = {"connect_timeout": CONNECT_SECONDS, **KEEP_ALIVE, **read_only}
         return create_engine(url, poolclass=NullPool, connect_args=arguments)
     except (NoSuchModuleError, ImportError):
         raise UsageError(

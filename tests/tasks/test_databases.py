@@ -1,7 +1,11 @@
 """Databases as data: the same table as from a file, one clear error for what fails, nothing written, no password."""
 
+import contextlib
+import math
+import socket
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from sqlalchemy import create_engine
 from ml.data.digest import table_digest
 from ml.errors import DataGateError, UsageError
 from tasks.database_url import DatabaseQuery, database_query, without_password
-from tasks.databases import check_query, read_query
+from tasks.databases import KEEP_ALIVE, _engine, check_query, read_query
 from tasks.extracts import FOLDER
 from tasks.locate import DatasetSource
 from tasks.read_limits import ReadLimits
@@ -119,6 +123,57 @@ def test_a_query_that_fails_is_one_clear_error(tmp_path: Path, loans: str, query
     assert error.value.__suppress_context__ or error.value.__context__ is None
     assert extracts(tmp_path) == []
     assert read(tmp_path, postgres_query(loans, "SELECT * FROM loans")).facts["rows"] == len(FRAME)
+
+
+@pytest.fixture
+def cutting_proxy(loans: str) -> Iterator[str]:
+    """Address of the database through a proxy that cuts a connection after 200 kB from the server."""
+    user, _, place = loans.rpartition("@")
+    address, _, name = place.partition("/")
+    host, _, port = address.partition(":")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pass_on(source: socket.socket, target: socket.socket, most: float) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            while passed < most and (data := source.recv(4096)):
+                target.sendall(data)
+                passed += len(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                server = socket.create_connection((host, int(port)))
+                for pair in ((client, server, math.inf), (server, client, 200_000.0)):
+                    threading.Thread(target=pass_on, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"{user}@127.0.0.1:{listener.getsockname()[1]}/{name}"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def test_a_connection_that_drops_half_way_leaves_nothing(tmp_path: Path, cutting_proxy: str) -> None:
+    """The server sends no message: its machine or the network is gone."""
+    query = "SELECT n AS count, repeat('Jane Doe 4711', 9) AS name FROM generate_series(1, 60000) n"
+    with pytest.raises(DataGateError, match="a connection that was lost half-way") as error:
+        read(tmp_path, postgres_query(cutting_proxy, query))
+    assert "4711" not in str(error.value)
+    assert extracts(tmp_path) == []
+
+
+def test_a_server_that_is_silent_is_asked_whether_it_lives(loans: str) -> None:
+    engine = _engine(postgres_query(loans, SELECT))
+    with engine.connect() as connection:
+        parameters = connection.connection.driver_connection.get_dsn_parameters()  # type: ignore[union-attr]
+    engine.dispose()
+    assert {key: parameters[key] for key in KEEP_ALIVE} == {
+        key: str(value) for key, value in KEEP_ALIVE.items()
+    }
 
 
 def test_a_wrong_password_is_one_clear_error(tmp_path: Path, loans: str) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -244,3 +245,19 @@ def test_times_in_another_format_are_recognised() -> None:
     days = [f"{day:%d/%m/%Y}" for day in FRAME["day"]]
     with pytest.raises(DataGateError, match="24 values of 'day' are times in another format"):
         apply_contract(FRAME.assign(day=days), contract())
+
+
+def test_a_column_with_dates_in_two_formats_is_named() -> None:
+    days = [f"{day:%d/%m/%Y}" if n % 2 else str(day) for n, day in enumerate(FRAME["day"])]
+    with pytest.raises(DataGateError, match="12 values of 'day' are times in another format"):
+        apply_contract(FRAME.assign(day=days), contract())
+
+
+def test_a_column_of_mixed_types_is_named(tmp_path: Path) -> None:
+    rows = json.loads(FRAME.astype({"day": str}).to_json(orient="records"))
+    for row in rows[::2]:
+        row["count"] = "many" if row["count"] % 4 else True
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataGateError, match=r"type\(count\).* 12"):
+        clean_table(tmp_path, path)

@@ -123,6 +123,7 @@ def write_workbook(path: Path) -> None:
 TABLE = pa.Table.from_pandas(FRAME)
 DOORS: dict[str, Callable[[Path], None]] = {
     "loans.csv": lambda path: path.write_bytes(csv_text()),
+    "byte-order mark.csv": lambda path: path.write_bytes(b"\xef\xbb\xbf" + csv_text()),
     "loans.csv.gz": lambda path: path.write_bytes(gzip.compress(csv_text())),
     "loans.csv.bz2": lambda path: path.write_bytes(bz2.compress(csv_text())),
     "loans.zip": lambda path: write_zip(path, csv_text()),
