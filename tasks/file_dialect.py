@@ -1,6 +1,7 @@
 """Find out how a file is written, for a draft of its contract: from its first bytes, or from the schema that it has."""
 
 import codecs
+import io
 import json
 import re
 import zipfile
@@ -127,7 +128,10 @@ def _with_read_names(path: Path, kind: str, limits: ReadLimits) -> FileDialect:
 
 def _keys(start: bytes) -> tuple[str, ...]:
     """Return the keys of the objects in the first lines, in the order in which they appear."""
-    lines = start.decode("utf-8", errors="replace").removeprefix("\ufeff").splitlines()
+    # As the reader divides lines: the line separator of Unicode may be in a text.
+    lines = io.StringIO(
+        start.decode("utf-8", errors="replace").removeprefix("\ufeff"), newline=None
+    ).readlines()
     keys: dict[str, None] = {}
     # The last line may be cut.
     for line in lines[:-1] if len(lines) > 1 else lines:

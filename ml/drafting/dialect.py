@@ -1,14 +1,17 @@
 """Find out how a text file is written: encoding, separator, header, padding, or lines of items."""
 
 import codecs
+import contextlib
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ml.data.casting import MAX_EXACT_INTEGER
+from ml.errors import UsageError
 
 BYTE_ORDER_MARK = "\ufeff"
 SEPARATORS = (",", ";", "\t", "|", " ")
@@ -43,19 +46,27 @@ class Dialect:
 def find_dialect(start: bytes, is_log: bool = False) -> Dialect:
     """Return the dialect of a file that begins with `start`; `is_log` allows for lines of items.
 
-    A file without lines is a table with no columns.
+    A file without lines is a table with no columns. Raises UsageError for a first line that is no row of any table.
     """
     encoding, doubt = find_encoding(start)
     text = start.decode(encoding, errors="replace").removeprefix(BYTE_ORDER_MARK)
-    lines = [line for line in text.splitlines() if line.strip()][:MAX_LINES]
-    # The last line may be cut.
-    whole = "\n".join(lines[:-1] if len(lines) > 2 else lines)
     doubts = {"encoding": doubt} if doubt else {}
-    if not lines:
+    if not text.strip():
         return Dialect(encoding, ",", True, False, (), doubts=doubts)
-    if is_log and (of_items := _lines_of_items(whole, encoding)):
+    # As readers divide lines: other signs, such as the line separator of Unicode, and blank lines are parts of cells.
+    lines = list(itertools.islice(io.StringIO(text.lstrip("\r\n"), newline=""), MAX_LINES))
+    # The last line may be cut.
+    lines = lines[:-1] if len(lines) > 2 else lines
+    of_items = (
+        _lines_of_items([line.rstrip("\r\n") for line in lines if line.strip()], encoding) if is_log else None
+    )
+    if of_items:
         return replace(of_items, doubts={**doubts, **of_items.doubts})
-    separator, rows = _best_separator(whole)
+    separator, rows = _best_separator("".join(lines))
+    if not rows:
+        raise UsageError(
+            "a first line with the names of columns", "a longer one", "bring a file with a header"
+        )
     header, header_doubt = has_header(rows)
     if header_doubt:
         doubts["header"] = header_doubt
@@ -124,12 +135,12 @@ def is_marked_number(cell: str) -> bool:
 
 
 def _split(text: str, separator: str) -> list[list[str]]:
-    """Return the cells of each line; none where the text is no table with this separator."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    try:
-        return [row for row in rows if row]
-    except csv.Error:
-        return []
+    """Return the cells of each line, up to one that is no row with this separator."""
+    rows: list[list[str]] = []
+    # Raised for a cell that is too long for Python's reader.
+    with contextlib.suppress(csv.Error):
+        rows.extend(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
+    return rows
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
@@ -172,9 +183,8 @@ def is_number(cell: str) -> bool:
         return False
 
 
-def _lines_of_items(text: str, encoding: str) -> Dialect | None:
+def _lines_of_items(lines: Sequence[str], encoding: str) -> Dialect | None:
     """Return the dialect of a file with one history per line; None where lines have the same number of cells."""
-    lines = text.split("\n")
     if len(lines) < 2:
         return None
     for separator in (" ", ",", ";", "\t"):

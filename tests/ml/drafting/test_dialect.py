@@ -3,6 +3,7 @@
 import pytest
 
 from ml.drafting.dialect import find_dialect, find_encoding, has_header
+from ml.errors import UsageError
 
 ROWS = [["age", "name"], *([str(20 + i), f"person {i % 7}"] for i in range(50))]
 
@@ -13,6 +14,19 @@ def test_the_separator_is_the_one_that_divides_all_lines_equally(separator: str)
     dialect = find_dialect(text.encode())
     assert (dialect.separator, dialect.header, dialect.strip) == (separator, True, False)
     assert dialect.names == ("age", "name")
+
+
+def test_names_are_those_that_readers_find() -> None:
+    """Line ends and blank lines are part of quoted names, and so are signs that are line ends elsewhere."""
+    rows = '\r\n"a\n\nb","c\u2028d",e\x0bf\r\n' + "1,2,3\r\n" * 50
+    assert find_dialect(rows.encode()).names == ("a\n\nb", "c\u2028d", "e\x0bf")
+
+
+def test_a_cell_that_is_too_long_for_the_dialect_is_no_end() -> None:
+    long = "x" * 200_000
+    assert find_dialect(f"id,text\n1,a\n2,{long}\n3,b\n".encode()).names == ("id", "text")
+    with pytest.raises(UsageError, match="a first line with the names of columns; got a longer one"):
+        find_dialect(f"{long},text\n1,a\n".encode())
 
 
 def test_commas_in_sentences_do_not_divide_cells() -> None:
