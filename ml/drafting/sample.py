@@ -54,7 +54,8 @@ class Sample:
 
     def repair_spellings(self, given: Collection[str]) -> "Sample":
         """Return the same with misspelt categories repaired; those in `given` are right."""
-        columns, cells, replacements, proposals = [], dict(self.cells), {}, []
+        columns, cells, replacements = [], dict(self.cells), {}
+        proposals: list[Proposal] = []
         for column in self.columns:
             wrong = find_repairs(column, given)
             if wrong:

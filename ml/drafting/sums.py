@@ -66,8 +66,8 @@ def _of_two(table: np.ndarray, names: Sequence[str]) -> dict[str, DraftRule]:
 
 def _spreads(table: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each column; 0 for one without values, or with values too large for it."""
-    columns = (column[~np.isnan(column)] for column in table.T)
-    spreads = np.array([column.std() if len(column) else 0.0 for column in columns])
+    present = [table[~np.isnan(table[:, i]), i] for i in range(table.shape[1])]
+    spreads = np.array([values.std() if len(values) else 0.0 for values in present])
     return np.where(np.isfinite(spreads), spreads, 0.0)
 
 
@@ -115,7 +115,7 @@ def _coefficients(table: np.ndarray, j: int, independent: Sequence[int]) -> list
         parts = table[chosen][:, independent] / scale[independent]
         solved = np.linalg.lstsq(parts, table[chosen, j] / scale[j], rcond=None)[0]
         solved *= scale[j] / scale[independent]
-        signs = np.round(solved)
+        signs = np.asarray(solved).round()
         is_sum = bool((np.abs(solved - signs) < NEAR).all() and (np.abs(signs) <= 1).all())
         values = table[:, independent] @ (signs if is_sum else solved)
         allowed = min(OF_CENTS * np.count_nonzero(signs), spread / MIN_SPREAD) if is_sum else EXACT
@@ -140,7 +140,7 @@ def _checked(
     for tolerance in (EXACT, OF_CENTS * len(terms)):
         right = np.abs(added - given) <= tolerance + ROUNDING * (np.abs(given) + np.abs(values).sum(axis=1))
         informative = (values != 0).sum(axis=1) > 1
-        wide = bool((values.std(axis=0) > MIN_SPREAD * tolerance).all())
+        wide = bool((_spreads(values) > MIN_SPREAD * tolerance).all())
         if (
             wide
             and right.mean() >= MIN_SUMS
