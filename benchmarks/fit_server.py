@@ -22,7 +22,13 @@ import pandas as pd
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
 
-CANDIDATES = ("logistic regression", "LightGBM defaults", "gradient boosting", "ensemble")
+# What numbers are in a regression: bins and a line, the line alone, or a line and a cubic spline.
+LINEAR: dict[str, dict[str, Any]] = {
+    "logistic regression": {},
+    "straight lines": {"max_bins": 1},
+    "splines": {"max_knots": 4},
+}
+CANDIDATES = (*LINEAR, "LightGBM defaults", "gradient boosting", "ensemble")
 
 
 def benchmark_candidate(name: str) -> Any:
@@ -30,10 +36,10 @@ def benchmark_candidate(name: str) -> Any:
 
     The model of a peer cannot be loaded from its files.
     """
-    if name == "logistic regression":
+    if name in LINEAR:
         from ml.tabular.linear import Linear
 
-        return Linear()
+        return Linear(**LINEAR[name])
     if name == "gradient boosting":
         from ml.tabular.gradient_boosting import GradientBoosting
 

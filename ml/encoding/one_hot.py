@@ -72,6 +72,11 @@ class OneHotEncoding:
         """Count the columns of the one-hot matrix for each of `columns.names`."""
         return [len(bins) + 1 for bins in self.bins] + [len(codes) for codes in self.codes]
 
+    @cached_property
+    def source_columns(self) -> np.ndarray:
+        """Return the position in `columns.names` of the column of each column of the one-hot matrix."""
+        return np.repeat(np.arange(len(self.one_hot_widths)), self.one_hot_widths)
+
     def ordinal_row(self, values: RowValues) -> list[int]:
         """Return the bin or code of each column for one row; errors as in `FeatureColumns.parse_row`."""
         numbers, categories = self.columns.parse_row(values)

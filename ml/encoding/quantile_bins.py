@@ -42,10 +42,10 @@ class QuantileBins:
         cuts = distinct
         if needs_quantiles:
             cuts = np.unique(np.quantile(finite, np.arange(1, max_bins) / max_bins, method="inverted_cdf"))
-        edges = _midpoints(cuts[cuts < distinct[-1]], distinct)
+        edges = midpoints(cuts[cuts < distinct[-1]], distinct)
         low, high = np.quantile(finite, (0.01, 0.99), method="inverted_cdf")
         if needs_quantiles:
-            low, high = _midpoints(np.array([low, high]), distinct)
+            low, high = midpoints(np.array([low, high]), distinct)
         clipped = np.clip(finite, low, high)
         return cls(
             tuple(edges.tolist()),
@@ -94,7 +94,7 @@ class QuantileBins:
         return (min(max(value, self.low), self.high) - self.mean) / self.scale
 
 
-def _midpoints(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+def midpoints(values: np.ndarray, distinct: np.ndarray) -> np.ndarray:
     """Return the midpoint of each value and the next of `distinct` (ascending); for the last, with the previous one."""
     position = np.minimum(np.searchsorted(distinct, values), max(len(distinct) - 2, 0))
     left, right = distinct[position], distinct[np.minimum(position + 1, len(distinct) - 1)]

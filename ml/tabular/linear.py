@@ -1,4 +1,4 @@
-"""Logistic and ridge regression on one-hot bins and categories."""
+"""Logistic and ridge regression on bins, straight lines or splines of the numbers, and on one-hot categories."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,21 +22,24 @@ from ml.data.target import (
 )
 from ml.encoding.columns import RowValues
 from ml.encoding.one_hot import OneHotEncoding
+from ml.encoding.splines import SplineEncoding
 from ml.estimator import FitResources
 from ml.tabular.costs import table_cost
 from ml.time_budget import FitCost
 
+Encoding = OneHotEncoding | SplineEncoding
+
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Coefficients of the columns of the one-hot matrix; `C` is the selected inverse L2 penalty.
+    """Coefficients of the columns of the matrix of `encoding`; `C` is the selected inverse L2 penalty.
 
     `contributions` is, for each feature column, the mean absolute deviation of its term of the linear predictor over
     the training rows. `stopped_by` is "budget" if not every value of `C` was tried.
     """
 
     target: Target
-    encoding: OneHotEncoding
+    encoding: Encoding
     intercept: float
     coefficients: tuple[float, ...] = field(repr=False)
     contributions: tuple[float, ...]
@@ -48,7 +51,7 @@ class LinearModel:
         return np.array(self.coefficients)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Predict the rows of `frame`; errors as in `OneHotEncoding.encode`."""
+        """Predict the rows of `frame`; errors as in `encode` of the encoding."""
         score = self.encoding.encode(frame) @ self._coefficients + self.intercept
         prediction = from_log_odds_scale(score, self.target)
         return pd.DataFrame({PREDICTION_COLUMN[self.target]: prediction}, index=frame.index)
@@ -72,7 +75,8 @@ class LinearModel:
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Load a model that `files` serialised."""
         state = json.loads(files["model.json"])
-        state["encoding"] = OneHotEncoding.from_json(state["encoding"])
+        kind = SplineEncoding if "knots" in state["encoding"] else OneHotEncoding
+        state["encoding"] = kind.from_json(state["encoding"])
         state["coefficients"] = tuple(state["coefficients"])
         state["contributions"] = tuple(state["contributions"])
         return cls(**state)
@@ -93,8 +97,11 @@ class _Solution:
 class Linear:
     """L2-penalised logistic (binary) or ridge (numeric) regression, with the penalty selected on a slice of the rows.
 
-    Numeric columns have at most `max_bins` bins. Categories of fewer than `min_count` training rows, and those beyond
-    the `max_categories` most frequent, share one indicator. `inverse_penalties` are the values of C, tried in order.
+    Numeric columns have at most `max_bins` bins and a straight line; with one bin, the line alone. With `max_knots`,
+    they have a cubic spline of so many knots in place of bins (`ml.encoding.splines`). Values are clipped to the 1st
+    and 99th percentiles, and missing and sentinel values have indicators. Categories of fewer than `min_count` training
+    rows, and those beyond the `max_categories` most frequent, share one indicator. `inverse_penalties` are the values
+    of C, tried in order.
     """
 
     target: Target = "binary"
@@ -102,6 +109,7 @@ class Linear:
     min_count: int = 10
     max_categories: int = 255
     inverse_penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
+    max_knots: int = 0
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> LinearModel:
         """Fit each of `inverse_penalties` until time is up (at least one), and the best again to all rows.
@@ -111,9 +119,7 @@ class Linear:
         """
         deadline = resources.deadline()
         truth = validate_training_truth(train.truth, self.target)
-        encoding = OneHotEncoding.fit(
-            train.frame, self.max_bins, self.min_count, self.max_categories, train.sentinel_values
-        )
+        encoding = self._encoding(train)
         X = encoding.encode(train.frame)
         fit_rows, choice_rows = stopping_split(train, self.target, resources.seed)
         losses: list[tuple[float, float]] = []
@@ -136,6 +142,11 @@ class Linear:
         """Estimate the cost of the whole grid."""
         return table_cost(train, fixed_seconds=0.1, cell_seconds=1.5e-6)
 
+    def _encoding(self, train: Dataset) -> Encoding:
+        kind = SplineEncoding if self.max_knots else OneHotEncoding
+        resolution = self.max_knots or self.max_bins
+        return kind.fit(train.frame, resolution, self.min_count, self.max_categories, train.sentinel_values)
+
     def _path(
         self, X: sparse.csr_array, truth: np.ndarray, inverse_penalties: tuple[float, ...]
     ) -> Iterator[_Solution]:
@@ -152,12 +163,10 @@ class Linear:
                 yield _Solution(C, float(fitted.intercept_), fitted.coef_)
 
 
-def _contributions(
-    encoding: OneHotEncoding, X: sparse.csr_array, coefficients: np.ndarray
-) -> tuple[float, ...]:
-    widths = encoding.one_hot_widths
-    source_column = np.repeat(np.arange(len(widths)), widths)
-    by_column = sparse.csr_array((coefficients, (np.arange(len(source_column)), source_column)))
+def _contributions(encoding: Encoding, X: sparse.csr_array, coefficients: np.ndarray) -> tuple[float, ...]:
+    positions = np.arange(len(coefficients))
+    shape = (len(coefficients), len(encoding.columns.names))
+    by_column = sparse.csr_array((coefficients, (positions, encoding.source_columns)), shape=shape)
     terms = (X @ by_column).toarray()
     # Subtracting a row keeps deviations unchanged, and makes those of a constant column exactly 0.
     terms -= terms[0]
