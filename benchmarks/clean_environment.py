@@ -32,7 +32,8 @@ from ml.simulators import SIMULATORS
 from ml.text.blend import Blend
 from ml.text.frozen_encoder import FrozenEncoder
 from ml.text.tfidf_linear import TfidfLinear
-from tasks.packaging import assert_same_predictions, predict_in_clean_process, save_packaged
+from tasks.clean_process import predict_in_clean_process
+from tasks.packaging import assert_same_predictions, save_packaged
 from tasks.split import split_rows
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,6 +26,7 @@ from flows.use_case import RunParameters, UseCase
 from ml.contract.parser import parse
 from ml.errors import CandidateSkipped
 from tasks import packaging
+from tasks.clean_process import predict_in_clean_process
 from tasks.evaluate import (
     EvaluationSettings,
     FinalFit,
@@ -121,7 +122,7 @@ def run_stages(case: UseCase, source: DatasetSource, budget: float, folder: Path
         copy.mkdir()
         digests = ModelDigests(packaged.digest, model_folder.write_file_list(registered))
         model_folder.copy_verified(registered, copy, digests)
-        packaging.predict_in_clean_process(copy, test.frame)
+        predict_in_clean_process(copy, test.frame)
 
 
 def measure(name: str, rows: int, budget: float, without: list[str]) -> list[dict[str, Any]]:

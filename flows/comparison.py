@@ -3,7 +3,7 @@
 Predictions are aligned with rows by position, those of lists by user.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from ml.evaluation.numeric_evaluator import COLUMN_OF_0_2
 from tasks import promote as promotion
 from tasks.ledger import INCONCLUSIVE, Verdict
 
-Predict = Callable[[pd.DataFrame], pd.DataFrame]
+# Predicts several tables at once, which for a model in a process of its own costs about as much as one.
+Predict = Callable[[Sequence[pd.DataFrame]], Sequence[pd.DataFrame]]
 OLD_COLUMNS: Mapping[Target, tuple[str, ...]] = {"numeric": (COLUMN_OF_0_2,)}
 LIST_COLUMNS = ("user", "rank", "item", "score")
 # Of predictions of another kind, at most this many columns are named.
@@ -64,6 +65,11 @@ class Comparison:
     champion: pd.DataFrame | None = None
 
 
+def one_by_one(predict: Callable[[pd.DataFrame], pd.DataFrame]) -> Predict:
+    """Return a function that predicts several tables, one after another."""
+    return lambda frames: [predict(frame) for frame in frames]
+
+
 def compare(
     evaluator: Evaluator,
     parts: tuple[Dataset, Dataset],
@@ -83,34 +89,42 @@ def compare(
     judged = sketch_rows(shared)
     if promotion.too_few_rows(shared, left_out, "test"):
         return Comparison(promotion.inconclusive(shared, left_out), judged, shared)
-    on_test = _predictions(evaluator, shared, champion)
-    validation, lead_p = _lead(evaluator, valid, challenger, champion, entities)
-    look = next_look(judged, circumstances.recipe, circumstances.earlier, lead_p)
+    fair, note = _fair_rows(evaluator, valid, challenger, champion, entities)
+    on_test, *on_fair = _predictions(evaluator, [shared] if note else [shared, fair], champion)
+    validation: dict[str, Any] = {"note": note}
+    if not note:
+        (on_valid,) = challenger.predict([fair.frame])
+        validation = promotion.lead_on_validation(evaluator, fair, on_valid, *on_fair)
+    look = next_look(judged, circumstances.recipe, circumstances.earlier, validation.get("p_value"))
     demands = promotion.Demands(look, circumstances.sensitive, circumstances.max_group_harm, validation)
-    ours = challenger.predict(shared.frame)
+    (ours,) = challenger.predict([shared.frame])
     verdict = promotion.compare_with_champion(evaluator, shared, ours, on_test, left_out, demands)
     return Comparison(verdict, judged, shared, None if verdict.verdict == INCONCLUSIVE else on_test)
 
 
-def _lead(
+def _fair_rows(
     evaluator: Evaluator, valid: Dataset, challenger: Contender, champion: Contender, entities: np.ndarray
-) -> tuple[dict[str, Any], float | None]:
-    """Return the lead on validation rows that neither was fitted to, or a note why it is unknown; and its p-value."""
+) -> tuple[Dataset, str]:
+    """Return the validation rows that neither model was fitted to, and why they cannot show a lead, if so."""
     if not challenger.selected_by:
         # It would lead on them whether or not it is better.
-        return {"note": "this run's model was fitted to them"}, None
+        return valid, "this run's model was fitted to them"
     unseen = evaluator.rows_not_trained_on(valid, entities)
     fair = valid.take(rows_not_fitted_to(valid, unseen, champion.selected_by))
-    if note := promotion.too_few_rows(fair, len(valid.frame) - len(fair.frame), "validation"):
-        return {"note": note}, None
-    theirs = _predictions(evaluator, fair, champion)
-    lead = promotion.lead_on_validation(evaluator, fair, challenger.predict(fair.frame), theirs)
-    return lead, lead["p_value"]
+    return fair, promotion.too_few_rows(fair, len(valid.frame) - len(fair.frame), "validation")
 
 
-def _predictions(evaluator: Evaluator, rows: Dataset, champion: Contender) -> pd.DataFrame:
+def _predictions(
+    evaluator: Evaluator, parts: Sequence[Dataset], champion: Contender
+) -> Sequence[pd.DataFrame]:
     """Return the champion's predictions. Raises PackagingError where they are not one for each row, of this target."""
-    predicted = champion.predict(rows.frame)
+    predicted = champion.predict([part.frame for part in parts])
+    for part, predictions in zip(parts, predicted, strict=True):
+        _require_comparable(evaluator, part, predictions)
+    return predicted
+
+
+def _require_comparable(evaluator: Evaluator, rows: Dataset, predicted: pd.DataFrame) -> None:
     expected, got = _expected_predictions(evaluator, rows), ""
     if evaluator.target is None:
         got = _wrong_lists(rows.frame["user"], predicted)
@@ -124,7 +138,6 @@ def _predictions(evaluator: Evaluator, rows: Dataset, champion: Contender) -> pd
             got = f"{int((~np.isfinite(numbers)).any(axis=1).sum())} rows without one"
     if got:
         raise PackagingError(expected, got, REPAIR)
-    return predicted
 
 
 def _expected_predictions(evaluator: Evaluator, rows: Dataset) -> str:

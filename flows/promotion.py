@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.comparison import Circumstances, Contender, compare
+from flows.comparison import Circumstances, Contender, compare, one_by_one
 from flows.housekeeping.ledgers import open_ledger
 from flows.recording.outcome import RunOutcome
 from flows.recording.registered_model import log_comparison, log_registered_model
@@ -18,6 +18,7 @@ from ml.evaluation.looks import sketch_rows
 from ml.package import Package, read_training_entities
 from tasks import activity, packaging
 from tasks import promote as promotion
+from tasks.clean_process import predict_tables
 from tasks.decisions import AliasMovedError, commit_verdict, earlier_looks, start_ledger
 from tasks.evaluate import FinalFit, load_fitted_model, to_estimate
 from tasks.facts import ChampionEstimate, EvaluationFacts
@@ -219,14 +220,12 @@ def compare_with_champion(
         context.contract.roles.sensitive,
         context.case.thresholds.max_subgroup_gap,
     )
-    ours = Contender(challenger.package.predict, challenger.selected_by)
+    ours = Contender(one_by_one(challenger.package.predict), challenger.selected_by)
     try:
         digests = proven_digests(ledger, record, champion.number)
         with registry.verified_copy(context.listener.client, champion, digests) as folder:
             entities = read_training_entities(folder / PACKAGE_PATH, digests.package)
-            theirs = Contender(
-                lambda frame: packaging.predict_in_clean_process(folder, frame)[0], selected_by
-            )
+            theirs = Contender(lambda frames: predict_tables(folder, frames)[0], selected_by)
             compared = compare(
                 evaluator, (test, load_dataset(splits, "valid")), ours, theirs, entities, circumstances
             )

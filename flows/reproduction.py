@@ -36,6 +36,7 @@ from ml.estimator import Candidate, FitResources
 from ml.package import MANIFEST, REFERENCE, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
+from tasks.clean_process import predict_in_clean_process
 from tasks.drift import summarize_batch
 from tasks.evaluate import (
     EvaluationSettings,
@@ -262,7 +263,7 @@ def _compare_predictions(record: ModelVersionRecord, package: Package, test: Dat
         opened = open_ledger(record.settings, record.client, record.version.name, read_only=True)
         digests = proven_digests(*opened, record.version.number)
         with registry.verified_copy(record.client, record.version, digests) as folder:
-            recorded, _ = packaging.predict_in_clean_process(folder, rows)
+            recorded, _ = predict_in_clean_process(folder, rows)
         name = f"{PREDICTIONS} for {len(rows)} test rows (the golden rows are missing)"
     current = package.predict(rows)
     try:

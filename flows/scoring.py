@@ -18,9 +18,10 @@ from ml.contract.schema import Contract
 from ml.drift.compare import Scope
 from ml.errors import UsageError
 from ml.package import REASONS_PARAMETER, read_contract
-from tasks import activity, packaging
+from tasks import activity
 from tasks import score as scoring
 from tasks.accepted_batch import read_summary
+from tasks.clean_process import predict_in_clean_process
 from tasks.data_paths import file_labels
 from tasks.database_url import DatabaseQuery
 from tasks.drift import compare_batch, drift_summary, require_no_damage
@@ -135,7 +136,7 @@ def _score(request: ScoringRequest) -> dict[str, Any]:
             drift["accepted"] = request.accept_drift.strip()
         activity.begin("predict")
         params = {REASONS_PARAMETER: reasons} if reasons else None
-        prediction, _ = packaging.predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
+        prediction, _ = predict_in_clean_process(folder, scoring.model_inputs(clean, rules), params)
     prediction = prediction.rename(columns=COLUMNS_BEFORE_0_2)
     if reasons and not {"explanation_items", "reason_words"} & set(prediction):
         raise UsageError(

@@ -16,7 +16,8 @@ from ml.data.dataset import Dataset
 from ml.errors import PackagingError, UsageError
 from ml.evaluation.confidence_intervals import Difference
 from ml.package import read_training_entities
-from tasks import activity, packaging
+from tasks import activity
+from tasks.clean_process import predict_in_clean_process
 from tasks.ledger import proven_digests
 from tasks.storage.content_store import StoredResult
 from tasks.stored_datasets import load_dataset
@@ -123,7 +124,7 @@ def _predict(record: ModelVersionRecord, frame: pd.DataFrame) -> pd.DataFrame:
     opened = open_ledger(record.settings, record.client, record.version.name, read_only=True)
     digests = proven_digests(*opened, record.version.number)
     with registry.verified_copy(record.client, record.version, digests) as folder:
-        predictions, _ = packaging.predict_in_clean_process(folder, frame)
+        predictions, _ = predict_in_clean_process(folder, frame)
     return predictions
 
 

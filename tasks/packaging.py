@@ -1,12 +1,10 @@
 """Package: save a model in MLflow's format, and verify in a clean process that it gives the same predictions."""
 
 import json
-import re
-import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions, packages_distributions, requires, version
@@ -20,7 +18,7 @@ from mlflow.models import Model as MlflowModel
 from mlflow.models import infer_signature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -30,13 +28,14 @@ from ml.data.dataset import Dataset
 from ml.data.digest import table_digest
 from ml.errors import PackagingError
 from ml.package import Package
+from tasks.clean_process import predict_in_clean_process
 from tasks.error_boundary import redact_errors
 from tasks.storage.content_store import StageResult, Store, key_of
 from tasks.tracking.logged_model import Latency, PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER, check_structure
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("tasks/packaging.py", "tasks/error_boundary.py", "ml")
+CODE = ("tasks/packaging.py", "tasks/clean_process.py", "tasks/error_boundary.py", "ml")
 
 # Test rows that are stored with their predictions, to reproduce them later.
 GOLDEN_ROWS = 50
@@ -45,38 +44,6 @@ LOADER = "mlflow"
 # Synthetic cells by the type of a column; of numbers, 0 and 1.
 EXAMPLE_TIMES = pd.to_datetime(["2020-01-01T00:00:00", "2020-01-02T12:00:00"])
 EXAMPLE_CELLS: Mapping[str, Any] = {"category": ["a", "b"], "time": EXAMPLE_TIMES, "epoch": EXAMPLE_TIMES}
-# Runs in a process that has imported none of our code: the model has its own copy, and the output says which code ran.
-# Top-level modules that the model's requirements do not provide are hidden, as they would be missing elsewhere.
-CLEAN_PROCESS = """
-import sys, json, time, warnings
-hidden = frozenset(json.loads(sys.argv[5]))
-class HidingFinder:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, path, target)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-sys.meta_path[:] = [HidingFinder(finder) for finder in sys.meta_path]
-import numpy as np, pandas as pd, mlflow.pyfunc
-model = mlflow.pyfunc.load_model(sys.argv[1])
-frame = pd.read_parquet(sys.argv[2])
-model.predict(frame, json.loads(sys.argv[4])).to_parquet(sys.argv[3])
-row = frame.head(1)
-def milliseconds(action):
-    # Processor time: other work on the machine does not count.
-    started = time.process_time()
-    action()
-    return (time.process_time() - started) * 1000
-def reference():
-    # Work like that of a prediction, which takes about a millisecond.
-    pd.DataFrame({str(n): [float(n)] for n in range(15)}).astype("float32").to_dict("records")
-# In turn: a machine that slows down slows both down.
-pairs = [(milliseconds(lambda: model.predict(row)), milliseconds(reference)) for _ in range(9)]
-latency, unit = (sorted(values)[4] for values in zip(*pairs))
-import ml
-print(json.dumps({"code": ml.__file__, "milliseconds": latency, "latency": latency / unit}))
-"""
 
 
 @task(name="package", cache_policy=NO_CACHE)
@@ -221,11 +188,7 @@ def undeclared_modules(requirements: Iterable[str]) -> list[str]:
         if name in wanted or name not in installed:
             continue
         wanted.add(name)
-        needed = (Requirement(text) for text in requires(name) or ())
-        # Markers of extras are false: extras are not installed.
-        pending += [
-            canonicalize_name(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})
-        ]
+        pending += _dependencies(name)
     return sorted(
         module
         for module, names in providers.items()
@@ -235,57 +198,20 @@ def undeclared_modules(requirements: Iterable[str]) -> list[str]:
 
 
 @cache
+def _dependencies(distribution: str) -> tuple[NormalizedName, ...]:
+    """Return the names of the distributions that one requires. Markers of extras are false: none is installed."""
+    needed = (Requirement(text) for text in requires(distribution) or ())
+    return tuple(
+        canonicalize_name(each.name)
+        for each in needed
+        if not each.marker or each.marker.evaluate({"extra": ""})
+    )
+
+
+@cache
 def _module_providers() -> Mapping[str, list[str]]:
     """Return the distributions of each installed top-level module, read once: their files take a third of a second."""
     return packages_distributions()
-
-
-def predict_in_clean_process(
-    model: Path,
-    frame: pd.DataFrame,
-    params: Mapping[str, Any] | None = None,
-    hidden_modules: Sequence[str] = (),
-    python: Path = Path(sys.executable),
-) -> tuple[pd.DataFrame, Latency]:
-    """Return predictions of a saved model by its own code, and what the prediction of one row takes.
-
-    `params` are those of the model's signature; `hidden_modules` cannot be imported in the process of `python`. Raises
-    PackagingError if the process fails, or if it imported another `ml` than the model's own.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        rows, predictions = Path(scratch) / "rows.parquet", Path(scratch) / "predictions.parquet"
-        frame.to_parquet(rows, index=False)
-        command = [str(python), "-I", "-B", "-W", "ignore", "-c", CLEAN_PROCESS]
-        command += [str(model.resolve()), str(rows), str(predictions)]
-        command += [json.dumps(params), json.dumps(hidden_modules)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
-        if done.returncode:
-            raise PackagingError(
-                "a model that loads in a clean process",
-                _describe_failure(done.stderr, done.returncode),
-                "check the model's requirements",
-            )
-        output = json.loads(done.stdout.strip().splitlines()[-1])
-        if not Path(output["code"]).resolve().is_relative_to(model.resolve()):
-            raise PackagingError(
-                "the model's own code", output["code"], "remove that `ml` from the Python path"
-            )
-        return pd.read_parquet(predictions), Latency(output["milliseconds"], output["latency"])
-
-
-def _describe_failure(stderr: str, code: int) -> str:
-    """Return type and place of the exception that ended a process; its text may quote cells of the rows.
-
-    Only the text of a failed import is kept: a name that is no Python identifier is cut.
-    """
-    lines = stderr.strip().splitlines() or [""]
-    kind = re.match(r"(?:\w+\.)*(\w+)(?::|$)", lines[-1])
-    if kind is None:
-        return f"exit code {code}"
-    missing = re.match(r"ModuleNotFoundError: (No module named '[\w.]+')", lines[-1])
-    places = re.findall(r'^  File "([^"]+)", line (\d+)', stderr, re.MULTILINE)
-    place = f" at {Path(places[-1][0]).name}:{places[-1][1]}" if places else ""
-    return missing[1] if missing else f"{kind[1]}{place}"
 
 
 def _golden_rows(test: Dataset) -> pd.DataFrame:

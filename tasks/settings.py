@@ -4,6 +4,7 @@ No other module reads variables named STEWARD_*.
 """
 
 import atexit
+import gc
 import logging
 import os
 import shutil
@@ -243,6 +244,8 @@ def prepare_libraries(settings: Settings) -> None:
     for name, value in {**LIBRARY_VARIABLES, **_library_folders(settings)}.items():
         os.environ.setdefault(name, value)
     os.environ.update(servers)
+    # The collection at the end of a process finds nothing of use in what the libraries made, and takes a second.
+    atexit.register(gc.freeze)
     # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
     # raises a clearer error than Prefect's warning.
     # A command that only reads has named a temporary folder instead.
@@ -269,6 +272,7 @@ def prepare_libraries_read_only(settings: Settings) -> None:
     # A state directory that this user may not read is reported by its own check.
     with suppress(PermissionError):
         os.environ.update(addresses.running_server_env(settings.state_dir.resolve(), os.environ))
+    atexit.register(gc.freeze)
     folders = _library_folders(settings)
     for name, value in {**LIBRARY_VARIABLES, **folders}.items():
         os.environ.setdefault(name, value)

@@ -1,5 +1,6 @@
 """Fixtures of all tests: real Prefect, MLflow and PostgreSQL, in temporary folders and on free ports."""
 
+import gc
 import getpass
 import json
 import os
@@ -37,9 +38,18 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Nothing that is imported for the tests, nor the tests themselves, is ever garbage: it is not searched for any.
+gc.disable()
+
 # A busy machine takes long for any example, and no property depends on time.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage among what is made from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,5 +1,6 @@
 """README, deployments, contracts and code agree, and `steward --help` stays fast."""
 
+import gc
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from operate.console import case_module
 from tasks.use_cases import use_case_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,11 @@ assert not loaded, loaded
     )
     assert done.returncode == 0, done.stderr
     assert "score" in done.stdout
+
+
+def test_garbage_is_collected_again_once_a_use_case_is_imported() -> None:
+    assert case_module("fintech-risk").CASE.name == "fintech-risk"
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("case", use_case_names())

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from ml.data.target import Target, row_losses, to_log_odds_scale
 
@@ -56,6 +56,9 @@ def fit_stacking_weights(scores: np.ndarray, truth: np.ndarray, target: Target) 
         return loss + SHRINKAGE_ROWS / rows * float(deviation @ deviation), scores @ slope / (
             rows * scale
         ) + 2 * SHRINKAGE_ROWS / rows * deviation
+
+    # Imported where a model is fitted: a model that predicts must not wait for it.
+    from scipy import optimize
 
     # With several threads, the rounding of sums would depend on their number.
     with threadpool_limits(1):

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import optimize
 
 from ml.data.dataset import Dataset
 from ml.data.target import PREDICTION_COLUMN, Target, row_losses, to_log_odds_scale
@@ -102,6 +101,9 @@ def rescaled_loss(score: np.ndarray, truth: np.ndarray, target: Target) -> float
     """Compute the mean loss of `score` (rows,) after optimal rescaling of log odds, since stacking absorbs scale."""
     if target == "numeric":
         return float(row_losses(score, truth, target).mean())
+    # Imported where a model is fitted: a model that predicts must not wait for it.
+    from scipy import optimize
+
     optimum = optimize.minimize_scalar(
         lambda scale: row_losses(scale * score, truth, target).mean(), bounds=SCALE_RANGE, method="bounded"
     )

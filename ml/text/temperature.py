@@ -1,7 +1,7 @@
 """Softmax with a temperature, chosen on rows that were not trained on (Guo et al., 2017)."""
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 # Bounds of the inverse of the temperature.
 MIN_SCALE, MAX_SCALE = 0.01, 100.0
@@ -22,6 +22,9 @@ def fit_scale(scores: np.ndarray, codes: np.ndarray) -> float:
     """Return the scale with the lowest log loss; 1 without rows."""
     if not len(codes):
         return 1.0
+    # Imported where a model is fitted: a model that predicts must not wait for it.
+    from scipy import optimize
+
     found = optimize.minimize_scalar(
         lambda log_scale: log_loss(scores, codes, float(np.exp(log_scale))),
         bounds=(np.log(MIN_SCALE), np.log(MAX_SCALE)),

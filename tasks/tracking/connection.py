@@ -7,6 +7,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 
 import mlflow
 from alembic.script import ScriptDirectory
@@ -70,9 +71,7 @@ def read_schema_versions(uri: str, timeout_seconds: float = database.LOCK_TIMEOU
     `timeout_seconds` bounds the wait for the lock of another process. Raises UsageError where none can be read, for
     tables of another application, and for tables without a version that hold something.
     """
-    script = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
-    expected = str(script.get_current_head())
-    revisions = {script_revision.revision for script_revision in script.walk_revisions()}
+    expected, revisions = _known_revisions()
     with database.open_read_only(uri, timeout_seconds) as connection:
         tables = database.table_names(connection)
         found = database.schema_revision(connection)
@@ -82,6 +81,14 @@ def read_schema_versions(uri: str, timeout_seconds: float = database.LOCK_TIMEOU
         if tables and "experiments" not in tables:
             raise _other_tables(tables)
     return SchemaVersions(found, expected, is_older)
+
+
+@cache
+def _known_revisions() -> tuple[str, frozenset[str]]:
+    """Return the version of the tables that the installed MLflow expects, and all that it knows. It runs 70 scripts."""
+    script = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
+    revisions = frozenset(each.revision for each in script.walk_revisions())
+    return str(script.get_current_head()), revisions
 
 
 def _unfinished_versions(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.comparison import Circumstances, Comparison, Contender, compare
+from flows.comparison import Circumstances, Comparison, Contender, compare, one_by_one
 from ml import package
 from ml.contract.parser import parse
 from ml.data.dataset import Dataset
@@ -114,8 +114,8 @@ class Decisions:
         **changes: Any,
     ) -> Comparison:
         """Compare; `changes` replace the champion's `entities`, and what `ours` and `theirs` were selected by."""
-        ours = Contender(challenger.predict, changes.get("ours", self.selected_by))
-        theirs = Contender(predict or champion.predict, changes.get("theirs", self.selected_by))
+        ours = Contender(one_by_one(challenger.predict), changes.get("ours", self.selected_by))
+        theirs = Contender(one_by_one(predict or champion.predict), changes.get("theirs", self.selected_by))
         entities = changes.get("entities", champion.training_entities)
         parts = self.test, self.valid
         return compare(self.evaluator, parts, ours, theirs, entities, Circumstances("recipe"))
@@ -238,7 +238,7 @@ def test_several_classes_are_no_probability_of_one() -> None:
     """Their `probability` is that of the predicted class, which a comparison of two classes would take for another."""
     test = table("binary", 700, 1100)
     predicted = pd.DataFrame({"label": "a", "probability": 0.9, "probability of a": 0.9}, test.frame.index)
-    contender = Contender(lambda frame: predicted.loc[frame.index], "")
+    contender = Contender(one_by_one(lambda frame: predicted.loc[frame.index]), "")
     with pytest.raises(PackagingError, match="got the columns label, probability, probability of a"):
         compare(
             BinaryEvaluator(), (test, test), contender, contender, np.array([], np.uint64), Circumstances("")
@@ -292,7 +292,10 @@ def test_a_recommender_that_was_fitted_again_to_the_validation_events_shows_no_l
     assert len(evaluator.rows_not_trained_on(now["valid"], old.training_entities)) == 150
 
     def decide(challenger: package.Package, champion: package.Package, selected_by: str = "") -> Any:
-        contenders = Contender(challenger.predict, selected_by), Contender(champion.predict, "")
+        contenders = (
+            Contender(one_by_one(challenger.predict), selected_by),
+            Contender(one_by_one(champion.predict), ""),
+        )
         entities = champion.training_entities
         return compare(evaluator, parts, *contenders, entities, Circumstances("recipe")).verdict
 
@@ -323,12 +326,13 @@ def test_lists_of_a_champion_are_for_the_users_of_the_rows(
     contract = parse({"name": "toy.shop", "expectations": [], "meta": SHOP})
     test = split_histories(purchases(6), contract)[0]["test"]
     right = pd.DataFrame({"user": test.frame["user"], "rank": 1, "item": "I1", "score": 1.0})
-    ours, theirs = Contender(lambda frame: right, ""), Contender(lambda frame: lists(right), "")
+    ours = Contender(one_by_one(lambda frame: right), "")
+    theirs = Contender(one_by_one(lambda frame: lists(right)), "")
     nothing = np.array([], np.uint64)
     with pytest.raises(PackagingError, match=f"expected lists of different items for users, 150.*got {got}"):
         compare(RankingEvaluator(), (test, test), ours, theirs, nothing, Circumstances("recipe"))
     # A user without a list counts as the worst, as in all metrics.
-    few = replace(theirs, predict=lambda frame: right.iloc[:60])
+    few = replace(theirs, predict=one_by_one(lambda frame: right.iloc[:60]))
     assert compare(
         RankingEvaluator(), (test, test), ours, few, nothing, Circumstances("recipe")
     ).verdict.units

@@ -29,8 +29,9 @@ from ml.tabular.gradient_boosting import GradientBoosting, GradientBoostingModel
 from ml.text.blend import Blend
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.tfidf_linear import TfidfLinear
-from tasks import packaging
-from tasks.packaging import assert_same_predictions, package_model, predict_in_clean_process
+from tasks import clean_process, packaging
+from tasks.clean_process import predict_in_clean_process, predict_tables
+from tasks.packaging import assert_same_predictions, package_model
 from tasks.storage.content_store import Store
 from tasks.tracking.logged_model import PackagedModel
 from tasks.tracking.model_folder import PACKAGE_FOLDER
@@ -168,7 +169,7 @@ def test_the_same_model_is_verified_once_in_the_same_environment(
     tabular: PackagedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A clean process that fails shows whether one runs.
-    monkeypatch.setattr(packaging, "CLEAN_PROCESS", "raise OSError")
+    monkeypatch.setattr(clean_process, "CLEAN_PROCESS", "raise OSError")
     again = package_model.fn(boosted(), rows(), tmp_path / "again", store)
     assert (again.digest, again.latency) == (tabular.digest, tabular.latency)
     fresh = Store(store.folder, fresh=True)
@@ -360,10 +361,11 @@ def test_a_clean_process_predicts_with_the_code_of_the_model(tabular: PackagedMo
     copy.write_text(copy.read_text().replace(ours, 'prediction["probability"] >= 2'))
     link = tmp_path / "link"
     link.symlink_to(folder)
-    prediction, latency = predict_in_clean_process(link, rows().frame)
+    (prediction, first), latency = predict_tables(link, [rows().frame, rows().frame.head(3)])
     expected = boosted().predict(rows().frame)
     assert (prediction["decision"] == 0).all()
     assert prediction["probability"].tolist() == expected["probability"].tolist()
+    pd.testing.assert_frame_equal(first, prediction.head(3), check_exact=True)
     assert expected["decision"].max() == 1
     assert latency.ratio > 0
 
