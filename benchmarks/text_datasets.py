@@ -13,16 +13,20 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from ml.data.dataset import Dataset
 from ml.text.normalization import normalize
 
-# The share of the training rows that chooses penalties, temperatures, epochs and weights.
+# The share of the training rows that chooses thresholds.
 VALID_SHARE = 0.1
 TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class MessageSplit:
-    """Datasets of one split; `copies` are the rows left out because their message occurred before, or in test."""
+    """Datasets of one split; `copies` are the rows left out because their message occurred before, or in test.
+
+    `train` has all training rows, `part` those that are not in `valid`.
+    """
 
     train: Dataset
+    part: Dataset
     valid: Dataset
     test: Dataset
     copies: int
@@ -72,9 +76,11 @@ def _published(train: pd.DataFrame, test: pd.DataFrame) -> MessageSplit:
     distinct = distinct[~distinct["text"].map(normalize).isin(set(test["text"].map(normalize)))]
     whole = _dataset(pd.concat([distinct, test.astype("str")], ignore_index=True))
     rows = np.arange(len(distinct))
-    large, small = _divide(whole.take(rows), VALID_SHARE, 0)
+    training = whole.take(rows)
+    large, small = _divide(training, VALID_SHARE, 0)
     tests = whole.take(np.arange(len(distinct), len(distinct) + len(test)))
-    return MessageSplit(whole.take(large), whole.take(small), tests, len(train) - len(distinct))
+    copies = len(train) - len(distinct)
+    return MessageSplit(training, training.take(large), training.take(small), tests, copies)
 
 
 def _repeated(table: pd.DataFrame, seeds: range) -> Iterator[MessageSplit]:
@@ -83,10 +89,10 @@ def _repeated(table: pd.DataFrame, seeds: range) -> Iterator[MessageSplit]:
     whole = _dataset(distinct)
     for seed in seeds:
         rest, test = _divide(whole, TEST_SHARE, seed)
-        large, small = _divide(whole.take(rest), VALID_SHARE, seed)
-        yield MessageSplit(
-            whole.take(rest[large]), whole.take(rest[small]), whole.take(test), len(table) - len(distinct)
-        )
+        training = whole.take(rest)
+        large, small = _divide(training, VALID_SHARE, seed)
+        copies = len(table) - len(distinct)
+        yield MessageSplit(training, training.take(large), training.take(small), whole.take(test), copies)
 
 
 def _banking77(seeds: range) -> Iterator[MessageSplit]:
@@ -98,9 +104,9 @@ def _banking77(seeds: range) -> Iterator[MessageSplit]:
 
 
 def few_labels(seeds: range, per_class: int) -> Iterator[MessageSplit]:
-    """Yield banking77 with `per_class` training rows of each class drawn anew, none for validation."""
+    """Yield banking77 with `per_class` training rows of each class drawn anew, none for thresholds."""
     whole = next(_banking77(range(1)))
-    table = pd.concat([whole.train.to_table(), whole.valid.to_table()], ignore_index=True)
+    table = whole.train.to_table()
     rows = _dataset(
         pd.DataFrame({"text": table["x:text"], "label": table["truth"].astype(int).map("{:03d}".format)})
     )
@@ -111,7 +117,7 @@ def few_labels(seeds: range, per_class: int) -> Iterator[MessageSplit]:
             rng.choice(np.flatnonzero(codes == code), per_class, replace=False) for code in np.unique(codes)
         ]
         train = rows.take(np.sort(np.concatenate(drawn)))
-        yield MessageSplit(train, train.take(np.arange(0)), whole.test, whole.copies)
+        yield MessageSplit(train, train, train.take(np.arange(0)), whole.test, whole.copies)
 
 
 def known_and_unknown(dataset: Dataset, unknown: np.ndarray) -> tuple[Dataset, Dataset]:

@@ -44,10 +44,10 @@ def leave_out(intents: int, seed: int) -> KnownIntents:
     """Return banking77 with as many intents, drawn by `seed`, kept apart."""
     split = next(SETS["banking77"](range(1)))
     drawn = np.random.default_rng(seed).choice(len(split.train.classes), intents, replace=False)
-    (train, unknown), (valid, _), (test, unknown_test) = (
-        known_and_unknown(part, drawn) for part in (split.train, split.valid, split.test)
+    (train, _), (part, unknown), (valid, _), (test, unknown_test) = (
+        known_and_unknown(rows, drawn) for rows in (split.train, split.part, split.valid, split.test)
     )
-    return KnownIntents(MessageSplit(train, valid, test, split.copies), unknown, unknown_test)
+    return KnownIntents(MessageSplit(train, part, valid, test, split.copies), unknown, unknown_test)
 
 
 def measure(model: Model, data: KnownIntents) -> Iterator[dict[str, object]]:
@@ -96,7 +96,7 @@ def main() -> None:
         data = leave_out(LEFT_OUT, seed)
         for name in options.candidates.split(","):
             resources = FitResources(seed, options.threads)
-            model = CANDIDATES[name].fit(data.split.train, data.split.valid, resources)
+            model = CANDIDATES[name].fit(data.split.part, data.split.valid, resources)
             for result in measure(model, data):
                 lines.append({"candidate": name, "seed": seed, **result})
                 print(json.dumps(lines[-1]), flush=True)

@@ -100,7 +100,10 @@ class Candidate(Protocol):
     """Hyperparameters that can be fitted: a frozen dataclass, so that its fields identify it."""
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> Model:
-        """Fit a model to `train`, with early stopping on `valid`. The same inputs and seed give the same model."""
+        """Fit a model to `train`. The same inputs and seed give the same model.
+
+        Rows that stop a fit or choose its settings are taken out of `train`: those of `valid` compare candidates.
+        """
         ...
 
 

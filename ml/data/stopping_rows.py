@@ -12,7 +12,9 @@ STOPPING_SHARE = 0.2
 MAX_STOPPING_ROWS = 5000
 
 
-def stopping_split(train: Dataset, target: Target, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stopping_split(
+    train: Dataset, target: Target, seed: int, share: float = STOPPING_SHARE
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the rows to fit to, and of those to stop on, both in the order of `train`.
 
     Units are not divided, and each class has its share of the stopping rows, as in the folds of `assign_folds`. Both
@@ -20,7 +22,7 @@ def stopping_split(train: Dataset, target: Target, seed: int) -> tuple[np.ndarra
     rows are divided; a table with one row of each class is used for both.
     """
     strata = np.zeros(len(train.truth)) if target == "numeric" else train.truth.to_numpy(np.float64)
-    share = min(STOPPING_SHARE, MAX_STOPPING_ROWS / max(len(strata), 1))
+    share = min(share, MAX_STOPPING_ROWS / max(len(strata), 1))
     rows = np.arange(len(strata), dtype=np.uint64)
     for units in (train.units, rows):
         is_stopping = _select_units(units, strata, share, seed)

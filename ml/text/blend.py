@@ -4,23 +4,38 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
 from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
 from ml.errors import CandidateSkipped
-from ml.estimator import Candidate, CostedCandidate, FitResources, TabularModel, files_digest
+from ml.estimator import CostedCandidate, FitResources, TabularModel, files_digest
 from ml.text.blend_model import BlendMember, BlendModel, class_probabilities, logarithms
 from ml.text.blend_weights import fit_weights
 from ml.text.fine_tuned_encoder import FineTunedEncoder
 from ml.text.frozen_encoder import FrozenEncoder
+from ml.text.message_columns import MessageColumns
 from ml.text.temperature import fit_scale, log_loss
 from ml.text.tfidf_linear import TfidfLinear
+from ml.text.training_messages import TrainingMessages
 from ml.time_budget import FREE, FitCost
 
 
-def spaced_members() -> dict[str, Candidate]:
+class DividedCandidate(Protocol):
+    """A candidate for messages that sets some training rows aside, as `ml.text.training_messages` does."""
+
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> TabularModel:
+        """Fit as `ml.estimator.Candidate.fit`."""
+        ...
+
+    def fit_parts(self, train: Dataset, resources: FitResources) -> tuple[TabularModel, TabularModel]:
+        """Return a model that is not fitted to the rows set aside, and the one that predicts."""
+        ...
+
+
+def spaced_members() -> dict[str, DividedCandidate]:
     """Return the members of a blend for scripts with spaces between words, simple ones first."""
     return {
         "tf-idf": TfidfLinear(),
@@ -29,7 +44,7 @@ def spaced_members() -> dict[str, Candidate]:
     }
 
 
-def unspaced_members() -> dict[str, Candidate]:
+def unspaced_members() -> dict[str, DividedCandidate]:
     """Return the members of a blend for scripts without spaces, for which no weights are installed."""
     longer = TfidfLinear(unspaced_lengths=(1, 5), by_class_ratio=True, inverse_penalties=(1.0, 3.0, 10.0))
     return {"tf-idf": TfidfLinear(), "tf-idf by class ratio": longer}
@@ -39,15 +54,19 @@ def unspaced_members() -> dict[str, Candidate]:
 class Blend:
     """`members` by name, fitted in order, simple ones first; a member that the time does not suffice for is left out.
 
-    Weights are those with the lowest log loss on `valid`, shrunk towards equal ones; then a temperature is chosen.
+    Weights are those with the lowest log loss on the rows set aside, of models that are not fitted to these, shrunk
+    towards equal ones; then a temperature is chosen there.
     """
 
-    members: Mapping[str, Candidate] = field(default_factory=spaced_members)
+    members: Mapping[str, DividedCandidate] = field(default_factory=spaced_members)
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> BlendModel:
-        """Fit members, then weights and temperature. Raises the last member's CandidateSkipped where none can be."""
+        """Fit members, then weights and temperature; `valid` is not used.
+
+        Raises the last member's CandidateSkipped where none can be.
+        """
         deadline = resources.deadline()
-        target = ClassTarget.fit(train)
+        parts: dict[str, TabularModel] = {}
         models: dict[str, TabularModel] = {}
         summaries: dict[str, BlendMember] = {}
         for name, member in self.members.items():
@@ -58,34 +77,36 @@ class Blend:
                 continue
             started = time.perf_counter()
             try:
-                model = member.fit(train, valid, replace(resources, seconds=max(left, 0.0)))
+                fitted = member.fit_parts(train, replace(resources, seconds=max(left, 0.0)))
             except CandidateSkipped as skipped:
                 if name == list(self.members)[-1] and not models:
                     raise
                 summaries[name] = BlendMember(name, reason=str(skipped))
                 continue
-            models[name] = model  # type: ignore[assignment]
+            parts[name], models[name] = fitted
             summaries[name] = BlendMember(name, seconds=time.perf_counter() - started)
             resources.log_progress(f"{name}: {summaries[name].seconds:.0f} s")
-        return self._combine(target, models, summaries, valid)
+        return self._combine(train, resources.seed, parts, models, summaries)
 
     def _combine(
         self,
-        target: ClassTarget,
+        train: Dataset,
+        seed: int,
+        parts: Mapping[str, TabularModel],
         models: Mapping[str, TabularModel],
         summaries: dict[str, BlendMember],
-        valid: Dataset,
     ) -> BlendModel:
-        codes = target.positions_of_seen(target.codes(valid))
-        rows = np.flatnonzero(codes >= 0)
-        parts = [
-            class_probabilities(model, target, valid.frame)[np.ix_(rows, target.seen_classes)]
-            for model in models.values()
+        target = ClassTarget.fit(train)
+        rows = TrainingMessages.collect(train, MessageColumns.fit(train), target, seed)
+        choice = rows.part(rows.is_choice)
+        probabilities = [
+            class_probabilities(model, target, choice.frame)[:, target.seen_classes]
+            for model in parts.values()
         ]
-        weights = fit_weights(parts, codes[rows])
-        average = np.asarray(sum(weight * part for weight, part in zip(weights, parts, strict=True)))
-        for name, weight, part in zip(models, weights, parts, strict=True):
-            loss = log_loss(logarithms(part), codes[rows]) if len(rows) else None
+        weights = fit_weights(probabilities, choice.codes)
+        average = np.asarray(sum(weight * each for weight, each in zip(weights, probabilities, strict=True)))
+        for name, weight, each in zip(models, weights, probabilities, strict=True):
+            loss = log_loss(logarithms(each), choice.codes) if len(choice.codes) else None
             summaries[name] = replace(summaries[name], weight=weight, loss=loss)
         cut = any(getattr(model, "stopped_by", "") == "budget" for model in models.values())
         is_whole = len(models) == len(self.members) and not cut
@@ -93,7 +114,7 @@ class Blend:
             target,
             tuple(models.values()),
             weights,
-            fit_scale(logarithms(average), codes[rows]),
+            fit_scale(logarithms(average), choice.codes),
             tuple(summaries[name] for name in self.members),
             "members" if is_whole else "budget",
         )

@@ -1,4 +1,4 @@
-"""Weights of an average of probabilities, chosen on rows that no member was trained on."""
+"""Weights of an average of probabilities, chosen on rows that no member was fitted to."""
 
 from collections.abc import Sequence
 

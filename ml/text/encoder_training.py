@@ -1,4 +1,4 @@
-"""Training of an encoder with its head: layer-wise learning rates, one cycle, early stopping on validation rows.
+"""Training of an encoder with its head: layer-wise learning rates, one cycle, early stopping on rows set aside.
 
 This module imports torch, so import it where it is used.
 """
@@ -59,7 +59,7 @@ class TokenRows:
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Weights after an epoch, with their loss on validation rows."""
+    """Weights after an epoch, with their loss on the rows set aside."""
 
     loss: float
     epoch: int
@@ -86,7 +86,7 @@ class _Weights:
 
 
 class EncoderTraining:
-    """An encoder, its head, and the weights that were best on validation rows."""
+    """An encoder, its head, and the weights that were best on the rows set aside."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class EncoderTraining:
         self.network = network.to(self.device).eval()
         self.mixed_precision = has_bfloat16(self.device)
 
-    def run(self, train: TokenRows, valid: TokenRows, deadline: Deadline) -> tuple[int, StoppedBy]:
+    def run(self, train: TokenRows, choice: TokenRows, deadline: Deadline) -> tuple[int, StoppedBy]:
         """Train from the means of the classes on; return the epoch whose weights the network and the head now have.
 
         A training that was killed continues after its last whole epoch, with the same result as one that was not.
@@ -121,10 +121,10 @@ class EncoderTraining:
                 plan.count_step()
                 if plan.is_done:
                     break
-            if len(valid.ids):
-                loss, accuracy = self._evaluate(valid)
+            if len(choice.ids):
+                loss, accuracy = self._evaluate(choice)
                 self.log_progress(
-                    f"epoch {epoch}: loss {np.mean(losses):.4f}, on validation {loss:.4f}, accuracy {accuracy:.4f}"
+                    f"epoch {epoch}: loss {np.mean(losses):.4f}, on rows set aside {loss:.4f}, accuracy {accuracy:.4f}"
                 )
                 if best is None or loss < best.loss:
                     best = self._copy(loss, epoch)
@@ -239,12 +239,12 @@ class EncoderTraining:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.mixed_precision):
             return mean_of_tokens(self.network, *batch)
 
-    def _evaluate(self, valid: TokenRows) -> tuple[float, float]:
+    def _evaluate(self, choice: TokenRows) -> tuple[float, float]:
         """Compute log loss, at the temperature with the lowest one, and accuracy."""
         weight, bias = (parameter.detach().cpu().numpy() for parameter in (self.weight, self.bias))
-        scores = self.vectors(valid.ids) @ weight.T + bias
-        loss = log_loss(scores, valid.codes, fit_scale(scores, valid.codes))
-        return loss, float((scores.argmax(axis=1) == valid.codes).mean())
+        scores = self.vectors(choice.ids) @ weight.T + bias
+        loss = log_loss(scores, choice.codes, fit_scale(scores, choice.codes))
+        return loss, float((scores.argmax(axis=1) == choice.codes).mean())
 
     def _copy(self, loss: float, epoch: int) -> _Weights:
         state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}

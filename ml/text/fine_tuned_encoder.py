@@ -31,8 +31,9 @@ class FineTunedEncoder:
     Few messages are repeated in more epochs, so that there are `min_steps`.
 
     The head begins with the means of the classes. The learning rate of the layers is that of the highest one times
-    `layer_decay` for each layer below. Training ends early after two epochs without a lower loss on `valid`. Columns
-    other than sentences do not count. `encoder` and `max_tokens` are as in `ml.text.frozen_encoder.FrozenEncoder`.
+    `layer_decay` for each layer below. Training ends early after two epochs without a lower loss on a tenth of
+    the rows. Columns other than sentences do not count. `encoder` and `max_tokens` are as in
+    `ml.text.frozen_encoder.FrozenEncoder`.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -48,34 +49,38 @@ class FineTunedEncoder:
     max_classes: int = 1000
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EncoderModel:
-        """Train encoder and head, keep the epoch that is best on `valid`, and choose the temperature there.
+        """Train encoder and head, keep the epoch that is best on the rows set aside, and choose the temperature there.
 
-        The same for any number of threads. Another kind of machine may give another model, because layers are computed
-        in bfloat16 where the processor has instructions for it. A killed fit continues after its last whole epoch.
-        Errors as `ml.text.frozen_encoder.FrozenEncoder.fit`.
+        These are those of `TrainingMessages`; `valid` is not used. The same for any number of threads. Another kind of
+        machine may give another model, because layers are computed in bfloat16 where the processor has instructions for
+        it. A killed fit continues after its last whole epoch. Errors as `ml.text.frozen_encoder.FrozenEncoder.fit`.
         """
-        return self.fit_encoder(lambda messages: read_encoder(self.encoder), train, valid, resources)
+        return self.fit_parts(train, resources)[1]
+
+    def fit_parts(self, train: Dataset, resources: FitResources) -> tuple[EncoderModel, EncoderModel]:
+        """Fit as `fit`; return the model twice, as it is not fitted to the rows set aside, and training is long."""
+        model = self.fit_encoder(lambda messages: read_encoder(self.encoder), train, resources)
+        return model, model
 
     def fit_encoder(
         self,
         encoder_files: Callable[[list[str]], Mapping[str, bytes]],
         train: Dataset,
-        valid: Dataset,
         resources: FitResources,
     ) -> EncoderModel:
         """Fit as `fit`, with the files of an encoder that are given for the training messages."""
         deadline = resources.deadline()
         target, columns = ClassTarget.fit(train), MessageColumns.fit(train)
         target.check_learnable(self.max_classes)
-        rows = TrainingMessages.collect(train, columns, target, distinct=True)
-        held_out = TrainingMessages.collect(valid, columns, target, distinct=False).of_seen_classes()
-        encoder = SentenceEncoder.from_files(encoder_files(rows.messages), self.max_tokens)
-        trained = self._train(encoder, rows, held_out, replace(resources, seconds=deadline.remaining))
+        collected = TrainingMessages.collect(train, columns, target, resources.seed)
+        encoder = SentenceEncoder.from_files(encoder_files(collected.messages), self.max_tokens)
+        rows, choice = (collected.part(mask) for mask in (~collected.is_choice, collected.is_choice))
+        trained = self._train(encoder, rows, choice, replace(resources, seconds=deadline.remaining))
         tuned = SentenceEncoder({**encoder.files, WEIGHTS: trained.weights}, self.max_tokens)
         regression = SoftmaxRegression(trained.coefficients, trained.intercepts)
-        if held_out.messages:
-            vectors = tuned.embed(held_out.messages, resources.threads, resources.device)
-            regression = replace(regression, scale=fit_scale(regression.scores(vectors), held_out.codes))
+        if choice.messages:
+            vectors = tuned.embed(choice.messages, resources.threads, resources.device)
+            regression = replace(regression, scale=fit_scale(regression.scores(vectors), choice.codes))
         contributions = (1.0, *[0.0] * (len(columns.names) - len(columns.text)))
         return EncoderModel(
             target, columns, tuned, regression, contributions, trained.epochs, trained.stopped_by
@@ -85,7 +90,7 @@ class FineTunedEncoder:
         self,
         encoder: SentenceEncoder,
         rows: TrainingMessages,
-        held_out: TrainingMessages,
+        choice: TrainingMessages,
         resources: FitResources,
     ) -> TrainedEncoder:
         """Train, or return the result of the same training before in this process."""
@@ -93,7 +98,7 @@ class FineTunedEncoder:
         from ml.text.encoder_training import EncoderTraining, TokenRows, TrainingSettings
 
         train_rows = TokenRows(encoder.token_ids(rows.messages), rows.codes)
-        valid_rows = TokenRows(encoder.token_ids(held_out.messages), held_out.codes)
+        choice_rows = TokenRows(encoder.token_ids(choice.messages), choice.codes)
         tokens = sum(train_rows.lengths)
         settings = TrainingSettings(
             self._affordable_epochs(tokens, encoder.layer_weights, len(rows.codes), resources),
@@ -105,12 +110,12 @@ class FineTunedEncoder:
             self.weight_decay,
         )
         identity = (encoder.digest, settings, resources.seed, resources.device)
-        key = training_key(identity, (rows.messages, rows.codes), (held_out.messages, held_out.codes))
+        key = training_key(identity, (rows.messages, rows.codes), (choice.messages, choice.codes))
         if (kept := remembered(key)) is not None:
             return kept
         with deterministic_torch(resources.seed, resources.device):
             training = EncoderTraining(encoder.network, encoder.padding_id, settings, resources, key)
-            epochs, stopped_by = training.run(train_rows, valid_rows, resources.deadline())
+            epochs, stopped_by = training.run(train_rows, choice_rows, resources.deadline())
             trained = TrainedEncoder(
                 save_weights(training.network.cpu()),
                 np.ascontiguousarray(training.weight.detach().cpu().numpy().T),

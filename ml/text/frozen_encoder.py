@@ -1,6 +1,6 @@
 """Logistic regression on the vectors of a pretrained encoder of sentences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ml.data.class_target import ClassTarget
 from ml.data.dataset import Dataset
@@ -17,7 +17,7 @@ from ml.time_budget import FitCost
 
 @dataclass(frozen=True)
 class FrozenEncoder:
-    """An encoder of sentences as it is, and a regression with one of `inverse_penalties`, chosen on `valid`.
+    """An encoder of sentences as it is, and a regression with a penalty that a tenth of the rows chooses.
 
     `encoder` is an installed package of weights, a path, or `hub:owner/name@commit`
     (`ml.text.encoder_files.read_encoder`). Of a message, the first `max_tokens` count. With `int8` the linear layers of
@@ -31,44 +31,43 @@ class FrozenEncoder:
     int8: bool = False
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> EncoderModel:
+        """Fit as `fit_parts`, and return the model that is fitted to all rows; `valid` is not used."""
+        return self.fit_parts(train, resources)[1]
+
+    def fit_parts(self, train: Dataset, resources: FitResources) -> tuple[EncoderModel, EncoderModel]:
         """Embed the messages, and fit the regression for each C until time is up (at least one).
 
-        Raises CandidateSkipped for a table without sentences, with one class or with too many, ValueError as
-        `ClassTarget.codes`, and UsageError as `read_encoder` and `SentenceEncoder.from_files`.
+        Return a model that is not fitted to the rows set aside by `TrainingMessages`, and one with the same C and
+        temperature that is. Raises CandidateSkipped for a table without sentences, with one class or with too many,
+        ValueError as `ClassTarget.codes`, and UsageError as `read_encoder` and `SentenceEncoder.from_files`.
         """
         deadline = resources.deadline()
         target, columns = ClassTarget.fit(train), MessageColumns.fit(train)
         target.check_learnable(self.max_classes)
         encoder = SentenceEncoder.from_files(read_encoder(self.encoder), self.max_tokens, self.int8)
-        rows = TrainingMessages.collect(train, columns, target, distinct=True)
-        held_out = TrainingMessages.collect(valid, columns, target, distinct=False)
-        X, valid_X = (
-            encoder_matrix(
-                encoder.embed(part.messages, resources.threads, resources.device, resources.storage),
-                columns,
-                part.frame,
-            )
-            for part in (rows, held_out)
-        )
-        regression = SoftmaxRegression.fit(
-            (X, rows.codes), (valid_X, held_out.codes), self.inverse_penalties, deadline
+        rows = TrainingMessages.collect(train, columns, target, resources.seed)
+        vectors = encoder.embed(rows.messages, resources.threads, resources.device, resources.storage)
+        X = encoder_matrix(vectors, columns, rows.frame)
+        part, regression = SoftmaxRegression.fit(
+            X, rows.codes, rows.is_choice, self.inverse_penalties, deadline
         )
         width = int(encoder.config["hidden_size"])
         contributions = regression.contributions(X, [width, *columns.other_widths])
-        return EncoderModel(
+        model = EncoderModel(
             target, columns, encoder, regression, contributions, epochs=0, stopped_by=regression.stopped_by
         )
+        return replace(model, regression=part), model
 
     def files_digest(self) -> str:
         """Compute the digest of the encoder's files; errors as in `read_encoder`."""
         return encoder_digest(self.encoder)
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
-        """Estimate the cost of embedding all messages and of the whole grid."""
+        """Estimate the cost of embedding all messages, of the whole grid and of the fit to all rows."""
         return encoding_cost(
             train,
             layer_weights(self.encoder),
             self.max_tokens,
-            len(self.inverse_penalties),
+            len(self.inverse_penalties) + 1,
             resources.threads,
         )

@@ -51,6 +51,10 @@ class PretrainedOnMessages:
 
         A killed fit continues after pre-training, and then after the last whole epoch.
         """
+        return self.fit_parts(train, resources)[1]
+
+    def fit_parts(self, train: Dataset, resources: FitResources) -> tuple[EncoderModel, EncoderModel]:
+        """Fit as `fit`; return the model twice, as `FineTunedEncoder.fit_parts`."""
 
         def encoder_files(messages: list[str]) -> Mapping[str, bytes]:
             share = replace(resources, seconds=PRETRAINING_SHARE * resources.seconds)
@@ -60,7 +64,8 @@ class PretrainedOnMessages:
             key = training_key(identity, (messages, np.empty(0)))
             return resources.storage.files(key, lambda: self._pretrain(messages, share))
 
-        return self.fine_tuning.fit_encoder(encoder_files, train, valid, resources)
+        model = self.fine_tuning.fit_encoder(encoder_files, train, resources)
+        return model, model
 
     def _pretrain(self, messages: list[str], resources: FitResources) -> dict[str, bytes]:
         from ml.text.encoder_network import save_weights

@@ -1,11 +1,12 @@
 """Multinomial logistic regression with an L2 penalty and a temperature, both chosen on rows not trained on."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy import sparse
 
 from ml.deadline import Deadline
 from ml.text.temperature import fit_scale, log_loss, softmax
@@ -13,8 +14,11 @@ from ml.text.temperature import fit_scale, log_loss, softmax
 # An array or a `scipy.sparse.csr_array`; scipy has no types.
 Matrix = Any
 
-# With fewer rows of validation, or fewer a class, penalty and temperature are chosen out of fold on training rows.
-MIN_VALID_ROWS, MIN_VALID_ROWS_PER_CLASS = 50, 2
+# Factors of the columns of a matrix, from its rows and their codes.
+Weigh = Callable[[Matrix, np.ndarray], np.ndarray]
+
+# With fewer rows set aside, or fewer a class, penalty and temperature are chosen out of fold.
+MIN_CHOICE_ROWS, MIN_CHOICE_ROWS_PER_CLASS = 50, 2
 FOLDS = 5
 MAX_ITERATIONS = 300
 
@@ -72,82 +76,116 @@ class SoftmaxRegression:
     @classmethod
     def fit(
         cls,
-        train: tuple[Matrix, np.ndarray],
-        valid: tuple[Matrix, np.ndarray],
+        X: Matrix,
+        codes: np.ndarray,
+        is_choice: np.ndarray,
         inverse_penalties: Sequence[float],
         deadline: Deadline,
-    ) -> Self:
-        """Fit to rows and their codes from 0 on without gaps; `valid` chooses, or folds where it has too few rows.
+        weigh: Weigh | None = None,
+    ) -> tuple[Self, Self]:
+        """Fit to rows and their codes from 0 on without gaps: to those that are not `is_choice`, and to all.
 
-        Values of C are tried in order until the loss rises or time is up, at least one.
+        Both have the same penalty and temperature, which the choice rows choose or, where these are too few, folds of
+        all rows. Values of C are tried in order until the loss rises or time is up, at least one. `weigh` returns
+        factors of the columns of X from the rows that a solution is fitted to.
         """
         from threadpoolctl import threadpool_limits
 
-        X, codes = train
-        valid_X, valid_codes = valid[0][valid[1] >= 0], valid[1][valid[1] >= 0]
-        classes = int(codes.max()) + 1
+        rows = _Rows(X, codes, int(codes.max()) + 1, weigh)
         # With several threads, the rounding of sums would depend on their number.
         with threadpool_limits(1):
-            is_enough = len(valid_codes) >= max(MIN_VALID_ROWS, MIN_VALID_ROWS_PER_CLASS * classes)
-            if not is_enough:
-                return cls._fit_out_of_fold(X, codes, inverse_penalties, deadline)
-            best, best_loss = None, np.inf
-            for number, C in enumerate(inverse_penalties, 1):
-                fitted = cls._solve(X, codes, C, classes)
-                scores = fitted.scores(valid_X)
-                fitted = replace(fitted, scale=fit_scale(scores, valid_codes))
-                loss = log_loss(scores, valid_codes, fitted.scale)
-                is_last = deadline.passed and number < len(inverse_penalties)
-                if best is None or loss < best_loss:
-                    best, best_loss = fitted, loss
-                else:
-                    break
-                if is_last:
-                    return replace(best, stopped_by="budget")
-            assert best is not None
-            return best
+            is_enough = is_choice.sum() >= max(MIN_CHOICE_ROWS, MIN_CHOICE_ROWS_PER_CLASS * rows.classes)
+            if is_enough:
+                part = cls._choose(rows, is_choice, inverse_penalties, deadline)
+            else:
+                C, scale, stopped_by = cls._choose_out_of_fold(rows, inverse_penalties, deadline)
+                part = replace(cls._solve(rows.take(~is_choice), C), scale=scale, stopped_by=stopped_by)
+            of_all = cls._solve(rows, part.C) if is_choice.any() else part
+            return part, replace(of_all, scale=part.scale, stopped_by=part.stopped_by)
 
     @classmethod
-    def _fit_out_of_fold(
-        cls, X: Matrix, codes: np.ndarray, inverse_penalties: Sequence[float], deadline: Deadline
+    def _choose(
+        cls, rows: "_Rows", is_choice: np.ndarray, inverse_penalties: Sequence[float], deadline: Deadline
     ) -> Self:
-        classes = int(codes.max()) + 1
-        fold = _folds(codes)
+        """Fit to all but the choice rows, with the C and the temperature that have the lowest loss on these."""
+        fitted_to, choice = rows.take(~is_choice), rows.take(is_choice)
+        best, best_loss = None, np.inf
+        for number, C in enumerate(inverse_penalties, 1):
+            fitted = cls._solve(fitted_to, C)
+            scores = fitted.scores(choice.X)
+            fitted = replace(fitted, scale=fit_scale(scores, choice.codes))
+            loss = log_loss(scores, choice.codes, fitted.scale)
+            is_last = deadline.passed and number < len(inverse_penalties)
+            if best is None or loss < best_loss:
+                best, best_loss = fitted, loss
+            else:
+                break
+            if is_last:
+                return replace(best, stopped_by="budget")
+        assert best is not None
+        return best
+
+    @classmethod
+    def _choose_out_of_fold(
+        cls, rows: "_Rows", inverse_penalties: Sequence[float], deadline: Deadline
+    ) -> tuple[float, float, Literal["grid", "budget"]]:
+        """Return C and the temperature with the lowest loss out of fold, and what ended the search."""
+        fold = _folds(rows.codes)
         choices: list[tuple[float, float, float]] = []
         for C in inverse_penalties:
-            scores = np.zeros((len(codes), classes))
+            scores = np.zeros((len(rows.codes), rows.classes))
             for number in range(FOLDS):
                 if (fold == number).any() and (fold != number).any():
-                    part = cls._solve(X[fold != number], codes[fold != number], C, classes)
-                    scores[fold == number] = part.scores(X[fold == number])
-            scale = fit_scale(scores, codes)
-            choices.append((log_loss(scores, codes, scale), C, scale))
+                    part = cls._solve(rows.take(fold != number), C)
+                    scores[fold == number] = part.scores(rows.X[fold == number])
+            scale = fit_scale(scores, rows.codes)
+            choices.append((log_loss(scores, rows.codes, scale), C, scale))
             if deadline.passed:
                 break
         _, C, scale = min(choices)
-        stopped_by: Literal["grid", "budget"] = "grid" if len(choices) == len(inverse_penalties) else "budget"
-        return replace(cls._solve(X, codes, C, classes), scale=scale, stopped_by=stopped_by)
+        return C, scale, "grid" if len(choices) == len(inverse_penalties) else "budget"
 
     @classmethod
-    def _solve(cls, X: Matrix, codes: np.ndarray, C: float, classes: int) -> Self:
+    def _solve(cls, rows: "_Rows", C: float) -> Self:
         """Solve for one C; a class without rows gets the lowest intercept of the others less their spread."""
         from sklearn.linear_model import LogisticRegression
 
+        X, codes, classes = rows.X, rows.codes, rows.classes
         present = np.unique(codes)
         coefficients = np.zeros((X.shape[1], classes), np.float32)
         intercepts = np.zeros(classes, np.float32)
         if len(present) > 1:
+            factors = rows.weigh(X, codes) if rows.weigh else None
+            weighed = X if factors is None else X @ sparse.diags_array(factors)
             with warnings.catch_warnings():
                 # Scores of some more iterations differ by less than the noise of the choice of C.
                 warnings.filterwarnings("ignore", "lbfgs failed to converge")
-                fitted = LogisticRegression(C=C, max_iter=MAX_ITERATIONS).fit(X.astype(np.float64), codes)
+                fitted = LogisticRegression(C=C, max_iter=MAX_ITERATIONS).fit(
+                    weighed.astype(np.float64), codes
+                )
             slopes, constants = fitted.coef_, fitted.intercept_
             if len(present) == 2:
                 slopes, constants = np.vstack([-slopes, slopes]) / 2, np.append(-constants, constants) / 2
             coefficients[:, present] = slopes.T
+            if factors is not None:
+                # Coefficients of the columns as they are, so that a prediction need not know the factors.
+                coefficients *= factors[:, None]
             intercepts[present] = constants
             intercepts[np.setdiff1d(np.arange(classes), present)] = constants.min() - np.ptp(constants) - 1.0
         return cls(coefficients, intercepts, C)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows to fit to, the number of classes, and the weights of columns."""
+
+    X: Matrix
+    codes: np.ndarray
+    classes: int
+    weigh: Weigh | None
+
+    def take(self, rows: np.ndarray) -> "_Rows":
+        return replace(self, X=self.X[rows], codes=self.codes[rows])
 
 
 def _folds(codes: np.ndarray) -> np.ndarray:

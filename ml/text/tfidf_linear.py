@@ -99,8 +99,9 @@ class TfidfLinear:
     """Words and pairs of words, and characters within words; characters alone where a script has no spaces.
 
     The lengths are those of the n-grams. An n-gram of fewer than `min_messages` messages is left out, as it may be the
-    name of a person. `inverse_penalties` are the values of C, tried in order while they lower the loss on `valid`. With
-    `by_class_ratio`, n-grams count by how differently often the classes use them (`ml.text.class_ratios`).
+    name of a person. `inverse_penalties` are the values of C, tried in order while they lower the loss on a tenth of
+    the rows. With `by_class_ratio`, n-grams count by how differently often the classes use them
+    (`ml.text.class_ratios`).
     """
 
     word_lengths: tuple[int, int] = (1, 2)
@@ -113,39 +114,47 @@ class TfidfLinear:
     max_classes: int = 1000
 
     def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> TfidfLinearModel:
+        """Fit as `fit_parts`, and return the model that is fitted to all rows; `valid` is not used."""
+        return self.fit_parts(train, resources)[1]
+
+    def fit_parts(self, train: Dataset, resources: FitResources) -> tuple[TfidfLinearModel, TfidfLinearModel]:
         """Fit weights of n-grams to `train`, and the coefficients for each C until time is up (at least one).
 
-        Uses one thread whatever `resources` allow. Raises CandidateSkipped for a table without sentences, with one
-        class or with too many, and ValueError as `ClassTarget.codes`.
+        Return a model that is not fitted to the rows set aside by `TrainingMessages`, and one with the same C and
+        temperature that is. Uses one thread whatever `resources` allow. Raises CandidateSkipped for a table without
+        sentences, with one class or with too many, and ValueError as `ClassTarget.codes`.
         """
         deadline = resources.deadline()
         target, columns = ClassTarget.fit(train), MessageColumns.fit(train)
         target.check_learnable(self.max_classes)
-        rows = TrainingMessages.collect(train, columns, target, distinct=True)
-        held_out = TrainingMessages.collect(valid, columns, target, distinct=False)
+        rows = TrainingMessages.collect(train, columns, target, resources.seed)
         max_ngrams = min(self.max_ngrams, MAX_COEFFICIENTS // target.count)
         ngrams = tuple(
             NGramWeights.fit(rows.messages, unit, lengths, self.min_messages, max_ngrams)
             for unit, lengths in self._units(rows.messages)
         )
         X = _matrix(ngrams, columns, rows.messages, rows.frame)
-        valid_X = _matrix(ngrams, columns, held_out.messages, held_out.frame)
         text_width = sum(len(weights.vocabulary) for weights in ngrams)
-        importance = np.ones(X.shape[1], np.float32)
-        if self.by_class_ratio:
-            importance[:text_width] = class_ratios(X[:, :text_width], rows.codes)
-        scale = sparse.diags_array(importance)
-        regression = SoftmaxRegression.fit(
-            (X @ scale, rows.codes), (valid_X @ scale, held_out.codes), self.inverse_penalties, deadline
+
+        def weigh(X: sparse.csr_array, codes: np.ndarray) -> np.ndarray:
+            others = np.ones(X.shape[1] - text_width, np.float32)
+            return np.concatenate([class_ratios(X[:, :text_width], codes), others])
+
+        part, regression = SoftmaxRegression.fit(
+            X,
+            rows.codes,
+            rows.is_choice,
+            self.inverse_penalties,
+            deadline,
+            weigh if self.by_class_ratio else None,
         )
-        # Coefficients of the weights as they are, so that a prediction need not know the ratios.
-        regression = replace(regression, coefficients=importance[:, None] * regression.coefficients)
         contributions = regression.contributions(X, [text_width, *columns.other_widths])
-        return TfidfLinearModel(target, columns, ngrams, regression, contributions)
+        model = TfidfLinearModel(target, columns, ngrams, regression, contributions)
+        return replace(model, regression=part), model
 
     def cost(self, train: Dataset, resources: FitResources) -> FitCost:
-        """Estimate the cost of the whole grid."""
-        return linear_cost(train, len(self.inverse_penalties))
+        """Estimate the cost of the whole grid and of the fit to all rows."""
+        return linear_cost(train, len(self.inverse_penalties) + 1)
 
     def _units(self, messages: list[str]) -> list[tuple[Unit, tuple[int, int]]]:
         if separates_words(messages):

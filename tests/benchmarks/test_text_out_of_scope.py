@@ -46,7 +46,7 @@ class Letters:
 
 def test_shares_left_to_people_by_hand() -> None:
     known, unknown = known_and_unknown(create_dataset(np.arange(240) % 6), np.array([1, 4]))
-    data = KnownIntents(MessageSplit(known, known, known, 0), unknown, unknown)
+    data = KnownIntents(MessageSplit(known, known, known, known, 0), unknown, unknown)
     results = {str(result["way"]): result for result in measure(Letters(), data)}  # type: ignore[arg-type]
     for result in results.values():
         assert result["accuracy"] == result["answered"] == result["answered_accuracy"] == 1.0

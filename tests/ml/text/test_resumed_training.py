@@ -93,14 +93,14 @@ def test_embeddings_are_stored_once_for_all_candidates(folder: Path, monkeypatch
     train, valid = draw(0, 300), draw(1, 200)
     storage = KeptStorage()
     first = FrozenEncoder(str(folder)).fit(train, valid, FitResources(storage=storage))
-    assert len(calls) == 2
+    assert len(calls) == 1
     other = FrozenEncoder(str(folder), inverse_penalties=(1.0,))
     other.fit(train, valid, FitResources(storage=storage))
-    assert len(calls) == 2
+    assert len(calls) == 1
     assert first.files() == FrozenEncoder(str(folder)).fit(train, valid, FitResources()).files()
     # Neither a text nor its tokens are stored, only a vector for each distinct message.
     for files in storage.kept.values():
         assert not any(word.encode() in b"".join(files.values()) for word in train.frame["message"])
     # Another encoder has other vectors.
     FrozenEncoder(str(folder), max_tokens=4).fit(train, valid, FitResources(storage=storage))
-    assert len(storage.kept) == 4
+    assert len(storage.kept) == 2
