@@ -66,7 +66,10 @@ def _open_csv(
             block_size=limits.line_length,
         ),
         pacsv.ParseOptions(
-            delimiter=options.separator, newlines_in_values=True, invalid_row_handler=ragged.leave_out
+            delimiter=options.separator,
+            newlines_in_values=True,
+            # Arrow decodes the line for it, and prints where it is no text.
+            invalid_row_handler=ragged.leave_out if ragged.allowed else None,
         ),
         pacsv.ConvertOptions(
             include_columns=list(known),

@@ -114,11 +114,12 @@ def _find_group(columns: Sequence[Column], draft: RoleDraft) -> None:
 
 
 def _find_times(columns: Sequence[Column], draft: RoleDraft) -> None:
-    times = [
-        c
-        for c in columns
-        if c.kind in ("time", "epoch") and c.name and c.name not in draft.used and c.distinct > 2
-    ]
+    found = [c for c in columns if c.kind in ("time", "epoch") and c.name not in draft.used]
+    times = [c for c in found if c.name and c.distinct > 2]
+    for column in found:
+        if not (column.name and column.distinct > 2):
+            reason = f"few different times ({column.distinct}) or no name: models take no times as they are"
+            draft.add("ignored", column.name, reason, 0.3)
     if not times:
         return
     complete = [column for column in times if not column.n_missing] or times

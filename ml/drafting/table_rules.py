@@ -36,13 +36,14 @@ def draft_rules(
     drafted, loosened, measured = _parts(columns, time)
     halves = {c.name: part_of(c, drafted) for c in columns}
     target = next((c for c in columns if context.target and c.name == context.target.column), None)
-    ruled = [c.name for c in columns if c.name not in context.used and c is not target]
+    # Great Expectations has no rules about a column without a name.
+    ruled = [c.name for c in columns if c.name and c.name not in context.used and c is not target]
     misspelt = {c.name: found for c in columns if c.name in ruled and (found := find_misspellings(c))}
     rules = _target_rules(target, context.target) if target and context.target else []
     for name in ruled:
         rules += _rules_of(halves[name], context, misspelt.get(name, ()))
     # Times that are no features are in an order too.
-    related = [halves[c.name] for c in columns if c.name in ruled or c.kind in ("time", "epoch")]
+    related = [halves[c.name] for c in columns if c.name in ruled or (c.name and c.kind in ("time", "epoch"))]
     rules += relation_rules(related, context.codes)
     frame = pd.DataFrame({column.name: column.typed for column in columns})
     rows = np.sort(np.concatenate([drafted, loosened]))

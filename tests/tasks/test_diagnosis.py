@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +246,16 @@ def test_times_in_another_format_are_recognised() -> None:
     days = [f"{day:%d/%m/%Y}" for day in FRAME["day"]]
     with pytest.raises(DataGateError, match="24 values of 'day' are times in another format"):
         apply_contract(FRAME.assign(day=days), contract())
+
+
+def test_a_ragged_line_that_is_no_text_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    message = refusal(tmp_path, "loans.csv", csv_text() + b"1,\xc2,3,4,5,6,7,8\n")
+    assert "loans.csv" in message
+    assert printed == []
 
 
 def test_a_column_with_dates_in_two_formats_is_named() -> None:

@@ -373,3 +373,16 @@ def test_long_values_make_a_contract_that_can_be_read() -> None:
     frame["verdict"] = [f"{n % 150:03}{'x' * 20_000}" for n in range(400)]
     with pytest.raises(UsageError, match="whose contract has at most 4 MB"):
         drafted(frame, CaseKind("symptom-triage", several_classes=True, reads_texts=True), target="verdict")
+
+
+def test_times_without_order_or_name_are_no_features_and_columns_without_a_name_have_no_rules() -> None:
+    frame = people(400)
+    frame["batch_day"] = np.where(np.arange(400) < 200, "2024-01-01", "2024-02-01")
+    frame[""] = [f"2024-03-{1 + n % 28:02}" for n in range(400)]
+    draft = drafted(frame)
+    assert {"batch_day", ""} <= {*draft.contract.roles.ignored}
+    renamed = frame.drop(columns="").rename(columns={"region": ""})
+    draft = drafted(renamed)
+    assert draft.contract.read.columns[""] == "category"
+    assert not [rule for rule in draft.rules if "" in rule.columns]
+    assert apply_contract(cells(renamed), draft.contract).facts["quarantined"] <= 8
