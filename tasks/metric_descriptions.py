@@ -84,6 +84,15 @@ METRICS = {
     "interval_width": MetricDescription(
         "Width of intervals", "lower", "from the lower to the upper limit of a prediction"
     ),
+    **{
+        f"interval_{what}_{third}": MetricDescription(
+            f"{label} of intervals, {third} predictions",
+            better,
+            f"in the {order} third of predictions by size",
+        )
+        for third, order in (("low", "lowest"), ("middle", "middle"), ("high", "highest"))
+        for what, label, better in (("coverage", "Coverage", "as asked for"), ("width", "Width", "lower"))
+    },
     "explained_share": MetricDescription(
         "Explained share",
         "higher",

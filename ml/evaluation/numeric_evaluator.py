@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
-from ml.data.decisions import HALF_WIDTH
+from ml.data.decisions import HALF_WIDTH, THIRDS, half_widths, third_of
 from ml.data.rare_values import MIN_PEOPLE
 from ml.data.target import PREDICTION_COLUMN, Target
 from ml.evaluation import bootstrap_intervals, influence, regression_metrics
@@ -16,7 +16,7 @@ from ml.evaluation.confidence_intervals import Difference, Interval, unit_codes
 from ml.evaluation.evaluator import BOOTSTRAP_RESAMPLES, Decision, RowEvaluator, units_of_several_rows
 from ml.evaluation.influence import RowMeasures
 from ml.evaluation.mean_intervals import mean_difference, mean_interval, share_interval
-from ml.evaluation.prediction_intervals import covered, half_width
+from ml.evaluation.prediction_intervals import choose_half_widths, covered
 from ml.evaluation.weighted_metrics import WeightedRegressionMetrics
 
 # Groups of the rows by prediction that the report shows.
@@ -38,15 +38,21 @@ class NumericEvaluator(RowEvaluator):
     def decision(
         self, dataset: Dataset, prediction: pd.DataFrame, of_none: pd.DataFrame | None = None
     ) -> Decision:
-        """Choose half the width of the intervals of single predictions."""
-        return {HALF_WIDTH: half_width(_errors(dataset, prediction), dataset.coverage)}
+        """Choose half the widths of the intervals of single predictions."""
+        return choose_half_widths(_errors(dataset, prediction), _value(prediction), dataset.coverage)
 
     def metrics(self, dataset: Dataset, prediction: pd.DataFrame, decision: Decision) -> dict[str, float]:
         truth, value = dataset.truth.to_numpy(), _value(prediction)
         metrics = regression_metrics.compute_regression_metrics(truth, value)
-        if half := decision.get(HALF_WIDTH):
-            metrics["interval_coverage"] = float(covered(truth, value, half).mean())
-            metrics["interval_width"] = 2.0 * half
+        if decision.get(HALF_WIDTH):
+            half = half_widths(value, decision)
+            inside, third = covered(truth, value, half), third_of(value, decision)
+            metrics["interval_coverage"] = float(inside.mean())
+            metrics["interval_width"] = 2.0 * float(half.mean())
+            for number, name in enumerate(THIRDS):
+                if third is not None and (third == number).any():
+                    metrics[f"interval_coverage_{name}"] = float(inside[third == number].mean())
+                    metrics[f"interval_width_{name}"] = 2.0 * decision[f"{HALF_WIDTH}_{name}"]
         return metrics
 
     def primary_interval(self, dataset: Dataset, prediction: pd.DataFrame) -> Interval:
@@ -64,8 +70,8 @@ class NumericEvaluator(RowEvaluator):
             **bootstrap_intervals.bootstrap_intervals(weighted, dataset.units, seed, BOOTSTRAP_RESAMPLES),
             "rmse": self.primary_interval(dataset, prediction),
         }
-        if half := decision.get(HALF_WIDTH):
-            inside = covered(truth, value, half)
+        if decision.get(HALF_WIDTH):
+            inside = covered(truth, value, half_widths(value, decision))
             intervals["interval_coverage"] = share_interval(inside, units_of_several_rows(dataset))
         return intervals
 

@@ -856,6 +856,28 @@ def test_files_are_compared_with_the_published_digests() -> None:
     assert "Dropped columns 1 column that the contract does not name, at position 7" in text
 
 
+def test_widths_of_intervals_are_shown_for_all_or_by_third_of_the_predictions() -> None:
+    facts = regression()
+    leader = next(entry for entry in facts["leaderboard"] if entry["leads"])
+    leader["decision"] = {"half_width": 250.5}
+    assert "reaches 250.5 to each side, a quantile of the errors" in text_of(render(facts))
+    ends = {"low_until": 300.5, "middle_until": 700.5}
+    leader["decision"] |= ends | {
+        "half_width_low": 80.5,
+        "half_width_middle": 200.5,
+        "half_width_high": 900.5,
+    }
+    facts["evaluation"]["metrics"] |= {"interval_width_low": 160.0, "interval_coverage_low": 0.91}
+    text = text_of(render(facts))
+    assert (
+        "reaches 80.5 to each side where 300.5 or less is predicted, 200.5 up to 700.5, and 900.5 above"
+        in text
+    )
+    assert "right for the wanted share of each third" in text
+    assert "Coverage of intervals, low predictions" in text
+    assert "to each side on average: for 89 of 100" in text
+
+
 def test_candidates_that_lost_or_were_skipped_are_shown() -> None:
     text = text_of(page_of("binary"))
     assert (
