@@ -1,7 +1,7 @@
 """The second decision about a model: real models of each kind of target, the champion read back from its package."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ml.data.target import Target
 from ml.errors import PackagingError
 from ml.estimator import Candidate, FitResources
 from ml.evaluation.evaluator import BinaryEvaluator, Evaluator
-from ml.evaluation.looks import CLEAR, UNKNOWN, sketch_rows
+from ml.evaluation.looks import CLEAR, UNKNOWN, EarlierLook, sketch_rows
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
@@ -113,12 +113,15 @@ class Decisions:
         predict: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
         **changes: Any,
     ) -> Comparison:
-        """Compare; `changes` replace the champion's `entities`, and what `ours` and `theirs` were selected by."""
+        """Compare; `changes` replace the champion's `entities`, what `ours` and `theirs` were selected by, and
+        circumstances.
+        """
         ours = Contender(one_by_one(challenger.predict), changes.get("ours", self.selected_by))
         theirs = Contender(one_by_one(predict or champion.predict), changes.get("theirs", self.selected_by))
         entities = changes.get("entities", champion.training_entities)
-        parts = self.test, self.valid
-        return compare(self.evaluator, parts, ours, theirs, entities, Circumstances("recipe"))
+        names = {field.name for field in fields(Circumstances)}
+        circumstances = Circumstances("recipe", **{k: v for k, v in changes.items() if k in names})
+        return compare(self.evaluator, (self.test, self.valid), ours, theirs, entities, circumstances)
 
 
 @pytest.fixture(params=KINDS)
@@ -232,6 +235,56 @@ def test_a_champion_whose_predictions_are_not_those_of_the_rows_is_unusable(
     }[damage]
     with pytest.raises(PackagingError, match=rf"for rows, 400 of them; {got}"):
         decisions.decide(better, better, predict)
+
+
+def test_a_test_part_that_shrinks_overnight_is_a_further_look_and_too_few_rows_decide_nothing(
+    tmp_path: Path,
+) -> None:
+    decisions = Decisions("binary", tmp_path)
+    simple, better = (decisions.fit(each["binary"]) for each in (SIMPLE, BETTER))
+    first = decisions.decide(better, simple)
+    assert first.verdict.look
+    assert first.verdict.look["number"] == 1
+    earlier = EarlierLook(first.rows, "recipe", True, True, first.verdict.look["lead"])
+    whole = decisions.test
+    for left, verdict in ((90, PROMOTE), (49, INCONCLUSIVE)):
+        decisions.test = whole.take(np.arange(left))
+        shrunk = decisions.decide(better, simple, earlier=[earlier]).verdict
+        assert (shrunk.verdict, shrunk.units) == (verdict, left)
+        assert (shrunk.look or {"number": 2})["number"] == 2
+    assert "49 units to compare on, fewer than 50" in shrunk.reason
+
+
+def test_champions_of_overlapping_rows_are_compared_on_those_that_each_has_not_seen(tmp_path: Path) -> None:
+    """Both know a tenth of the test rows, half of it in common: looks at the same rows, each without its own."""
+    decisions = Decisions("binary", tmp_path)
+    simple, better = (decisions.fit(each["binary"]) for each in (SIMPLE, BETTER))
+    looks: list[EarlierLook] = []
+    for first in (700, 720):
+        entities = np.union1d(simple.training_entities, np.arange(first, first + 40).astype(np.uint64))
+        compared = decisions.decide(better, simple, entities=entities, earlier=looks)
+        assert compared.verdict.look
+        assert (compared.verdict.units, compared.verdict.look["number"]) == (360, len(looks) + 1)
+        assert not np.isin(compared.shared.units, entities).any()
+        looks.append(EarlierLook(compared.rows, "recipe", True, True, compared.verdict.look["lead"]))
+
+
+def test_a_group_that_only_the_test_rows_have_is_compared_like_any_other(tmp_path: Path) -> None:
+    decisions = Decisions("binary", tmp_path)
+    simple, better = (decisions.fit(each["binary"]) for each in (SIMPLE, BETTER))
+    # Nobody lives abroad in train and valid; one person of each further place makes no group of its own.
+    places = np.array(["home"] * 200 + ["abroad"] * 150 + [f"place {n}" for n in range(50)])
+    decisions.test = replace(
+        decisions.test, metadata=pd.DataFrame({"place": places}, decisions.test.frame.index)
+    )
+    decisions.valid = replace(
+        decisions.valid, metadata=pd.DataFrame({"place": "home"}, decisions.valid.frame.index)
+    )
+    verdict = decisions.decide(better, simple, sensitive=("place",), max_group_harm=0.03).verdict
+    assert verdict.verdict == PROMOTE
+    assert verdict.groups
+    assert {check["group"] for check in verdict.groups["checks"]} == {"home", "abroad"}
+    assert "place=other (fewer than 10 each) (fewer than 100 units)" in verdict.groups["note"]
 
 
 def test_several_classes_are_no_probability_of_one() -> None:

@@ -98,6 +98,16 @@ def test_copies_under_other_ids_stop_the_run() -> None:
     assert check(frame, labels)["copies"]["pairs"] == 0
 
 
+@pytest.mark.parametrize("prototypes", [1, 3, 40])
+def test_rows_that_are_all_near_copies_of_each_other_are_no_leak(prototypes: int) -> None:
+    """Everybody has the cells of one of few people but for rounding: then a match says nothing about a pair."""
+    rng = np.random.default_rng(4)
+    frame = table(prototypes)[0].iloc[rng.integers(0, prototypes, ROWS)].reset_index(drop=True)
+    frame[list("abcde")] += 1e-6 * rng.normal(size=(ROWS, 5))
+    checks = check(frame, (rng.random(ROWS) < 0.3).astype(float))
+    assert (checks["copies"]["is_leak"], checks["warnings"]) == (False, [])
+
+
 def test_few_rows_are_a_warning_and_no_leak() -> None:
     """40 rows prove nothing, however well a column divides them."""
     frame, truth = table(40)
