@@ -3,7 +3,7 @@
 Predictions are aligned with rows by position, those of lists by user.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,15 @@ from ml.data.dataset import Dataset
 from ml.data.target import CLASS_PROBABILITY, PREDICTION_COLUMN, Target
 from ml.errors import PackagingError
 from ml.evaluation.evaluator import Evaluator
-from ml.evaluation.looks import EarlierLook, next_look, rows_not_fitted_to, sketch_rows
+from ml.evaluation.looks import (
+    EarlierLook,
+    Lead,
+    leads_of_others,
+    next_look,
+    p_among,
+    rows_not_fitted_to,
+    sketch_rows,
+)
 from ml.evaluation.numeric_evaluator import COLUMN_OF_0_2
 from tasks import promote as promotion
 from tasks.ledger import INCONCLUSIVE, Verdict
@@ -47,7 +55,7 @@ class Circumstances:
     """
 
     recipe: str
-    earlier: Iterable[EarlierLook] = ()
+    earlier: Sequence[EarlierLook] = ()
     sensitive: tuple[str, ...] = ()
     max_group_harm: float | None = None
 
@@ -92,10 +100,15 @@ def compare(
     fair, note = _fair_rows(evaluator, valid, challenger, champion, entities)
     on_test, *on_fair = _predictions(evaluator, [shared] if note else [shared, fair], champion)
     validation: dict[str, Any] = {"note": note}
+    recipe, earlier, lead = circumstances.recipe, circumstances.earlier, None
     if not note:
         (on_valid,) = challenger.predict([fair.frame])
         validation = promotion.lead_on_validation(evaluator, fair, on_valid, *on_fair)
-    look = next_look(judged, circumstances.recipe, circumstances.earlier, validation.get("p_value"))
+        others = leads_of_others(judged, recipe, earlier)
+        lead = Lead(validation["p_value"], p_among(validation["value"], others))
+        if lead.among is not None:
+            validation |= {"recipes": len(others), "among": lead.among}
+    look = next_look(judged, recipe, earlier, lead)
     demands = promotion.Demands(look, circumstances.sensitive, circumstances.max_group_harm, validation)
     (ours,) = challenger.predict([shared.frame])
     verdict = promotion.compare_with_champion(evaluator, shared, ours, on_test, left_out, demands)

@@ -216,7 +216,7 @@ def compare_with_champion(
     selected_by = _selected_by(ledger, champion.number)
     circumstances = Circumstances(
         challenger.recipe,
-        earlier_looks(ledger.entries()),
+        earlier_looks(ledger.entries(), champion.number),
         context.contract.roles.sensitive,
         context.case.thresholds.max_subgroup_gap,
     )

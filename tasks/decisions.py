@@ -118,10 +118,11 @@ def commit_verdict(
         return record_entry(ledger, record, state, entry, is_moved), True
 
 
-def earlier_looks(entries: Iterable[Entry]) -> list[EarlierLook]:
+def earlier_looks(entries: Iterable[Entry], champion: int | None = None) -> list[EarlierLook]:
     """Return the decisions about challengers in a ledger; where models were compared, they are looks at test rows.
 
-    Entries that nothing proves any more, as before an acceptance, count as well: nobody gains by adding one.
+    Leads on validation rows are those over `champion`. Entries that nothing proves any more, as before an acceptance,
+    count as well: nobody gains by adding one.
     """
     looks = []
     for entry in entries:
@@ -130,7 +131,9 @@ def earlier_looks(entries: Iterable[Entry]) -> list[EarlierLook]:
         if isinstance(rows, str) and isinstance(recipe, str):
             known = look if isinstance(look, dict) else {}
             lead = known["lead"] if known.get("lead") in (CLEAR, SOME) else UNKNOWN
-            looks.append(EarlierLook(rows, recipe, is_look, bool(known.get("is_new_recipe")), lead))
+            value = (entry.get("validation") or {}).get("value") if entry.get("before") == champion else None
+            is_new = bool(known.get("is_new_recipe"))
+            looks.append(EarlierLook(rows, recipe, is_look, is_new, lead, value))
         elif is_look:
             looks.append(EarlierLook(None, None))
     return looks

@@ -155,9 +155,16 @@ def _not_ahead(validation: Mapping[str, Any], label: str, units: int) -> Verdict
     lead = Difference(*(validation[name] for name in ("value", "low", "high", "p_value")))
     reason = (
         f"{ahead} the champion on validation rows: {_interval(lead)} {label}, {validation['units']} units,"
-        f" one-sided p = {lead.p_value:.2g}; not compared on the test rows, which saves the look"
+        f" one-sided p = {lead.p_value:.2g}{_among(validation)}; not compared on the test rows, which saves the look"
     )
     return Verdict(KEEP_CHAMPION, reason, None, units, validation=validation)
+
+
+def _among(validation: Mapping[str, Any]) -> str:
+    """Compare the lead with those of other recipes; empty where it was not."""
+    if "among" not in validation:
+        return ""
+    return f", p = {validation['among']:.2g} among the leads of {validation['recipes']} other recipes"
 
 
 def _share(rows: Dataset, rows_left_out: int) -> float:

@@ -22,8 +22,10 @@ from ml.evaluation.evaluator import BinaryEvaluator
 from ml.evaluation.looks import (
     CLEAR,
     ERROR_RATE,
+    MIN_RECIPES,
     SOME,
     EarlierLook,
+    Lead,
     kind_of_lead,
     look_level,
     next_look,
@@ -134,30 +136,73 @@ def simulate_leads(
     counts = {is_new: {CLEAR: np.zeros(years, int), SOME: np.zeros(years, int)} for is_new in (True, False)}
     advantage = np.array([[ADVANTAGE], [ADVANTAGE * np.sqrt(ratio)]])
     known, promoted, power = {"champion"}, np.zeros(years, bool), 0.0
+    recorded = RecordedLeads(years)
     for night, recipe in enumerate([*recipes, "better"]):
         is_new, is_last = recipe not in known, night == len(recipes)
         known.add(recipe)
         scores = common + np.sqrt(0.5 * (1.0 - shared)) * generator.normal(size=(2, years))
         scores += advantage * is_last
-        lead_p = stats.norm.sf(scores[1] - champion[1])
+        leads = scores[1] - champion[1]
         before = counts[is_new]
-        leads = _kinds(lead_p, before[CLEAR] + before[SOME] == 0)
+        is_first = before[CLEAR] + before[SOME] == 0
+        kinds = _kinds(stats.norm.sf(leads), recorded.p_among(recipe, leads), is_first)
         levels = np.array(
-            [_level(is_new, *each) for each in zip(leads, before[CLEAR], before[SOME], strict=True)]
+            [_level(is_new, *each) for each in zip(kinds, before[CLEAR], before[SOME], strict=True)]
         )
         better = scores[0] - champion[0] > stats.norm.isf(levels)
         if is_last:
             power = float(better.mean())
             break
         for lead, count in before.items():
-            count += leads == lead
+            count += kinds == lead
         promoted |= better
         champion = np.where(better, scores, champion)
+        recorded.add(recipe, np.where(better, np.nan, leads), better)
     return float(promoted.mean()), power
 
 
-def _kinds(lead_p: np.ndarray, is_first: np.ndarray) -> np.ndarray:
-    return np.array([kind_of_lead(*each) or "" for each in zip(lead_p, is_first, strict=True)])
+class RecordedLeads:
+    """The last lead of each recipe over the present champion, in each year, as `ml.evaluation.looks` uses them."""
+
+    def __init__(self, years: int) -> None:
+        self._leads: dict[str, np.ndarray] = {}
+        self._sums = np.zeros((3, years))
+
+    def add(self, recipe: str, leads: np.ndarray, is_over: np.ndarray) -> None:
+        """Record leads; NaN for none. Where a champion `is_over`, those over it are dropped."""
+        self._sums -= _powers(self._leads.get(recipe, np.full(len(leads), np.nan)))
+        self._leads[recipe] = leads
+        self._sums += _powers(leads)
+        if is_over.any():
+            for each in self._leads.values():
+                each[is_over] = np.nan
+            self._sums[:, is_over] = 0.0
+
+    def p_among(self, recipe: str, leads: np.ndarray) -> np.ndarray:
+        """Return `p_among` of each year, NaN where it is not known."""
+        own = self._leads.get(recipe, np.full(len(leads), np.nan))
+        count, total, squares = self._sums - _powers(own)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = total / count
+            variance = (squares / count - mean**2) * count / (count - 1.0)
+            t = (leads - mean) / np.sqrt(variance * (1.0 + 1.0 / count))
+            return np.where(count >= MIN_RECIPES, stats.t.sf(t, count - 1.0), np.nan)
+
+
+def _powers(values: np.ndarray) -> np.ndarray:
+    """Return what is summed for count, mean and variance; nothing for NaN."""
+    is_known = ~np.isnan(values)
+    filled = np.where(is_known, values, 0.0)
+    return np.stack([is_known.astype(float), filled, filled**2])
+
+
+def _kinds(lead_p: np.ndarray, among: np.ndarray, is_first: np.ndarray) -> np.ndarray:
+    return np.array(
+        [
+            kind_of_lead(Lead(p, None if np.isnan(other) else other), first) or ""
+            for p, other, first in zip(lead_p, among, is_first, strict=True)
+        ]
+    )
 
 
 @cache
@@ -224,7 +269,7 @@ def _lightgbm(seeds: int) -> Iterator[Figure]:
 
     def judge(challenger: int, champion: int, recipe: str, earlier: list[EarlierLook]) -> Verdict:
         lead = lead_on_validation(evaluator, valid, on_valid[challenger], on_valid[champion])
-        look = next_look(rows, recipe, earlier, lead["p_value"])
+        look = next_look(rows, recipe, earlier, Lead(lead["p_value"]))
         if look:
             earlier.append(EarlierLook(rows, recipe, True, look.is_new_recipe, look.lead))
         predictions = (predicted[challenger], predicted[champion])

@@ -13,12 +13,13 @@ a new recipe has power left after a year of nights. Nothing in this depends on t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ml.data.dataset import Dataset
 from ml.data.digest import row_hashes
@@ -40,6 +41,10 @@ CLEAR, SOME, UNKNOWN = "clear", "some", "unknown"
 CLEAR_P, SOME_P = 0.01, 0.1
 # The first look of a kind needs a lead, but not beyond chance: nothing has been spent yet.
 FIRST_P = 0.5
+# From so many other recipes on, a lead is compared with their leads on the same rows over the same champion.
+MIN_RECIPES = 30
+# The largest p-values of a clear lead, and of one that is worth a look, among those of other recipes.
+CLEAR_AMONG_P, SOME_AMONG_P = 0.001, 0.02
 # With this number c, the n-th look with such a lead spends 1 / (n + c) of what is left; after n looks c / (n + c) are.
 _CLEAR_C, _SOME_C, _UNKNOWN_NEW_C, _UNKNOWN_KNOWN_C = 0.5, 5.0, 2.0, 1.0
 
@@ -49,6 +54,7 @@ class EarlierLook:
     """An earlier decision about the model: the sketch of its rows, its recipe, and whether models were compared.
 
     `rows` and `recipe` are None in entries from before looks were counted. `is_new_recipe` and `lead` as in `Look`.
+    `lead_value` is the lead on validation rows over the present champion; None over another one, or where unknown.
     """
 
     rows: str | None
@@ -56,6 +62,15 @@ class EarlierLook:
     is_look: bool = True
     is_new_recipe: bool = False
     lead: str = UNKNOWN
+    lead_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A lead on validation rows: its one-sided p-value, and its p-value among the leads of other recipes, if known."""
+
+    p_value: float
+    among: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,32 +120,63 @@ def look_level(
 
 
 def next_look(
-    rows: str, recipe: str, earlier: Iterable[EarlierLook], lead_p: float | None = None
+    rows: str, recipe: str, earlier: Iterable[EarlierLook], lead: Lead | None = None
 ) -> Look | None:
     """Return the look that the next comparison is, on the rows with this sketch, of a challenger of this recipe.
 
-    `lead_p` is the one-sided p-value of its lead on validation rows, None where that is unknown. Return None for a lead
-    too small to be worth a look.
+    `lead` is that on validation rows, None where it is unknown. Return None for a lead too small to be worth a look.
     """
-    on_these = [look for look in earlier if look.rows is None or shared_share(rows, look.rows) >= SAME_ROWS]
+    on_these = _on_these_rows(rows, earlier)
     is_new = all(look.recipe != recipe for look in on_these)
     looks = [look for look in on_these if look.is_look]
     unrecorded = sum(look.rows is None for look in looks)
     before = Counter(look.lead for look in looks if look.rows is not None and look.is_new_recipe == is_new)
     before[UNKNOWN] += unrecorded
-    lead = kind_of_lead(lead_p, is_first=before.total() == 0)
-    if lead is None:
+    kind = kind_of_lead(lead, is_first=before.total() == 0)
+    if kind is None:
         return None
-    return Look(len(looks) + 1, look_level(is_new, lead, before), is_new, unrecorded, lead)
+    return Look(len(looks) + 1, look_level(is_new, kind, before), is_new, unrecorded, kind)
 
 
-def kind_of_lead(lead_p: float | None, is_first: bool) -> str | None:
-    """Return the kind of a lead with this p-value; None for one that is not worth a look."""
-    if lead_p is None:
+def kind_of_lead(lead: Lead | None, is_first: bool) -> str | None:
+    """Return the kind of a lead; None for one that is not worth a look.
+
+    Among the leads of many recipes that are no better, one that is better stands out more than over the champion, whose
+    own luck on the validation rows is in all of them.
+    """
+    if lead is None:
         return UNKNOWN
-    if lead_p <= CLEAR_P:
+    if lead.among is not None:
+        if lead.p_value < FIRST_P and lead.among <= CLEAR_AMONG_P:
+            return CLEAR
+        return SOME if lead.p_value <= SOME_P and lead.among <= SOME_AMONG_P else None
+    if lead.p_value <= CLEAR_P:
         return CLEAR
-    return SOME if lead_p <= SOME_P or (is_first and lead_p < FIRST_P) else None
+    return SOME if lead.p_value <= SOME_P or (is_first and lead.p_value < FIRST_P) else None
+
+
+def leads_of_others(rows: str, recipe: str, earlier: Iterable[EarlierLook]) -> list[float]:
+    """Return the last lead of each other recipe over the present champion."""
+    found = {
+        look.recipe: look.lead_value
+        for look in _on_these_rows(rows, earlier)
+        if look.lead_value is not None and look.recipe != recipe
+    }
+    return list(found.values())
+
+
+def p_among(value: float, others: Sequence[float]) -> float | None:
+    """Return the chance of a lead at least as large from a recipe like the others, by the prediction interval of t.
+
+    None for fewer than `MIN_RECIPES` others.
+    """
+    if len(others) < MIN_RECIPES:
+        return None
+    mean, deviation = float(np.mean(others)), float(np.std(others, ddof=1))
+    if deviation == 0.0:
+        return float(value <= mean)
+    t = (value - mean) / (deviation * np.sqrt(1.0 + 1.0 / len(others)))
+    return float(stats.t.sf(t, len(others) - 1))
 
 
 def sketch_rows(dataset: Dataset) -> str:
@@ -175,6 +221,10 @@ def rows_not_fitted_to(valid: Dataset, unseen: np.ndarray, selected_by: str) -> 
         share = shared_share(sketch_rows(valid.take(known)), selected_by, unknown=0.0)
         return np.arange(len(valid.frame)) if share >= SAME_VALIDATION_ROWS else unseen
     return unseen
+
+
+def _on_these_rows(rows: str, earlier: Iterable[EarlierLook]) -> list[EarlierLook]:
+    return [look for look in earlier if look.rows is None or shared_share(rows, look.rows) >= SAME_ROWS]
 
 
 def _hashes(sketch: str) -> set[str]:

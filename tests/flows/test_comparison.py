@@ -17,7 +17,7 @@ from ml.data.target import Target
 from ml.errors import PackagingError
 from ml.estimator import Candidate, FitResources
 from ml.evaluation.evaluator import BinaryEvaluator, Evaluator
-from ml.evaluation.looks import CLEAR, UNKNOWN, EarlierLook, sketch_rows
+from ml.evaluation.looks import CLEAR, MIN_RECIPES, UNKNOWN, EarlierLook, sketch_rows
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
@@ -235,6 +235,29 @@ def test_a_champion_whose_predictions_are_not_those_of_the_rows_is_unusable(
     }[damage]
     with pytest.raises(PackagingError, match=rf"for rows, 400 of them; {got}"):
         decisions.decide(better, better, predict)
+
+
+def test_a_lead_is_compared_with_those_of_many_other_recipes(tmp_path: Path) -> None:
+    """All were as far behind the champion: one that is about as good stands out, and one that is not is no look."""
+    decisions = Decisions("binary", tmp_path)
+    better, alike = decisions.fit(BETTER["binary"]), decisions.fit(BETTER["binary"], 300)
+    rows = sketch_rows(decisions.test)
+    models = (alike, better), (better, alike)
+    ahead = next(pair for pair in models if decisions.decide(*pair).verdict.validation["value"] > 0)  # type: ignore[index]
+    alone = decisions.decide(*ahead).verdict.validation
+    assert alone
+    assert "among" not in alone
+    for center, lead in ((alone["value"] - 0.1, CLEAR), (alone["value"], None)):
+        leads = center + 0.01 * np.random.default_rng(0).normal(size=MIN_RECIPES)
+        earlier = [
+            EarlierLook(rows, f"{n}", is_look=False, lead_value=value) for n, value in enumerate(leads)
+        ]
+        verdict = decisions.decide(*ahead, earlier=earlier).verdict
+        assert verdict.validation
+        assert verdict.validation["recipes"] == MIN_RECIPES
+        assert (verdict.validation["among"] < 0.001) == (lead == CLEAR)
+        assert (verdict.look or {"lead": None})["lead"] == lead
+    assert f"among the leads of {MIN_RECIPES} other recipes; not compared on the test rows" in verdict.reason
 
 
 def test_a_test_part_that_shrinks_overnight_is_a_further_look_and_too_few_rows_decide_nothing(

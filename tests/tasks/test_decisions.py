@@ -508,3 +508,6 @@ def test_comparisons_in_a_ledger_are_looks(model: RegisteredModel) -> None:
         EarlierLook("0a", "r", is_look=True, is_new_recipe=True, lead="clear"),
         EarlierLook("0a", "r", is_look=False),
     ]
+    # Leads over another champion are no measure.
+    assert [look.lead_value for look in earlier_looks([first, second, third], 1)] == [None, None, -0.1]
+    assert [look.lead_value for look in earlier_looks([first, second, third], 2)] == [None] * 3

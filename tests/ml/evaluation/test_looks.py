@@ -9,16 +9,20 @@ from ml.data.dataset import Dataset
 from ml.evaluation.looks import (
     CLEAR,
     ERROR_RATE,
+    MIN_RECIPES,
     REPEATED_SHARE,
     SAME_ROWS,
     SKETCH_UNITS,
     SOME,
     UNKNOWN,
     EarlierLook,
+    Lead,
     Look,
     kind_of_lead,
+    leads_of_others,
     look_level,
     next_look,
+    p_among,
     rows_not_fitted_to,
     shared_share,
     sketch_rows,
@@ -69,22 +73,54 @@ def test_a_larger_lead_may_spend_more() -> None:
 
 
 def test_a_lead_that_chance_explains_is_no_look_after_the_first() -> None:
-    kinds = [(kind_of_lead(p, True), kind_of_lead(p, False)) for p in (0.01, 0.1, 0.11, 0.49, 0.5, 0.9)]
+    kinds = [
+        (kind_of_lead(Lead(p), True), kind_of_lead(Lead(p), False)) for p in (0.01, 0.1, 0.11, 0.49, 0.5, 0.9)
+    ]
     assert kinds == [(CLEAR, CLEAR), (SOME, SOME), (SOME, None), (SOME, None), (None, None), (None, None)]
     rows = sketch(0, 1000)
-    first = next_look(rows, "a", [], 0.3)
+    first = next_look(rows, "a", [], Lead(0.3))
     assert first == Look(1, look_level(True, SOME), True, 0, SOME)
     assert str(first) == "look 1 on these rows, level 0.0067, a new recipe, some lead on validation rows"
     earlier = [EarlierLook(rows, "a", True, True, SOME)]
-    assert next_look(rows, "b", earlier, 0.3) is None
+    assert next_look(rows, "b", earlier, Lead(0.3)) is None
     # A recipe that was not ahead before is known, and its looks are another kind.
     screened = [*earlier, EarlierLook(rows, "b", is_look=False)]
-    assert next_look(rows, "b", screened, 0.3) == Look(2, look_level(False, SOME), False, 0, SOME)
-    assert next_look(rows, "c", screened, 0.005) == Look(
+    assert next_look(rows, "b", screened, Lead(0.3)) == Look(2, look_level(False, SOME), False, 0, SOME)
+    assert next_look(rows, "c", screened, Lead(0.005)) == Look(
         2, look_level(True, CLEAR, {SOME: 1}), True, 0, CLEAR
     )
     # A clear lead has more than any first look without one, although a look was made before.
     assert look_level(True, CLEAR, {SOME: 1}) > look_level(True)
+
+
+def test_among_many_recipes_a_lead_is_compared_with_theirs() -> None:
+    """All leads have the luck of the champion; that of a better recipe stands out among them."""
+    rows, leads = sketch(0, 1000), np.random.default_rng(0).normal(-0.02, 0.005, MIN_RECIPES)
+    earlier = [EarlierLook(rows, f"{n}", is_look=False, lead_value=lead) for n, lead in enumerate(leads)]
+    # Of a recipe that was trained twice, the last lead counts; leads over another champion, on other rows, or of
+    # the recipe itself do not.
+    earlier += [EarlierLook(rows, "0", is_look=False, lead_value=leads[1])]
+    others = leads_of_others(rows, "better", earlier)
+    assert others == [leads[1], *leads[1:]]
+    assert leads_of_others(rows, "1", earlier) == [leads[1], *leads[2:]]
+    assert leads_of_others(sketch(5000, 6000), "better", earlier) == []
+    assert leads_of_others(rows, "better", [EarlierLook(rows, "x", is_look=False)]) == []
+    mean, deviation = np.mean(others), np.std(others, ddof=1) * np.sqrt(1 + 1 / MIN_RECIPES)
+    p = p_among(mean + 4 * deviation, others)
+    assert p == pytest.approx(stats.t.sf(4, MIN_RECIPES - 1))
+    assert p_among(0.0, others[1:]) is None
+    assert [p_among(each, [0.0] * MIN_RECIPES) for each in (0.0, 0.1)] == [1.0, 0.0]
+    # Ahead of the champion, though not beyond chance, and far ahead of the others: a clear lead.
+    look = next_look(rows, "better", earlier, Lead(0.3, p))
+    assert look == Look(1, look_level(True, CLEAR), True, 0, CLEAR)
+    # One that is no better than the others is no look, however unlucky the champion was.
+    kinds = {
+        (each, among): kind_of_lead(Lead(each, among), False)
+        for each in (0.01, 0.3, 0.6)
+        for among in (1e-4, 0.02, 0.1)
+    }
+    assert {key for key, kind in kinds.items() if kind == CLEAR} == {(0.01, 1e-4), (0.3, 1e-4)}
+    assert {key for key, kind in kinds.items() if kind == SOME} == {(0.01, 0.02)}
 
 
 def test_a_champion_was_selected_by_its_own_validation_rows_and_not_fitted_to_them() -> None:

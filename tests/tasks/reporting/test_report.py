@@ -700,10 +700,11 @@ def test_the_look_at_the_test_rows_is_shown_with_its_level() -> None:
     assert "an upper limit of at most 0.0042, 1 % of the champion's log loss: it is above" not in text
     facts = with_verdict("keep_champion", loss={**estimate(0.01), "margin": 0.0042})
     assert "1 % of the champion's log loss: it is above." in text_of(render(facts))
-    behind = {**estimate(-0.01), "p_value": 0.8, "units": 2001}
+    behind = {**estimate(-0.01), "p_value": 0.8, "units": 2001, "recipes": 41, "among": 0.3}
     facts = with_verdict(
         "keep_champion", difference=None, look=None, loss=None, groups=None, validation=behind
     )
+    assert "(one-sided p = 0.8; p = 0.3 among the leads of 41 other recipes)" in text_of(render(facts))
     assert "was not compared on the test rows, and no look was used" in text_of(render(facts))
     facts = with_verdict("keep_champion", validation={"note": "the champion was trained on them"})
     assert "validation rows could not show a lead: the champion was trained on them" in text_of(render(facts))
