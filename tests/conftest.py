@@ -9,12 +9,13 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,6 +23,7 @@ from typing import Self
 import hypothesis
 import psutil
 import pytest
+from filelock import FileLock
 
 from tests.guard import GUARD
 
@@ -40,6 +42,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Nothing that is imported for the tests, nor the tests themselves, is ever garbage: it is not searched for any.
 gc.disable()
+
+PREFECT_DATABASE = "empty-prefect.db"
 
 # A busy machine takes long for any example, and no property depends on time.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -60,15 +64,33 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"real data: {len(real_data)} tests ran; STEWARD_DATA_DIR {state}")
 
 
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory, name: str) -> tuple[Path, FileLock]:
+    """Return a file that all test processes share, and the lock under which the first of them makes it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    return folder / name, FileLock(folder / f"{name}.lock", timeout=GUARD)
+
+
 @pytest.fixture(scope="session")
-def prefect_api() -> Iterator[str]:
-    """Start a Prefect server on a free port with its own database; yield the URL of its API."""
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a Prefect server on a free port with its own database; yield the URL of its API.
+
+    The first server makes its tables, which takes seconds; those of other test processes begin with a copy.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    server = SubprocessASGIServer()
+    server, own = SubprocessASGIServer(), Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    template, lock = shared_by_workers(tmp_path_factory, PREFECT_DATABASE)
+    with lock:
+        if template.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(template, own)
+        else:
+            server.start(timeout=GUARD)
+            copy_database(own, template)
     server.start(timeout=GUARD)
     os.environ["PREFECT_API_URL"] = server.api_url
     with temporary_settings({PREFECT_API_URL: server.api_url}):
@@ -166,15 +188,32 @@ def postgres() -> Iterator[Callable[[str], str]]:
         shutil.rmtree(folder)
 
 
+def copy_database(database: Path, copy: Path) -> None:
+    """Copy an SQLite database that another process uses; the copy is whole or absent."""
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(unfinished)) as target:
+        source.backup(target)
+    unfinished.rename(copy)
+
+
 @pytest.fixture(scope="session")
-def empty_database() -> Path:
-    """Create MLflow's tables once; return the SQLite file."""
+def prefect_database(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
+    """Return the SQLite file with Prefect's tables, as its server makes them."""
+    return shared_by_workers(tmp_path_factory, PREFECT_DATABASE)[0]
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create MLflow's tables once for all test processes; return the SQLite file."""
     from tasks.settings import Settings
     from tasks.tracking import connection as tracking
 
-    folder = _SESSION / "empty"
-    tracking.connect(Settings(state_dir=folder))
-    return folder / "mlflow.db"
+    template, lock = shared_by_workers(tmp_path_factory, "empty-mlflow.db")
+    with lock:
+        if not template.exists():
+            tracking.connect(Settings(state_dir=_SESSION / "empty"))
+            copy_database(_SESSION / "empty" / "mlflow.db", template)
+    return template
 
 
 @pytest.fixture

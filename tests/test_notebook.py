@@ -22,7 +22,9 @@ print(json.dumps({
 """
 
 
-def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, empty_database: Path) -> None:
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, empty_database: Path, prefect_database: Path
+) -> None:
     notebook = json.loads(NOTEBOOK.read_text())
     assert {cell["cell_type"] for cell in notebook["cells"]} == {"code", "markdown"}
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -30,6 +32,8 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, empty_database: Pa
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     shutil.copy(empty_database, home / "mlflow.db")
+    (home / "prefect").mkdir(mode=0o700)
+    shutil.copy(prefect_database, home / "prefect" / "prefect.db")
     environment |= {"STEWARD_HOME": str(home), "PYTHONPATH": str(ROOT)}
     script = "\n".join([*code, ENDING])
     command = [sys.executable, "-c", script]

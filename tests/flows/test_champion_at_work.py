@@ -53,7 +53,7 @@ def unlabelled(tmp_path: Path) -> Path:
 def test_scores_loads_and_serves(
     tmp_path: Path, home: Path, contracts: Path, prefect_api: str, unlabelled: Path
 ) -> None:
-    assert fintech_risk(time_budget=5).verdict == "promote"
+    assert fintech_risk(time_budget=2).verdict == "promote"
     out = tmp_path / "scores.parquet"
     facts = score("fintech-risk", str(unlabelled), str(out))
     scores = pd.read_parquet(out)

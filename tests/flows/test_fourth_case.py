@@ -68,7 +68,7 @@ DEPLOYMENT = """  - name: claim-size
 
 def test_a_fourth_use_case_runs(tmp_path: Path, home: Path, prefect_api: str) -> None:
     copy = tmp_path / "copy"
-    skip = shutil.ignore_patterns(".venv", ".git", "mlruns", "tests", "*.egg-info", "__pycache__", ".*_cache")
+    skip = shutil.ignore_patterns(".venv", ".git", "mlruns", "tests", "*.egg-info", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=skip)
     (copy / "flows" / "claim_size.py").write_text(FLOW)
     (copy / "expectations" / "claim_size").mkdir()

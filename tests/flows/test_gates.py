@@ -384,7 +384,10 @@ def test_a_skipped_candidate_is_no_failed_task() -> None:
 
 
 def test_quality_gate_stops_a_recommender() -> None:
-    case = replace(ecommerce_recommendation.CASE, thresholds=QualityThresholds(min_primary=0.9))
+    few = {"popularity": Popularity(), "popularity (7 d)": Popularity(popularity_days=7)}
+    case = replace(
+        ecommerce_recommendation.CASE, candidates=few, thresholds=QualityThresholds(min_primary=0.9)
+    )
     state = run_flow(case)
     assert state.is_failed()
     assert "quality gate" in finished_tasks(state)

@@ -199,7 +199,7 @@ def test_missing_facts_or_package_is_rejected(champions: Path, run_command: RunC
 
 def test_modified_code_is_a_condition(tmp_path: Path, champions: Path) -> None:
     copy = tmp_path / "copy"
-    skip = shutil.ignore_patterns(".venv", ".git", "mlruns", "tests", "*.egg-info", "__pycache__", ".*_cache")
+    skip = shutil.ignore_patterns(".venv", ".git", "mlruns", "tests", "*.egg-info", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=skip)
     linear = copy / "ml" / "tabular" / "linear.py"
     patched = linear.read_text().replace('solver="lbfgs"', 'solver="newton-cg"')
