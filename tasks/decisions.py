@@ -4,6 +4,7 @@ import logging
 import os
 import pwd
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 from ml.errors import UsageError
@@ -131,12 +132,18 @@ def earlier_looks(entries: Iterable[Entry], champion: int | None = None) -> list
         if isinstance(rows, str) and isinstance(recipe, str):
             known = look if isinstance(look, dict) else {}
             lead = known["lead"] if known.get("lead") in (CLEAR, SOME) else UNKNOWN
-            value = (entry.get("validation") or {}).get("value") if entry.get("before") == champion else None
+            value = _lead_value(entry) if entry.get("before") == champion else None
             is_new = bool(known.get("is_new_recipe"))
             looks.append(EarlierLook(rows, recipe, is_look, is_new, lead, value))
         elif is_look:
             looks.append(EarlierLook(None, None))
     return looks
+
+
+def _lead_value(entry: Entry) -> float | None:
+    validation = entry.get("validation")
+    value = validation.get("value") if isinstance(validation, dict) else None
+    return float(value) if isinstance(value, int | float) and isfinite(value) else None
 
 
 def _find_decision(state: LedgerState, model_digest: str, test_digest: str) -> Entry | None:

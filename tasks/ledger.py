@@ -14,11 +14,11 @@ Keys of an entry:
 
 Entries about a challenger also have what counts looks (`ml.evaluation.looks`): `rows`, a sketch of the test rows, and
 `recipe`, a digest of what the model was made by; where models were compared, `look` has the number of the look on these
-rows and its level. `validation` is the lead over the champion on validation rows: without a `difference`, it was too
-small for a look. `selected_by` is a sketch of the validation rows, empty where the model was fitted to them. They also
-have its `version`, its `model_digest` (of the package), its `artifact_digest` (of the list of all files of the
-registered model, tasks/tracking/model_folder.py), the `test_digest` it was evaluated on, and the `difference` from the
-champion. An acceptance has the same of the champion.
+rows and its level. `validation` is the lead over the champion on validation rows, and its p-value `among` the leads of
+so many other `recipes`; without a `difference`, it was too small for a look. `selected_by` is a sketch of the
+validation rows, empty where the model was fitted to them. They also have its `version`, its `model_digest` (of the
+package), its `artifact_digest` (of the list of all files of the registered model, tasks/tracking/model_folder.py), the
+`test_digest` it was evaluated on, and the `difference` from the champion. An acceptance has the same of the champion.
 
 A decision is recorded in four steps: its digest is written to MLflow as pending; the entry is appended; the alias is
 moved; the digest becomes the head in MLflow. This distinguishes a crash between two steps from a forged line, which
@@ -44,7 +44,7 @@ log = logging.getLogger("steward")
 PROMOTE, KEEP_CHAMPION = "promote", "keep_champion"
 INCONCLUSIVE, CHAMPION_UNUSABLE = "inconclusive", "champion_unusable"
 ROLLBACK, EXTERNAL = "rollback", "external"
-# A ledger of this size would hold fifty thousand decisions.
+# A ledger of this size would hold more than ten thousand decisions, of 4 to 5 kB each.
 MAX_BYTES = 64 * 2**20
 # Reads that a decision of another process may interrupt before the last one counts.
 MAX_READS = 5
@@ -64,7 +64,8 @@ class Verdict:
     with limits at the confidence of the `look` (`ml.evaluation.looks.Look`). `loss` is how much larger its log loss is
     (value, low, high), and the `margin` that the upper limit must not exceed. `groups` has the `checks` of sensitive
     groups (`ml.evaluation.subgroup_tests.check_harm`), and a `note` about groups that are too small. `validation` is
-    the lead on validation rows (value, low, high, one-sided p_value, units), or a `note` why there is none to compare.
+    the lead on validation rows (value, low, high, one-sided p_value, units; with many recipes `recipes`, `among`), or a
+    `note` why there is none to compare.
     """
 
     verdict: str

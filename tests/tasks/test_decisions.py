@@ -508,6 +508,8 @@ def test_comparisons_in_a_ledger_are_looks(model: RegisteredModel) -> None:
         EarlierLook("0a", "r", is_look=True, is_new_recipe=True, lead="clear"),
         EarlierLook("0a", "r", is_look=False),
     ]
-    # Leads over another champion are no measure.
+    # Leads over another champion are no measure, and a line that somebody wrote by hand stops nothing.
+    odd = [{**third, "validation": each} for each in ("x", {"value": "x"}, {"value": float("nan")}, None)]
+    assert [look.lead_value for look in earlier_looks(odd, 1)] == [None] * 4
     assert [look.lead_value for look in earlier_looks([first, second, third], 1)] == [None, None, -0.1]
     assert [look.lead_value for look in earlier_looks([first, second, third], 2)] == [None] * 3
