@@ -66,7 +66,7 @@ def up(
 def _run(servers: Servers) -> int:
     """Run the servers until shutdown is requested or one fails; return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: _request_stop(servers))
+        signal.signal(number, lambda received, _: request_stop(servers, received))
     code = 0
     typer.echo("starting ...")
     try:
@@ -92,9 +92,12 @@ def _run(servers: Servers) -> int:
     return code
 
 
-def _request_stop(servers: Servers) -> None:
-    """Request a stop; requested again, runs that were asked to end are killed."""
-    if servers.shutdown_requested.is_set():
+def request_stop(servers: Servers, received: int) -> None:
+    """Request a stop; a Ctrl-C after it also kills the runs that take long to end.
+
+    Only a person repeats Ctrl-C: a service manager and `make` may both send the same SIGTERM.
+    """
+    if received == signal.SIGINT and servers.shutdown_requested.is_set():
         servers.kill_requested.set()
     servers.shutdown_requested.set()
 

@@ -18,6 +18,9 @@ import psycopg2
 import pytest
 
 from operate.local_stack import ports, postgres
+from operate.local_stack.servers import Servers
+from operate.up import request_stop
+from tasks.settings import Settings
 from tests.guard import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -249,6 +252,19 @@ def test_servers_end_when_up_is_killed(steward_up: Callable[..., Any]) -> None:
     up.wait_until(lambda: not up.processes)
     assert ports.is_free(up.port)
     assert ports.is_free(up.mlflow_port)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_only_another_ctrl_c_kills_runs_that_take_long(first: signal.Signals, tmp_path: Path) -> None:
+    """A service manager and `make` may both send SIGTERM: runs then still record their end."""
+    servers = Servers(Settings(state_dir=tmp_path), 1, 2, "secret", {})
+    request_stop(servers, first)
+    for again in (signal.SIGTERM, signal.SIGHUP):
+        request_stop(servers, again)
+    assert servers.shutdown_requested.is_set()
+    assert not servers.kill_requested.is_set()
+    request_stop(servers, signal.SIGINT)
+    assert servers.kill_requested.is_set()
 
 
 def test_ctrl_c_during_the_start_stops_everything(steward_up: Callable[..., Any]) -> None:
