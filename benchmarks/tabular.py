@@ -25,6 +25,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def measure(
     is_small = len(data.dataset.frame) < MIN_LARGE_TABLE_ROWS
     repeats = options.repeats or (1 if options.protocol == "tabarena" else 10 if is_small else 3)
     results = []
-    for fold in outer_folds(data.dataset, data.grouped, options.folds, repeats):
+    for fold in islice(outer_folds(data.dataset, data.grouped, options.folds, repeats), options.first_folds):
         for candidate in candidates:
             inputs = _inputs(data, fold, candidate, options)
             key = json_digest(inputs)
@@ -201,6 +202,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--protocol", choices=("repeated", "tabarena"), default="repeated")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--repeats", type=int, help="by default 3, and 10 below 2,000 rows")
+    parser.add_argument("--first-folds", type=int, help="measure only the first folds; by default all")
     parser.add_argument("--threads", type=int, default=cores, help="of each fit; by default all cores")
     parser.add_argument("--seconds", type=float, default=60.0, help="time limit of a fit; by default 60")
     parser.add_argument("--peer", choices=("autogluon",))

@@ -47,7 +47,7 @@ def server() -> Iterator[FitServer]:
 
 def options(**changes: Any) -> argparse.Namespace:
     defaults = {"folds": 2, "repeats": 1, "protocol": "repeated", "threads": 1, "seconds": 60.0}
-    return argparse.Namespace(**{"predictions": None, **defaults, **changes})
+    return argparse.Namespace(**{"predictions": None, "first_folds": None, **defaults, **changes})
 
 
 def test_each_repeat_tests_every_row_once_in_stratified_folds() -> None:
@@ -105,6 +105,8 @@ def test_results_are_those_of_the_candidate_and_computed_once(server: FitServer,
     written = path.read_text()
     assert measure(data, candidates, ResultFile(path), server, options()) == results
     assert path.read_text() == written
+    first = measure(data, candidates, ResultFile(path), server, options(first_folds=1))
+    assert first == results[:2]
     # Another table or time limit gives another result.
     other_table = replace(data, dataset=create_dataset(236))
     for other, changed in ((other_table, options()), (data, options(seconds=59.0))):
