@@ -50,7 +50,12 @@ RANDOM_MODELS = (
     recommender_fit.DIVERSIFIED,
 )
 # Not measured by default.
-OPTIONAL_MODELS = (recommender_fit.WITH_TRANSFORMER, recommender_fit.TUNED_EASE, recommender_fit.DIVERSIFIED)
+OPTIONAL_MODELS = (
+    recommender_fit.WITH_TRANSFORMER,
+    recommender_fit.REVERSED_MARKOV,
+    recommender_fit.TUNED_EASE,
+    recommender_fit.DIVERSIFIED,
+)
 METRICS = {
     f"{name}@{k}": f"{column}@{k}"
     for name, column in (("NDCG", "ndcg"), ("HR", "hit_rate"), ("MRR", "mrr"))

@@ -8,19 +8,20 @@ import json
 import resource
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from flows.ecommerce_recommendation import CASE, RERANKER
+from flows.ecommerce_recommendation import CASE, POPULARITY_DAYS, RERANKER
 from ml.data.dataset import Dataset
 from ml.estimator import Candidate, FitResources, Model
 from ml.evaluation import beyond_accuracy, ranking_metrics
 from ml.interactions.catalogue import Catalogue
 from ml.interactions.holdout import hold_out
 from ml.recommenders.ease import EASE
+from ml.recommenders.markov import Markov, MarkovModel
 from ml.recommenders.transformer.model import Transformer
 from ml.reranking.reranker import Reranker
 
@@ -32,15 +33,31 @@ TUNED_EASE = "EASE with tuned penalty"
 PENALTIES = (100.0, 200.0, 400.0, 800.0)
 # No candidate of the flow on its own: it is the slowest, and leads only in sessions.
 TRANSFORMER = "transformer"
+# Transitions are counted from later to earlier events: beside "Markov" it shows what the order in the log is worth.
+REVERSED_MARKOV = "reversed Markov"
 # The reranker with diversified lists; the diversity is the weight of redundancy in the marginal relevance.
 DIVERSIFIED, DIVERSITY = "reranker with diversity", 0.3
-MODELS = (*CASE.candidates, TRANSFORMER, TUNED_EASE, DIVERSIFIED)
+MODELS = (*CASE.candidates, REVERSED_MARKOV, TRANSFORMER, TUNED_EASE, DIVERSIFIED)
+
+
+@dataclass(frozen=True)
+class ReversedMarkov(Markov):
+    """Counts of what came up to `max_lag` events earlier instead of later."""
+
+    def fit(self, train: Dataset, valid: Dataset, resources: FitResources) -> MarkovModel:
+        """Fit as `Markov` does to histories whose events are in reverse order."""
+        model = super().fit(train, valid, resources)
+        items = train.frame["items"].map(lambda history: history[::-1])
+        reversed_model = super().fit(replace(train, frame=train.frame.assign(items=items)), valid, resources)
+        return replace(model, transition_shares=reversed_model.transition_shares)
 
 
 def create_candidate(name: str, protocol: str, train: Dataset, resources: FitResources) -> Candidate:
     """Create the candidate of that name in `MODELS` for a protocol."""
     if name == TUNED_EASE:
         return _tune_ease(train, resources)
+    if name == REVERSED_MARKOV:
+        return ReversedMarkov(popularity_days=POPULARITY_DAYS)
     if name == TRANSFORMER:
         return Transformer(popularity_days=30)
     if name == DIVERSIFIED:
