@@ -55,10 +55,14 @@ def format_fold_differences(results: list[dict[str, Any]], folder: Path, referen
 
 
 def conclusion(low: float, high: float) -> str:
-    """Name what an interval of a difference shows: ahead, behind, equivalent within `EQUIVALENT`, or undecided."""
+    """Name what an interval of a difference shows: ahead or behind, equivalent within `EQUIVALENT`, or undecided.
+
+    A difference may be both beyond chance and within `EQUIVALENT`.
+    """
+    found = ["ahead"] if low > 0 else ["behind"] if high < 0 else []
     if low >= -EQUIVALENT and high <= EQUIVALENT:
-        return "equivalent"
-    return "ahead" if low > 0 else "behind" if high < 0 else "undecided"
+        found.append(f"equivalent within {EQUIVALENT:g}")
+    return ", ".join(found) or "undecided"
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -145,8 +145,9 @@ def test_kept_predictions_are_compared_within_each_fold(server: FitServer, tmp_p
     [
         (0.001, 0.02, "ahead"),
         (-0.02, -0.001, "behind"),
-        (-0.004, 0.004, "equivalent"),
-        (0.001, 0.004, "equivalent"),
+        (-0.004, 0.004, "equivalent within 0.005"),
+        (0.001, 0.004, "ahead, equivalent within 0.005"),
+        (-0.004, -0.001, "behind, equivalent within 0.005"),
         (-0.01, 0.004, "undecided"),
     ],
 )
