@@ -21,7 +21,7 @@ from benchmarks.corruption import (
     set_to,
     shifted,
 )
-from tasks.locate import find_dataset
+from tasks.data_access.locate import find_dataset
 from tasks.settings import load
 
 

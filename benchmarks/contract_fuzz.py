@@ -25,7 +25,7 @@ import pandas as pd
 from benchmarks.contract_mutations import KINDS, Mutator, base_contracts
 from ml.contract.schema import Contract
 from ml.errors import StewardError
-from tasks.locate import find_dataset, load_contract
+from tasks.data_access.locate import find_dataset, load_contract
 from tasks.settings import Settings
 from tasks.validate import apply_contract, check_rules
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ml.contract.schema import Contract
 from ml.simulators import SIMULATORS
-from tasks.locate import DatasetSource
+from tasks.data_access.locate import DatasetSource
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.validate import apply_contract

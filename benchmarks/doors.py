@@ -27,7 +27,7 @@ from ml.drafting.request import CaseKind, DraftRequest
 from ml.drafting.violations import violations
 from ml.errors import DataGateError
 from operate.contract import case_kind, draft_cells, read_cells
-from tasks.locate import load_contract
+from tasks.data_access.locate import load_contract
 from tasks.settings import load
 from tasks.validate import apply_contract
 

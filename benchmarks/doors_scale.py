@@ -30,14 +30,14 @@ from benchmarks.reading import peak_memory
 from benchmarks.temporary_postgres import temporary_postgres
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
-from tasks.database_url import database_query, without_password
-from tasks.databases import read_query
-from tasks.file_formats import read_in_order
-from tasks.locate import DatasetSource
+from tasks.data_access.database_url import database_query, without_password
+from tasks.data_access.databases import read_query
+from tasks.data_access.locate import DatasetSource
+from tasks.data_access.stacked_files import FilePart, stack
+from tasks.formats.file_formats import read_in_order
 from tasks.settings import ROOT
 from tasks.source import read_source
 from tasks.split import split, split_rows
-from tasks.stacked_files import FilePart, stack
 from tasks.storage.content_store import Store
 from tasks.validate import validate
 

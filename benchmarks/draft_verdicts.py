@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.doors import HEALTH, SETS, SHOP, DataSet
 from ml.errors import StewardError
-from tasks.data_paths import find_files
+from tasks.data_access.data_paths import find_files
 from tasks.settings import load
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from ml.tabular.linear import Linear
 from ml.text.tfidf_linear import TfidfLinear
 from tasks import promote
 from tasks import train as training
+from tasks.data_access.locate import DatasetSource
 from tasks.drift import Reference, compare_batch, require_no_damage
 from tasks.evaluate import (
     EvaluationSettings,
@@ -40,7 +41,6 @@ from tasks.evaluate import (
     load_fitted_model,
 )
 from tasks.ledger import PROMOTE
-from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.source import source
 from tasks.storage.content_store import Store, StoredResult

@@ -28,8 +28,8 @@ from benchmarks.fault_cases import ALL_DATA, CleanData, Fault, Outcome, Phase
 from ml.drift.compare import EVERYTHING, Scope
 from ml.drift.summary import summarize
 from ml.errors import StewardError
+from tasks.data_access.locate import DatasetSource
 from tasks.drift import Reference, compare_batch, require_no_damage
-from tasks.locate import DatasetSource
 from tasks.source import read_files
 from tasks.split import split
 from tasks.storage.content_store import Store, StoredResult

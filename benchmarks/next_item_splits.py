@@ -102,7 +102,7 @@ def load_split(protocol: str, name: str, seed: int = 0) -> NextItemSplit:
 
 def _clean_rows(name: str) -> tuple[pd.DataFrame, Contract, Attributes]:
     from ml.data import item_attributes
-    from tasks.locate import find_dataset
+    from tasks.data_access.locate import find_dataset
     from tasks.settings import load as load_settings
     from tasks.source import read_source
     from tasks.storage.content_store import Store

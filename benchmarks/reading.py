@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from ml.contract.read_options import ReadOptions
 from ml.data.casting import TEXT_DTYPE
-from tasks.file_formats import read_file
-from tasks.read_limits import ReadLimits
+from tasks.data_access.stacked_files import to_frame
+from tasks.formats.file_formats import read_file
+from tasks.formats.read_limits import ReadLimits
 from tasks.settings import ROOT
-from tasks.stacked_files import to_frame
 
 FORMATS = ("csv", "zip", "parquet", "txt")
 MEGABYTE = 2**20

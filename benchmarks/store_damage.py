@@ -32,7 +32,7 @@ from ml.estimator import Candidate, FitResources
 from ml.tabular.constant import Constant
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
-from tasks.locate import DatasetSource
+from tasks.data_access.locate import DatasetSource
 from tasks.settings import ROOT
 from tasks.source import read_source
 from tasks.split import split, split_rows

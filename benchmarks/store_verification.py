@@ -27,6 +27,7 @@ from ml.contract.parser import parse
 from ml.errors import CandidateSkipped
 from tasks import packaging
 from tasks.clean_process import predict_in_clean_process
+from tasks.data_access.locate import DatasetSource
 from tasks.evaluate import (
     EvaluationSettings,
     FinalFit,
@@ -34,7 +35,6 @@ from tasks.evaluate import (
     evaluate_on_test,
     leaderboard_entries,
 )
-from tasks.locate import DatasetSource
 from tasks.settings import ROOT, load
 from tasks.source import read_source
 from tasks.storage import content_store, object_folder

@@ -60,7 +60,7 @@ def load_table(name: str, whole_population: bool = False) -> BenchmarkTable:
 
 def _load_through_contract(name: str, whole_population: bool) -> BenchmarkTable:
     from ml.data.row_split import row_entities, targets
-    from tasks.locate import find_dataset
+    from tasks.data_access.locate import find_dataset
     from tasks.settings import load as load_settings
     from tasks.source import read_source
     from tasks.storage.content_store import Store

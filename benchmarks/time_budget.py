@@ -19,8 +19,8 @@ from benchmarks.tabular import processor
 from flows.ecommerce_recommendation import CASE
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
+from tasks.data_access.locate import find_dataset
 from tasks.fit_plan import plan_fits
-from tasks.locate import find_dataset
 from tasks.settings import load
 from tasks.source import read_source
 from tasks.split import split

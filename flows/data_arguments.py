@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
-from tasks.database_url import is_database, without_password
+from tasks.data_access.database_url import is_database, without_password
+from tasks.data_access.tables_in_memory import is_table, table_file
 from tasks.settings import load
-from tasks.tables_in_memory import is_table, table_file
 
 
 def recordable(data: Any) -> Any:

@@ -29,8 +29,8 @@ from flows.recording import prefect_run
 from flows.recording.process_locks import flow_run_lock
 from flows.temporary_server import local_flow, secured_temporary_server
 from ml.errors import UsageError
+from tasks.data_access.extracts import expired_extracts
 from tasks.error_boundary import redact_errors
-from tasks.extracts import expired_extracts
 from tasks.locks.model_lock import LockTimeoutError, model_lock
 from tasks.settings import Settings, load
 from tasks.storage import garbage_collection

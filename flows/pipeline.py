@@ -25,7 +25,8 @@ from ml.estimator import files_digest
 from ml.evaluation.cross_fit import FOLDS
 from tasks import activity
 from tasks import train as training
-from tasks.data_paths import Data
+from tasks.data_access.data_paths import Data
+from tasks.data_access.locate import DatasetSource, find_dataset
 from tasks.drift import SUMMARY_FILE, compare_batch, summarize_batch
 from tasks.error_boundary import redact_errors
 from tasks.evaluate import (
@@ -39,7 +40,6 @@ from tasks.evaluate import (
 from tasks.facts import LeaderboardEntry
 from tasks.fit_plan import PlannedFit, plan_fits
 from tasks.ledger import Ledger, require_intact
-from tasks.locate import DatasetSource, find_dataset
 from tasks.locks.model_lock import model_lock
 from tasks.settings import Settings, load
 from tasks.source import read_source, source

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ml.contract.schema import Contract
 from ml.errors import UsageError
-from tasks.locate import load_contract
+from tasks.data_access.locate import load_contract
 from tasks.repaired_rows import Release, files_of_batch, quarantined_cells, read_repaired, release_rows
 from tasks.settings import Settings, load
 from tasks.storage.content_store import Store

@@ -37,6 +37,7 @@ from ml.package import MANIFEST, REFERENCE, Package, to_files
 from ml.simulators import SIMULATORS
 from tasks import packaging
 from tasks.clean_process import predict_in_clean_process
+from tasks.data_access.locate import DatasetSource
 from tasks.drift import summarize_batch
 from tasks.evaluate import (
     EvaluationSettings,
@@ -47,7 +48,6 @@ from tasks.evaluate import (
 )
 from tasks.facts import LeaderboardEntry
 from tasks.ledger import proven_digests
-from tasks.locate import DatasetSource
 from tasks.source import read_source
 from tasks.storage.content_store import Store, StoredResult
 from tasks.stored_datasets import TRAIN_VALID, load_dataset

@@ -13,10 +13,10 @@ from ml.contract.schema import Contract
 from ml.estimator import Candidate, FitResources
 from ml.evaluation.cross_fit import can_cross_fit
 from ml.package import Package
+from tasks.data_access.locate import DatasetSource
 from tasks.drift import SUMMARY_FILE
 from tasks.evaluate import FinalFit, load_fitted_model
 from tasks.features import compute_features, fitted_features, replaced_texts
-from tasks.locate import DatasetSource
 from tasks.settings import Settings
 from tasks.split import split
 from tasks.storage.content_store import Store, StoredResult

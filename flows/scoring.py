@@ -22,12 +22,12 @@ from tasks import activity
 from tasks import score as scoring
 from tasks.accepted_batch import read_summary
 from tasks.clean_process import predict_in_clean_process
-from tasks.data_paths import file_labels
-from tasks.database_url import DatabaseQuery
+from tasks.data_access.data_paths import file_labels
+from tasks.data_access.database_url import DatabaseQuery
+from tasks.data_access.locate import DatasetSource, find_rows
 from tasks.drift import compare_batch, drift_summary, require_no_damage
 from tasks.error_boundary import redact_errors
 from tasks.ledger import proven_digests
-from tasks.locate import DatasetSource, find_rows
 from tasks.settings import load
 from tasks.source import read_source
 from tasks.storage.content_store import Store

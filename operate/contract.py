@@ -156,8 +156,8 @@ def read_cells(
     Raises UsageError or DataGateError.
     """
     from ml.drafting.request import DraftRequest
-    from tasks.data_paths import find_files
-    from tasks.sample_files import read_sample_files
+    from tasks.data_access.data_paths import find_files
+    from tasks.data_access.sample_files import read_sample_files
     from tasks.settings import load
 
     found = read_sample_files(find_files(data), kind.is_log, load().read_limits)
@@ -181,7 +181,7 @@ def case_kind(case: str) -> "CaseKind":
 
 def _name(data: str | Sequence[str]) -> str:
     """Return the name of the data set: that of the first file or folder, as far as names of data sets allow."""
-    from tasks.file_names import plain_name
+    from tasks.formats.file_names import plain_name
 
     first = data if isinstance(data, str) else data[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "_", plain_name(Path(first).name)).strip("_")[:100] or "data"

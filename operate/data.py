@@ -88,7 +88,7 @@ def data(
 
 
 def _list(settings: "Settings", as_json: bool) -> None:
-    from tasks.locate import load_contract
+    from tasks.data_access.locate import load_contract
     from tasks.use_cases import use_case_names
 
     for case in use_case_names():
@@ -118,8 +118,8 @@ def _data_state(name: str, read: "ReadOptions", data_dir: Path | None) -> str:
 def _download(name: str, settings: "Settings", as_json: bool) -> None:
     """Download the files of a data set, print them, its licence and the command that uses them."""
     from ml.errors import UsageError
-    from tasks.download import download_files
-    from tasks.locate import load_contract
+    from tasks.data_access.download import download_files
+    from tasks.data_access.locate import load_contract
 
     case, dataset_name = _split_name(name, settings)
     contract = load_contract(case, dataset_name, settings)
@@ -147,7 +147,7 @@ def _export(name: str, count: int, file: Path, settings: "Settings") -> _Export:
     import tempfile
 
     from tasks import unlabelled_rows
-    from tasks.locate import find_dataset
+    from tasks.data_access.locate import find_dataset
     from tasks.source import read_source
     from tasks.storage.content_store import Store
 
@@ -175,7 +175,7 @@ def _export_with_fault(
     from ml.errors import UsageError
     from ml.simulators import SIMULATORS
     from ml.simulators.faults import FAULTS, faulty_file
-    from tasks.locate import load_contract
+    from tasks.data_access.locate import load_contract
 
     fault, seed = seeded_fault
     case, dataset_name = _split_name(name, settings)

@@ -51,8 +51,8 @@ def contract(
 
     from operate.contract import case_kind, draft_cells, read_cells
     from operate.new_file import write_new
+    from tasks.data_access.tables_in_memory import is_table, table_file
     from tasks.settings import load
-    from tasks.tables_in_memory import is_table, table_file
 
     path, settings = Path(to), load()
     if path.suffix != ".json":

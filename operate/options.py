@@ -36,7 +36,7 @@ def given_data(data: list[str] | None) -> str | list[str]:
     """Return the values of --data: one, without a password, or several paths."""
     values = data or ["simulated"]
     if len(values) == 1 and "://" in values[0]:
-        from tasks.database_url import without_password
+        from tasks.data_access.database_url import without_password
 
         return without_password(values[0])
     return values[0] if len(values) == 1 else values

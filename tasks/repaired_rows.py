@@ -10,8 +10,8 @@ from ml.contract.read_options import ReadOptions
 from ml.contract.schema import Contract
 from ml.data.casting import cast_columns
 from ml.errors import UsageError
-from tasks.locate import DatasetSource
-from tasks.read_limits import ReadLimits
+from tasks.data_access.locate import DatasetSource
+from tasks.formats.read_limits import ReadLimits
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.validate import find_quarantined_rows

@@ -13,7 +13,7 @@ from ml.contract.schema import Contract
 from ml.interactions import event_log
 from tasks.error_boundary import redact_errors
 from tasks.private_folder import user_file_mode
-from tasks.validation_state import ROW_COLUMN
+from tasks.validation.validation_state import ROW_COLUMN
 
 SCORED, QUARANTINED, EXCLUDED = "scored", "quarantined", "excluded"
 # The column with the version of the registered model, and the formats of a file of scores.

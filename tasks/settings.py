@@ -21,9 +21,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml.device import Device
 from ml.errors import UsageError
+from tasks.formats.read_limits import GIGABYTE, ReadLimits
 from tasks.local_servers import addresses
 from tasks.private_folder import create_private, probe
-from tasks.read_limits import GIGABYTE, ReadLimits
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,14 +15,14 @@ from prefect.cache_policies import NO_CACHE
 from ml.contract.read_options import ReadOptions
 from ml.data import item_attributes
 from ml.simulators import SIMULATORS
+from tasks.data_access.data_paths import file_labels, source_names
+from tasks.data_access.databases import read_query
+from tasks.data_access.locate import DatasetSource
+from tasks.data_access.stacked_files import FilePart, join, stack
 from tasks.data_facts import SourceFacts
-from tasks.data_paths import file_labels, source_names
-from tasks.databases import read_query
 from tasks.error_boundary import is_unexpected, redact_errors
-from tasks.file_ending import check_file_end
-from tasks.file_formats import read_in_order
-from tasks.locate import DatasetSource
-from tasks.stacked_files import FilePart, join, stack
+from tasks.formats.file_ending import check_file_end
+from tasks.formats.file_formats import read_in_order
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
 
 CODE = (
@@ -30,29 +30,8 @@ CODE = (
     "tasks/error_boundary.py",
     "tasks/dropped_columns.py",
     "tasks/data_facts.py",
-    "tasks/arff_format.py",
-    "tasks/arrow_blocks.py",
-    "tasks/cell_blocks.py",
-    "tasks/cell_text.py",
-    "tasks/feather_format.py",
-    "tasks/data_paths.py",
-    "tasks/database_url.py",
-    "tasks/databases.py",
-    "tasks/extracts.py",
-    "tasks/file_content.py",
-    "tasks/file_formats.py",
-    "tasks/file_ending.py",
-    "tasks/file_names.py",
-    "tasks/intent_format.py",
-    "tasks/json_lines_format.py",
-    "tasks/locate.py",
-    "tasks/packed_files.py",
-    "tasks/parquet_format.py",
-    "tasks/read_limits.py",
-    "tasks/stacked_files.py",
-    "tasks/text_diagnosis.py",
-    "tasks/text_formats.py",
-    "tasks/workbook_format.py",
+    "tasks/formats",
+    "tasks/data_access",
     "ml/contract",
     "ml/data",
     "ml/device.py",

@@ -1,7 +1,7 @@
 """Validate: apply a contract to a table; the gate in front of all other stages.
 
-Great Expectations evaluates the contract's rules (tasks/gx_rules.py); what each result means for rows or for the batch
-is decided here. Always: clean + quarantined + excluded = rows.
+Great Expectations evaluates the contract's rules (tasks/validation/gx_rules.py); what each result means for rows or for
+the batch is decided here. Always: clean + quarantined + excluded = rows.
 """
 
 import time
@@ -23,21 +23,18 @@ from ml.data.replacements import replace_values
 from ml.data.role_notes import role_notes
 from ml.data.value_kinds import count_violations, likely_step
 from ml.errors import DataGateError
-from tasks import builtin_checks
 from tasks.data_facts import ColumnProfileFacts, ValidationFacts
 from tasks.error_boundary import redact_errors
-from tasks.gx_rules import build_suite, evaluate_rules
-from tasks.quarantine_bias import quarantine_differences
 from tasks.storage.content_store import StageResult, Store, StoredResult, key_of
-from tasks.validation_state import ROW_COLUMN, ValidationState, describe_result
+from tasks.validation import builtin_checks
+from tasks.validation.gx_rules import build_suite, evaluate_rules
+from tasks.validation.quarantine_bias import quarantine_differences
+from tasks.validation.validation_state import ROW_COLUMN, ValidationState, describe_result
 
 CODE = (
     "tasks/validate.py",
     "tasks/error_boundary.py",
-    "tasks/validation_state.py",
-    "tasks/builtin_checks.py",
-    "tasks/gx_rules.py",
-    "tasks/quarantine_bias.py",
+    "tasks/validation",
     "ml/contract",
     "ml/data",
     "ml/errors.py",

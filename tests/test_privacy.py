@@ -176,7 +176,7 @@ def raise_quoting(*args: Any, **kwargs: Any) -> Any:
 
 
 BREAKS = {
-    "source": "tasks.file_formats.read_file",
+    "source": "tasks.formats.file_formats.read_file",
     "validate": "tasks.validate.cast_columns",
     "split": "tasks.split.key_of",
     "leaderboard": "tasks.evaluate.select_leader",

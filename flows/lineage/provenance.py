@@ -18,7 +18,7 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import ContractError
 from ml.simulators import SIMULATORS
-from tasks.extracts import FOLDER
+from tasks.data_access.extracts import FOLDER
 from tasks.storage.content_store import StageResult, Store
 
 CONTRACT = "contract.json"

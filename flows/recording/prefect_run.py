@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from flows.use_case import RunParameters
-from tasks.data_paths import data_name
+from tasks.data_access.data_paths import data_name
 
 TAG = "steward"
 # Names that Prefect and its forms make up, such as "gregarious-seagull".

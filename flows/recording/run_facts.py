@@ -9,10 +9,10 @@ from flows.recording.endings import ERROR, REJECTED, STOPPED
 from flows.recording.environment import contract_path, data_interval, environment_facts, prefect_context
 from flows.recording.outcome import RunOutcome
 from flows.use_case import RunParameters, UseCase
+from tasks.data_access.locate import DatasetSource
 from tasks.dropped_columns import describe_dropped_columns
 from tasks.facts import CANCELLED, RUN_FACTS_VERSION, SUSPENDED, ChampionEstimate, LeaderboardEntry, RunFacts
 from tasks.fit_plan import PlannedFit
-from tasks.locate import DatasetSource
 from tasks.run_entries import SkippedCandidate, StageEntry, TimeBudgetFacts
 from tasks.settings import Settings
 from tasks.storage.content_store import StoredResult

@@ -28,12 +28,12 @@ from flows.recording.run_facts import (
 )
 from flows.use_case import RunParameters, UseCase
 from ml.errors import StewardError
+from tasks.data_access.locate import DatasetSource
 from tasks.data_facts import DriftFacts
 from tasks.drift import drift_summary, require_no_damage
 from tasks.facts import EvaluationFacts, LeaderboardEntry, RunFacts
 from tasks.fit_plan import PlannedFit
 from tasks.ledger import Ledger, Verdict
-from tasks.locate import DatasetSource
 from tasks.locks.run_lock import LOCK_TAG, RunLock
 from tasks.metric_descriptions import format_estimate
 from tasks.reporting import report

@@ -9,7 +9,7 @@ from tasks.use_cases import use_case_names
 
 def contracts(context: CheckContext) -> Iterator[Finding]:
     """Check every contract of every use case."""
-    from tasks.locate import load_contract
+    from tasks.data_access.locate import load_contract
     from tasks.validate import check_rules
 
     folder, valid = context.settings.contracts, 0

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.contract_corruptions import CORRUPTIONS
 from benchmarks.corruption import CORRUPTED_ROWS, rows_caught, sample_rows
-from tasks.locate import find_dataset
+from tasks.data_access.locate import find_dataset
 from tasks.settings import ROOT, load
 
 TEXTS = ("customer_service", "product_reviews", "symptom_triage")

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.dirty_cells import CORRUPTIONS, corrupt
 from benchmarks.doors import SETS, agreement, as_read, false_alarms, found_cells, read_halves
 from operate.contract import draft_cells
-from tasks.locate import load_contract
+from tasks.data_access.locate import load_contract
 from tasks.settings import load
 
 

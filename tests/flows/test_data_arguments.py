@@ -6,7 +6,7 @@ import pandas as pd
 
 from flows.data_arguments import recordable_arguments
 from flows.fintech_risk import fintech_risk
-from tasks.extracts import is_extract
+from tasks.data_access.extracts import is_extract
 
 
 def test_a_table_becomes_a_private_file_in_the_state_directory(home: Path) -> None:

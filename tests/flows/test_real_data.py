@@ -30,7 +30,7 @@ from ml.tabular.additive import Additive
 from ml.tabular.extra_trees import ExtraTrees
 from ml.tabular.gradient_boosting import GradientBoosting
 from ml.tabular.linear import Linear
-from tasks.locate import find_dataset
+from tasks.data_access.locate import find_dataset
 from tasks.settings import load
 from tasks.source import read_source
 from tasks.split import split, split_histories, split_rows

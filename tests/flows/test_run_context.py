@@ -14,7 +14,7 @@ from flows.use_case import RunParameters
 from ml.data.dataset import Dataset
 from ml.estimator import FitResources
 from ml.tabular.linear import Linear
-from tasks.locate import load_contract
+from tasks.data_access.locate import load_contract
 from tasks.settings import ROOT, Settings
 from tasks.storage.content_store import StageResult, Store, StoredResult
 from tasks.train import FinalFitPolicy, fit

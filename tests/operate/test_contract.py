@@ -16,7 +16,7 @@ from ml.drafting.request import CaseKind
 from ml.errors import DataGateError, UsageError
 from ml.simulators import SIMULATORS
 from operate.contract import draft_cells, read_cells
-from tasks.locate import DatasetSource
+from tasks.data_access.locate import DatasetSource
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.validate import apply_contract

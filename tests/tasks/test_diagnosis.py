@@ -15,8 +15,8 @@ import pyarrow.feather as feather
 import pytest
 
 from ml.errors import DataGateError
-from tasks.locate import DatasetSource
-from tasks.read_limits import ReadLimits
+from tasks.data_access.locate import DatasetSource
+from tasks.formats.read_limits import ReadLimits
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.validate import apply_contract

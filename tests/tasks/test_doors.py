@@ -24,13 +24,13 @@ from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.data.digest import table_digest
 from ml.errors import ContractError, DataGateError, UsageError
-from tasks.data_paths import find_files, is_file
-from tasks.file_formats import read_in_order
-from tasks.locate import DatasetSource
-from tasks.read_limits import ReadLimits
+from tasks.data_access.data_paths import find_files, is_file
+from tasks.data_access.locate import DatasetSource
+from tasks.data_access.tables_in_memory import is_table, table_file
+from tasks.formats.file_formats import read_in_order
+from tasks.formats.read_limits import ReadLimits
 from tasks.source import read_files
 from tasks.storage.content_store import Store
-from tasks.tables_in_memory import is_table, table_file
 from tasks.validate import apply_contract
 
 ROWS = 24

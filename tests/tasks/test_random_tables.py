@@ -21,9 +21,9 @@ from ml.contract.read_options import ReadOptions
 from ml.drafting.request import CaseKind
 from ml.errors import StewardError
 from operate.contract import draft_cells, read_cells
-from tasks.file_formats import read_file
-from tasks.read_limits import ReadLimits
-from tasks.stacked_files import to_frame
+from tasks.data_access.stacked_files import to_frame
+from tasks.formats.file_formats import read_file
+from tasks.formats.read_limits import ReadLimits
 from tasks.validate import apply_contract
 
 LIMITS = ReadLimits()

@@ -10,8 +10,8 @@ import pytest
 from ml.data.row_split import PURGED, TEST, TRAIN, VALID
 from ml.drift.compare import Scope, compare
 from ml.drift.summary import summarize
+from tasks.data_access.locate import find_dataset
 from tasks.leakage_gate import check_leakage, raise_if_leaking
-from tasks.locate import find_dataset
 from tasks.settings import load
 from tasks.source import read_source
 from tasks.split import split_rows

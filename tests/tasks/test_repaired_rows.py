@@ -11,8 +11,8 @@ import pytest
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import UsageError
-from tasks.locate import DatasetSource
-from tasks.read_limits import ReadLimits
+from tasks.data_access.locate import DatasetSource
+from tasks.formats.read_limits import ReadLimits
 from tasks.repaired_rows import ROW, RULES, files_of_batch, quarantined_cells, read_repaired, release_rows
 from tasks.source import read_files
 from tasks.storage.content_store import Store

@@ -11,8 +11,8 @@ import pytest
 from ml.errors import CandidateSkipped, DataGateError, UsageError
 from ml.estimator import FitResources
 from ml.recommenders.content_based import ContentBased, ContentBasedModel
+from tasks.data_access.locate import find_dataset
 from tasks.evaluate import load_fitted_model
-from tasks.locate import find_dataset
 from tasks.settings import Settings
 from tasks.source import read_source
 from tasks.split import split, split_histories

@@ -19,7 +19,7 @@ from ml.contract.schema import Contract
 from ml.data.casting import TEXT_DTYPE, cast_columns
 from ml.errors import ContractError, DataGateError, UsageError
 from ml.simulators import SIMULATORS
-from tasks.locate import DatasetSource, find_dataset, load_contract
+from tasks.data_access.locate import DatasetSource, find_dataset, load_contract
 from tasks.settings import Settings
 from tasks.source import read_files, read_source, source
 from tasks.storage.content_store import Store, StoredResult

@@ -9,7 +9,7 @@ import pytest
 from ml.contract.parser import parse
 from ml.contract.schema import Contract
 from ml.errors import UsageError
-from tasks.locate import DatasetSource
+from tasks.data_access.locate import DatasetSource
 from tasks.source import read_files
 from tasks.storage.content_store import Store
 from tasks.unlabelled_rows import select_rows, write_rows

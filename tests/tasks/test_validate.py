@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from ml.contract.parser import parse
 from ml.contract.schema import Contract, Rule
 from ml.errors import ContractError, DataGateError
-from tasks.builtin_checks import MIN_ROWS
 from tasks.settings import ROOT
 from tasks.storage.content_store import StageResult, Store
 from tasks.validate import apply_contract, check_rules, validate
+from tasks.validation.builtin_checks import MIN_ROWS
 
 COLUMNS = {"id": "category", "a": "number", "b": "number", "kind": "category", "y": "integer"}
 SECRET = "Jane-Doe-4711"

@@ -1,0 +1,1 @@
+"""Where data comes from: paths, several files, databases, tables in memory, downloads, samples for drafts."""

@@ -1,0 +1,1 @@
+"""Readers of single files: formats, encodings, packing, and the limits of what they read."""
