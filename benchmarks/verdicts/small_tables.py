@@ -1,7 +1,8 @@
 """Choice on small tables: what the flow chooses, beside what each candidate would have scored on test.
 
 Twelve divisions of each table into 80 % and a test of 20 %; each fit may take a second. Besides the present choice, out
-of fold on the 80 %, the earlier one is shown: fits to three quarters of them, compared on the last.
+of fold on the 80 %, the earlier one is shown: fits to four fifths of them, compared on the last.
+`python -m benchmarks.choices` has the time budget of the flow, and more tables.
 """
 
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.choices import choose, scores_on_test
 from benchmarks.outer_folds import outer_folds
 from benchmarks.tabular_datasets import load_table
 from benchmarks.verdicts.figures import Figure, shown
@@ -16,31 +18,26 @@ from flows.fintech_risk import CASE
 from ml.data.dataset import Dataset
 from ml.data.stopping_rows import stopping_split
 from ml.estimator import FitResources
-from ml.evaluation.binary_metrics import roc_auc
-from ml.evaluation.cross_fit import predict_out_of_fold
-from tasks.selection import select_leader
+from tasks.fit_plan import PlannedFit
 
 SETS = ("pima_diabetes", "german_credit", "heart_disease")
 SPLITS, FOLDS = 12, 5
 SECONDS = 1.0
 
 
-def choose(rows: Dataset, test: Dataset, seed: int) -> tuple[dict[str, float], str, str, float]:
+def choose_both(rows: Dataset, test: Dataset, seed: int) -> tuple[dict[str, float], str, str, float]:
     """Return the AUC on test by candidate, the present choice, the earlier choice, and the AUC of the latter."""
-    resources, truth = FitResources(seed, 1, SECONDS), test.truth.to_numpy()
+    resources = FitResources(seed, 1, SECONDS)
+    planned = {name: PlannedFit(candidate, SECONDS) for name, candidate in CASE.candidates.items()}
     fit_rows, valid_rows = stopping_split(rows, "binary", 10_000 + seed)
-    train, valid = rows.take(fit_rows), rows.take(valid_rows)
-    on_test, out_of_fold, on_valid, earlier = {}, {}, {}, {}
-    for name, candidate in CASE.candidates.items():
-        out_of_fold[name] = predict_out_of_fold(candidate, rows, resources).predictions
-        model = candidate.fit(rows, valid, resources)
-        on_test[name] = roc_auc(truth, model.predict(test.frame)["probability"].to_numpy())
-        model = candidate.fit(train, valid, resources)
-        on_valid[name] = model.predict(valid.frame)
-        earlier[name] = roc_auc(truth, model.predict(test.frame)["probability"].to_numpy())
-    chosen = select_leader(out_of_fold, rows, CASE.evaluator)[0]
-    before = select_leader(on_valid, valid, CASE.evaluator)[0]
-    return on_test, chosen, before, earlier[before]
+    present = choose(CASE, planned, rows, None, resources)
+    earlier = choose(CASE, planned, rows.take(fit_rows), rows.take(valid_rows), resources)
+    return (
+        scores_on_test(present, test),
+        present.chosen,
+        earlier.chosen,
+        scores_on_test(earlier, test)[earlier.chosen],
+    )
 
 
 def measure(scale: float, seed: int) -> Iterator[Figure]:
@@ -50,7 +47,7 @@ def measure(scale: float, seed: int) -> Iterator[Figure]:
         data = load_table(name)
         folds = list(outer_folds(data.dataset, data.grouped, FOLDS, -(-count // FOLDS)))[:count]
         results = [
-            choose(data.dataset.take(fold.train), data.dataset.take(fold.test), seed + number)
+            choose_both(data.dataset.take(fold.train), data.dataset.take(fold.test), seed + number)
             for number, fold in enumerate(folds)
         ]
         for candidate in results[0][0]:
