@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import floor
 
 from ml.data.dataset import Dataset
 from ml.estimator import AdjustableCandidate, Candidate, CostedCandidate, FitResources
-from ml.time_budget import FREE, divide
+from ml.time_budget import FREE, FitCost, divide
+
+SECONDS_PER_WEEK = 604_800
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,37 @@ def plan_fits(
         reason = ""
         if not allowance.is_enough:
             reason = (
-                f"expected about {allowance.cost.minimum:.0f} s for {_count(fits)} to these data; got"
-                f" {allowance.seconds:.0f} s of the time budget of {budget:g} s; raise --time-budget"
+                f"expected about {_seconds(allowance.cost.minimum)} s for {_count(fits)} to these data; got"
+                f" {_seconds(allowance.seconds)} s of the time budget of {budget:g} s; raise --time-budget"
+                f"{_sufficient_budget(costs, name, budget)}"
             )
         elif isinstance(candidate, AdjustableCandidate):
             candidate, left_out = candidate.adjust_to(train, limited)
         planned[name] = PlannedFit(candidate, limited.seconds, reason, left_out)
     return planned
+
+
+def _sufficient_budget(costs: Mapping[str, FitCost], name: str, budget: float) -> str:
+    """Format a budget, in whole seconds, that suffices for a candidate while a second less does not.
+
+    Empty if a week does not suffice.
+    """
+    too_short, enough = floor(budget), floor(budget) + 1
+    while not divide(costs, enough)[name].is_enough:
+        if enough > SECONDS_PER_WEEK:
+            return ""
+        too_short, enough = enough, 2 * enough
+    while enough - too_short > 1:
+        between = (too_short + enough) // 2
+        if divide(costs, between)[name].is_enough:
+            enough = between
+        else:
+            too_short = between
+    return f" to {enough}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10.0 else f"{round(value, 1):g}"
 
 
 def _count(fits: int) -> str:

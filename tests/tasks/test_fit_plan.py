@@ -51,8 +51,12 @@ def test_a_candidate_that_costs_too_much_is_left_out_by_name() -> None:
     }  # fmt: skip
     planned = plan_fits(candidates, table(10, 2), FitResources(seconds=300.0))
     assert planned["slow"].reason == (
-        "expected about 699 s for a fit to these data; got 120 s of the time budget of 300 s; raise --time-budget"
+        "expected about 699 s for a fit to these data; got 120 s of the time budget of 300 s; raise --time-budget to "
+        "1748"
     )
+    raised = plan_fits(candidates, table(10, 2), FitResources(seconds=1748.0))
+    assert [plan.reason for plan in raised.values()] == ["", "", ""]
+    assert plan_fits(candidates, table(10, 2), FitResources(seconds=1747.0))["slow"].reason
     assert (planned["constant"].reason, planned["strong"].reason) == ("", "")
     assert planned["strong"].seconds == 300.0
 
@@ -64,9 +68,24 @@ def test_candidates_that_are_fitted_several_times_share_their_seconds_among_the_
     once, six = (plan_fits(candidates, table(10, 2), FitResources(seconds=100.0), fits) for fits in (1, 6))
     assert (once["slow"].reason, once["strong"].seconds) == ("", 80.0)
     assert six["slow"].reason == (
-        "expected about 120 s for 6 fits to these data; got 40 s of the time budget of 100 s; raise --time-budget"
+        "expected about 120 s for 6 fits to these data; got 40 s of the time budget of 100 s; raise --time-budget to "
+        "300"
     )
     assert six["strong"].seconds == pytest.approx(100.0 / 6)
+
+
+def test_small_costs_are_named_with_a_digit_and_what_no_budget_suffices_for_without_a_number() -> None:
+    candidates: dict[str, Candidate] = {
+        "constant": Constant(),
+        "quick": Stated(0.4, 0.4),
+        "endless": Stated(math.inf, math.inf),
+        "strong": Stated(0.1, 9.0),
+    }
+    planned = plan_fits(candidates, table(10, 2), FitResources(seconds=0.5))
+    assert planned["quick"].reason == (
+        "expected about 0.4 s for a fit to these data; got 0.2 s of the time budget of 0.5 s; raise --time-budget to 1"
+    )
+    assert planned["endless"].reason.endswith("raise --time-budget")
 
 
 def test_the_reranker_is_fitted_without_the_model_that_a_large_catalogue_makes_slow() -> None:
