@@ -201,9 +201,10 @@ def _print(draft: "Draft", path: Path, command: str) -> None:
     doubts = draft.doubts
     typer.echo(f"{path}: {len(draft.contract.read.columns)} columns, {len(draft.rules)} rules")
     if doubts:
-        typer.echo(f"\nLook at {len(doubts)} points, the most doubtful first:")
+        points = f"{len(doubts)} points, the most doubtful first" if len(doubts) > 1 else "this point"
+        typer.echo(f"\nLook at {points}:")
     for number, doubt in enumerate(doubts[:SHOWN_DOUBTS], 1):
         typer.echo(f"{number:3}. {doubt.place}: {doubt.reason}")
     if len(doubts) > SHOWN_DOUBTS:
-        typer.echo(f"     and {len(doubts) - SHOWN_DOUBTS} more: review is true there")
+        typer.echo(f'     and {len(doubts) - SHOWN_DOUBTS} more, marked with "review": true in the file')
     typer.echo(f"\n{draft.alarms.describe()}\n    {command}")
