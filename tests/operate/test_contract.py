@@ -41,7 +41,7 @@ def test_a_file_becomes_a_contract_with_a_list_of_doubts(
     monkeypatch.chdir(tmp_path)
     printed = run(str(loans), "--case", "fintech-risk")
     assert printed.startswith("my_loans.json: 22 columns, ")
-    assert "the most doubtful first:\n  1. " in printed
+    assert "Look at this point:\n  1. roles.target: guessed" in printed
     assert "expected false alarms per batch of 400 rows: " in printed
     assert f"steward run fintech-risk --data '{loans}' --contract my_loans.json" in printed
     contract = parse(json.loads(Path("my_loans.json").read_text()))
