@@ -46,6 +46,9 @@ def contract(
             help="Numbers of the target above this one are the positive class, the others the negative one."
         ),
     ] = None,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Predict each class of the target, not one against the others.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The contract to write, FILE.json. Default: named as the data."),
@@ -78,9 +81,9 @@ def contract(
     if page is not None:
         require_new(page, [".html"])
     with console_logging(progress=True):
-        rows, request = read_cells(file, case_kind(case))
-        classes = () if positive is None else (positive,)
-        request = replace(request, target=target, positive=classes, above=above)
+        rows, request = read_cells(file, requested_kind(case, classes, positive))
+        given = () if positive is None else (positive,)
+        request = replace(request, target=target, positive=given, above=above)
         drafted = draft_cells(rows, request)
     source = dict(drafted.source)
     if review:
@@ -164,6 +167,16 @@ def read_cells(
     return found.rows, DraftRequest(kind, name or _name(data), found.read, found.doubts)
 
 
+def requested_kind(case: str, classes: bool, positive: str | None) -> "CaseKind":
+    """Return what kind of data a draft is for; with `classes`, of a target of several. Raises UsageError."""
+    from ml.errors import UsageError
+
+    if classes and positive is not None:
+        raise UsageError("--classes or --positive, which names one class", "both", "leave one of them out")
+    kind = case_kind(case)
+    return kind.with_classes() if classes else kind
+
+
 def case_kind(case: str) -> "CaseKind":
     """Return what kind of data a use case needs. Raises UsageError for an unknown one."""
     from ml.drafting.request import CaseKind
@@ -176,6 +189,7 @@ def case_kind(case: str) -> "CaseKind":
         several_classes=target == "multiclass",
         numbers=target == "numeric" or "numeric" in use_case.other_targets,
         reads_texts=use_case.reads_texts,
+        classes_on_request="multiclass" in use_case.other_targets,
     )
 
 

@@ -41,15 +41,16 @@ def contract(
     target: str | None = None,
     positive: str | None = None,
     above: float | None = None,
+    classes: bool = False,
 ) -> str:
     """Draft the contract of files or of a table, write it to the new file `to`, and return its path.
 
-    Numbers of the target above `above` are the positive class.
+    Numbers of the target above `above` are the positive class. With `classes`, each class of the target is predicted.
     What is doubtful is marked `review` in the file: look at it before you rely on a model. Raises UsageError.
     """
     import json
 
-    from operate.contract import case_kind, draft_cells, read_cells
+    from operate.contract import draft_cells, read_cells, requested_kind
     from operate.new_file import write_new
     from tasks.data_access.tables_in_memory import is_table, table_file
     from tasks.settings import load
@@ -57,7 +58,7 @@ def contract(
     path, settings = Path(to), load()
     if path.suffix != ".json":
         raise UsageError("a new file NAME.json for the contract", str(to), "name such a file")
-    kind = case_kind(case)
+    kind = requested_kind(case, classes, positive)
     files: str | list[str]
     if is_table(data):
         settings.create_state_dir()
@@ -65,9 +66,9 @@ def contract(
     else:
         files = str(data) if isinstance(data, str | Path) else [str(part) for part in data]
     rows, request = read_cells(files, kind)
-    classes = () if positive is None else (positive,)
+    given = () if positive is None else (positive,)
     read = {**request.read, "files": [f"{path.stem}.parquet"]} if is_table(data) else request.read
-    request = replace(request, name=path.stem, read=read, target=target, positive=classes, above=above)
+    request = replace(request, name=path.stem, read=read, target=target, positive=given, above=above)
     write_new(path, json.dumps(draft_cells(rows, request).source, indent=2, ensure_ascii=False) + "\n")
     return str(path)
 

@@ -1,15 +1,17 @@
 """The input of a draft: use case, file, and what the user has chosen already."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from ml.errors import UsageError
 
 
 @dataclass(frozen=True)
 class CaseKind:
     """What kind of data a use case needs: a log of events, or a table whose target has two or several classes.
 
-    With `numbers`, the target may be a number.
+    With `numbers`, the target may be a number; with `classes_on_request`, a person may say that it has several classes.
     """
 
     name: str
@@ -17,6 +19,20 @@ class CaseKind:
     several_classes: bool = False
     numbers: bool = False
     reads_texts: bool = False
+    classes_on_request: bool = False
+
+    def with_classes(self) -> Self:
+        """Return the same with each class of the target to be predicted. Raises UsageError where that is impossible."""
+        if self.several_classes:
+            return self
+        if not self.classes_on_request:
+            got = (
+                f"the use case {self.name}, which reads logs" if self.is_log else f"the use case {self.name}"
+            )
+            raise UsageError(
+                "--classes for a use case that predicts several classes", got, "leave --classes out"
+            )
+        return replace(self, several_classes=True)
 
 
 @dataclass(frozen=True)

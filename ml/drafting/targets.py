@@ -70,7 +70,7 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
     proposals = []
     given, positive = request.target, request.positive
     if request.above is not None and (positive or request.case.several_classes):
-        got = "--positive too" if positive else f"the use case {request.case.name}, which has several classes"
+        got = "--positive too" if positive else "a target of several classes"
         raise UsageError("--above for two classes, of which it names one", got, "leave --above out")
     if given is None:
         column, proposal = _guess(columns, request.case)
@@ -103,7 +103,7 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
         return TargetDraft(column.name, target, "category", (*proposals, proposal))
     if request.case.numbers and column.is_numeric and column.distinct > MAX_GRADES:
         return _number(column, proposals)
-    return _grades_or_classes(column, proposals)
+    return _grades_or_classes(column, request.case, proposals)
 
 
 def _guess(columns: Sequence[Column], case: CaseKind) -> tuple[Column, Proposal]:
@@ -216,8 +216,8 @@ def _several(column: Column, proposals: list[Proposal]) -> TargetDraft:
     if column.distinct > MAX_CLASSES:
         raise UsageError(
             f"a target with at most {MAX_CLASSES} classes",
-            f"{column.distinct} in {column.name!r}",
-            "name another with --target",
+            f"{column.distinct:,} in {column.name!r}",
+            "name another with --target, or leave --classes out",
         )
     labels = sorted(str(label) for label in column.counts.index)
     rare = int((column.counts < 10).sum())
@@ -241,8 +241,9 @@ def _number(column: Column, proposals: list[Proposal]) -> TargetDraft:
     )
 
 
-def _grades_or_classes(column: Column, proposals: list[Proposal]) -> TargetDraft:
+def _grades_or_classes(column: Column, case: CaseKind, proposals: list[Proposal]) -> TargetDraft:
     """Return the target of a use case for two classes whose column has more values."""
+    may_have_classes = case.classes_on_request and column.distinct <= MAX_CLASSES
     place, numbers = "roles.target.positive", column.present if column.is_numeric else None
     if numbers is not None and column.distinct <= MAX_GRADES and numbers.min() == 0:
         share = float((numbers > 0).mean())
@@ -252,10 +253,13 @@ def _grades_or_classes(column: Column, proposals: list[Proposal]) -> TargetDraft
     if column.distinct <= MAX_GRADES:
         rarer = str(column.counts.index[-1])
         reason = f"{rarer!r} is the rarest of {column.distinct} classes: {class_counts(column)}"
+        reason += "; each of them is predicted with --classes" if may_have_classes else ""
         definition = {"column": column.name, "positive": [rarer]}
         return TargetDraft(column.name, definition, "category", (*proposals, Proposal(place, reason, 1.0)))
     raise UsageError(
         f"a target with classes in {column.name!r}",
         f"{column.distinct:,} different values: {class_counts(column) if column.distinct < 50 else 'numbers or texts'}",
-        "name the positive ones with --positive VALUE, or another column with --target",
+        "name the positive ones with --positive VALUE"
+        + (", predict each class with --classes" if may_have_classes else "")
+        + ", or another column with --target",
     )

@@ -154,6 +154,29 @@ def test_another_target_can_be_chosen_in_a_review(loans: Path, tmp_path: Path) -
     assert (contract.roles.target, contract.roles.positive) == ("region", ("wales",))
 
 
+def test_each_class_of_a_table_is_predicted_on_request(loans: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    arguments = [str(loans), "--case", "fintech-risk", "--target", "region", "-o", str(path)]
+    assert "each of them is predicted with --classes" in run(*arguments)
+    assert parse(json.loads(path.read_text())).roles.target_kind == "binary"
+    path.unlink()
+    run(*arguments, "--classes")
+    roles = parse(json.loads(path.read_text())).roles
+    assert roles.target_kind == "multiclass"
+    assert set(roles.labels) == set(pd.read_csv(loans, sep=";")["region"])
+    path.unlink()
+    for case, target, others, message in (
+        ("fintech-risk", "region", ["--positive", "wales"], "--classes or --positive"),
+        ("fintech-risk", "region", ["--above", "3"], "--above for two classes"),
+        ("fintech-risk", "income", [], "a target with at most .* classes; got .* in 'income'"),
+        ("ecommerce-recommendation", "region", [], "which reads logs"),
+        ("product-reviews", "region", [], "got the use case product-reviews; leave --classes out"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(str(loans), "--case", case, "--target", target, "--classes", *others, "-o", str(path))
+    assert not path.exists()
+
+
 def test_a_few_lines_with_other_lengths_are_left_out_and_counted(tmp_path: Path) -> None:
     lines = [f"{n},{n % 7},{'yes' if n % 3 else 'no'}" for n in range(400)]
     lines[100] += ",1"
