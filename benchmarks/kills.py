@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.settings import LIBRARY_VARIABLES
+from tasks.library_variables import LIBRARY_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "ecommerce-recommendation.simulated"

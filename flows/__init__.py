@@ -2,8 +2,9 @@
 
 import logging
 
-from tasks import settings
+from tasks.library_variables import prepare_libraries
+from tasks.settings import load
 
 # Before Prefect or MLflow is imported: they read the environment once.
-settings.prepare_libraries(settings.load())
+prepare_libraries(load())
 logging.getLogger("steward").setLevel(logging.INFO)

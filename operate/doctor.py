@@ -83,7 +83,8 @@ def run_checks(
     fix: bool = False, deep: bool = False, verbose: bool = False, checks: Iterable[Check] = CHECKS
 ) -> Iterator[Finding]:
     """Yield the findings of each check, after its fix if `fix` is set."""
-    from tasks.settings import load, prepare_libraries_read_only
+    from tasks.library_variables import prepare_libraries_read_only
+    from tasks.settings import load
 
     try:
         settings = load()

@@ -45,8 +45,9 @@ def up(
         command = [sys.executable, sys.argv[0], "up", f"--port={port}", f"--mlflow-port={mlflow_port}"]
         os.execv(command[0], command)
 
+    from tasks.library_variables import prepare_libraries
     from tasks.local_servers.api_secret import ensure_api_secret
-    from tasks.settings import load, prepare_libraries
+    from tasks.settings import load
 
     settings = load()
     settings.create_state_dir()

@@ -3,14 +3,9 @@
 No other module reads variables named STEWARD_*.
 """
 
-import atexit
-import gc
 import logging
 import os
 import shutil
-import tempfile
-import warnings
-from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,45 +17,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ml.device import Device
 from ml.errors import UsageError
 from tasks.formats.read_limits import GIGABYTE, ReadLimits
-from tasks.local_servers import addresses
 from tasks.private_folder import create_private, probe
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Variables that libraries read: no telemetry, no progress bars, no more threads than a fit was given.
-LIBRARY_VARIABLES = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    # The shortest interval that Prefect allows: `steward up` ends runs of other machines whose heartbeats stop.
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    # On a busy machine requests wait longer for a connection to the database than half a minute, or fail.
-    "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_TIMEOUT": "300",
-    "PREFECT_API_REQUEST_TIMEOUT": "300",
-    # The log of a run is also shown in Prefect's UI.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "steward",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "GX_ANALYTICS_ENABLED": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TQDM_DISABLE": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # Waiting threads sleep instead of spinning: on a busy machine, a fit of LightGBM took 1 second instead of 48.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-# Those of them that switch telemetry off.
-TELEMETRY_VARIABLES = (
-    "DO_NOT_TRACK",
-    "PREFECT_SERVER_ANALYTICS_ENABLED",
-    "MLFLOW_DISABLE_TELEMETRY",
-    "GX_ANALYTICS_ENABLED",
-    "HF_HUB_DISABLE_TELEMETRY",
-)
 # Free bytes that a run requires: more than the largest run on public data writes.
 MIN_FREE_BYTES = 200 * 2**20
-TRUE_WORDS = ("1", "true", "t", "yes", "y", "on")
 PREFIX = "STEWARD_"
 # The likeness (0 to 1) from which an unknown variable is a setting that was mistyped. Platforms set others: Kubernetes
 # sets STEWARD_PORT and STEWARD_SERVICE_HOST for a service of that name.
@@ -232,70 +194,3 @@ def _check_names() -> None:
 @cache
 def _log_unknown(variable: str) -> None:
     log.warning("the environment variable %s is no setting and has no effect (docs/settings.md)", variable)
-
-
-def prepare_libraries(settings: Settings) -> None:
-    """Set the variables that libraries read when they are imported; variables that are already set stay.
-
-    While `steward up` runs on this state directory, they name its server, with its secret, and its database. Raises
-    UsageError if this user may not read the address of the database.
-    """
-    servers = addresses.running_server_env(settings.state_dir.resolve(), os.environ)
-    for name, value in {**LIBRARY_VARIABLES, **_library_folders(settings)}.items():
-        os.environ.setdefault(name, value)
-    os.environ.update(servers)
-    # The collection at the end of a process finds nothing of use in what the libraries made, and takes a second.
-    atexit.register(gc.freeze)
-    # Prefect creates its folder when it is imported, but not the folder above. If that fails, `create_state_dir`
-    # raises a clearer error than Prefect's warning.
-    # A command that only reads has named a temporary folder instead.
-    if Path(os.environ["PREFECT_HOME"]).parent == settings.state_dir.resolve():
-        with suppress(OSError):
-            create_private(settings.state_dir.resolve(), settings.shared_home)
-    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
-    if not settings.debug:
-        warnings.formatwarning = _format_without_text
-
-
-def _format_without_text(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """Format a warning by category and place, as texts of libraries may quote cells."""
-    return f"{filename}:{lineno}: {category.__name__} (STEWARD_DEBUG=1 shows its text)\n"
-
-
-def prepare_libraries_read_only(settings: Settings) -> None:
-    """Set the variables for a process that must not write to the state directory: missing folders become temporary.
-
-    Raises UsageError as `prepare_libraries` does.
-    """
-    # A state directory that this user may not read is reported by its own check.
-    with suppress(PermissionError):
-        os.environ.update(addresses.running_server_env(settings.state_dir.resolve(), os.environ))
-    atexit.register(gc.freeze)
-    folders = _library_folders(settings)
-    for name, value in {**LIBRARY_VARIABLES, **folders}.items():
-        os.environ.setdefault(name, value)
-    for name in folders:
-        if not os.access(os.environ[name], os.R_OK | os.X_OK):
-            os.environ[name] = tempfile.mkdtemp(prefix="steward-look-")
-            atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
-
-
-def enabled_telemetry() -> dict[str, str]:
-    """Return the variables by which the environment has enabled the telemetry of a library, with their values."""
-    disabling = {name: LIBRARY_VARIABLES[name] in TRUE_WORDS for name in TELEMETRY_VARIABLES}
-    present = {name: os.environ[name] for name in TELEMETRY_VARIABLES if name in os.environ}
-    return {
-        name: value
-        for name, value in present.items()
-        if (value.strip().lower() in TRUE_WORDS) != disabling[name]
-    }
-
-
-def _library_folders(settings: Settings) -> dict[str, str]:
-    state_dir = settings.state_dir.resolve()
-    return {
-        "PREFECT_HOME": str(state_dir / "prefect"),
-        "MPLCONFIGDIR": str(state_dir / "cache" / "matplotlib"),
-    }

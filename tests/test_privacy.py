@@ -32,7 +32,7 @@ from ml.estimator import FitResources
 from ml.evaluation.quality_gate import QualityThresholds
 from ml.simulators import SIMULATORS
 from ml.tabular.constant import Constant
-from tasks import settings
+from tasks import library_variables, settings
 from tasks.error_boundary import redact_errors
 from tasks.settings import load
 from tasks.tracking import connection as tracking
@@ -294,5 +294,5 @@ def test_an_error_that_leaves_a_stage_has_no_text_of_others() -> None:
 
 
 def test_warnings_of_libraries_are_shown_without_their_text() -> None:
-    text = settings._format_without_text(f"cannot parse {NAME}", UserWarning, "pandas/core.py", 7)
+    text = library_variables._format_without_text(f"cannot parse {NAME}", UserWarning, "pandas/core.py", 7)
     assert text == "pandas/core.py:7: UserWarning (STEWARD_DEBUG=1 shows its text)\n"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from operate.checks.finding import CheckBlockedError, CheckContext, Finding, NoRunsYetError
 from operate.checks.pins import compare_with_pins
-from tasks.settings import ROOT, enabled_telemetry
+from tasks.library_variables import enabled_telemetry
+from tasks.settings import ROOT
 
 GIGABYTE = 10**9
 MIN_FREE_BYTES, LOW_FREE_BYTES, LOW_FREE_SHARE = GIGABYTE, 5 * GIGABYTE, 0.10

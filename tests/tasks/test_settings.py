@@ -1,13 +1,15 @@
-"""Settings from the environment, invalid values, and the variables that libraries read."""
+"""Settings from the environment, invalid values, and what is prepared for libraries."""
 
 import errno
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
 from ml.errors import UsageError
-from tasks.settings import LIBRARY_VARIABLES, ROOT, Settings, load, prepare_libraries
+from tasks.library_variables import GARBAGE_THRESHOLDS, LIBRARY_VARIABLES, prepare_libraries
+from tasks.settings import ROOT, Settings, load
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +125,5 @@ def test_library_variables_are_set_unless_they_are_set_already(
         assert os.environ[telemetry] == "1"
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == os.environ["GX_ANALYTICS_ENABLED"] == "false"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    # Garbage is still searched for, but not all the time while the libraries are imported.
+    assert gc.get_threshold() == GARBAGE_THRESHOLDS
