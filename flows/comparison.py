@@ -3,16 +3,15 @@
 Predictions are aligned with rows by position, those of lists by user.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from flows.comparable_predictions import require_comparable, users_without_list
 from ml.data.dataset import Dataset
-from ml.data.target import CLASS_PROBABILITY, PREDICTION_COLUMN, Target
-from ml.errors import PackagingError
 from ml.evaluation.evaluator import Evaluator
 from ml.evaluation.looks import (
     EarlierLook,
@@ -23,17 +22,11 @@ from ml.evaluation.looks import (
     rows_not_fitted_to,
     sketch_rows,
 )
-from ml.evaluation.numeric_evaluator import COLUMN_OF_0_2
 from tasks import promote as promotion
 from tasks.ledger import INCONCLUSIVE, Verdict
 
 # Predicts several tables at once, which for a model in a process of its own costs about as much as one.
 Predict = Callable[[Sequence[pd.DataFrame]], Sequence[pd.DataFrame]]
-OLD_COLUMNS: Mapping[Target, tuple[str, ...]] = {"numeric": (COLUMN_OF_0_2,)}
-LIST_COLUMNS = ("user", "rank", "item", "score")
-# Of predictions of another kind, at most this many columns are named.
-MAX_NAMED = 4
-REPAIR = "roll back to a champion for this target, or give the new target another contract"
 
 
 @dataclass(frozen=True)
@@ -112,6 +105,9 @@ def compare(
     demands = promotion.Demands(look, circumstances.sensitive, circumstances.max_group_harm, validation)
     (ours,) = challenger.predict([shared.frame])
     verdict = promotion.compare_with_champion(evaluator, shared, ours, on_test, left_out, demands)
+    if evaluator.target is None and verdict.difference and (missing := users_without_list(shared, on_test)):
+        served = f"the champion has no list for {missing:,} of {len(shared.frame):,} users, which counts as 0"
+        verdict = replace(verdict, reason=f"{verdict.reason}; {served}")
     return Comparison(verdict, judged, shared, None if verdict.verdict == INCONCLUSIVE else on_test)
 
 
@@ -133,51 +129,5 @@ def _predictions(
     """Return the champion's predictions. Raises PackagingError where they are not one for each row, of this target."""
     predicted = champion.predict([part.frame for part in parts])
     for part, predictions in zip(parts, predicted, strict=True):
-        _require_comparable(evaluator, part, predictions)
+        require_comparable(evaluator, part, predictions)
     return predicted
-
-
-def _require_comparable(evaluator: Evaluator, rows: Dataset, predicted: pd.DataFrame) -> None:
-    expected, got = _expected_predictions(evaluator, rows), ""
-    if evaluator.target is None:
-        got = _wrong_lists(rows.frame["user"], predicted)
-    elif len(predicted) != len(rows.frame):
-        got = f"{len(predicted)} predictions"
-    else:
-        numbers = predicted[_prediction_columns(evaluator.target, predicted)].to_numpy(np.float64)
-        if not numbers.size:
-            got = f"the columns {', '.join(map(str, predicted.columns[:MAX_NAMED]))}"
-        elif not np.isfinite(numbers).all():
-            got = f"{int((~np.isfinite(numbers)).any(axis=1).sum())} rows without one"
-    if got:
-        raise PackagingError(expected, got, REPAIR)
-
-
-def _expected_predictions(evaluator: Evaluator, rows: Dataset) -> str:
-    kind = {
-        None: "lists of different items for users",
-        "binary": "probabilities of the positive class for rows",
-        "multiclass": "probabilities of classes for rows",
-        "numeric": "numbers for rows",
-    }[evaluator.target]
-    return f"{kind}, {len(rows.frame)} of them"
-
-
-def _prediction_columns(target: Target, predicted: pd.DataFrame) -> list[str]:
-    """Return the columns that are compared; none in predictions for another kind of target."""
-    of_classes = [name for name in predicted.columns if str(name).startswith(CLASS_PROBABILITY)]
-    if target == "multiclass":
-        return of_classes
-    # For several classes, `probability` is that of the predicted one.
-    names = () if of_classes else (PREDICTION_COLUMN[target], *OLD_COLUMNS.get(target, ()))
-    return [name for name in names if name in predicted.columns][:1]
-
-
-def _wrong_lists(users: pd.Series, predicted: pd.DataFrame) -> str:
-    """Say what is wrong with lists; a user may have none, which counts as the worst."""
-    if missing := [name for name in LIST_COLUMNS if name not in predicted.columns]:
-        return f"no {' and no '.join(missing)}"
-    if unknown := int((~predicted["user"].isin(users)).sum()):
-        return f"{unknown} items for other users"
-    repeated = int(predicted.duplicated(["user", "item"]).sum())
-    return f"{repeated} items twice" if repeated else ""

@@ -54,7 +54,7 @@ def target_ranks(truth: pd.Series, users: pd.Series | np.ndarray, prediction: pd
     """
     targets = _flat_targets(truth, users)
     listed_keys, target_keys = _pair_keys(prediction, targets)
-    expected = _expected_ranks(prediction)
+    expected = expected_ranks(prediction)
     listed = pd.Index(listed_keys)
     if not listed.is_unique:
         raise ValueError(
@@ -140,8 +140,8 @@ def _concatenate(columns: Sequence[pd.Series]) -> np.ndarray:
     return np.concatenate([column.to_numpy(dtype=object) for column in columns])
 
 
-def _expected_ranks(prediction: pd.DataFrame) -> np.ndarray:
-    """Average the ranks of the rows with the same user and score, for each row, shape (rows,)."""
+def expected_ranks(prediction: pd.DataFrame) -> np.ndarray:
+    """Average the ranks of the rows with the same user and score, for each row of a prediction, shape (rows,)."""
     user = pd.factorize(prediction["user"])[0]
     rank = prediction["rank"].to_numpy(np.float64)
     order = np.lexsort((rank, user))

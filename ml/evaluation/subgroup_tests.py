@@ -5,6 +5,7 @@ refuse a model that harms nobody in at most the level of the family (Holm, 1979)
 harmlessness: beside each is the smallest harm that it would have found in 80 % of cases.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -115,13 +116,19 @@ def check_harm(primary: str, groups: Sequence[Mapping[str, Any]], max_harm: floa
 
 
 def describe_not_evaluated(groups: Sequence[Mapping[str, Any]], named: int = 5) -> str:
-    """Say which groups are too small to be evaluated, and why; empty where all are evaluated."""
+    """Say which groups are too small to be evaluated, and why, and which columns have but a pool of small ones.
+
+    Empty where all are evaluated.
+    """
     small = [group for group in groups if not group["evaluated"]]
-    if not small:
-        return ""
     names = [f"{_name(group)} ({group.get('reason', 'too few rows')})" for group in small[:named]]
     more = [f"and {len(small) - named} more"] if len(small) > named else []
-    return f"{len(small)} of {len(groups)} groups not evaluated: {', '.join([*names, *more])}"
+    counted = f"{len(small)} of {len(groups)} groups not evaluated: {', '.join([*names, *more])}"
+    in_column = Counter(group["column"] for group in groups)
+    pools = [group for group in groups if group.get("values", 1) > 1 and in_column[group["column"]] == 1]
+    # With all rows in it, there are no others to compare it with.
+    pooled = [f"all {pool['values']:,} values of {pool['column']} are one group" for pool in pools[:named]]
+    return "; ".join([*([counted] if small else []), *pooled])
 
 
 def describe_power(checks: Sequence[Mapping[str, Any]]) -> str:

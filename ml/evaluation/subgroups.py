@@ -1,58 +1,25 @@
 """Measures of each group of a sensitive column, such as sex or age: of one model, and of two on the same rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ml.data.dataset import Dataset
-from ml.data.rare_values import MIN_PEOPLE, POOLED
 from ml.evaluation.binary_metrics import UndefinedMetricError
 from ml.evaluation.confidence_intervals import unit_codes
 from ml.evaluation.evaluator import Decision, Evaluator
+from ml.evaluation.groups import MIN_CLASS_UNITS, find_groups, has_enough_events, too_small
 from ml.evaluation.influence import InfluenceEstimate, Measure, RowMeasures, log_odds_shift
 from ml.evaluation.mean_intervals import share_interval
 
-# Groups with fewer units, or fewer units of a class, are listed without a metric: its interval would be too wide.
-MIN_UNITS = 100
-MIN_CLASS_UNITS = 20
-# Groups of one column that are measured on their own, those of most units; the others are one group together.
-MAX_GROUPS = 30
-SMALLER = f"all but the {MAX_GROUPS} largest groups"
 # Half the width of a 95 % interval, in standard errors of a normal estimate.
 Z_95 = 1.959964
 # Metrics of a group from which the number of its members with an outcome follows.
 SHARES = ("observed", "predicted", "selected", "ratio", "false_positives", "false_negatives")
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of rows: their positions, and why it is not evaluated; empty where it is.
-
-    `values` counts the values that are pooled in it. The number of rows of a hidden group must not be shown.
-    """
-
-    column: str
-    label: str
-    rows: np.ndarray
-    values: int
-    is_hidden: bool
-    reason: str
-
-    def facts(self) -> dict[str, Any]:
-        """Describe the group as facts."""
-        facts: dict[str, Any] = {
-            "column": self.column,
-            "group": self.label,
-            "rows": None if self.is_hidden else len(self.rows),
-            "evaluated": not self.reason,
-        }
-        if self.values > 1:
-            facts["values"] = self.values
-        return facts | ({"reason": self.reason} if self.reason else {})
 
 
 def subgroup_metrics(
@@ -132,40 +99,6 @@ def compare_groups(
     return found
 
 
-def find_groups(dataset: Dataset, sensitive: tuple[str, ...]) -> Iterator[Group]:
-    """Find the groups of each sensitive column, at most `MAX_GROUPS` and a pool of each."""
-    for column in sensitive:
-        labels, pooled = _pool(_labels(dataset.metadata[column]), dataset.units)
-        names, positions = np.unique(labels, return_inverse=True)
-        by_label = np.split(np.argsort(positions, kind="stable"), np.cumsum(np.bincount(positions))[:-1])
-        hidden = _groups_without_counts(labels, dataset.units)
-        for label, rows in zip(names, by_label, strict=True):
-            reason = _too_small(dataset, rows)
-            yield Group(column, str(label), rows, pooled.get(label, 1), label in hidden, reason)
-
-
-def _pool(labels: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """Pool rare values, and all groups but the largest; return the labels, and how many values each pool has."""
-    sizes = pd.Series(units).groupby(labels).nunique()
-    rare = sizes.index[sizes < MIN_PEOPLE]
-    common = sizes.drop(rare).sort_values(ascending=False, kind="stable")
-    smaller = common.index[MAX_GROUPS:]
-    pools = {POOLED: len(rare), SMALLER: len(smaller)}
-    names = dict.fromkeys(rare, POOLED) | dict.fromkeys(smaller, SMALLER)
-    if names:
-        labels = pd.Series(labels).map(lambda label: names.get(label, label)).to_numpy(dtype=object)
-    return labels.astype(str), pools
-
-
-def _groups_without_counts(labels: np.ndarray, units: np.ndarray) -> set[str]:
-    """Return the pool and the smallest other group, if the pool has fewer than `MIN_PEOPLE` units; else nothing."""
-    sizes = pd.Series(units).groupby(labels).nunique()
-    if POOLED not in sizes.index or sizes[POOLED] >= MIN_PEOPLE:
-        return set()
-    others = sizes.drop(POOLED)
-    return {POOLED, *([str(others.idxmin())] if len(others) else [])}
-
-
 def _take_predictions(dataset: Dataset, prediction: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     if "user" in prediction.columns:
         return prediction[prediction["user"].isin(set(dataset.frame["user"].iloc[rows]))]
@@ -183,7 +116,7 @@ def _compare_with_rest(
             loss = measures.primary(rows).loss_from(baseline(rows), measures.is_relative)
             facts["below_baseline"] = _estimate(loss, codes[rows])
     rest = _rest(rows, len(codes))
-    if _too_small(dataset, rest):
+    if too_small(dataset, rest):
         return facts
 
     def placed(measure: Measure, some: np.ndarray) -> InfluenceEstimate:
@@ -198,7 +131,7 @@ def _compare_with_rest(
             facts["unexplained"] = _estimate(gap - promised, codes)
     if measures.certainty is not None:
         events, probability = measures.certainty
-        if all(_has_enough_events(events[some], codes[some]) for some in (rows, rest)):
+        if all(has_enough_events(events[some], codes[some]) for some in (rows, rest)):
 
             def shift(some: np.ndarray) -> InfluenceEstimate:
                 return log_odds_shift(events[some], probability[some], codes[some])
@@ -251,36 +184,3 @@ def _rest(rows: np.ndarray, size: int) -> np.ndarray:
     others = np.ones(size, dtype=bool)
     others[rows] = False
     return np.flatnonzero(others)
-
-
-def _labels(values: pd.Series) -> np.ndarray:
-    """Return the group of each row. The outer quartiles are open: their bounds are the values of single people."""
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 4:
-        bands = pd.qcut(values, 4, duplicates="drop")
-        first, last = bands.cat.categories[0], bands.cat.categories[-1]
-        names = {band: f"{band.left:g} to {band.right:g}" for band in bands.cat.categories}
-        names |= {first: f"up to {first.right:g}", last: f"above {last.left:g}"}
-        if first == last:
-            names = {first: "all values"}
-        return np.array([names.get(band, "missing") for band in bands], dtype=object)
-    return values.astype(object).where(values.notna(), "missing").astype(str).to_numpy()
-
-
-def _too_small(dataset: Dataset, rows: np.ndarray) -> str:
-    """Return why rows are too few to be evaluated; empty where they are enough. No number of rows is named."""
-    units, truth = dataset.units[rows], dataset.truth.to_numpy()[rows]
-    if len(np.unique(units)) < MIN_UNITS:
-        return f"fewer than {MIN_UNITS} units"
-    if dataset.classes or truth.dtype == object:
-        return ""
-    if (truth == truth[0]).all():
-        return "all target values are equal"
-    is_binary = bool(np.isin(truth, (0.0, 1.0)).all())
-    if is_binary and not _has_enough_events(truth, units):
-        return f"fewer than {MIN_CLASS_UNITS} units of one class"
-    return ""
-
-
-def _has_enough_events(events: np.ndarray, codes: np.ndarray) -> bool:
-    """Tell whether units with and without an event are enough for a normal test of a shift."""
-    return all(len(np.unique(codes[events == value])) >= MIN_CLASS_UNITS for value in (0.0, 1.0))

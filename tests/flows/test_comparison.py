@@ -32,6 +32,7 @@ from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE
 from tasks.promote import lead_on_validation
 from tasks.split import split_histories
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
 LABELS = ("a", "b", "c")
 TARGETS: dict[Target, Any] = {
     "binary": {"column": "y", "positive": ["yes"]},
@@ -208,7 +209,9 @@ def test_a_champion_that_knows_all_rows_is_not_asked(tmp_path: Path) -> None:
     assert "trained on 400 of 400 test rows (100.0%)" in compared.verdict.reason
 
 
-@pytest.mark.parametrize("damage", ["missing", "twice", "unknown", "another kind of target"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "twice", "unknown", "text", "outside", "another kind of target"]
+)
 def test_a_champion_whose_predictions_are_not_those_of_the_rows_is_unusable(
     decisions: Decisions, damage: str
 ) -> None:
@@ -222,6 +225,11 @@ def test_a_champion_whose_predictions_are_not_those_of_the_rows_is_unusable(
             "missing": lambda: right.iloc[:-1],
             "twice": lambda: pd.concat([right, right.iloc[:1]]),
             "unknown": lambda: right.mask(pd.Series(np.arange(len(right)) == 3, right.index)),
+            "text": lambda: right.astype(object).mask(
+                pd.Series(np.arange(len(right)) == 3, right.index), "x"
+            ),
+            # Log odds in place of probabilities; numbers whose squares overflow.
+            "outside": lambda: right * 1e200 - 1.0,
             "another kind of target": lambda: (
                 Constant(other).fit(table(other, 0, 400), decisions.valid, FitResources()).predict(frame)
             ),
@@ -231,6 +239,8 @@ def test_a_champion_whose_predictions_are_not_those_of_the_rows_is_unusable(
         "missing": "got 399 predictions",
         "twice": "got 401 predictions",
         "unknown": "got 1 rows without one",
+        "text": "got values that are no numbers",
+        "outside": f"got 400 rows with one outside {'-1e.150 to 1e.150' if decisions.kind == 'numeric' else '0 to 1'}",
         "another kind of target": f"got the columns {'prediction' if other == 'numeric' else 'probability'}",
     }[damage]
     with pytest.raises(PackagingError, match=rf"for rows, 400 of them; {got}"):
@@ -308,6 +318,20 @@ def test_a_group_that_only_the_test_rows_have_is_compared_like_any_other(tmp_pat
     assert verdict.groups
     assert {check["group"] for check in verdict.groups["checks"]} == {"home", "abroad"}
     assert "place=other (fewer than 10 each) (fewer than 100 units)" in verdict.groups["note"]
+
+
+def test_a_champion_of_other_classes_only_is_unusable(tmp_path: Path) -> None:
+    """One that knows some of the classes is compared on all rows; of one that knows none, nothing can be."""
+    decisions = Decisions("multiclass", tmp_path)
+    better = decisions.fit(BETTER["multiclass"])
+
+    def renamed(*labels: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+        names = {f"probability of {label}": f"probability of {label.upper()}" for label in labels}
+        return lambda frame: better.predict(frame).rename(columns=names)
+
+    assert decisions.decide(better, better, renamed("c")).verdict.verdict in (PROMOTE, KEEP_CHAMPION)
+    with pytest.raises(PackagingError, match=r"400 of them; got the columns probability of A, "):
+        decisions.decide(better, better, renamed(*LABELS))
 
 
 def test_several_classes_are_no_probability_of_one() -> None:
@@ -394,6 +418,10 @@ def test_a_recommender_that_was_fitted_again_to_the_validation_events_shows_no_l
         (lambda lists: lists.assign(user=lists["user"] + "x"), "150 items for other users"),
         (lambda lists: pd.concat([lists, lists.iloc[:2]]), "2 items twice"),
         (lambda lists: lists.drop(columns=["rank", "score"]), "no rank and no score"),
+        (lambda lists: lists.assign(rank=2), "ranks that are not 1, 2, ..."),
+        (lambda lists: lists.assign(score=np.nan), "ranks that are not 1, 2, ..."),
+        (lambda lists: lists.assign(rank="first"), "ranks that are not 1, 2, ..."),
+        (lambda lists: lists.iloc[:0], "none"),
     ],
 )
 def test_lists_of_a_champion_are_for_the_users_of_the_rows(
@@ -407,8 +435,22 @@ def test_lists_of_a_champion_are_for_the_users_of_the_rows(
     nothing = np.array([], np.uint64)
     with pytest.raises(PackagingError, match=f"expected lists of different items for users, 150.*got {got}"):
         compare(RankingEvaluator(), (test, test), ours, theirs, nothing, Circumstances("recipe"))
-    # A user without a list counts as the worst, as in all metrics.
-    few = replace(theirs, predict=one_by_one(lambda frame: right.iloc[:60]))
-    assert compare(
-        RankingEvaluator(), (test, test), ours, few, nothing, Circumstances("recipe")
-    ).verdict.units
+
+
+def test_a_user_without_a_list_counts_as_the_worst_for_both_models() -> None:
+    """Who had all items of a catalogue is recommended nothing; the reason says how often the champion had no list."""
+    contract = parse({"name": "toy.shop", "expectations": [], "meta": SHOP})
+    test = split_histories(purchases(6), contract)[0]["test"]
+    best = pd.DataFrame({"user": test.frame["user"], "rank": 1, "item": test.truth.str[0], "score": 1.0})
+
+    def decide(challenger: pd.DataFrame, champion: pd.DataFrame) -> Any:
+        contenders = [Contender(one_by_one(lambda _, p=p: p), "") for p in (challenger, champion)]
+        parts, nothing = (test, test), np.array([], np.uint64)
+        return compare(RankingEvaluator(), parts, *contenders, nothing, Circumstances("recipe")).verdict
+
+    served, unserved = decide(best, best.iloc[:60]), decide(best.iloc[:60], best)
+    assert (served.verdict, unserved.verdict) == (PROMOTE, KEEP_CHAMPION)
+    assert served.difference["value"] == pytest.approx(0.6) == -unserved.difference["value"]
+    note = "; the champion has no list for 90 of 150 users, which counts as 0"
+    assert served.reason.endswith(note)
+    assert note not in unserved.reason

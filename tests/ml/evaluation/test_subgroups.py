@@ -1,5 +1,7 @@
 """Subgroup metrics: correct per group, left out for small groups, and able to fail the quality gate."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,13 @@ from ml.data.rare_values import POOLED
 from ml.data.target import class_columns
 from ml.evaluation.auc_intervals import auc_difference, delong_auc_covariance
 from ml.evaluation.evaluator import BinaryEvaluator
+from ml.evaluation.groups import MAX_GROUPS, MIN_CLASS_UNITS, MIN_UNITS, SMALLER, find_groups
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.quality_gate import QualityThresholds, check_quality
 from ml.evaluation.ranking_evaluator import RankingEvaluator
-from ml.evaluation.subgroup_tests import check_groups, check_harm
-from ml.evaluation.subgroups import (
-    MAX_GROUPS,
-    MIN_CLASS_UNITS,
-    MIN_UNITS,
-    SMALLER,
-    compare_groups,
-    find_groups,
-    subgroup_metrics,
-)
+from ml.evaluation.subgroup_tests import check_groups, check_harm, describe_not_evaluated
+from ml.evaluation.subgroups import compare_groups, subgroup_metrics
 
 
 def sample_groups(rows: int = 4000) -> tuple[Dataset, pd.DataFrame]:
@@ -299,6 +294,65 @@ def test_very_many_groups_are_pooled() -> None:
     pools = {group.label: group.values for group in found if group.values > 1}
     assert pools == {POOLED: rows // 2, SMALLER: 1000 - MAX_GROUPS}
     assert sum(len(group.rows) for group in found) == rows
+
+
+def people_and_streets(people: int) -> Dataset:
+    """Return numbers of people who have a name each, and of 40 streets of 100 people."""
+    names = [f"person {i}" for i in range(people)] + [f"street {i % 40}" for i in range(4000)]
+    truth = pd.Series(np.random.default_rng(0).normal(size=len(names)))
+    units = np.arange(len(names), dtype=np.uint64)
+    return Dataset(pd.DataFrame({"x": truth}), truth, units, pd.DataFrame({"name": names}))
+
+
+def test_what_is_recorded_of_groups_does_not_grow_with_their_number() -> None:
+    """Facts, checks and notes of a column that names everybody are those of its largest groups and two pools."""
+    evaluator, sizes = NumericEvaluator(), []
+    for people in (1000, 10_000):
+        dataset = people_and_streets(people)
+        prediction = pd.DataFrame({"prediction": dataset.truth + 0.5})
+        groups = subgroup_metrics(dataset, prediction, evaluator, {}, ("name",), prediction)
+        harms = compare_groups(dataset, prediction, prediction, evaluator, ("name",))
+        checks = [*check_groups("explained_share", groups, 0.03, 0.25), *check_harm("rmse", harms, 0.03)]
+        assert len(groups) == len(harms) == MAX_GROUPS + 2
+        assert {group["values"] for group in groups if "values" in group} == {people, 40 - MAX_GROUPS}
+        sizes.append(len(json.dumps([groups, harms, checks, describe_not_evaluated(groups)])))
+    assert sizes[1] < 1.02 * sizes[0] < 100_000
+
+
+def test_a_column_of_single_people_only_is_named_as_one_group() -> None:
+    dataset = people_and_streets(500).take(np.arange(500))
+    prediction = pd.DataFrame({"prediction": dataset.truth})
+    (group,) = subgroup_metrics(dataset, prediction, NumericEvaluator(), {}, ("name",))
+    assert (group["group"], group["values"], group["rows"]) == (POOLED, 500, 500)
+    assert describe_not_evaluated([group]) == "all 500 values of name are one group"
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (
+            pd.Series(pd.date_range("1950-01-01", periods=400, freq="D")),
+            ["1950-04-10 to 1950-07-19", "1950-07-19 to 1950-10-27", "above 1950-10-27", "up to 1950-04-10"],
+        ),
+        (
+            pd.Series(100000001.0 + np.arange(400)),
+            ["100000101 to 100000200", "100000200 to 100000300", "above 100000300", "up to 100000101"],
+        ),
+    ],
+)
+def test_quartiles_of_times_and_of_large_numbers_have_names_of_their_own(
+    values: pd.Series, names: list[str]
+) -> None:
+    """A date of birth is no group for each day, and numbers that begin alike are not one group."""
+    truth = pd.Series(np.arange(400.0))
+    units = np.arange(400, dtype=np.uint64)
+    dataset = Dataset(pd.DataFrame({"x": truth}), truth, units, pd.DataFrame({"born": values}))
+    found = {group.label: len(group.rows) for group in find_groups(dataset, ("born",))}
+    assert found == dict.fromkeys(names, 100)
+    some = values.where(values.index % 2 == 0)
+    dataset = replace(dataset, metadata=pd.DataFrame({"born": some}))
+    sizes = {group.label: len(group.rows) for group in find_groups(dataset, ("born",))}
+    assert (sizes.pop("missing"), list(sizes.values())) == (200, [50] * 4)
 
 
 def test_a_challenger_that_harms_a_group_is_found_whatever_it_does_for_the_others() -> None:
