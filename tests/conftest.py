@@ -33,7 +33,7 @@ os.environ["STEWARD_HOME"] = str(_SESSION / "home")
 os.environ["PREFECT_HOME"] = str(_SESSION / "prefect")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-# As in tasks/settings.py, for tests that import LightGBM before a flow: test processes share the cores.
+# As in tasks/library_variables.py, for tests that import LightGBM before a flow: test processes share the cores.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
@@ -202,6 +202,15 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory, prefect_api: str)
     return shared_by_workers(tmp_path_factory, PREFECT_DATABASE)[0]
 
 
+@pytest.fixture
+def home_of_a_server(home: Path, prefect_database: Path) -> Path:
+    """Return `home` with Prefect's tables, for a command that starts a server there: to make them takes seconds."""
+    folder = home / "prefect"
+    folder.mkdir(mode=0o700)
+    shutil.copy(prefect_database, folder / "prefect.db")
+    return home
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create MLflow's tables once for all test processes; return the SQLite file."""
@@ -224,6 +233,23 @@ def home(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) 
     shutil.copy(empty_database, folder / "mlflow.db")
     monkeypatch.setenv("STEWARD_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def known_results(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Begin with the stored results of the tests that asked for this before, and leave this test's to the next.
+
+    Each test has a copy. Only for tests of what happens to results, wherever they come from, and none of whose runs
+    wants new data only: the outcome of a run on the same rows is a result too.
+    """
+    known, lock = shared_by_workers(tmp_path_factory, "results")
+    with lock:
+        if known.exists():
+            shutil.copytree(known, home / "store")
+    yield
+    if (home / "store").exists():
+        with lock:
+            shutil.copytree(home / "store", known, dirs_exist_ok=True)
 
 
 @pytest.fixture

@@ -196,11 +196,13 @@ def test_packaging_gate_stops_a_model_that_predicts_differently_after_reloading(
     assert_stopped(state, PackagingError, ran, "same probability after reloading")
 
 
+@pytest.mark.usefixtures("known_results")
 def test_packaging_gate_stops_a_model_without_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaging, "infer_signature", lambda *_: None)
     assert_stopped(run_flow(QUICK), PackagingError, TRAINED, "a signature")
 
 
+@pytest.mark.usefixtures("known_results")
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
@@ -223,6 +225,7 @@ def split_with_harmed_women(rows: pd.DataFrame, contract: Contract) -> tuple[Dat
     return parts, facts
 
 
+@pytest.mark.usefixtures("known_results")
 def test_quality_gate_stops_a_model_that_harms_a_group() -> None:
     thresholds = QualityThresholds(min_primary=0.0, max_subgroup_gap=0.03, max_subgroup_shift=0.25)
     state = run_flow(replace(QUICK, split=split_with_harmed_women, thresholds=thresholds))
@@ -240,6 +243,7 @@ def split_with_shifted_target(rows: pd.DataFrame, contract: Contract) -> tuple[D
     return parts, facts
 
 
+@pytest.mark.usefixtures("known_results")
 def test_quality_gate_stops_a_model_that_is_miscalibrated_beyond_chance() -> None:
     thresholds = QualityThresholds(min_primary=0.5, max_calibration_error=0.05)
     state = run_flow(replace(QUICK, split=split_with_shifted_target, thresholds=thresholds))
@@ -247,6 +251,7 @@ def test_quality_gate_stops_a_model_that_is_miscalibrated_beyond_chance() -> Non
     assert_stopped(state, QualityGateError, ran, "calibration error beyond chance at most 0.05")
 
 
+@pytest.mark.usefixtures("known_results")
 def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
     from flows.champions import decisions
 
@@ -304,6 +309,7 @@ def test_promotion_keeps_a_champion_that_is_not_beaten(tmp_path: Path) -> None:
     assert accepted.reason.startswith("not ahead of the champion on validation rows: -0.")
 
 
+@pytest.mark.usefixtures("known_results")
 def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
     from flows.champions import decisions, roll_back
 
@@ -365,6 +371,7 @@ def test_a_better_model_is_promoted_and_a_rollback_is_not_undone() -> None:
     assert "**rejected**" in page
 
 
+@pytest.mark.usefixtures("known_results")
 def test_a_skipped_candidate_is_no_failed_task() -> None:
     few = {"popularity": Popularity(), "content": ContentBased()}
     final_state = run_flow(
@@ -383,6 +390,7 @@ def test_a_skipped_candidate_is_no_failed_task() -> None:
     assert trained.name == "Completed"
 
 
+@pytest.mark.usefixtures("known_results")
 def test_quality_gate_stops_a_recommender() -> None:
     few = {"popularity": Popularity(), "popularity (7 d)": Popularity(popularity_days=7)}
     case = replace(
@@ -395,6 +403,7 @@ def test_quality_gate_stops_a_recommender() -> None:
         state.result()
 
 
+@pytest.mark.usefixtures("known_results")
 def test_a_recommender_is_compared_with_all_lists_of_the_champion() -> None:
     """A champion of which only some lists were compared would look worse than it is, and be replaced."""
 
@@ -413,6 +422,7 @@ def test_a_recommender_is_compared_with_all_lists_of_the_champion() -> None:
     assert again.value == pytest.approx(first.value)
 
 
+@pytest.mark.usefixtures("known_results")
 def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     champion = run_flow(QUICK).result()
     assert (champion.verdict, champion.candidate) == ("promote", "LightGBM")

@@ -289,6 +289,7 @@ def assert_prefect_shows_the_run(outcome: RunOutcome) -> None:
     assert {"steward", "case:fintech-risk", "data:simulated", "verdict:promote"} <= set(run.tags)
 
 
+@pytest.mark.usefixtures("known_results")
 def test_champions_and_rejections_are_notified_and_emitted(
     webhook: Webhook,
     prefect_api: str,
