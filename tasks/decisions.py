@@ -92,14 +92,15 @@ def commit_verdict(
 
     `details` has `model_digest` and `test_digest`, and what `earlier_looks` reads. There is one decision for each pair
     of these digests: a model that was promoted once is not promoted again. One that was not, because another version
-    was champion or because the champion was unusable, is decided about anew. Returns the entry, and whether it is new.
-    Raises AliasMovedError and LedgerError.
+    was champion or because the champion was unusable, is decided about anew. That the champion is unusable is always
+    recorded. Returns the entry, and whether it is new. Raises AliasMovedError and LedgerError.
     """
     with ledger.lock():
         state = reconcile_champion(ledger, record)
         current = state.record.champion
         previous = _find_decision(state, details["model_digest"], details["test_digest"])
-        if previous:
+        # That the champion cannot predict is news, whatever was decided while it could.
+        if previous and verdict.verdict != CHAMPION_UNUSABLE:
             return previous, False
         if current != expected:
             raise AliasMovedError

@@ -17,7 +17,7 @@ from ml.data.target import Target
 from ml.errors import PackagingError
 from ml.estimator import Candidate, FitResources
 from ml.evaluation.evaluator import BinaryEvaluator, Evaluator
-from ml.evaluation.looks import CLEAR, MIN_RECIPES, UNKNOWN, EarlierLook, sketch_rows
+from ml.evaluation.looks import CLEAR, MIN_RECIPES, UNKNOWN, EarlierLook, look_level, sketch_rows
 from ml.evaluation.multiclass_evaluator import MulticlassEvaluator
 from ml.evaluation.numeric_evaluator import NumericEvaluator
 from ml.evaluation.ranking_evaluator import RankingEvaluator
@@ -28,6 +28,7 @@ from ml.tabular.class_prior import ClassPrior
 from ml.tabular.constant import Constant
 from ml.tabular.linear import Linear
 from ml.tabular.multiclass_linear import MulticlassLinear
+from tasks.decisions import earlier_looks
 from tasks.ledger import INCONCLUSIVE, KEEP_CHAMPION, PROMOTE
 from tasks.promote import lead_on_validation
 from tasks.split import split_histories
@@ -300,6 +301,22 @@ def test_champions_of_overlapping_rows_are_compared_on_those_that_each_has_not_s
         assert (compared.verdict.units, compared.verdict.look["number"]) == (360, len(looks) + 1)
         assert not np.isin(compared.shared.units, entities).any()
         looks.append(EarlierLook(compared.rows, "recipe", True, True, compared.verdict.look["lead"]))
+
+
+def test_comparisons_of_a_ledger_from_before_looks_were_counted_are_one_look_each(tmp_path: Path) -> None:
+    decisions = Decisions("binary", tmp_path)
+    simple, better = (decisions.fit(each["binary"]) for each in (SIMPLE, BETTER))
+    difference = {"value": 0.1, "low": -0.1, "high": 0.3, "p_value": 0.5}
+    old = [
+        {"verdict": PROMOTE, "version": 1, "champion": 1, "difference": None},
+        *({"verdict": KEEP_CHAMPION, "version": n, "champion": 1, "difference": difference} for n in (2, 3)),
+    ]
+    verdict = decisions.decide(better, simple, earlier=earlier_looks(old, 1)).verdict
+    assert verdict.look
+    assert (verdict.look["number"], verdict.look["unrecorded"]) == (3, 2)
+    assert verdict.look["level"] == look_level(True, CLEAR, {UNKNOWN: 2})
+    assert "; look 3 on these rows, level 0.013, a new recipe" in verdict.reason
+    assert verdict.reason.endswith("; 2 looks before they were counted")
 
 
 def test_a_group_that_only_the_test_rows_have_is_compared_like_any_other(tmp_path: Path) -> None:

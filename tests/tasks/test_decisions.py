@@ -186,6 +186,11 @@ def test_a_model_that_was_compared_with_another_champion_is_decided_about_anew(
     model.decide(4, CHAMPION_UNUSABLE)
     assert model.decide(4)[1]
     assert model.champion == 4
+    # One that cannot predict any more is recorded as such, also where the model was decided about while it could.
+    kept, _ = model.decide(5, KEEP_CHAMPION)
+    unusable, is_new = model.decide(5, CHAMPION_UNUSABLE)
+    assert (is_new, unusable["verdict"], model.champion) == (True, CHAMPION_UNUSABLE, 4)
+    assert model.decide(5) == (kept, False)
 
 
 def test_only_a_promotion_makes_a_first_champion(model: RegisteredModel) -> None:
