@@ -31,7 +31,7 @@ from tasks import packaging
 from tasks.ledger import LedgerError
 from tasks.settings import load
 from tasks.split import Datasets, split_rows
-from tasks.tracking import connection
+from tasks.tracking import connection, registry
 
 QUICK = replace(
     fintech_risk.CASE,
@@ -423,7 +423,10 @@ def test_a_recommender_is_compared_with_all_lists_of_the_champion() -> None:
 
 
 @pytest.mark.usefixtures("known_results")
-def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_champion_needs_no_code_of_today_and_all_of_its_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose class no longer exists is compared with; one that lost a file is unusable, and stays."""
+    from flows.champions import decisions
+
     champion = run_flow(QUICK).result()
     assert (champion.verdict, champion.candidate) == ("promote", "LightGBM")
     monkeypatch.delattr("ml.tabular.gradient_boosting.GradientBoostingModel")
@@ -433,3 +436,24 @@ def test_a_champion_whose_class_no_longer_exists_is_compared_with(monkeypatch: p
     outcome = run_flow(constant).result()
     assert (outcome.verdict, outcome.version) == ("keep_champion", champion.version)
     assert "cannot predict" not in outcome.reason
+
+    client, name = connection.connect(load()), "fintech-risk.simulated"
+    version = registry.get_champion(client, name)
+    assert version
+    Path(registry.artifact_location(client, version).removeprefix("file://"), "MLmodel").unlink()
+    # The same constant again: that it was decided about while the champion could predict does not hide the damage.
+    outcome = run_flow(constant, RunParameters(seed=1)).result()
+    assert (outcome.verdict, outcome.version, outcome.value) == ("champion_unusable", champion.version, None)
+    assert outcome.reason.startswith(
+        "the champion cannot predict on this table: expected exactly the files that were registered; "
+        "got missing: 'MLmodel'"
+    )
+    page = " ".join(re.sub("<[^>]*>", " ", Path(outcome.report).read_text()).split())
+    assert (
+        f"Champion unusable The champion cannot be evaluated on this table: version {version.number}" in page
+    )
+    assert "exactly the files that were registered" in page
+    last = decisions("fintech-risk", "simulated")[-1]
+    assert (last["verdict"], last["before"], last["champion"]) == ("champion_unusable", 1, 1)
+    assert (last["difference"], "look" in last) == (None, False)
+    assert registry.get_champion(client, name) == version
