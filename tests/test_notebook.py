@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,19 +21,12 @@ print(json.dumps({
 """
 
 
-def test_the_notebook_runs_from_top_to_bottom(
-    tmp_path: Path, empty_database: Path, prefect_database: Path
-) -> None:
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, home_of_a_server: Path) -> None:
     notebook = json.loads(NOTEBOOK.read_text())
     assert {cell["cell_type"] for cell in notebook["cells"]} == {"code", "markdown"}
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    shutil.copy(empty_database, home / "mlflow.db")
-    (home / "prefect").mkdir(mode=0o700)
-    shutil.copy(prefect_database, home / "prefect" / "prefect.db")
-    environment |= {"STEWARD_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment |= {"STEWARD_HOME": str(home_of_a_server), "PYTHONPATH": str(ROOT)}
     script = "\n".join([*code, ENDING])
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)

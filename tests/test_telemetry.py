@@ -90,7 +90,8 @@ def external_hosts(calls: Sequence[str]) -> list[str]:
     return [host for host in hosts if host not in LOOPBACK]
 
 
-def test_run_of_all_use_cases_connects_to_loopback_only(home: Path, contracts: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("home_of_a_server", "contracts")
+def test_run_of_all_use_cases_connects_to_loopback_only(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "steward"), "run", "all", "--time-budget", "2", "--json"]
     done, calls, lost = run_watched(tmp_path / "watch", command, isolation_command())
     assert done.returncode == 0, done.stderr

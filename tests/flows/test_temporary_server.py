@@ -77,8 +77,9 @@ def test_temporary_server_demands_a_secret_and_ends_with_its_command(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.matrix)])
 def test_a_run_without_a_server_is_cancelled_in_prefect_and_mlflow_by_ctrl_c(
-    number: signal.Signals, home: Path, contracts: Path
+    number: signal.Signals, home_of_a_server: Path, contracts: Path
 ) -> None:
+    home = home_of_a_server
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     command = subprocess.Popen(
         [sys.executable, "-m", "steward", "run", "fintech-risk"],
@@ -95,10 +96,12 @@ def test_a_run_without_a_server_is_cancelled_in_prefect_and_mlflow_by_ctrl_c(
     assert any(line.startswith("  split: ") for line in lines)
     # A terminal sends it to all processes of the command.
     os.killpg(command.pid, number)
-    remaining = [line for line in lines if not line.startswith("  train ")]
+    # On a busy machine, lines say what is running for long.
+    remaining = [line for line in lines if not line.startswith("  train ") and " s so far" not in line]
     code, reason = CANCELLED[number]
     assert command.wait() == code
     # One line says so: no traceback, nothing about a server that is gone.
+    assert len(remaining) == 1, remaining
     (line,) = remaining
     assert line.startswith(f"  {reason}; report: {home}")
     with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as prefect:
