@@ -305,7 +305,7 @@ class TestBadInput:
 
     def test_many_columns_of_few_rows(self) -> None:
         train = sample(60, 0)
-        noise = np.random.default_rng(0).normal(size=(60, 400))
+        noise = np.random.default_rng(0).normal(size=(60, 150))
         wide = pd.concat([train.frame, pd.DataFrame(noise).add_prefix("n")], axis=1)
         ensemble = small_ensemble(linear=Linear(inverse_penalties=(0.1,)), additive=Additive(max_rounds=5))
         assert self.auc(replace(train, frame=wide), ensemble) > 0.6
