@@ -1,5 +1,6 @@
 """Divide the rows of a dataset into the groups of a sensitive column: its values, or quartiles of numbers and times."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,8 @@ MIN_CLASS_UNITS = 20
 MAX_GROUPS = 30
 SMALLER = f"all but the {MAX_GROUPS} largest groups"
 MISSING = "missing"
+# Names of groups are in reports, logs and MLflow.
+MAX_NAME_LENGTH = 100
 QUARTILES = 4
 # How bounds of bands are written: the first format in which no two are equal.
 NUMBER_FORMATS = tuple(f"{{:.{digits}g}}".format for digits in (6, 9, 12, 17))
@@ -74,9 +77,18 @@ def _pool(labels: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, list[str],
     common = np.flatnonzero(sizes >= MIN_PEOPLE)
     smaller = sorted(common, key=lambda code: (-sizes[code], values[code]))[MAX_GROUPS:]
     names = values.astype(object)
+    names[common] = [_short_name(name) for name in names[common]]
     names[rare], names[smaller] = POOLED, SMALLER
     merged, groups = pd.factorize(names, sort=True)
     return merged[codes], groups.tolist(), {POOLED: len(rare), SMALLER: len(smaller)}
+
+
+def _short_name(value: str) -> str:
+    """Return a long value as its beginning and a digest, so that different values keep different names."""
+    if len(value) <= MAX_NAME_LENGTH:
+        return value
+    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{value[:MAX_NAME_LENGTH]}... ({len(value):,} characters, SHA-256 {digest[:8]})"
 
 
 def _count_units(codes: np.ndarray, units: np.ndarray) -> np.ndarray:

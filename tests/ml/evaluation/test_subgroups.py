@@ -304,6 +304,18 @@ def people_and_streets(people: int) -> Dataset:
     return Dataset(pd.DataFrame({"x": truth}), truth, units, pd.DataFrame({"name": names}))
 
 
+def test_long_values_are_named_by_their_beginning_and_a_digest() -> None:
+    dataset, _ = sample_groups(400)
+    values = ["x" * 100_000 + ending for ending in "ab"]
+    metadata = pd.DataFrame({"note": pd.Series([values[row % 2] for row in range(400)], dtype="str")})
+    found = list(find_groups(replace(dataset, metadata=metadata), ("note",)))
+    assert [len(group.rows) for group in found] == [200, 200]
+    first, second = (group.label for group in found)
+    assert first != second
+    assert first.startswith("x" * 100 + "... (100,001 characters, SHA-256 ")
+    assert max(len(first), len(second)) < 150
+
+
 def test_what_is_recorded_of_groups_does_not_grow_with_their_number() -> None:
     """Facts, checks and notes of a column that names everybody are those of its largest groups and two pools."""
     evaluator, sizes = NumericEvaluator(), []
