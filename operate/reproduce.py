@@ -33,6 +33,7 @@ def reproduce(
     with console_logging(progress=True):
         use_case = case_module(case).CASE
         from flows import reproduction
+        from flows.lineage import recorded_conditions
         from flows.lineage.model_version import find_model_version
         from tasks.settings import load
 
@@ -45,9 +46,9 @@ def reproduce(
             comparisons.append(comparison)
             if not as_json:
                 typer.echo(_format(comparison))
-        skipped = reproduction.skipped_candidates(record)
+        skipped = recorded_conditions.skipped_candidates(record)
         is_identical = all(comparison.is_same for comparison in comparisons)
-        conditions = [] if is_identical else reproduction.changed_conditions(record)
+        conditions = [] if is_identical else recorded_conditions.changed_conditions(record)
     last = comparisons[-1]
     same_predictions = last.is_same and last.name.startswith(reproduction.PREDICTIONS)
     verdict = "identical" if is_identical else "same predictions" if same_predictions else "differs"

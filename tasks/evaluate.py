@@ -45,16 +45,8 @@ CODE = (
 )
 # Those that models predict with and that metrics are computed with.
 LIBRARIES = (
-    "lightgbm",
-    "scikit-learn",
-    "implicit",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "numpy",
-    "scipy",
-    "pandas",
-)
+    "lightgbm", "scikit-learn", "implicit", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas"
+)  # fmt: skip
 LEADERBOARD_FILE, EVALUATION_FILE = "leaderboard.json", "evaluation.json"
 
 
