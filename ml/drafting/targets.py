@@ -96,7 +96,7 @@ def draft_target(columns: Sequence[Column], request: DraftRequest) -> TargetDraf
             tuple(proposals),
         )
     if request.case.several_classes:
-        return _several(column, proposals)
+        return _several(column, request.case, proposals)
     if len(classes) == 2:
         label, proposal = _positive_class(column)
         target = {"column": column.name, "positive": [label]}
@@ -212,12 +212,12 @@ def _positive_class(column: Column) -> tuple[str, Proposal]:
     )
 
 
-def _several(column: Column, proposals: list[Proposal]) -> TargetDraft:
+def _several(column: Column, case: CaseKind, proposals: list[Proposal]) -> TargetDraft:
     if column.distinct > MAX_CLASSES:
         raise UsageError(
             f"a target with at most {MAX_CLASSES} classes",
             f"{column.distinct:,} in {column.name!r}",
-            "name another with --target, or leave --classes out",
+            "name another with --target" + (", or leave --classes out" if case.classes_on_request else ""),
         )
     labels = sorted(str(label) for label in column.counts.index)
     rare = int((column.counts < 10).sum())
